@@ -1,0 +1,55 @@
+//! Every reason for which a probe can fail to tell user space something. One per-CPU counter each.
+
+/// Index into the `LOSSES` array.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The ring was full when a flow's first packet was to be told: the flow is lost until it
+    /// sends again.
+    RingFullFlow = 0,
+    /// The ring was full when an attempt was to be told; its packet, if any, is told for itself.
+    RingFullAttempt = 1,
+    /// The ring was full when a socket's end was to be told; the flow ends by its idle time.
+    RingFullEnd = 2,
+    /// The ring was full when an exec, fork or exit was to be told; `/proc` is the fallback.
+    RingFullProcess = 3,
+    /// The flow table was full: this packet is counted nowhere else.
+    FlowTableFull = 4,
+    /// A packet whose network header could not be read.
+    PacketMalformed = 5,
+    /// No memory for a socket's owner: its flows have no process.
+    OwnerUnstored = 6,
+    /// The ring had no room for what names a destination: the flow is told without, or by another
+    /// name.
+    RingFullName = 7,
+}
+
+impl Loss {
+    pub const ALL: [Self; 8] = [
+        Self::RingFullFlow,
+        Self::RingFullAttempt,
+        Self::RingFullEnd,
+        Self::RingFullProcess,
+        Self::FlowTableFull,
+        Self::PacketMalformed,
+        Self::OwnerUnstored,
+        Self::RingFullName,
+    ];
+
+    /// The `reason` label of `geofenced_events_lost_total`.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::RingFullFlow => "ring-full-flow",
+            Self::RingFullAttempt => "ring-full-attempt",
+            Self::RingFullEnd => "ring-full-end",
+            Self::RingFullProcess => "ring-full-process",
+            Self::FlowTableFull => "flow-table-full",
+            Self::PacketMalformed => "packet-malformed",
+            Self::OwnerUnstored => "owner-unstored",
+            Self::RingFullName => "ring-full-name",
+        }
+    }
+}
+
+/// Entries of the `LOSSES` array.
+pub const LOSSES: u32 = Loss::ALL.len() as u32;

@@ -1,0 +1,257 @@
+//! The only file that submits to the ring buffer. What can't be submitted is counted by reason.
+//! Samples are written in place: most are larger than what is left of the 512-byte stack.
+
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE,
+    },
+    helpers::generated::bpf_probe_read_kernel_str,
+};
+use monitor_ebpf::{
+    loss::Loss,
+    places::verdict,
+    sample::{
+        EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameHead,
+        NameSample, Owner, SocketEndSample, SocketOwner, kind, ownership, phase,
+    },
+};
+
+use super::{
+    kernel,
+    maps::{self, QUIET, SAMPLES},
+    places,
+};
+
+/// What a new flow or attempt is told with.
+pub struct Flow<'a> {
+    pub key: &'a FlowKey,
+    pub phase: u8,
+    pub ownership: u8,
+    pub socket_type: u8,
+    pub icmp_type: u8,
+    pub local: &'a [u8; 16],
+    pub local_port: u16,
+    pub listener_cookie: u64,
+    pub sent_bytes: u64,
+    pub sent_packets: u64,
+    pub at_ns: u64,
+    pub passage: Passage,
+}
+
+/// By which way, as the tc programs know it.
+#[derive(Clone, Copy, Default)]
+pub struct Passage {
+    pub path: u8,
+    pub mac: [u8; 6],
+    pub ifindex: u32,
+    pub from_ifindex: u32,
+    /// Who runs; 0 where the hook can't ask, or it means nothing.
+    pub tgid: u32,
+}
+
+/// Whether the sample was submitted; if not, it is counted.
+#[inline(always)]
+pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
+    let answer = places::ask(&flow.key.remote);
+    let wakeup = wakeup(answer.verdict.into());
+    let Some(mut entry) = SAMPLES.reserve::<EgressSample>(0) else {
+        maps::count(if flow.phase == phase::SENT {
+            Loss::RingFullFlow
+        } else {
+            Loss::RingFullAttempt
+        });
+        return false;
+    };
+    let sample = in_place(&mut entry);
+    sample.kind = kind::EGRESS;
+    sample.phase = flow.phase;
+    sample.ownership = flow.ownership;
+    sample.socket_type = flow.socket_type;
+    sample.icmp_type = flow.icmp_type;
+    sample.at_ns = flow.at_ns;
+    sample.flow = *flow.key;
+    sample.local = *flow.local;
+    sample.local_port = flow.local_port;
+    sample.mac = flow.passage.mac;
+    sample.ifindex = flow.passage.ifindex;
+    sample.from_ifindex = flow.passage.from_ifindex;
+    sample.path = flow.passage.path;
+    sample.verdict = answer.verdict;
+    sample.class = answer.class;
+    sample.generation = answer.generation;
+    sample.sender_tgid = 0;
+    sample.reserved = 0;
+    sample.sent_bytes = flow.sent_bytes;
+    sample.sent_packets = flow.sent_packets;
+    sample.listener_cookie = flow.listener_cookie;
+    match storage {
+        Some(storage) => {
+            let user_known = storage.user.tgid != 0 && flow.ownership != ownership::CREATOR;
+            copy(&mut sample.owner, if user_known { &storage.user } else { &storage.creator });
+            copy(&mut sample.creator, &storage.creator);
+            if flow.passage.tgid != sample.owner.tgid {
+                sample.sender_tgid = flow.passage.tgid;
+            }
+        }
+        None => {
+            sample.owner = Owner::default();
+            sample.creator = Owner::default();
+            if flow.ownership == ownership::NONE {
+                sample.sender_tgid = flow.passage.tgid;
+            } else if flow.passage.tgid != 0 {
+                sample.owner.tgid = flow.passage.tgid;
+                sample.owner.started_ns = kernel::started_ns(flow.passage.tgid);
+                sample.owner.touched_ns = flow.at_ns;
+            }
+        }
+    }
+    entry.submit(wakeup);
+    true
+}
+
+/// How to submit a flow. A global function, as `places::look`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn wakeup(verdict: u64) -> u64 {
+    if verdict == verdict::APPROVED.into() || verdict == verdict::LOCAL.into() {
+        quietly()
+    } else {
+        urgently()
+    }
+}
+
+/// How to submit what nobody waits for: the reader finds it within a second. It is woken when
+/// that fills more than a quarter of the ring.
+#[inline(always)]
+fn quietly() -> u64 {
+    if SAMPLES.query(BPF_RB_AVAIL_DATA.into()) > SAMPLES.query(BPF_RB_RING_SIZE.into()) / 4 {
+        return BPF_RB_FORCE_WAKEUP.into();
+    }
+    if let Some(quiet) = QUIET.get_ptr_mut(0) {
+        // SAFETY: a value of the map, read and written whole.
+        unsafe {
+            if quiet.read_volatile() == 0 {
+                quiet.write_volatile(1);
+            }
+        }
+    }
+    BPF_RB_NO_WAKEUP.into()
+}
+
+/// How to submit what is to be known at once. The kernel wakes a reader that has read all, which one
+/// that was not woken for a sample has not. Another CPU may be between its sample and the note of
+/// it: then this one waits for the reader's second too.
+#[inline(always)]
+fn urgently() -> u64 {
+    if let Some(quiet) = QUIET.get_ptr_mut(0) {
+        // SAFETY: a value of the map, read and written whole.
+        unsafe {
+            if quiet.read_volatile() != 0 {
+                quiet.write_volatile(0);
+                return BPF_RB_FORCE_WAKEUP.into();
+            }
+        }
+    }
+    0
+}
+
+#[inline(always)]
+pub fn socket_end(cookie: u64, at_ns: u64) {
+    submit(
+        SocketEndSample { kind: kind::SOCKET_END, reserved: 0, at_ns, cookie },
+        Loss::RingFullEnd,
+    );
+}
+
+#[inline(always)]
+pub fn fork(parent_tgid: u32, child_tgid: u32, at_ns: u64) {
+    let sample = ForkSample { kind: kind::FORK, parent_tgid, child_tgid, reserved: 0, at_ns };
+    submit(sample, Loss::RingFullProcess);
+}
+
+#[inline(always)]
+pub fn exit(tgid: u32, at_ns: u64) {
+    submit(ExitSample { kind: kind::EXIT, tgid, at_ns }, Loss::RingFullProcess);
+}
+
+/// `filename` points into the tracepoint's record.
+#[inline(always)]
+pub fn exec(process: &Owner, parent_tgid: u32, filename: *const c_void) {
+    let Some(mut entry) = SAMPLES.reserve::<ExecSample>(0) else {
+        maps::count(Loss::RingFullProcess);
+        return;
+    };
+    let sample = in_place(&mut entry);
+    sample.kind = kind::EXEC;
+    sample.at_ns = process.touched_ns;
+    sample.process = *process;
+    sample.parent_tgid = parent_tgid;
+    sample.reserved = 0;
+    sample.filename = [0; FILENAME_BYTES];
+    // SAFETY: writes at most FILENAME_BYTES of the sample; a bad address is an error, not a fault.
+    let read = unsafe {
+        bpf_probe_read_kernel_str(
+            sample.filename.as_mut_ptr().cast(),
+            FILENAME_BYTES as u32,
+            filename,
+        )
+    };
+    // The result counts the final NUL.
+    sample.filename_bytes = if read > 0 { read as u32 - 1 } else { 0 };
+    // What `/proc` tells of it may soon be gone.
+    entry.submit(urgently());
+}
+
+/// The payload begins at `at`. Half of the ring is left to flows: whoever answers on port 53 can send
+/// as much as it likes.
+#[inline(always)]
+pub fn name<const N: usize>(head: &NameHead, skb: *mut __sk_buff, at: u32) {
+    let is_half_full = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA))
+        > SAMPLES.query(u64::from(BPF_RB_RING_SIZE)) / 2;
+    if is_half_full {
+        maps::count(Loss::RingFullName);
+        return;
+    }
+    let Some(mut entry) = SAMPLES.reserve::<NameSample<N>>(0) else {
+        maps::count(Loss::RingFullName);
+        return;
+    };
+    let sample = in_place(&mut entry);
+    sample.head = *head;
+    match kernel::load_into(skb, at, head.payload_bytes, &mut sample.payload) {
+        Some(bytes) => {
+            sample.head.bytes = bytes;
+            // A rule for the name may object.
+            entry.submit(wakeup(verdict::UNAPPROVED.into()));
+        }
+        None => {
+            maps::count(Loss::PacketMalformed);
+            entry.discard(0);
+        }
+    }
+}
+
+#[inline(always)]
+fn submit<T: 'static>(sample: T, loss: Loss) {
+    match SAMPLES.reserve::<T>(0) {
+        Some(mut entry) => {
+            entry.write(sample);
+            entry.submit(0);
+        }
+        None => maps::count(loss),
+    }
+}
+
+/// The reserved bytes as the sample they will be. Every field is written before `submit`.
+#[inline(always)]
+fn in_place<T>(entry: &mut MaybeUninit<T>) -> &mut T {
+    // SAFETY: samples are plain bytes, of which every pattern is a value.
+    unsafe { entry.assume_init_mut() }
+}
+
+#[inline(always)]
+fn copy(to: &mut Owner, from: &Owner) {
+    *to = *from;
+}

@@ -1,0 +1,470 @@
+//! tc hooks at interfaces: what leaves without an inet socket whose packets the cgroup's hooks see,
+//! each packet once. They always let it pass, and change nothing of it but `skb->hash`, which leads
+//! from a packet that leaves to the one that came in, before NAT.
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::generated::{bpf_get_hash_recalc, bpf_set_hash},
+    macros::classifier,
+    programs::TcContext,
+};
+use monitor_ebpf::{
+    loss::Loss,
+    sample::{
+        FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, NO_SOCKET, Transit,
+        ownership, path, phase,
+    },
+};
+
+use super::{
+    emit::{self, Passage},
+    kernel::{self, Fragment, Packet, Sender},
+    link,
+    maps::{self, FLOWS, FRAGMENTS, INTERFACES, TRANSITS, TUNNELS},
+    packet,
+    socket::NOEXIST,
+};
+
+/// `TC_ACT_UNSPEC`, `TCX_NEXT`: the next program decides.
+const NEXT: i32 = -1;
+
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const VLANS: [u16; 2] = [0x8100, 0x88a8];
+
+#[classifier]
+pub fn uplink_egress(context: TcContext) -> i32 {
+    leave::<false>(context.skb.skb);
+    NEXT
+}
+
+/// For kernels where a tc program may ask who runs: right for packet sockets, which send at once.
+#[classifier]
+pub fn uplink_egress_named(context: TcContext) -> i32 {
+    leave::<true>(context.skb.skb);
+    NEXT
+}
+
+/// Where clients are, or a tunnel ends: remembers the packet as it came, before NAT.
+#[classifier]
+pub fn device_ingress(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    if let Some(interface) = interface(skb)
+        && let Some(packet) = read(skb, &mut link_bytes(interface))
+    {
+        enter(skb, interface, &packet);
+    }
+    NEXT
+}
+
+/// Where clients are: what comes back to them, after NAT.
+#[classifier]
+pub fn device_egress(context: TcContext) -> i32 {
+    let skb = context.skb.skb;
+    if let Some(interface) = interface(skb)
+        && let Some(packet) = read(skb, &mut link_bytes(interface))
+    {
+        come_back(&packet);
+    }
+    NEXT
+}
+
+/// Counts what goes back to a client. `false`: it belongs to no flow of one.
+#[inline(always)]
+fn come_back(packet: &Packet) -> bool {
+    let key = FlowKey {
+        cookie: stranger(&packet.destination),
+        remote: packet.source,
+        remote_port: packet.source_port,
+        local_port: packet.destination_port,
+        transport: packet.transport,
+        reserved: [0; 3],
+    };
+    let Some(counters) = FLOWS.get_ptr_mut(&key) else { return false };
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    unsafe {
+        packet::add(&raw mut (*counters).received_bytes, packet.bytes);
+        packet::add(&raw mut (*counters).received_packets, packet.packets);
+        (*counters).last_ns = kernel::now_ns();
+    }
+    true
+}
+
+#[inline(always)]
+fn interface(skb: *mut __sk_buff) -> Option<*mut Interface> {
+    INTERFACES.get_ptr_mut(&ifindex(skb))
+}
+
+/// Bytes of its link header, without VLAN tags.
+#[inline(always)]
+fn link_bytes(interface: *mut Interface) -> u32 {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    unsafe { (*interface).header_bytes }
+}
+
+#[inline(always)]
+fn ifindex(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: a context field.
+    unsafe { (&raw const (*skb).ifindex).read_volatile() }
+}
+
+/// The IP packet behind the link header, its ports also where only its first fragment has them.
+/// VLAN tags are added to the bytes of the link header.
+#[inline(always)]
+fn read(skb: *mut __sk_buff, link_bytes: &mut u32) -> Option<Packet> {
+    if *link_bytes >= 14 {
+        let mut protocol = u16::from_be_bytes(kernel::load::<2>(skb, *link_bytes - 2)?);
+        for _ in 0..2 {
+            if protocol == VLANS[0] || protocol == VLANS[1] {
+                protocol = u16::from_be_bytes(kernel::load::<2>(skb, *link_bytes + 2)?);
+                *link_bytes += 4;
+            }
+        }
+        if protocol != IPV4 && protocol != IPV6 {
+            return None;
+        }
+    }
+    let Some(mut packet) = kernel::packet(skb, *link_bytes) else {
+        maps::count(Loss::PacketMalformed);
+        return None;
+    };
+    join(&mut packet);
+    Some(packet)
+}
+
+#[inline(always)]
+fn join(packet: &mut Packet) {
+    let (id, is_first) = match packet.fragment {
+        Fragment::Whole => return,
+        Fragment::First { id } => (id, true),
+        Fragment::Later { id } => (id, false),
+    };
+    let key = FragmentKey {
+        source: packet.source,
+        destination: packet.destination,
+        id,
+        transport: u32::from(packet.transport),
+    };
+    if is_first {
+        let ports = FragmentPorts {
+            source_port: packet.source_port,
+            destination_port: packet.destination_port,
+        };
+        let _ = FRAGMENTS.insert(&key, &ports, 0);
+    } else if let Some(ports) = FRAGMENTS.get_ptr(&key) {
+        // SAFETY: a value of the table; the verifier proved the pointer.
+        let ports = unsafe { *ports };
+        packet.source_port = ports.source_port;
+        packet.destination_port = ports.destination_port;
+    }
+}
+
+#[inline(always)]
+fn enter(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
+    let mut transit = Transit {
+        source: packet.source,
+        destination: packet.destination,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        ifindex: ifindex(skb),
+        cookie: kernel::cookie(skb),
+        mac: [0; 6],
+        transport: packet.transport,
+        reserved: 0,
+    };
+    let mut hash = digest(packet);
+    // A flow that another has the place of takes the next; a third pushes the first out.
+    for _ in 0..2 {
+        match TRANSITS.get_ptr(&hash) {
+            // SAFETY: a value of the table; the verifier proved the pointer.
+            Some(known) if unsafe { !is_of(&*known, packet) } => {
+                hash = hash.rotate_left(16).wrapping_mul(0x9e37_79b1) | 1;
+            }
+            // The first interface says more than the bridge behind it.
+            Some(_) => {
+                set_hash(skb, hash);
+                return;
+            }
+            None => break,
+        }
+    }
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    if unsafe { (*interface).header_bytes } >= 14
+        && let Some(mac) = kernel::load::<6>(skb, 6)
+    {
+        transit.mac = mac;
+    }
+    let _ = TRANSITS.insert(&hash, &transit, 0);
+    set_hash(skb, hash);
+}
+
+#[inline(always)]
+fn set_hash(skb: *mut __sk_buff, hash: u32) {
+    // SAFETY: the helper takes the program's context.
+    unsafe { bpf_set_hash(skb, hash) };
+}
+
+#[inline(always)]
+fn is_of(transit: &Transit, packet: &Packet) -> bool {
+    transit.source == packet.source
+        && transit.destination == packet.destination
+        && transit.source_port == packet.source_port
+        && transit.destination_port == packet.destination_port
+        && transit.transport == packet.transport
+}
+
+#[inline(always)]
+fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
+    let Some(interface) = interface(skb) else { return };
+    let (bytes, segments) = kernel::lengths(skb);
+    let bytes = u64::from(bytes);
+    if NAMED && kernel::is_of_packet_socket(skb) {
+        link::passes(bytes, u64::from(segments.max(1)));
+    }
+    let mut link_bytes = link_bytes(interface);
+    let packet = read(skb, &mut link_bytes);
+    // SAFETY: values of the table; the verifier proved the pointer. The helper takes the context.
+    unsafe {
+        packet::add(&raw mut (*interface).link_bytes, bytes);
+        packet::add(&raw mut (*interface).wire_bytes, bytes);
+        packet::add(&raw mut (*interface).packets, u64::from(segments.max(1)));
+        packet::add(&raw mut (*interface).frames, 1);
+        if (*interface).is_tunnel != 0 {
+            let hash = bpf_get_hash_recalc(skb);
+            let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
+        }
+    }
+    if let Some(packet) = packet {
+        if segments > 1 {
+            let sent = packet.bytes + u64::from(link_bytes) * packet.packets;
+            // SAFETY: as above.
+            unsafe { packet::add(&raw mut (*interface).wire_bytes, sent - bytes) };
+        }
+        // SAFETY: a value of the table; the verifier proved the pointer.
+        if unsafe { (*interface).is_tunnel } != 0 && come_back(&packet) {
+            return;
+        }
+        account::<NAMED>(skb, interface, &packet);
+    }
+}
+
+/// Counts the packet, unless its socket's hook did.
+#[inline(always)]
+fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
+    let now = kernel::now_ns();
+    let sender = kernel::sender(skb, packet);
+    let mut passage = Passage { ifindex: ifindex(skb), ..Passage::default() };
+    let mut local = (packet.source, packet.source_port);
+    let mut key = FlowKey {
+        cookie: kernel::cookie(skb),
+        remote: packet.destination,
+        remote_port: packet.destination_port,
+        local_port: 0,
+        transport: packet.transport,
+        reserved: [0; 3],
+    };
+    if sender == Sender::Control {
+        key.local_port = packet.source_port;
+    }
+    if key.cookie != 0
+        && let Some(counters) = FLOWS.get_ptr_mut(&key)
+    {
+        // SAFETY: a value of the table; the verifier proved the pointer.
+        if unsafe { (*counters).path } != path::SOCKET || sender == Sender::TimeWait {
+            packet::count(counters, packet, now);
+        } else {
+            count_fragment(counters, packet);
+        }
+        return;
+    }
+    match sender {
+        Sender::Packet => {
+            passage.path = path::PACKET;
+            if NAMED {
+                passage.tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+            }
+        }
+        Sender::Control => passage.path = path::KERNEL,
+        // The listener's hook counts it (Linux 6.5; before, nobody does).
+        Sender::Handshake => return,
+        Sender::Socket | Sender::TimeWait => {
+            // SAFETY: a value of the table; the verifier proved the pointer.
+            unsafe { packet::add(&raw mut (*interface).unaccounted_bytes, packet.bytes) };
+            return;
+        }
+        Sender::Wrapped => wrap(skb, packet, &mut key, &mut passage),
+        Sender::Nobody => {
+            if !pass_through(skb, packet, &mut key, &mut passage, &mut local) {
+                return;
+            }
+        }
+    }
+    match FLOWS.get_ptr_mut(&key) {
+        Some(counters) => packet::count(counters, packet, now),
+        None => begin(&key, packet, passage, &local, now),
+    }
+}
+
+/// A packet of nobody's: forwarded, out of a tunnel device, or the kernel's own. `false`: it comes
+/// from a socket in another network namespace of this host, whose hook counts it.
+#[inline(always)]
+fn pass_through(
+    skb: *mut __sk_buff,
+    packet: &Packet,
+    key: &mut FlowKey,
+    passage: &mut Passage,
+    local: &mut ([u8; 16], u16),
+) -> bool {
+    // SAFETY: a context field.
+    let hash = unsafe { (&raw const (*skb).hash).read_volatile() };
+    if let Some(transit) = TRANSITS.get_ptr(&hash) {
+        // SAFETY: a value of the table; the verifier proved the pointer.
+        let transit = unsafe { &*transit };
+        let is_its = transit.transport == packet.transport
+            && (transit.destination == packet.destination
+                || transit.destination_port == packet.destination_port);
+        if is_its {
+            if transit.cookie != 0 {
+                let socket = FlowKey {
+                    cookie: transit.cookie,
+                    remote: transit.destination,
+                    remote_port: transit.destination_port,
+                    local_port: 0,
+                    transport: transit.transport,
+                    reserved: [0; 3],
+                };
+                if FLOWS.get_ptr(&socket).is_some() {
+                    return false;
+                }
+            }
+            key.cookie = stranger(&transit.source);
+            key.local_port = transit.source_port;
+            *local = (transit.source, transit.source_port);
+            passage.path = path::FORWARDED;
+            passage.mac = transit.mac;
+            passage.from_ifindex = transit.ifindex;
+            return true;
+        }
+    }
+    wrap(skb, packet, key, passage);
+    let is_encapsulation = matches!(packet.transport, 4 | 41 | 47 | 50 | 51 | 115);
+    if passage.from_ifindex == 0 && !is_encapsulation {
+        key.local_port = packet.source_port;
+        // SAFETY: a context field.
+        passage.from_ifindex = unsafe { (&raw const (*skb).ingress_ifindex).read_volatile() };
+        // It came in where nobody looks: by the one uplink, and goes back by a tunnel.
+        passage.path = if passage.from_ifindex == 0 { path::KERNEL } else { path::FORWARDED };
+    }
+    true
+}
+
+/// The outer packet of a tunnel. Its source port changes with what is inside (VXLAN), so the flow
+/// is told without.
+#[inline(always)]
+fn wrap(skb: *mut __sk_buff, packet: &Packet, key: &mut FlowKey, passage: &mut Passage) {
+    key.cookie = stranger(&packet.source);
+    passage.path = path::TUNNEL;
+    // SAFETY: a context field.
+    let hash = unsafe { (&raw const (*skb).hash).read_volatile() };
+    if let Some(ifindex) = TUNNELS.get_ptr(&hash) {
+        // SAFETY: a value of the table; the verifier proved the pointer.
+        let ifindex = unsafe { *ifindex };
+        // Itself, where the packet is about to be wrapped.
+        if ifindex != passage.ifindex {
+            passage.from_ifindex = ifindex;
+        }
+    }
+}
+
+#[inline(always)]
+fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u16), now: u64) {
+    let counters = FlowCounters {
+        sent_bytes: packet.bytes,
+        sent_packets: packet.packets,
+        received_bytes: 0,
+        received_packets: 0,
+        first_ns: now,
+        last_ns: now,
+        path: passage.path,
+        naming: 0,
+        reserved: [0; 6],
+    };
+    if FLOWS.insert(key, &counters, NOEXIST).is_err() {
+        match FLOWS.get_ptr_mut(key) {
+            // Another CPU was first.
+            Some(counters) => packet::count(counters, packet, now),
+            None => maps::count(Loss::FlowTableFull),
+        }
+        return;
+    }
+    let flow = emit::Flow {
+        key,
+        phase: phase::SENT,
+        ownership: if passage.tgid == 0 { ownership::NONE } else { ownership::USER },
+        socket_type: 0,
+        icmp_type: packet.icmp_type,
+        local: &local.0,
+        local_port: local.1,
+        listener_cookie: 0,
+        sent_bytes: counters.sent_bytes,
+        sent_packets: counters.sent_packets,
+        at_ns: now,
+        passage,
+    };
+    if !emit::egress(&flow, None) {
+        // So that its next packet tries again.
+        let _ = FLOWS.remove(key);
+    }
+}
+
+/// A packet that its socket's hook counted before it was cut in pieces: each piece has headers of
+/// its own. IPv4 copies its header, IPv6 adds an extension to each (RFC 8200, 4.5).
+#[inline(always)]
+fn count_fragment(counters: *mut FlowCounters, packet: &Packet) {
+    const FRAGMENT: u64 = 8;
+    let is_v4 = packet.source[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+    let (bytes, packets) = match (packet.fragment, is_v4) {
+        (Fragment::First { .. }, false) => (FRAGMENT, 0),
+        (Fragment::Later { .. }, false) => (40 + FRAGMENT, 1),
+        (Fragment::Later { .. }, true) => (20, 1),
+        _ => return,
+    };
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    unsafe {
+        packet::add(&raw mut (*counters).sent_bytes, bytes);
+        packet::add(&raw mut (*counters).sent_packets, packets);
+    }
+}
+
+/// Stands for a socket where there is none: by address.
+#[inline(always)]
+fn stranger(address: &[u8; 16]) -> u64 {
+    NO_SOCKET | mix(address)
+}
+
+#[inline(always)]
+fn mix(address: &[u8; 16]) -> u64 {
+    let mut high = [0; 8];
+    high.copy_from_slice(&address[..8]);
+    let mut low = [0; 8];
+    low.copy_from_slice(&address[8..]);
+    let mut mixed = u64::from_ne_bytes(high).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^= mixed >> 29;
+    mixed ^= u64::from_ne_bytes(low);
+    mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^= mixed >> 32;
+    mixed.wrapping_mul(0x94d0_49bb_1331_11eb)
+}
+
+/// Of the 5-tuple; never 0, which means that there is none.
+#[inline(always)]
+fn digest(packet: &Packet) -> u32 {
+    let ports = u64::from(packet.source_port) << 32
+        | u64::from(packet.destination_port) << 8
+        | u64::from(packet.transport);
+    let mut mixed = mix(&packet.source) ^ mix(&packet.destination).rotate_left(17) ^ ports;
+    mixed = mixed.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^= mixed >> 33;
+    mixed = mixed.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    (mixed >> 32) as u32 | 1
+}

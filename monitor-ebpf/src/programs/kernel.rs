@@ -1,0 +1,485 @@
+//! The only reader of kernel structures, all of them UAPI: `__sk_buff`, `bpf_sock`,
+//! `bpf_sock_addr`, and helper results. Nothing here needs BTF or a struct offset of one kernel.
+
+use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{
+            bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie,
+            bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes,
+        },
+    },
+};
+use monitor_ebpf::sample::{Owner, SocketOwner};
+
+use super::maps::{OWNERS, STARTS};
+
+/// `BPF_SK_STORAGE_GET_F_CREATE` (`include/uapi/linux/bpf.h`).
+const CREATE: u64 = 1;
+
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Cookie of the socket behind a `__sk_buff`, `bpf_sock_addr` or `bpf_sock` context; 0 if none.
+#[inline(always)]
+pub fn cookie<T>(context: *mut T) -> u64 {
+    // SAFETY: the helper takes the program's context.
+    unsafe { bpf_get_socket_cookie(context.cast()) }
+}
+
+/// Storage of a full socket, made if `create`. `None` where there is none or no memory for it.
+///
+/// The socket is the context itself in sock programs, and `bpf_sock_addr.sk` in address programs.
+#[inline(always)]
+pub fn storage(socket: *mut bpf_sock, create: bool) -> Option<&'static mut SocketOwner> {
+    if socket.is_null() {
+        return None;
+    }
+    let flags = if create { CREATE } else { 0 };
+    let map = (&raw const OWNERS).cast_mut().cast::<c_void>();
+    // SAFETY: the verifier checks map and socket; a null initial value means zeroes.
+    let value = unsafe { bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), flags) };
+    // SAFETY: null or a value of the map's type, which lives as long as the socket.
+    unsafe { value.cast::<SocketOwner>().as_mut() }
+}
+
+/// The current process. `netns_cookie` is for the caller's context to ask.
+#[inline(always)]
+pub fn current(touched_ns: u64) -> Owner {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let uid_gid = bpf_get_current_uid_gid();
+    let tgid = (pid_tgid >> 32) as u32;
+    Owner {
+        tgid,
+        tid: pid_tgid as u32,
+        uid: uid_gid as u32,
+        gid: (uid_gid >> 32) as u32,
+        comm: bpf_get_current_comm().unwrap_or([0; 16]),
+        // SAFETY: a helper without arguments.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        netns_cookie: 0,
+        started_ns: started_ns(tgid),
+        touched_ns,
+    }
+}
+
+/// When a process was forked; 0 if that was before the probes.
+#[inline(always)]
+pub fn started_ns(tgid: u32) -> u64 {
+    // SAFETY: an LRU slot may be given to another key under us; a start time that fits no process
+    // is then refused by user space, which compares it.
+    unsafe { STARTS.get(tgid) }.map_or(0, |start| start.started_ns)
+}
+
+#[inline(always)]
+pub fn netns_cookie<T>(context: *mut T) -> u64 {
+    // SAFETY: the helper takes the program's context.
+    unsafe { bpf_get_netns_cookie(context.cast()) }
+}
+
+/// What `bpf_sock_addr` says of a destination.
+pub struct Named {
+    pub socket: *mut bpf_sock,
+    pub remote: [u8; 16],
+    pub remote_port: u16,
+    pub transport: u8,
+    pub socket_type: u8,
+}
+
+/// Destination of connect4 and sendmsg4.
+#[inline(always)]
+pub fn named4(context: *mut bpf_sock_addr) -> Named {
+    // SAFETY: context fields; the verifier rewrites each load.
+    let address = unsafe { (*context).user_ip4 };
+    named(context, mapped(address.to_ne_bytes()))
+}
+
+/// Destination of connect6 and sendmsg6.
+#[inline(always)]
+pub fn named6(context: *mut bpf_sock_addr) -> Named {
+    // SAFETY: as above. Volatile, since the verifier refuses the wide loads LLVM would merge
+    // these four into.
+    let words = unsafe {
+        [
+            (&raw const (*context).user_ip6[0]).read_volatile(),
+            (&raw const (*context).user_ip6[1]).read_volatile(),
+            (&raw const (*context).user_ip6[2]).read_volatile(),
+            (&raw const (*context).user_ip6[3]).read_volatile(),
+        ]
+    };
+    let mut remote = [0; 16];
+    remote[..4].copy_from_slice(&words[0].to_ne_bytes());
+    remote[4..8].copy_from_slice(&words[1].to_ne_bytes());
+    remote[8..12].copy_from_slice(&words[2].to_ne_bytes());
+    remote[12..].copy_from_slice(&words[3].to_ne_bytes());
+    named(context, remote)
+}
+
+#[inline(always)]
+fn named(context: *mut bpf_sock_addr, remote: [u8; 16]) -> Named {
+    // SAFETY: context fields; the verifier rewrites each load.
+    let (socket, port, protocol, kind) = unsafe {
+        (
+            (*context).__bindgen_anon_1.sk,
+            (*context).user_port,
+            (*context).protocol,
+            (*context).type_,
+        )
+    };
+    Named {
+        socket,
+        remote,
+        remote_port: u16::from_be(port as u16),
+        // 262 is IPPROTO_MPTCP, which is TCP on the wire.
+        transport: if protocol == 262 { 6 } else { protocol as u8 },
+        socket_type: kind as u8,
+    }
+}
+
+#[inline(always)]
+fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[10] = 0xff;
+    out[11] = 0xff;
+    out[12..].copy_from_slice(&address);
+    out
+}
+
+/// `enum { BPF_TCP_LISTEN = 10 }` (`include/uapi/linux/bpf.h`).
+const LISTEN: u32 = 10;
+const SOCK_RAW: u8 = 3;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
+/// `BPF_TCP_TIME_WAIT`, `BPF_TCP_NEW_SYN_RECV` (`include/uapi/linux/bpf.h`).
+const TIME_WAIT: u32 = 6;
+const NEW_SYN_RECV: u32 = 12;
+/// `AF_PACKET` (`include/linux/socket.h`).
+const AF_PACKET: u32 = 17;
+
+/// The socket behind a packet, as far as it is wanted.
+pub struct PacketSocket {
+    /// Null where there is none, or none that is whole.
+    pub socket: *mut bpf_sock,
+    pub socket_type: u8,
+    pub listening: bool,
+}
+
+#[inline(always)]
+pub fn packet_socket(skb: *mut __sk_buff) -> PacketSocket {
+    // SAFETY: a context field.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return PacketSocket { socket, socket_type: 0, listening: false };
+    }
+    // SAFETY: a socket of the context, not null.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    if socket.is_null() {
+        return PacketSocket { socket, socket_type: 0, listening: false };
+    }
+    // SAFETY: fields of a full socket; the verifier rewrites each load.
+    let (kind, state) = unsafe {
+        ((&raw const (*socket).type_).read_volatile(), (&raw const (*socket).state).read_volatile())
+    };
+    PacketSocket { socket, socket_type: kind as u8, listening: state == LISTEN }
+}
+
+/// Whether the packet, or what it wraps, came in by an interface.
+#[inline(always)]
+pub fn came_in(skb: *mut __sk_buff) -> bool {
+    // SAFETY: a context field.
+    (unsafe { (&raw const (*skb).ingress_ifindex).read_volatile() }) != 0
+}
+
+/// What a packet at an interface says of where it is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// No socket of this network namespace, or none at all.
+    Nobody,
+    /// What is left of a closed connection.
+    TimeWait,
+    /// A connection that is not accepted yet.
+    Handshake,
+    /// An `AF_PACKET` socket.
+    Packet,
+    /// The kernel's own, for many connections.
+    Control,
+    /// The packet is none that this socket makes: it was wrapped since.
+    Wrapped,
+    Socket,
+}
+
+#[inline(always)]
+pub fn is_of_packet_socket(skb: *mut __sk_buff) -> bool {
+    // SAFETY: a context field.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    // SAFETY: a field that every kind of socket has; the verifier rewrites the load.
+    !socket.is_null() && unsafe { (&raw const (*socket).family).read_volatile() } == AF_PACKET
+}
+
+#[inline(always)]
+pub fn sender(skb: *mut __sk_buff, packet: &Packet) -> Sender {
+    // SAFETY: a context field.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return Sender::Nobody;
+    }
+    // SAFETY: fields that every kind of socket has; the verifier rewrites each load.
+    let (family, state) = unsafe {
+        (
+            (&raw const (*socket).family).read_volatile(),
+            (&raw const (*socket).state).read_volatile(),
+        )
+    };
+    if family == AF_PACKET {
+        return Sender::Packet;
+    }
+    match state {
+        TIME_WAIT => return Sender::TimeWait,
+        NEW_SYN_RECV => return Sender::Handshake,
+        _ => {}
+    }
+    // SAFETY: a socket of the context, not null.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    if socket.is_null() {
+        return Sender::Socket;
+    }
+    // SAFETY: fields of a full socket; the verifier rewrites each load.
+    let (kind, protocol, port) = unsafe {
+        (
+            (&raw const (*socket).type_).read_volatile(),
+            (&raw const (*socket).protocol).read_volatile(),
+            (&raw const (*socket).src_port).read_volatile(),
+        )
+    };
+    if packet.is_control(kind as u8) {
+        return Sender::Control;
+    }
+    let is_raw = kind == u32::from(SOCK_RAW);
+    let is_other_port = packet.source_port != 0 && port != u32::from(packet.source_port);
+    if !is_raw && (protocol != u32::from(packet.transport) || is_other_port) {
+        return Sender::Wrapped;
+    }
+    Sender::Socket
+}
+
+/// What a packet's headers say.
+pub struct Packet {
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub transport: u8,
+    pub icmp_type: u8,
+    /// IP bytes as sent: each segment of a GSO packet has headers of its own.
+    pub bytes: u64,
+    pub packets: u64,
+    pub fragment: Fragment,
+    /// Where the transport's header begins; 0: in another fragment.
+    pub transport_at: u32,
+}
+
+impl Packet {
+    /// A TCP segment from a raw socket is from the kernel's control socket (`tcp_v4_send_reset`,
+    /// `tcp_v4_send_ack`), which speaks for every closed or half-closed local port.
+    #[inline(always)]
+    pub fn is_control(&self, socket_type: u8) -> bool {
+        self.transport == TCP && socket_type == SOCK_RAW
+    }
+
+    #[inline(always)]
+    pub fn is_tcp(&self) -> bool {
+        self.transport == TCP
+    }
+}
+
+/// Most IPv6 extension headers that are walked to the transport header.
+const EXTENSIONS_MAX: usize = 4;
+
+/// A packet whose IP header begins at `at`: 0 in cgroup programs, behind the link header in tc's.
+#[inline(always)]
+pub fn packet(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
+    let first: [u8; 1] = load(skb, at)?;
+    let network = match first[0] >> 4 {
+        4 => ipv4(skb, at)?,
+        6 => ipv6(skb, at)?,
+        _ => return None,
+    };
+    let Network { source, destination, transport, transport_at, fragment } = network;
+    let mut packet = Packet {
+        source,
+        destination,
+        source_port: 0,
+        destination_port: 0,
+        transport,
+        icmp_type: 0,
+        bytes: 0,
+        packets: 1,
+        fragment,
+        transport_at,
+    };
+    match transport {
+        // TCP, UDP, DCCP, SCTP, UDP-Lite: ports come first.
+        6 | 17 | 33 | 132 | 136 if transport_at != 0 => {
+            if let Some(ports) = load::<4>(skb, transport_at) {
+                packet.source_port = u16::from_be_bytes([ports[0], ports[1]]);
+                packet.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
+            }
+        }
+        ICMP | ICMPV6 if transport_at != 0 => {
+            packet.icmp_type = load::<1>(skb, transport_at).map_or(0, |byte| byte[0]);
+        }
+        _ => {}
+    }
+    measure(skb, &mut packet, at, transport_at);
+    Some(packet)
+}
+
+/// Bytes and packets on the wire. A GSO packet is one skb with one set of headers; its segments
+/// carry them each (`skb_segment`).
+#[inline(always)]
+fn measure(skb: *mut __sk_buff, packet: &mut Packet, at: u32, transport_at: u32) {
+    let (bytes, segments) = lengths(skb);
+    packet.bytes = u64::from(bytes.saturating_sub(at));
+    if segments > 1 && transport_at != 0 {
+        let header = if packet.transport == TCP {
+            load::<1>(skb, transport_at + 12).map_or(20, |byte| u32::from(byte[0] >> 4) * 4)
+        } else {
+            8
+        };
+        packet.packets = u64::from(segments);
+        packet.bytes += (packet.packets - 1) * u64::from(transport_at.saturating_sub(at) + header);
+    }
+}
+
+/// `skb->len`, and how many segments it will be.
+#[inline(always)]
+pub fn lengths(skb: *mut __sk_buff) -> (u32, u32) {
+    // SAFETY: context fields; volatile so that they are loaded as they are declared, 32 bits wide.
+    unsafe {
+        ((&raw const (*skb).len).read_volatile(), (&raw const (*skb).gso_segs).read_volatile())
+    }
+}
+
+/// Whether a packet is a part of one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fragment {
+    Whole,
+    First { id: u32 },
+    Later { id: u32 },
+}
+
+struct Network {
+    source: [u8; 16],
+    destination: [u8; 16],
+    transport: u8,
+    /// Where the transport's header begins; 0: in another fragment.
+    transport_at: u32,
+    fragment: Fragment,
+}
+
+#[inline(always)]
+fn ipv4(skb: *mut __sk_buff, at: u32) -> Option<Network> {
+    let h: [u8; 20] = load(skb, at)?;
+    let length = u32::from(h[0] & 15) * 4;
+    let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
+    let fragment = if (h[6] & 0x1f) | h[7] != 0 {
+        Fragment::Later { id }
+    } else if h[6] & 0x20 != 0 {
+        Fragment::First { id }
+    } else {
+        Fragment::Whole
+    };
+    Some(Network {
+        source: mapped([h[12], h[13], h[14], h[15]]),
+        destination: mapped([h[16], h[17], h[18], h[19]]),
+        transport: h[9],
+        transport_at: if matches!(fragment, Fragment::Later { .. }) { 0 } else { at + length },
+        fragment,
+    })
+}
+
+#[inline(always)]
+fn ipv6(skb: *mut __sk_buff, at: u32) -> Option<Network> {
+    let h: [u8; 40] = load(skb, at)?;
+    let mut source = [0; 16];
+    source.copy_from_slice(&h[8..24]);
+    let mut destination = [0; 16];
+    destination.copy_from_slice(&h[24..40]);
+    let mut transport = h[6];
+    let mut at = at + 40;
+    let mut fragment = Fragment::Whole;
+    for _ in 0..EXTENSIONS_MAX {
+        match transport {
+            // Hop-by-hop, routing, destination options: length in 8 bytes, less the first.
+            0 | 43 | 60 => {
+                let extension: [u8; 2] = load(skb, at)?;
+                transport = extension[0];
+                at += (u32::from(extension[1]) + 1) * 8;
+            }
+            // Fragment.
+            44 => {
+                let extension: [u8; 8] = load(skb, at)?;
+                transport = extension[0];
+                at += 8;
+                let id =
+                    u32::from_be_bytes([extension[4], extension[5], extension[6], extension[7]]);
+                if extension[2] != 0 || extension[3] & 0xf8 != 0 {
+                    fragment = Fragment::Later { id };
+                    at = 0;
+                    break;
+                }
+                fragment = Fragment::First { id };
+            }
+            _ => break,
+        }
+    }
+    Some(Network { source, destination, transport, transport_at: at, fragment })
+}
+
+#[inline(always)]
+pub fn load<const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; N]> {
+    let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    // SAFETY: the helper writes exactly N bytes, or fails.
+    let failed = unsafe { bpf_skb_load_bytes(skb.cast(), at, bytes.as_mut_ptr().cast(), N as u32) };
+    // SAFETY: written, by the above.
+    if failed == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
+}
+
+/// The same value, of which the verifier knows nothing any more. What it knows of values multiplies
+/// the ways through what follows, above all on 5.10: forgotten, they are one.
+#[inline(always)]
+pub fn forgotten(skb: *mut __sk_buff, value: u32) -> u32 {
+    // SAFETY: a context field for the program's own use; the kernel saves and restores it.
+    unsafe {
+        let scratch = &raw mut (*skb).cb[0];
+        scratch.write_volatile(value);
+        scratch.read_volatile()
+    }
+}
+
+/// `N` bytes or fewer from `at` on into `to`: exactly `bytes`, at least 1. `N` is a power of two.
+#[inline(always)]
+pub fn load_into<const N: usize>(
+    skb: *mut __sk_buff,
+    at: u32,
+    bytes: u32,
+    to: &mut [u8; N],
+) -> Option<u32> {
+    let mut last = u64::from(bytes.min(N as u32)).wrapping_sub(1);
+    // SAFETY: a register to itself. It hides from the compiler what the verifier is shown below; an
+    // instruction, since a line without one breaks the line information.
+    unsafe { asm!("{0} = {0}", inout(reg) last, options(nomem, nostack, preserves_flags)) };
+    let bytes = (last & (N as u64 - 1)) as u32 + 1;
+    // SAFETY: the helper writes exactly `bytes` of N, or fails.
+    let failed = unsafe { bpf_skb_load_bytes(skb.cast(), at, to.as_mut_ptr().cast(), bytes) };
+    (failed == 0).then_some(bytes)
+}

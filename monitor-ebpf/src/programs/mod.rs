@@ -1,0 +1,13 @@
+//! One file a family of hooks. `maps` holds every map, `kernel` alone reads kernel structures,
+//! `emit` alone submits to the ring buffer.
+
+mod emit;
+mod forward;
+mod kernel;
+mod link;
+mod maps;
+mod names;
+mod packet;
+mod places;
+mod process;
+mod socket;

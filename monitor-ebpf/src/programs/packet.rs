@@ -1,0 +1,250 @@
+//! Cgroup packet hooks: every packet of an inet socket, out (told when its flow is new) and in
+//! (counted for flows that are known). They always let it pass.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    bindings::__sk_buff, helpers::bpf_get_current_pid_tgid, macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use aya_log_ebpf::debug;
+use monitor_ebpf::{
+    loss::Loss,
+    sample::{FlowCounters, FlowKey, SocketOwner, ownership, path, phase},
+};
+
+use super::{
+    emit,
+    kernel::{self, Packet, PacketSocket, TCP},
+    maps::{self, FLOWS},
+    names,
+    socket::NOEXIST,
+};
+
+const PASS: i32 = 1;
+
+#[cgroup_skb(egress)]
+pub fn packet_egress(context: SkBuffContext) -> i32 {
+    egress::<false>(&context);
+    PASS
+}
+
+/// For kernels where a packet program may ask who runs.
+#[cgroup_skb(egress)]
+pub fn packet_egress_named(context: SkBuffContext) -> i32 {
+    egress::<true>(&context);
+    PASS
+}
+
+#[inline(always)]
+fn egress<const NAMED: bool>(context: &SkBuffContext) {
+    let skb = context.skb.skb;
+    match kernel::packet(skb, 0) {
+        Some(packet) => leave::<NAMED>(skb, &packet),
+        None => {
+            maps::count(Loss::PacketMalformed);
+            debug!(context, "a packet of {} bytes has no readable IP header", context.len());
+        }
+    }
+}
+
+#[cgroup_skb(ingress)]
+pub fn packet_ingress(context: SkBuffContext) -> i32 {
+    let skb = context.skb.skb;
+    if let Some(packet) = kernel::packet(skb, 0) {
+        let key = FlowKey {
+            cookie: kernel::cookie(skb),
+            remote: packet.source,
+            remote_port: packet.source_port,
+            local_port: 0,
+            transport: packet.transport,
+            reserved: [0; 3],
+        };
+        if let Some(counters) = FLOWS.get_ptr_mut(&key).or_else(|| handshake(skb, key)) {
+            // SAFETY: a value of the table; the verifier proved the pointer.
+            unsafe {
+                add(&raw mut (*counters).received_bytes, packet.bytes);
+                add(&raw mut (*counters).received_packets, packet.packets);
+                (*counters).last_ns = kernel::now_ns();
+            }
+            names::arrive(skb, &packet, &key);
+        }
+    } else {
+        maps::count(Loss::PacketMalformed);
+    }
+    PASS
+}
+
+/// What reaches an accepted socket before it has sent anything belongs to the flow that its
+/// listener began, which it will take over.
+#[inline(always)]
+fn handshake(skb: *mut __sk_buff, mut key: FlowKey) -> Option<*mut FlowCounters> {
+    if key.transport != TCP {
+        return None;
+    }
+    let storage = kernel::storage(kernel::packet_socket(skb).socket, false)?;
+    if storage.cookie == key.cookie {
+        return None;
+    }
+    key.cookie = storage.cookie;
+    FLOWS.get_ptr_mut(&key)
+}
+
+#[inline(always)]
+fn leave<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) {
+    let socket = kernel::packet_socket(skb);
+    let mut key = FlowKey {
+        cookie: kernel::cookie(skb),
+        remote: packet.destination,
+        remote_port: packet.destination_port,
+        local_port: 0,
+        transport: packet.transport,
+        reserved: [0; 3],
+    };
+    if packet.is_control(socket.socket_type) {
+        key.local_port = packet.source_port;
+    }
+    let now = kernel::now_ns();
+    if let Some(counters) = FLOWS.get_ptr_mut(&key) {
+        names::leave(skb, packet, &socket, &key, counters);
+        // SAFETY: a value of the table; the verifier proved the pointer.
+        let is_first = unsafe { (*counters).sent_packets } == 0;
+        count(counters, packet, now);
+        if is_first {
+            // Two CPUs may both be first; user space takes the second telling for nothing new.
+            let storage = kernel::storage(socket.socket, false);
+            let first = FlowCounters {
+                sent_bytes: packet.bytes,
+                sent_packets: packet.packets,
+                ..FlowCounters::default()
+            };
+            let sender = sender::<NAMED>(skb, packet);
+            if !tell(&key, packet, &socket, storage.as_deref(), (0, sender), &first, now) {
+                // As in `begin`: lost once, and told when it sends again.
+                let _ = FLOWS.remove(&key);
+            }
+        }
+    } else {
+        begin(&key, packet, &socket, sender::<NAMED>(skb, packet), now);
+    }
+}
+
+/// Who runs, where that is who sends. TCP sends when acknowledgements and timers let it, whoever
+/// runs then; and what came in by an interface and was wrapped here is nobody's on this host.
+#[inline(always)]
+fn sender<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) -> u32 {
+    if !NAMED || packet.is_tcp() || kernel::came_in(skb) {
+        return 0;
+    }
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+#[inline(always)]
+fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, sender: u32, now: u64) {
+    let storage = kernel::storage(socket.socket, true);
+    let mut counters = FlowCounters {
+        sent_bytes: packet.bytes,
+        sent_packets: packet.packets,
+        received_bytes: 0,
+        received_packets: 0,
+        first_ns: now,
+        last_ns: now,
+        path: path::SOCKET,
+        naming: 0,
+        reserved: [0; 6],
+    };
+    let mut listener_cookie = 0;
+    let storage = storage.map(|storage| {
+        storage.has_flows = 1;
+        if storage.cookie == 0 {
+            // Older than the probes: nobody is known, but its end and its children will be.
+            storage.cookie = key.cookie;
+        } else if storage.cookie != key.cookie && packet.is_tcp() {
+            listener_cookie = adopt(key, storage.cookie, &mut counters);
+        }
+        &*storage
+    });
+    if FLOWS.insert(key, &counters, NOEXIST).is_err() {
+        match FLOWS.get_ptr_mut(key) {
+            // Another CPU was first.
+            Some(counters) => count(counters, packet, now),
+            None => maps::count(Loss::FlowTableFull),
+        }
+        return;
+    }
+    if !tell(key, packet, socket, storage, (listener_cookie, sender), &counters, now) {
+        // So that its next packet tries again.
+        let _ = FLOWS.remove(key);
+    }
+}
+
+/// An accepted socket continues the flow that its listener's SYN-ACK began.
+#[inline(always)]
+fn adopt(key: &FlowKey, listener_cookie: u64, counters: &mut FlowCounters) -> u64 {
+    let mut handshake = *key;
+    handshake.cookie = listener_cookie;
+    let Some(before) = FLOWS.get_ptr(&handshake) else { return 0 };
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    let before = unsafe { *before };
+    counters.sent_bytes += before.sent_bytes;
+    counters.sent_packets += before.sent_packets;
+    counters.received_bytes += before.received_bytes;
+    counters.received_packets += before.received_packets;
+    counters.first_ns = before.first_ns;
+    let _ = FLOWS.remove(&handshake);
+    listener_cookie
+}
+
+#[inline(always)]
+fn tell(
+    key: &FlowKey,
+    packet: &Packet,
+    socket: &PacketSocket,
+    storage: Option<&SocketOwner>,
+    (listener_cookie, tgid): (u64, u32),
+    sent: &FlowCounters,
+    at_ns: u64,
+) -> bool {
+    let ownership = match storage {
+        None => ownership::NONE,
+        Some(storage) if storage.creator.tgid == 0 && storage.user.tgid == 0 => ownership::NONE,
+        Some(storage) if storage.cookie != key.cookie || socket.listening => ownership::LISTENER,
+        Some(storage) if storage.user.tgid != 0 => ownership::USER,
+        Some(_) => ownership::CREATOR,
+    };
+    let flow = emit::Flow {
+        key,
+        phase: phase::SENT,
+        ownership,
+        socket_type: socket.socket_type,
+        icmp_type: packet.icmp_type,
+        local: &packet.source,
+        local_port: packet.source_port,
+        listener_cookie,
+        sent_bytes: sent.sent_bytes,
+        sent_packets: sent.sent_packets,
+        at_ns,
+        passage: emit::Passage { tgid, ..emit::Passage::default() },
+    };
+    emit::egress(&flow, storage)
+}
+
+#[inline(always)]
+pub fn count(counters: *mut FlowCounters, packet: &Packet, now: u64) {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    unsafe {
+        add(&raw mut (*counters).sent_bytes, packet.bytes);
+        add(&raw mut (*counters).sent_packets, packet.packets);
+        (*counters).last_ns = now;
+    }
+}
+
+/// `BPF_ATOMIC | BPF_ADD` without fetch, which 5.10 has: core offers no such atomic for bpf.
+///
+/// # Safety
+/// `to` points into a map value.
+#[inline(always)]
+pub unsafe fn add(to: *mut u64, what: u64) {
+    // SAFETY: by the caller.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) what) }
+}

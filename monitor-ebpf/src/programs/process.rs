@@ -1,0 +1,64 @@
+//! Tracepoints of the process life: fork, exec, exit. Offsets are those of the records' `format`
+//! files, which user space compares before it attaches.
+
+use aya_ebpf::{
+    EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
+};
+use monitor_ebpf::{sample::ProcessStart, tracepoint};
+
+use super::{emit, kernel, maps::STARTS};
+
+/// `CLONE_THREAD` (`include/uapi/linux/sched.h`).
+const CLONE_THREAD: u64 = 0x0001_0000;
+
+#[tracepoint]
+pub fn process_exec(context: TracePointContext) -> u32 {
+    let now = kernel::now_ns();
+    let process = kernel::current(now);
+    // SAFETY: see above; the LRU slot may be another's, and user space compares.
+    let parent_tgid = unsafe { STARTS.get(process.tgid) }.map_or(0, |start| start.parent_tgid);
+    // SAFETY: a probe read; a bad offset is an error, not a fault.
+    if let Ok(place) = unsafe { context.read_at::<u32>(tracepoint::EXEC_FILENAME) } {
+        // `__data_loc`: offset in the lower half, length in the upper.
+        let at = (place & 0xffff) as usize;
+        // SAFETY: stays an address to be probe-read.
+        let filename = unsafe { context.as_ptr().byte_add(at) };
+        emit::exec(&process, parent_tgid, filename);
+    }
+    0
+}
+
+/// `task:task_newtask`, not `sched:sched_process_fork`: its record has the clone flags, so that a
+/// new thread costs no sample. The current task is the parent.
+#[tracepoint]
+pub fn process_fork(context: TracePointContext) -> u32 {
+    // SAFETY: probe reads; a bad offset is an error, not a fault.
+    let (child, flags) = unsafe {
+        (
+            context.read_at::<u32>(tracepoint::NEWTASK_PID),
+            context.read_at::<u64>(tracepoint::NEWTASK_CLONE_FLAGS),
+        )
+    };
+    if let (Ok(child), Ok(flags)) = (child, flags)
+        && flags & CLONE_THREAD == 0
+    {
+        let now = kernel::now_ns();
+        let parent_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        let start = ProcessStart { started_ns: now, parent_tgid, reserved: 0 };
+        // LRU: insertion fails only for want of memory, and then /proc knows the start.
+        let _ = STARTS.insert(child, start, 0);
+        emit::fork(parent_tgid, child, now);
+    }
+    0
+}
+
+#[tracepoint]
+pub fn process_exit(_context: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if tgid == pid_tgid as u32 {
+        let _ = STARTS.remove(tgid);
+        emit::exit(tgid, kernel::now_ns());
+    }
+    0
+}

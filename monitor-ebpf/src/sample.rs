@@ -1,0 +1,382 @@
+//! What the probes write: ring-buffer samples and the values of the flow and owner tables.
+//!
+//! Every struct is plain bytes with no hidden padding (zerocopy refuses it) and starts, where it is
+//! a sample, with its [`kind`]. Times are nanoseconds of `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`,
+//! Linux 5.8). Addresses are 16 bytes, IPv4 as `::ffff:a.b.c.d`; ports are in host order.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// First word of each sample.
+pub mod kind {
+    pub const EGRESS: u32 = 1;
+    pub const SOCKET_END: u32 = 2;
+    pub const EXEC: u32 = 3;
+    pub const FORK: u32 = 4;
+    pub const EXIT: u32 = 5;
+    pub const NAME: u32 = 6;
+}
+
+/// [`EgressSample::phase`].
+pub mod phase {
+    /// connect(2) or sendmsg(2) named the destination; no packet yet.
+    pub const ATTEMPT: u8 = 0;
+    /// The flow's first packet went out.
+    pub const SENT: u8 = 1;
+}
+
+/// [`EgressSample::ownership`]: how the owner in the sample is known.
+pub mod ownership {
+    /// No owner is stored at the socket: older than the probes, or the kernel's own.
+    pub const NONE: u8 = 0;
+    /// The last process that called connect or sendmsg on this very socket.
+    pub const USER: u8 = 1;
+    /// Only who created the socket is known.
+    pub const CREATOR: u8 = 2;
+    /// The owner was cloned from the listener: the socket was accepted.
+    pub const LISTENER: u8 = 3;
+}
+
+/// [`FlowCounters::path`] and [`EgressSample::path`]: which hook counts the flow, and why there.
+pub mod path {
+    /// The packet hooks of the cgroup: the packets have an inet socket of this host.
+    pub const SOCKET: u8 = 0;
+    /// tc: came in by another interface.
+    pub const FORWARDED: u8 = 1;
+    /// tc: from an `AF_PACKET` socket.
+    pub const PACKET: u8 = 2;
+    /// tc: the outer packet of a tunnel.
+    pub const TUNNEL: u8 = 3;
+    /// tc: the kernel's own, without a socket that the cgroup's hooks are called for.
+    pub const KERNEL: u8 = 4;
+    /// No hook: it went around them all, and user space tells it by an interface's own count.
+    pub const BYPASS: u8 = 5;
+}
+
+/// Set in [`FlowKey::cookie`] where there is no socket: the rest is a hash of the source address,
+/// before NAT where the packet came in by another interface. Socket cookies count up from 1 and
+/// never get here.
+pub const NO_SOCKET: u64 = 1 << 63;
+
+/// A flow: one socket to one remote address and port over one transport.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct FlowKey {
+    /// `bpf_get_socket_cookie`; equals `ss -e`'s `sk:`.
+    pub cookie: u64,
+    pub remote: [u8; 16],
+    pub remote_port: u16,
+    /// 0, but for the kernel's control sockets, which speak for many local ports, and for flows
+    /// without a socket.
+    pub local_port: u16,
+    /// IANA protocol number.
+    pub transport: u8,
+    pub reserved: [u8; 3],
+}
+
+/// Counters of a flow, updated by the packet programs and read by user space.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct FlowCounters {
+    /// IP bytes as sent, headers of each segment included.
+    pub sent_bytes: u64,
+    pub sent_packets: u64,
+    pub received_bytes: u64,
+    pub received_packets: u64,
+    pub first_ns: u64,
+    pub last_ns: u64,
+    /// [`path`]: who counts it.
+    pub path: u8,
+    /// Packets with payload that were looked at for a name; [`NAMING_DONE`] if there is no more to
+    /// see.
+    pub naming: u8,
+    pub reserved: [u8; 6],
+}
+
+/// [`FlowCounters::naming`]: no further packet of the flow is looked at.
+pub const NAMING_DONE: u8 = u8::MAX;
+/// Packets with payload that are looked at for a name: a `ClientHello` with post-quantum keys is in
+/// two TCP segments or QUIC datagrams, and a client may spread it over one more.
+pub const NAMING_PACKETS: u8 = 3;
+
+/// A process at the moment it touched a socket.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Owner {
+    pub tgid: u32,
+    pub tid: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub comm: [u8; 16],
+    /// cgroup v2 id (the inode of its directory).
+    pub cgroup_id: u64,
+    /// 0 where the hook can't ask for it.
+    pub netns_cookie: u64,
+    /// When the process was forked; 0 if that was before the probes.
+    pub started_ns: u64,
+    /// When it touched the socket.
+    pub touched_ns: u64,
+}
+
+/// Value of the socket storage. Cloned to accepted sockets by the kernel (`BPF_F_CLONE`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketOwner {
+    /// The socket this was written at: differs from the reader's in an accepted socket.
+    pub cookie: u64,
+    pub creator: Owner,
+    /// The last user; `tgid` 0 while only the creator is known.
+    pub user: Owner,
+    /// Whether the end of this socket is of interest.
+    pub has_flows: u32,
+    pub reserved: u32,
+}
+
+/// Value of the table of process starts, by tgid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ProcessStart {
+    pub started_ns: u64,
+    pub parent_tgid: u32,
+    pub reserved: u32,
+}
+
+/// A new flow, or an attempt at one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct EgressSample {
+    pub kind: u32,
+    pub phase: u8,
+    pub ownership: u8,
+    /// `SOCK_STREAM` 1, `SOCK_DGRAM` 2, `SOCK_RAW` 3; 0 unknown.
+    pub socket_type: u8,
+    /// First byte of an ICMP or ICMPv6 message.
+    pub icmp_type: u8,
+    pub at_ns: u64,
+    pub flow: FlowKey,
+    /// Source address; zero while it is not chosen (attempts).
+    pub local: [u8; 16],
+    pub local_port: u16,
+    /// Of the device that a forwarded packet came from; else zero.
+    pub mac: [u8; 6],
+    /// Interface that it left by; 0 where the hook is none of an interface.
+    pub ifindex: u32,
+    /// Interface that it came in by, or that of the tunnel; 0 if neither.
+    pub from_ifindex: u32,
+    /// [`path`].
+    pub path: u8,
+    /// `places::verdict` of the class, without the policy's rules.
+    pub verdict: u8,
+    /// Of the remote address; `places::UNASKED` where the probes say nothing.
+    pub class: u16,
+    /// `places::active`, as it was.
+    pub generation: u32,
+    /// Who ran when the first packet left, if another than `owner`; 0 where the hook can't ask, and
+    /// for TCP, whose packets leave whoever runs.
+    pub sender_tgid: u32,
+    pub reserved: u32,
+    /// What the flow sent up to now: its first packet, or the handshake it continues.
+    pub sent_bytes: u64,
+    pub sent_packets: u64,
+    /// Cookie of the listener whose SYN-ACK this flow continues; else 0.
+    pub listener_cookie: u64,
+    /// By [`ownership`]: the user, else the creator or listener's owner.
+    pub owner: Owner,
+    pub creator: Owner,
+}
+
+/// Value of the table of interfaces, by index. User space sets the first two, the probes count.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Interface {
+    /// Bytes of the link header before the IP header, without VLAN tags.
+    pub header_bytes: u32,
+    /// What enters it leaves again, wrapped, by another interface.
+    pub is_tunnel: u32,
+    /// What left by it, of any protocol, as the kernel's own statistics count it: the link header
+    /// included, a GSO packet once.
+    pub link_bytes: u64,
+    /// The same with the headers of each segment, as a card that segments counts it.
+    pub wire_bytes: u64,
+    /// Segments of a GSO packet each.
+    pub packets: u64,
+    /// A GSO packet once.
+    pub frames: u64,
+    /// IP bytes of packets with a socket that no flow is known of.
+    pub unaccounted_bytes: u64,
+}
+
+/// Value of the table of packets on their way through, by `skb->hash`: the packet before NAT.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Transit {
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub ifindex: u32,
+    /// Of the socket in another network namespace of this host; else 0.
+    pub cookie: u64,
+    pub mac: [u8; 6],
+    pub transport: u8,
+    pub reserved: u8,
+}
+
+/// Value of the table of processes that send on sockets below IP, by tgid.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct LinkSender {
+    /// By whatever way: also what a hook saw and counted. With the link header where the process
+    /// made it; 0 for `AF_XDP`.
+    pub bytes: u64,
+    /// Calls.
+    pub sends: u64,
+    /// Of these, what passed the program of an interface; its link header included.
+    pub seen_bytes: u64,
+    pub seen_packets: u64,
+    /// When the process was forked; 0 if that was before the probes.
+    pub started_ns: u64,
+}
+
+/// Key of the table of fragmented packets.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FragmentKey {
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    /// Identification (RFC 791, RFC 8200).
+    pub id: u32,
+    pub transport: u32,
+}
+
+/// Value of the table of fragmented packets: what only the first fragment has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct FragmentPorts {
+    pub source_port: u16,
+    pub destination_port: u16,
+}
+
+/// close(2) of a socket that had flows; queued data may still leave.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SocketEndSample {
+    pub kind: u32,
+    pub reserved: u32,
+    pub at_ns: u64,
+    pub cookie: u64,
+}
+
+/// Longest file name an exec sample carries.
+pub const FILENAME_BYTES: usize = 256;
+
+/// A process became another program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ExecSample {
+    pub kind: u32,
+    /// Bytes of `filename` in use; `FILENAME_BYTES` may mean that it was cut.
+    pub filename_bytes: u32,
+    pub at_ns: u64,
+    /// The process; `touched_ns` is the exec.
+    pub process: Owner,
+    /// 0 if unknown.
+    pub parent_tgid: u32,
+    pub reserved: u32,
+    pub filename: [u8; FILENAME_BYTES],
+}
+
+/// A process (never a thread) was forked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ForkSample {
+    pub kind: u32,
+    pub parent_tgid: u32,
+    pub child_tgid: u32,
+    pub reserved: u32,
+    pub at_ns: u64,
+}
+
+/// [`NameHead::what`]: what the payload is.
+pub mod told {
+    /// What came from port 53 to a socket that had sent there.
+    pub const ANSWER: u8 = 1;
+    /// What went to port 53.
+    pub const QUERY: u8 = 2;
+    /// The first bytes of a TCP connection, which begin as a TLS `ClientHello` does.
+    pub const TLS: u8 = 3;
+    /// One of the first datagrams of a flow, which begins as a QUIC Initial does.
+    pub const QUIC: u8 = 4;
+}
+
+/// Sizes of what is behind a [`NameHead`]: the smallest that holds the payload, which the largest
+/// cuts. A plain answer; one packet of an Ethernet; two that left as one (GSO).
+pub const NAME_PAYLOADS: [usize; 3] = [512, 2048, 4096];
+
+/// A packet from which a destination gets its name. The payload of its transport follows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NameHead {
+    pub kind: u32,
+    /// [`told`].
+    pub what: u8,
+    pub reserved: [u8; 3],
+    pub at_ns: u64,
+    /// Its `remote` is the other side, whichever way the packet went.
+    pub flow: FlowKey,
+    /// When the owner was forked; 0 if that was before the probes, or it is not known.
+    pub started_ns: u64,
+    /// The socket's last user, else its creator; 0 if neither is known.
+    pub tgid: u32,
+    /// TCP's sequence number of the first byte of the payload; else 0.
+    pub sequence: u32,
+    /// Of the whole packet.
+    pub payload_bytes: u32,
+    /// Of these, the ones that follow.
+    pub bytes: u32,
+}
+
+/// A [`NameHead`] and room for its payload.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct NameSample<const N: usize> {
+    pub head: NameHead,
+    pub payload: [u8; N],
+}
+
+/// The leader of a process exited.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ExitSample {
+    pub kind: u32,
+    pub tgid: u32,
+    pub at_ns: u64,
+}
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 32);
+    assert!(size_of::<FlowCounters>() == 56);
+    assert!(size_of::<Owner>() == 64);
+    assert!(size_of::<SocketOwner>() == 144);
+    assert!(size_of::<ProcessStart>() == 16);
+    assert!(size_of::<EgressSample>() == 248);
+    assert!(size_of::<Interface>() == 48);
+    assert!(size_of::<Transit>() == 56);
+    assert!(size_of::<LinkSender>() == 40);
+    assert!(size_of::<FragmentKey>() == 40);
+    assert!(size_of::<SocketEndSample>() == 24);
+    assert!(size_of::<ExecSample>() == 344);
+    assert!(size_of::<ForkSample>() == 24);
+    assert!(size_of::<ExitSample>() == 16);
+    assert!(size_of::<NameHead>() == 72);
+    assert!(size_of::<NameSample<512>>() == 72 + 512);
+};

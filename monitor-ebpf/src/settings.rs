@@ -1,0 +1,31 @@
+//! Bounds of the kernel tables at their default sizes. User space may shrink or grow them at load.
+
+/// Bytes of the sample ring buffer: a power of two, and a multiple of a 64 KiB page. The kernel maps
+/// its data twice, and all of it counts as the daemon's resident memory.
+pub const RING_BYTES: u32 = 4 << 20;
+
+/// Flows the kernel keeps counters of at once.
+pub const FLOWS: u32 = 1 << 18;
+
+/// Interfaces that are watched at once.
+pub const INTERFACES: u32 = 4096;
+
+/// Forwarded flows that are told apart at once, and those of them in tunnels.
+pub const TRANSITS: u32 = 1 << 16;
+
+/// Fragmented packets whose further fragments are awaited.
+pub const FRAGMENTS: u32 = 4096;
+
+/// Processes that send on sockets below IP whose sends are counted at once.
+pub const LINK_SENDERS: u32 = 1024;
+
+/// Processes whose start time the kernel remembers for socket owners.
+pub const STARTS: u32 = 1 << 15;
+
+/// Bits of what the probes tell so that destinations get names.
+pub mod naming {
+    /// Answers of DNS, and the first bytes of TLS and QUIC.
+    pub const ANSWERS: u8 = 1;
+    /// Also each query for a name.
+    pub const QUERIES: u8 = 2;
+}

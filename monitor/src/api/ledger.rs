@@ -1,0 +1,29 @@
+//! The store's reader as a source of the API and of the command line.
+
+use super::{Each, EventSource, SourceError};
+use crate::{
+    event::{Lookup, Record, Rollup},
+    filter::{Filter, Query},
+    store::{Reader, StoreError},
+};
+
+impl From<StoreError> for SourceError {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl EventSource for Reader {
+    fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
+        Self::query(self, query, each)?;
+        Ok(())
+    }
+    fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {
+        Self::rollups(self, filter, each)?;
+        Ok(())
+    }
+    fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
+        Self::lookups(self, query, each)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! HTTP and JSON on the Unix socket: what the command line asks the daemon. The server reads what it
+//! is given behind these traits and changes nothing.
+
+pub mod client;
+mod ledger;
+mod located;
+mod reasoning;
+pub mod server;
+pub mod status;
+mod stream;
+
+use std::{fmt, net::IpAddr, ops::ControlFlow, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::{
+    devices::Leases,
+    ecs::{AutonomousSystem, Geo},
+    event::{Lookup, Record, Rollup},
+    filter::{Filter, Query},
+    metrics::Metrics,
+    summary::{By, Row, Summary},
+};
+
+pub use located::located;
+pub use status::Status;
+pub(crate) use stream::SLOW_CLIENT;
+
+/// Gets each hit; says when it has enough.
+pub type Each<'a, T> = &'a mut dyn FnMut(T) -> ControlFlow<()>;
+
+/// Why stored events can't be read, in one line.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SourceError(pub String);
+
+/// Where stored events are read from: the ledger, beside its writer. Calls block.
+pub trait EventSource: Send + Sync {
+    /// The latest state of each flow that matches, in the order asked for.
+    fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError>;
+    /// Roll-ups that can match; none when the filter asks for what they don't hold.
+    fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError>;
+    /// Lookups that match, in the order asked for; none when the filter asks for what they don't
+    /// hold.
+    fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError>;
+}
+
+/// Where an address is, whose it is, and what the policy says of it: `locate`, here and there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    pub destination: LocatedDestination,
+    pub geofenced: LocatedJudgement,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocatedDestination {
+    pub ip: IpAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geo: Option<Geo<'static>>,
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub autonomous_system: Option<AutonomousSystem<'static>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocatedJudgement {
+    pub verdict: String,
+    pub certainty: String,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_country: Option<String>,
+    /// What the second country database says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_country: Option<String>,
+    /// The address is announced from many places.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anycast: bool,
+    /// What was said of the operator instead of what its database says, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<String>,
+    /// What the answer rests on: database, override or special range, in the order asked.
+    pub databases: Vec<String>,
+    /// How the verdict came about, a sentence a step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub explanation: Vec<String>,
+}
+
+/// Everything the server answers from.
+#[derive(Clone)]
+pub struct Api {
+    pub events: Arc<dyn EventSource>,
+    pub live: broadcast::Sender<Arc<Record>>,
+    pub status: Arc<dyn Fn() -> Status + Send + Sync>,
+    pub locate: Arc<dyn Fn(IpAddr) -> Located + Send + Sync>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+/// Body of every answer that is an error, and last line of a stream that broke off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub error: String,
+}
+
+/// A line of the live stream that is no event: how many a slow client did not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostLine {
+    pub geofenced: LostCount,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostCount {
+    pub lost: u64,
+}
+
+/// The rows of a period. `limit` and order of the query are those of the rows: the largest first,
+/// `newest_first` turns them round. Stops early, with what it has, once `is_over` says so.
+pub fn summarize(
+    events: &dyn EventSource,
+    mut query: Query,
+    by: By,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Vec<Row>, SourceError> {
+    let limit = query.limit.take();
+    let leases = if by == By::Device { Leases::read() } else { Leases::default() };
+    let mut summary = Summary::new(by, leases);
+    let go_on = || if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    events.query(&query, &mut |record| {
+        summary.add_record(&record);
+        go_on()
+    })?;
+    events.rollups(&query.filter, &mut |rollup| {
+        summary.add_rollup(&rollup);
+        go_on()
+    })?;
+    let mut rows = summary.into_rows();
+    rows.truncate(limit.unwrap_or(usize::MAX));
+    if query.newest_first {
+        rows.reverse();
+    }
+    Ok(rows)
+}

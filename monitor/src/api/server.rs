@@ -1,0 +1,333 @@
+//! The server on the Unix socket. Reads what [`Api`] holds; the only file it writes is its socket.
+
+use std::{
+    error::Error,
+    fs, io,
+    net::IpAddr,
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt, chown},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawQuery, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use tokio::{
+    net::UnixListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+use super::{
+    Api, ErrorBody,
+    stream::{self, Stored},
+    summarize,
+};
+use crate::{
+    event::Timestamp,
+    filter::{Query, RawFilter},
+    shutdown::Shutdown,
+    summary::By,
+};
+
+/// Queries that run at once; more are told to come again.
+const QUERIES_MAX: usize = 4;
+/// Live streams at once.
+const STREAMS_MAX: usize = 32;
+/// How long open connections keep the daemon that is told to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// Owner and group may ask, nobody else.
+const SOCKET_MODE: u32 = 0o660;
+/// Its members may ask.
+const SOCKET_GROUP: &str = "geofenced";
+const GROUP_FILE: &str = "/etc/group";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error(
+        "another daemon is running: it answers at {0}; stop it, or give this one another [api] socket"
+    )]
+    AnotherDaemon(PathBuf),
+    #[error("{0} exists and is no socket; remove it, or change [api] socket")]
+    NoSocket(PathBuf),
+    #[error("api: can't {action} {path}: {source}")]
+    Socket { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("api: the server failed: {0}")]
+    Serve(io::Error),
+}
+
+/// The socket, bound; its file is removed when this is dropped.
+#[derive(Debug)]
+pub struct Bound {
+    listener: Option<UnixListener>,
+    path: PathBuf,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // Somebody else may have removed it; then there is nothing to do.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Binds the socket, for group `geofenced` where that exists. A file that a dead daemon left is
+/// removed. Must be called within the runtime.
+pub fn bind(path: &Path) -> Result<Bound, ApiError> {
+    let failed = |action| move |source| ApiError::Socket { action, path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed("make the directory of"))?;
+    }
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path).map_err(failed("bind"))?;
+    let bound = Bound { listener: Some(listener), path: path.to_owned() };
+    if let Some(group) = group_id(&fs::read_to_string(GROUP_FILE).unwrap_or_default(), SOCKET_GROUP)
+    {
+        chown(path, None, Some(group)).map_err(failed("give to group geofenced"))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
+        .map_err(failed("set the mode of"))?;
+    Ok(bound)
+}
+
+fn remove_stale(path: &Path) -> Result<(), ApiError> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(ApiError::NoSocket(path.to_owned()));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ApiError::AnotherDaemon(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .map_err(|source| ApiError::Socket { action: "remove", path: path.to_owned(), source }),
+        Err(source) => {
+            Err(ApiError::Socket { action: "see who holds", path: path.to_owned(), source })
+        }
+    }
+}
+
+/// group(5): `name:password:gid:members`.
+fn group_id(file: &str, name: &str) -> Option<u32> {
+    let line = file.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(2)?.parse().ok()
+}
+
+#[derive(Clone)]
+struct Server {
+    api: Api,
+    queries: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    shutdown: Shutdown,
+}
+
+impl Bound {
+    /// Serves until shutdown is requested; open streams end with it.
+    pub async fn serve(mut self, api: Api, shutdown: Shutdown) -> Result<(), ApiError> {
+        let Some(listener) = self.listener.take() else { return Ok(()) };
+        let server = Server {
+            api,
+            queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            shutdown: shutdown.clone(),
+        };
+        let router = Router::new()
+            .route("/v1/status", get(status))
+            .route("/v1/events", get(events))
+            .route("/v1/events/stream", get(events_stream))
+            .route("/v1/lookups", get(lookups))
+            .route("/v1/summary", get(summary))
+            .route("/v1/locate", get(locate))
+            .fallback(|| async { Refusal::not_found() })
+            .with_state(server);
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().requested());
+        tokio::select! {
+            served = served.into_future() => served.map_err(ApiError::Serve),
+            () = patience(shutdown) => Ok(()),
+        }
+    }
+}
+
+/// Open answers may come to their end; a client that says nothing keeps nobody.
+async fn patience(shutdown: Shutdown) {
+    shutdown.requested().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// An answer that is an error: `{"error": "..."}`.
+struct Refusal(StatusCode, String);
+
+impl Refusal {
+    fn not_found() -> Self {
+        let paths =
+            "/v1/status, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate";
+        Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
+    }
+    fn bad(problem: impl Into<BoxError>) -> Self {
+        Self(StatusCode::BAD_REQUEST, problem.into().to_string())
+    }
+    fn unavailable(problem: impl Into<BoxError>) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, problem.into().to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, json(&ErrorBody { error: self.1 })).into_response()
+    }
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn ndjson(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn permit(slots: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Refusal> {
+    let slot = Arc::clone(slots).try_acquire_owned();
+    slot.map_err(|_| Refusal::unavailable(format!("too many {what} at once; try again")))
+}
+
+/// Takes the parameters named in `own` out and reads the rest as filters.
+fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, String)>), Refusal> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(raw.unwrap_or_default()).map_err(Refusal::bad)?;
+    let (own, filters): (Vec<_>, Vec<_>) =
+        pairs.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
+    let filters = serde_urlencoded::to_string(filters).map_err(Refusal::bad)?;
+    let filter: RawFilter = serde_urlencoded::from_str(&filters).map_err(Refusal::bad)?;
+    Ok((filter.parse(now()).map_err(Refusal::bad)?, own))
+}
+
+async fn status(State(server): State<Server>) -> Response {
+    json(&(server.api.status)())
+}
+
+async fn events(
+    State(server): State<Server>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let slot = permit(&server.queries, "queries")?;
+    let stored = Stored::Flows;
+    let body = stream::stored(server.api.events, stored, query, slot, server.shutdown).await;
+    body.map(ndjson).map_err(Refusal::unavailable)
+}
+
+async fn lookups(
+    State(server): State<Server>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let query = query.of_lookups().map_err(Refusal::bad)?;
+    let slot = permit(&server.queries, "queries")?;
+    let stored = Stored::Lookups;
+    let body = stream::stored(server.api.events, stored, query, slot, server.shutdown).await;
+    body.map(ndjson).map_err(Refusal::unavailable)
+}
+
+async fn events_stream(
+    State(server): State<Server>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let slot = permit(&server.streams, "streams")?;
+    let records = server.api.live.subscribe();
+    Ok(ndjson(stream::live(records, query.filter, slot, server.api.metrics, server.shutdown)))
+}
+
+async fn summary(
+    State(server): State<Server>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let (query, own) = parameters(raw.as_deref(), &["by"])?;
+    let by = own.last().map_or("country", |(_, value)| value);
+    let by = By::parse(by).ok_or_else(|| {
+        let known: Vec<&str> = By::ALL.iter().map(|by| by.word()).collect();
+        Refusal::bad(format!("by: `{by}` is none of {}", known.join(", ")))
+    })?;
+    let slot = permit(&server.queries, "queries")?;
+    let folded = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        let is_over = || server.shutdown.is_requested();
+        summarize(server.api.events.as_ref(), query, by, &is_over)
+    });
+    let rows = folded.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    let mut lines = String::new();
+    for row in rows {
+        lines += &serde_json::to_string(&row).map_err(Refusal::unavailable)?;
+        lines.push('\n');
+    }
+    Ok(ndjson(lines.into()))
+}
+
+async fn locate(
+    State(server): State<Server>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(raw.as_deref().unwrap_or_default()).map_err(Refusal::bad)?;
+    let [(name, address)] = pairs.as_slice() else {
+        return Err(Refusal::bad("ask with ?ip=ADDRESS"));
+    };
+    if name != "ip" {
+        return Err(Refusal::bad(format!("`{name}` is no parameter; ask with ?ip=ADDRESS")));
+    }
+    let address: IpAddr =
+        address.parse().map_err(|_| Refusal::bad(format!("ip: `{address}` is no address")))?;
+    Ok(json(&(server.api.locate)(address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_is_found_by_its_whole_name() {
+        let file = "root:x:0:\ngeofenced-x:x:5:\ngeofenced:x:998:ana,bo\n";
+        assert_eq!(group_id(file, "geofenced"), Some(998));
+        assert_eq!(group_id(file, "nobody"), None);
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_a_dead_daemon_is_replaced_and_that_of_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/geofenced.sock");
+        let first = bind(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, SOCKET_MODE);
+        assert!(matches!(bind(&path), Err(ApiError::AnotherDaemon(_))));
+        drop(first);
+        assert!(!path.exists());
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        bind(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes.txt");
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(bind(&path), Err(ApiError::NoSocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

@@ -1,0 +1,72 @@
+//! Sockets older than the probes: their holders, over a fabricated `/proc`.
+
+use super::*;
+
+/// curl, pid 77, holds a UDP socket bound to port 8080.
+fn host_with_an_older_socket() -> (FakeProc, Processes) {
+    let (proc, processes) = host();
+    proc.put(&Fields { sockets: &[4711], ..curl(77) });
+    let row = "0: 00000000:1F90 00000000:0000 07 0:0 0:0 0 1000 0 4711 2 0 0";
+    // Of the processes of one network namespace, the first is asked for its sockets.
+    proc.net(1, "udp", &[row.into()]);
+    (proc, processes)
+}
+
+/// From that port, of a socket without an owner.
+fn datagram(at_ns: u64) -> EgressSample {
+    let mut sample = EgressSample { socket_type: 2, at_ns, ..EgressSample::default() };
+    sample.flow.transport = 17;
+    sample.flow.cookie = 5;
+    sample.local_port = 0x1F90;
+    sample
+}
+
+#[test]
+fn the_holder_of_an_older_socket_is_found_once_and_kept() {
+    let (proc, mut processes) = host_with_an_older_socket();
+    let sample = datagram(20 * SEC);
+    let (origin, sender) = processes.attribute(&sample);
+    assert_eq!((origin, sender.attribution()), (Origin::PreExisting, Attribution::Procfs));
+    assert_eq!(sender.process().unwrap().executable.as_deref(), Some("/usr/bin/curl"));
+    assert_eq!(sender.process().unwrap().parents.len(), 2);
+    proc.remove(77);
+    assert_eq!(processes.attribute(&sample), (origin, sender));
+    assert_eq!(processes.counters().socket_searches, 1);
+}
+
+#[test]
+fn the_holder_of_a_socket_that_was_there_at_the_start_is_known_when_both_are_gone() {
+    let (proc, mut processes) = host_with_an_older_socket();
+    processes.scan().unwrap();
+    proc.remove(77);
+    proc.net(1, "udp", &[]);
+    let sample = datagram(now_ns(ClockId::Boottime));
+    let (origin, sender) = processes.attribute(&sample);
+    assert_eq!((origin, sender.attribution()), (Origin::PreExisting, Attribution::Procfs));
+    assert_eq!(sender.process().unwrap().executable.as_deref(), Some("/usr/bin/curl"));
+    assert_eq!(processes.counters().socket_searches, 0);
+}
+
+#[test]
+fn a_socket_nobody_holds_is_not_searched_for_with_every_sample() {
+    let (_proc, mut processes) = host();
+    let mut sample = datagram(20 * SEC);
+    for _ in 0..50 {
+        assert_eq!(processes.attribute(&sample), (Origin::PreExisting, Sender::Nobody));
+        sample.at_ns += SEC;
+    }
+    assert_eq!(processes.counters().socket_searches, 1);
+    sample.at_ns += UNHELD_KEPT_NS;
+    processes.attribute(&sample);
+    assert_eq!(processes.counters().socket_searches, 2);
+}
+
+#[test]
+fn the_holder_that_is_ending_is_told_as_it_was() {
+    let (proc, mut processes) = host_with_an_older_socket();
+    processes.scan().unwrap();
+    let ending = Fields { executable: None, command_line: b"", ..curl(77) };
+    proc.put(&Fields { sockets: &[4711], ..ending });
+    let (_, sender) = processes.attribute(&datagram(now_ns(ClockId::Boottime)));
+    assert_eq!(sender.process().unwrap().executable.as_deref(), Some("/usr/bin/curl"));
+}

@@ -1,0 +1,331 @@
+//! The command line: what may be typed, and the exit codes. Parsing only; `commands` does the work.
+
+use std::{
+    io::{IsTerminal, stdout},
+    net::IpAddr,
+    path::PathBuf,
+};
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    commands::{DoctorArgs, RunArgs},
+    config,
+    filter::RawFilter,
+    summary::By,
+};
+
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Commit it was built from; `unknown` outside of `cargo xtask build`.
+pub const COMMIT: &str = match option_env!("GEOFENCED_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// The contract's exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Fine = 0,
+    Error = 1,
+    /// Bad usage or bad configuration; clap's own for usage.
+    Usage = 2,
+    /// Violations were found, where that was asked.
+    Violations = 3,
+    /// Integrity is broken, or coverage has gaps.
+    Integrity = 4,
+    /// This kernel or host can't be monitored.
+    Unsupported = 5,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A geofence for your data: names every egress of this host by process, country and operator.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "geofenced",
+    version = VERSION,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  geofenced events --since 1h --verdict unapproved
+  geofenced events --follow
+  geofenced summary --by country --since 24h
+  geofenced locate 203.0.113.7
+
+Exit codes: 0 fine, 1 error, 2 bad usage or configuration, 3 violations found (where asked),
+4 integrity broken or coverage has gaps, 5 this kernel or host can't be monitored."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: /etc/geofenced/config.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "GEOFENCED_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The daemon's socket [default: from the configuration]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Form of the answer; json is one object a line
+    #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value_t)]
+    pub output: Output,
+    /// No colours; `NO_COLOR` in the environment does the same
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Say more; twice: still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say less; twice: nothing
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    pub quiet: u8,
+}
+
+impl Global {
+    /// For `logging`: 0 is the default.
+    pub fn verbosity(&self) -> i16 {
+        i16::from(self.verbose) - i16::from(self.quiet)
+    }
+
+    /// Whether colours are wanted at all; who writes asks its own stream whether it is a terminal.
+    pub fn color(&self) -> bool {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        !self.no_color && !set("NO_COLOR") && !is_dumb
+    }
+
+    pub fn color_on_stdout(&self) -> bool {
+        self.color() && stdout().is_terminal()
+    }
+
+    /// Where the configuration is, and whether the user named it: then it must be there.
+    pub fn config_path(&self) -> (PathBuf, bool) {
+        match &self.config {
+            Some(path) => (path.clone(), true),
+            None => (config::DEFAULT_PATH.into(), false),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    #[default]
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Watch this host: the daemon, in the foreground
+    #[command(after_help = "\
+Examples:
+  geofenced run
+  geofenced run --config ./config.toml -v")]
+    Run(RunArgs),
+    /// Read configuration, policy and country database, and say what they mean
+    #[command(after_help = "\
+Examples:
+  geofenced check
+  geofenced check --config ./config.toml")]
+    Check,
+    /// Say what this kernel and host allow, probe by probe
+    #[command(after_help = "\
+Examples:
+  geofenced doctor
+  geofenced doctor -o json")]
+    Doctor(DoctorArgs),
+    /// Say what the running daemon is doing
+    #[command(after_help = "\
+Examples:
+  geofenced status
+  geofenced status -o json")]
+    Status,
+    /// Show stored egress records, or follow live ones
+    #[command(after_help = "\
+Examples:
+  geofenced events --since 15m
+  geofenced events --follow --verdict unapproved,unknown
+  geofenced events --country CN,RU --process curl -o json
+  geofenced events --destination 203.0.113.0/24 --since 2026-11-24T08:00:00Z -o csv
+  geofenced events --since 24h --verdict unapproved --fail-on-violation
+  geofenced events --lookups --process curl --destination example.org")]
+    Events(EventsArgs),
+    /// Show totals over a period
+    #[command(after_help = "\
+Examples:
+  geofenced summary --by country --since 24h
+  geofenced summary --by process --country CN --limit 10
+  geofenced summary --by verdict --since 7d --fail-on-violation")]
+    Summary(SummaryArgs),
+    /// Say where an address is, whose it is, and what the policy says of it
+    #[command(after_help = "\
+Examples:
+  geofenced locate 203.0.113.7
+  geofenced locate 2001:db8::1 198.51.100.9 -o json")]
+    Locate(LocateArgs),
+    /// Judge stored records again, by another policy or database, and say what would change
+    ///
+    /// Reads the ledger itself, read-only, whether a daemon runs or not. Alters nothing.
+    #[command(after_help = "\
+Examples:
+  geofenced replay --policy deploy/policies/eu-only.toml --since 30d
+  geofenced replay --database /var/lib/GeoIP/GeoLite2-Country.mmdb --since 7d
+  geofenced replay --policy new.toml --since 24h --fail-on-violation -o json")]
+    Replay(ReplayArgs),
+    /// Write the completion script of a shell to stdout
+    #[command(after_help = "\
+Examples:
+  geofenced completions bash > /etc/bash_completion.d/geofenced
+  geofenced completions zsh > /usr/share/zsh/site-functions/_geofenced")]
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages: one for each command into DIR, or the main one to stdout
+    #[command(after_help = "\
+Examples:
+  geofenced man | man -l -
+  geofenced man /usr/share/man/man1")]
+    Man { directory: Option<PathBuf> },
+    /// Write a generated page of docs/ to stdout
+    #[command(
+        hide = true,
+        after_help = "\
+Examples:
+  geofenced reference metrics > docs/metrics.md"
+    )]
+    Reference {
+        #[arg(value_enum)]
+        page: Page,
+    },
+}
+
+/// The pages of `docs/` that are generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Page {
+    Cli,
+    Metrics,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct EventsArgs {
+    /// Show what comes from now on, until interrupted
+    #[arg(short, long, conflicts_with_all = ["since", "until", "limit", "reverse"])]
+    pub follow: bool,
+    /// Show questions to resolvers and their answers instead (stored with `[names] queries = true`).
+    /// Of the filters those by time, process, user, unit, destination and transport apply
+    #[arg(long, conflicts_with_all = ["follow", "fail_on_violation"])]
+    pub lookups: bool,
+    /// Exit with 3 if a violation is among what is shown
+    #[arg(long)]
+    pub fail_on_violation: bool,
+    /// Times in UTC instead of local time
+    #[arg(long)]
+    pub utc: bool,
+    /// Do not shorten columns to the width of the terminal
+    #[arg(short, long)]
+    pub wide: bool,
+    #[command(flatten)]
+    pub filter: RawFilter,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SummaryArgs {
+    /// What to add up by
+    #[arg(long, value_enum, default_value = "country")]
+    pub by: By,
+    /// Exit with 3 if a violation is among what is shown
+    #[arg(long)]
+    pub fail_on_violation: bool,
+    /// Times in UTC instead of local time
+    #[arg(long)]
+    pub utc: bool,
+    #[command(flatten)]
+    pub filter: RawFilter,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// Judge by the `[policy]` of this configuration file, not by the configuration's own
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Look places up again in this country database, or in the `embedded` one; otherwise places
+    /// are taken as they were stored
+    #[arg(long, value_name = "FILE")]
+    pub database: Option<PathBuf>,
+    /// The same for operators
+    #[arg(long, value_name = "FILE")]
+    pub operator_database: Option<PathBuf>,
+    /// Exit with 3 if there would be new violations
+    #[arg(long)]
+    pub fail_on_violation: bool,
+    /// Times in UTC instead of local time
+    #[arg(long)]
+    pub utc: bool,
+    #[command(flatten)]
+    pub filter: RawFilter,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct LocateArgs {
+    /// Addresses, IPv4 or IPv6
+    #[arg(required = true, value_name = "IP")]
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The command with `notice`, the licence line of the embedded country database, in its version.
+pub fn command(notice: &str) -> clap::Command {
+    // Once a process, and it must live as long: clap keeps static texts only.
+    let version: &'static str =
+        Box::leak(format!("{VERSION} (commit {COMMIT})\n{notice}").trim_end().into());
+    Cli::command().version(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command("notice").debug_assert();
+    }
+
+    #[test]
+    fn every_help_shows_an_example() {
+        let mut root = command("notice");
+        let names: Vec<String> =
+            root.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+        assert!(root.render_long_help().to_string().contains("Examples:\n  geofenced "));
+        for name in names {
+            let help = root.find_subcommand_mut(&name).unwrap().render_long_help().to_string();
+            assert!(help.contains(&format!("Examples:\n  geofenced {name}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn global_options_are_understood_after_the_command() {
+        let line =
+            ["geofenced", "events", "-o", "json", "--socket", "/s", "-vv", "--country", "CN"];
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert_eq!(cli.global.output, Output::Json);
+        assert_eq!(cli.global.verbosity(), 2);
+        let Command::Events(events) = cli.command else { panic!("not events") };
+        assert_eq!(events.filter.country.as_deref(), Some("CN"));
+    }
+
+    #[test]
+    fn following_and_looking_back_exclude_each_other() {
+        assert!(Cli::try_parse_from(["geofenced", "events", "-f", "--since", "1h"]).is_err());
+    }
+}

@@ -1,0 +1,42 @@
+//! `check`: reads what the daemon would read, says what it means, changes nothing.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::{Outcome, load, out};
+use crate::{
+    cli::{Exit, Global, Output},
+    config::explain,
+    table::printable,
+};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    kind: &'static str,
+    text: &'a str,
+}
+
+pub(super) fn run(global: &Global) -> Outcome {
+    let config = load::config(global)?;
+    let locator = load::locator(&config)?;
+    let mut lines: Vec<(&str, String)> =
+        explain(&config).into_iter().map(|text| ("meaning", text)).collect();
+    for database in locator.databases() {
+        lines.push(("database", format!("The {} database is {database}.", database.label)));
+        lines.extend(database.warning(load::now()).map(|warning| ("warning", warning)));
+    }
+    let mut out = out::stdout();
+    if global.output == Output::Csv {
+        out::csv_line(&mut out, ["kind", "text"])?;
+    }
+    for (kind, text) in &lines {
+        match global.output {
+            Output::Table => writeln!(out, "{}", printable(text))?,
+            Output::Json => out::json_line(&mut out, &Line { kind, text })?,
+            Output::Csv => out::csv_line(&mut out, [kind, text.as_str()])?,
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Fine)
+}

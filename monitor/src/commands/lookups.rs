@@ -1,0 +1,147 @@
+//! `events --lookups`: stored questions to resolvers and their answers, from the daemon, else from
+//! the ledger.
+
+use std::{io::Write, ops::ControlFlow};
+
+use anstyle::Style;
+
+use super::{Failure, Outcome, load, out};
+use crate::{
+    api::client::{Client, ClientError},
+    cli::{EventsArgs, Exit, Global, Output},
+    ecs::{LOOKUP_COLUMNS, LookupEvent, lookup_row},
+    event::Lookup,
+    filter::Query,
+    table::{Clock, Column, Listing, WIDTH_UNKNOWN, printable},
+};
+
+const fn column(head: &'static str, least: usize, share: usize) -> Column {
+    Column { head, least, share, is_number: false }
+}
+
+const COLUMNS: [Column; 6] = [
+    column("TIME", 20, 0),
+    column("PROCESS", 15, 1),
+    column("TYPE", 5, 0),
+    column("QUESTION", 20, 3),
+    column("RESOLVER", 12, 1),
+    column("ANSWER", 15, 2),
+];
+
+struct Printer {
+    out: out::Stdout,
+    form: Output,
+    listing: Listing,
+    clock: Clock,
+    color: bool,
+    shown: u64,
+}
+
+/// What can end the asking.
+enum Asked {
+    Client(ClientError),
+    Other(Failure),
+}
+
+impl From<ClientError> for Asked {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
+    let query = args.filter.parse(load::now()).and_then(Query::of_lookups);
+    let query = query.map_err(Failure::usage)?;
+    let width = out::terminal_width().filter(|_| !args.wide).or(Some(WIDTH_UNKNOWN));
+    let mut printer = Printer {
+        out: out::stdout(),
+        form: global.output,
+        listing: Listing::new(&COLUMNS, width.filter(|_| !args.wide)),
+        clock: Clock::new(args.utc),
+        color: global.color_on_stdout(),
+        shown: 0,
+    };
+    let socket = load::socket(global)?;
+    let asked = Client::new(&socket).map_err(Asked::from).and_then(|client| {
+        client.lines("/v1/lookups", &args.filter, |line| {
+            printer.line(line).map_err(|error| Asked::Other(error.into()))?;
+            Ok(ControlFlow::Continue(()))
+        })
+    });
+    match asked {
+        Err(Asked::Client(error)) if error.is_absent() => {
+            let reader = load::ledger_instead(global, &error)?;
+            let mut failed = None;
+            reader.lookups(&query, &mut |lookup: Lookup| match printer
+                .lookup(&LookupEvent::from(&lookup))
+            {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            })?;
+            failed.map_or(Ok(()), Err)?;
+        }
+        Err(Asked::Client(error)) => return Err(error.into()),
+        Err(Asked::Other(failure)) => return Err(failure),
+        Ok(()) => {}
+    }
+    printer.out.flush()?;
+    if printer.shown == 0 {
+        eprintln!("no lookups match; they are stored where the configuration has [names] queries");
+    }
+    if query.is_cut(printer.shown) {
+        eprintln!("only the newest {} are shown; --until goes further back", printer.shown);
+    }
+    Ok(Exit::Fine)
+}
+
+impl Printer {
+    fn line(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        let event: LookupEvent<'static> = serde_json::from_slice(line).map_err(|error| {
+            anyhow::anyhow!("the daemon's answer can't be understood: {error}; are daemon and command of one version?")
+        })?;
+        self.lookup(&event)
+    }
+
+    fn lookup(&mut self, event: &LookupEvent<'_>) -> anyhow::Result<()> {
+        let is_first = self.shown == 0;
+        self.shown += 1;
+        match self.form {
+            Output::Json => out::json_line(&mut self.out, event)?,
+            Output::Csv => {
+                if is_first {
+                    out::csv_line(&mut self.out, LOOKUP_COLUMNS)?;
+                }
+                out::csv_line(&mut self.out, lookup_row(event)?)?;
+            }
+            Output::Table => {
+                if is_first {
+                    writeln!(self.out, "{}", self.listing.head())?;
+                }
+                let cells = cells(event, &self.clock).map(|text| (text, Style::new()));
+                writeln!(self.out, "{}", self.listing.row(&cells, self.color))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cells(event: &LookupEvent<'_>, clock: &Clock) -> [String; 6] {
+    let process = event.process.as_ref();
+    let addresses: Vec<String> = event.dns.resolved_ip.iter().map(ToString::to_string).collect();
+    let answer = match event.dns.r#type.as_ref() {
+        "query" => "?".to_owned(),
+        _ if addresses.is_empty() => "-".to_owned(),
+        _ => addresses.join(" "),
+    };
+    [
+        clock.format(event.timestamp),
+        process.map_or("-".into(), |it| format!("{}[{}]", printable(&it.name), it.pid)),
+        printable(&event.dns.question.r#type).into_owned(),
+        printable(&event.dns.question.name).into_owned(),
+        event.destination.ip.to_string(),
+        answer,
+    ]
+}

@@ -1,0 +1,106 @@
+//! What each subcommand does, and how its end becomes an exit code. Query output goes to stdout and
+//! nothing else does; messages go to stderr.
+
+mod check;
+mod doctor;
+mod events;
+mod load;
+mod locate;
+mod lookups;
+mod out;
+mod reference;
+mod replay;
+mod run;
+mod status;
+mod summary;
+
+use std::{io, process::ExitCode};
+
+use clap::FromArgMatches;
+
+use crate::{
+    cli::{Cli, Command, Exit, command},
+    locate::NOTICES,
+    logging,
+};
+
+/// Why a command ended without its answer: one line, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// Bad usage or bad configuration.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Usage, error: error.into() }
+    }
+
+    /// Whoever read our output has enough: `| head`.
+    fn is_closed_pipe(&self) -> bool {
+        let io_errors = self.error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        io_errors.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Error, error: error.into() }
+    }
+}
+
+pub use doctor::DoctorArgs;
+pub use run::RunArgs;
+
+pub type Outcome = Result<Exit, Failure>;
+
+/// Parses the command line, does what it says, and says why not.
+pub fn main() -> ExitCode {
+    let matches = command(&NOTICES.join("\n")).get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    // A daemon tells how it is; a query tells only what is wrong.
+    let quieter = i16::from(!matches!(cli.command, Command::Run(_)));
+    logging::init(cli.global.verbosity() - quieter, cli.global.color());
+    match dispatch(&cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) if failure.is_closed_pipe() => Exit::Fine.into(),
+        Err(failure) => {
+            eprintln!("geofenced: {}", one_line(&failure.error));
+            failure.exit.into()
+        }
+    }
+}
+
+/// An error with its causes, each once: many say their cause themselves.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+fn dispatch(cli: &Cli) -> Outcome {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Run(args) => run::run(global, args),
+        Command::Doctor(args) => doctor::run(global, *args),
+        Command::Check => check::run(global),
+        Command::Locate(args) => locate::run(global, args),
+        Command::Status => status::run(global),
+        Command::Events(args) => events::run(global, args),
+        Command::Summary(args) => summary::run(global, args),
+        Command::Replay(args) => replay::run(global, args),
+        Command::Completions { shell } => reference::completions(*shell),
+        Command::Man { directory } => reference::man(directory.as_deref()),
+        Command::Reference { page } => reference::page(*page),
+    }
+}

@@ -1,0 +1,233 @@
+//! `geofenced run`: starts everything in the one order that works, and ends it in the other. Wiring
+//! only: what each part does is its module's.
+//!
+//! Configuration and database first (they may be wrong), then the probes (they need privileges),
+//! then privileges are dropped, and only then are threads started, since capabilities are kept by
+//! thread; but for the ring's reader, which drops its own.
+
+mod classes;
+mod reload;
+mod serve;
+mod status;
+mod watch;
+
+use std::{path::PathBuf, sync::Arc, thread};
+
+use clap::Args;
+use monitor_ebpf::{loss::Loss, names::map};
+
+use self::{
+    classes::Classes,
+    reload::Reloader,
+    serve::{Serving, Sockets},
+    status::Facts,
+    watch::{Inbox, Vitals, watch},
+};
+use super::{Failure, Outcome, load};
+use crate::{
+    api::{Api, server},
+    attribute::{self, PROCESSES_MAX, Processes, Procfs},
+    cli::{COMMIT, Exit, Global, VERSION},
+    config::{Capture, Config},
+    decode::DecodeError,
+    event::Notice,
+    locate::codes,
+    metrics::{self, KnownLabels, Metrics, serve::Readiness},
+    names,
+    outputs::{self, Outputs, live},
+    pipeline::{self, Pipeline, Rules},
+    probe::{
+        Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source, WAITING_MAX,
+    },
+    sandbox,
+    shutdown::{self, Trigger},
+    store::Store,
+};
+
+/// Options for those who work on geofenced itself.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Writes every sample and counter to FILE, for `--replay`
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "replay")]
+    record_samples: Option<PathBuf>,
+    /// Takes samples and counters from FILE instead of the kernel, and ends with it
+    #[arg(long, hide = true, value_name = "FILE")]
+    replay: Option<PathBuf>,
+}
+
+/// Watches this host until it is told to end.
+pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
+    let config = load::config(global)?;
+    let locator = load::kept_locator(&config)?;
+    let mut rules = Rules::new(config.policy.clone(), locator);
+    let Opened { mut source, attachments, mut processes, places } = open_source(&config, args)?;
+    let classes = Classes::new(places);
+    classes.put(&mut rules, None);
+    let rules = Arc::new(rules);
+    let confined = sandbox::confine()?;
+    tracing::debug!(?confined, "privileges dropped");
+    if args.replay.is_none() {
+        processes.scan()?;
+    }
+
+    let store = Store::open(&config.store)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let sockets = runtime.block_on(async {
+        let path = global.socket.as_deref().unwrap_or(&config.api.socket);
+        let api = server::bind(path)?;
+        let metrics = match config.metrics.listen {
+            Some(address) => Some(metrics::serve::bind(address).await?),
+            None => None,
+        };
+        anyhow::Ok(Sockets { api, metrics })
+    })?;
+    let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
+    let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
+    let live = live::channel();
+    let events = Arc::new(store.reader());
+    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics))?;
+    let mut pipeline = Pipeline::new(
+        processes,
+        Arc::clone(&rules),
+        Outputs::new(Arc::clone(&metrics), config.store.record, queue, live.clone()),
+        Arc::clone(&metrics),
+        config.capture.max_flows,
+        watch::wall_offset_ns(),
+    );
+    if config.names.queries {
+        pipeline.tell_lookups();
+    }
+    give_back_memory();
+    pipeline.note(watch::wall_now(), started(&attachments, &rules));
+
+    let (trigger, shutdown) = shutdown::channel();
+    let (vitals, inbox) = (Arc::new(Vitals::default()), Arc::new(Inbox::default()));
+    let reloader = Reloader::new(global, config, &metrics, &inbox, classes, rules);
+    let watcher = thread::Builder::new().name("pipeline".into()).spawn({
+        let (vitals, shutdown) = (Arc::clone(&vitals), shutdown.clone());
+        let at_the_end = EndsDaemon(trigger.clone());
+        move || {
+            let _at_the_end = at_the_end;
+            watch(&mut *source, pipeline, &vitals, &inbox, &shutdown)
+        }
+    })?;
+    let readiness = Readiness::default();
+    let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
+    let locate = reloader.locate();
+    let api = Api { events, live, status, locate, metrics: Arc::clone(&metrics) };
+    let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown };
+    let served = runtime.block_on(serving.serve(api, sockets));
+    let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
+    if !writer.join() {
+        return Err(anyhow::anyhow!("not everything was written; see the log above").into());
+    }
+    served?;
+    watched?;
+    Ok(Exit::Fine)
+}
+
+/// Ends the daemon when the thread that holds it ends, in whatever way.
+struct EndsDaemon(Trigger);
+
+impl Drop for EndsDaemon {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
+/// The kernel, or a recording.
+struct Opened {
+    source: Box<dyn Source + Send>,
+    attachments: Vec<Attachment>,
+    processes: Processes,
+    places: Option<Places>,
+}
+
+fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
+    if let Some(path) = &args.replay {
+        // Its processes are long gone: this host's /proc must not name them.
+        let nowhere = Procfs::at("/nonexistent");
+        let clock = attribute::Clock::now();
+        let processes = Processes::with(nowhere, "/etc/passwd", clock, PROCESSES_MAX);
+        let source = Box::new(Replay::open(path)?);
+        return Ok(Opened { source, attachments: Vec::new(), processes, places: None });
+    }
+    let mut kernel = Kernel::attach(&config.capture, config.names).map_err(failure)?;
+    let places = kernel.take_places();
+    let attachments = kernel.attachments().to_vec();
+    for attachment in &attachments {
+        if let Err(problem) = &attachment.outcome {
+            let (name, lost) = (attachment.probe.name, attachment.probe.lost_without);
+            tracing::warn!("probe {name} is missing ({problem}); not seen: {lost}");
+        }
+    }
+    let source: Box<dyn Source + Send> = match &args.record_samples {
+        Some(path) => Box::new(Recorder::new(kernel, path)?),
+        None => Box::new(kernel),
+    };
+    Ok(Opened { source, attachments, processes: Processes::new(), places })
+}
+
+pub(super) fn failure(error: ProbeError) -> Failure {
+    let exit = match error {
+        // The configuration names it.
+        ProbeError::Cgroup { .. } | ProbeError::NotACgroup { .. } => Exit::Usage,
+        _ if error.is_host() => Exit::Unsupported,
+        _ => Exit::Error,
+    };
+    Failure { exit, error: error.into() }
+}
+
+/// What loading the probes and scanning took, and needs no more: the allocator keeps it otherwise.
+#[cfg(target_env = "gnu")]
+fn give_back_memory() {
+    // SAFETY: malloc_trim(3) touches only free memory of the allocator's own.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn give_back_memory() {}
+
+fn started(attachments: &[Attachment], rules: &Rules) -> Notice {
+    let attached = attachments.iter().filter(|it| it.outcome.is_ok());
+    Notice::Started {
+        version: VERSION.into(),
+        probes: attached.map(|it| it.probe.name.into()).collect(),
+        policy_sha256: rules.policy.sha256,
+    }
+}
+
+fn new_metrics(
+    rules: &Rules,
+    attachments: &[Attachment],
+    capture: &Capture,
+) -> anyhow::Result<Metrics> {
+    let countries: Vec<_> = codes::assigned().collect();
+    let mut known = outputs::known_labels(&countries);
+    let losses = Loss::ALL.map(|loss| (pipeline::STAGE.to_owned(), loss.reason().to_owned()));
+    known.losses.extend(losses);
+    let reasons = [names::TABLE_FULL, names::STREAMS_FULL];
+    known.losses.extend(reasons.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
+    known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
+    let metrics = Metrics::new(&KnownLabels {
+        decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED]]
+            .concat()
+            .iter()
+            .map(|it| (*it).to_owned())
+            .collect(),
+        probes: PROBES.iter().map(|probe| probe.name.to_owned()).collect(),
+        maps: vec![map::FLOWS.to_lowercase(), "processes".to_owned(), names::STAGE.to_owned()],
+        ..known
+    })?;
+    metrics.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
+    reload::tell_rules(&metrics, rules);
+    for attachment in attachments {
+        let attached = i64::from(attachment.outcome.is_ok());
+        metrics.probe_attached.with_label_values(&[attachment.probe.name]).set(attached);
+    }
+    let capacity = &metrics.map_capacity;
+    capacity.with_label_values(&["flows"]).set(capture.max_flows.into());
+    capacity.with_label_values(&["processes"]).set(i64::try_from(PROCESSES_MAX)?);
+    capacity.with_label_values(&[names::STAGE]).set(i64::try_from(names::NAMES_MAX)?);
+    Ok(metrics)
+}

@@ -1,0 +1,236 @@
+//! Reads configuration, policy and database again and swaps them in whole; invalid, the old stay in
+//! force, which the log and a metric say.
+
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use super::{
+    classes::Classes,
+    watch::{self, Inbox},
+};
+use crate::{
+    api::{Located, located},
+    cli::Global,
+    config::Config,
+    ecs::hex,
+    event::Timestamp,
+    locate::{Cache, Locator},
+    metrics::Metrics,
+    pipeline::Rules,
+};
+
+/// The rules in force, for whoever asks.
+pub(super) type InForce = Arc<RwLock<Arc<Rules>>>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Reloader {
+    path: Option<PathBuf>,
+    /// As it was at the start: what a reload can't change.
+    started_with: Arc<Config>,
+    metrics: Arc<Metrics>,
+    inbox: Arc<Inbox>,
+    classes: Classes,
+    rules: InForce,
+    /// Held by the reload that is under way: two signals must not mix what they read.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Reloader {
+    pub(super) fn new(
+        global: &Global,
+        config: Config,
+        metrics: &Arc<Metrics>,
+        inbox: &Arc<Inbox>,
+        classes: Classes,
+        rules: Arc<Rules>,
+    ) -> Self {
+        Self {
+            path: global.config.clone(),
+            started_with: Arc::new(config),
+            metrics: Arc::clone(metrics),
+            inbox: Arc::clone(inbox),
+            classes,
+            rules: Arc::new(RwLock::new(rules)),
+            turn: Arc::default(),
+        }
+    }
+
+    pub(super) fn rules(&self) -> InForce {
+        Arc::clone(&self.rules)
+    }
+
+    pub(super) fn locate(&self) -> Arc<dyn Fn(IpAddr) -> Located + Send + Sync> {
+        let rules = self.rules();
+        Arc::new(move |address| {
+            let rules = in_force(&rules);
+            located(&rules.locator, &rules.policy, address)
+        })
+    }
+
+    /// Once a minute.
+    pub(super) fn rest(&self) {
+        in_force(&self.rules).locator.image().rest();
+    }
+
+    /// Once a day.
+    pub(super) fn tell_age(&self) {
+        tell_age(&self.metrics, &in_force(&self.rules), watch::wall_now());
+    }
+
+    /// Blocks while it reads files.
+    pub(super) fn reload(&self) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match self.try_reload() {
+            Ok(()) => "success",
+            Err(error) => {
+                tracing::error!("not reloaded, the old configuration stays in force: {error:#}");
+                "failure"
+            }
+        };
+        self.metrics.config_reloads_total.with_label_values(&[result]).inc();
+    }
+
+    fn try_reload(&self) -> anyhow::Result<()> {
+        let config = Config::load_or_builtin(self.path.as_deref())?;
+        // The path of the store can't change while the daemon runs.
+        let cache = Cache::Keep(&self.started_with.store.path);
+        let locator = Locator::open_with(&config.geo, &config.policy.local_networks, cache)?;
+        self.warn_of_what_needs_a_restart(&config);
+        let mut rules = Rules::new(config.policy, locator);
+        self.classes.put(&mut rules, Some(&in_force(&self.rules)));
+        let rules = Arc::new(rules);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
+        tell_rules(&self.metrics, &rules);
+        self.inbox.put(rules, config.store.record);
+        tracing::info!("configuration, policy and database reloaded");
+        Ok(())
+    }
+
+    fn warn_of_what_needs_a_restart(&self, now: &Config) {
+        let before = &self.started_with;
+        let changed = [
+            ("capture", now.capture != before.capture),
+            ("names", now.names != before.names),
+            ("metrics", now.metrics != before.metrics),
+            ("api", now.api != before.api),
+            ("store.path", now.store.path != before.store.path),
+            ("store.retention", now.store.retention != before.store.retention),
+            ("store.max_size", now.store.max_bytes != before.store.max_bytes),
+        ];
+        for (key, _) in changed.iter().filter(|(_, is_changed)| *is_changed) {
+            tracing::warn!("`{key}` changed, which takes effect at the next start only");
+        }
+    }
+}
+
+pub(super) fn in_force(rules: &InForce) -> Arc<Rules> {
+    Arc::clone(&rules.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What the metrics say of the rules in force.
+pub(super) fn tell_rules(metrics: &Metrics, rules: &Rules) {
+    metrics.set_policy(&hex(&rules.policy.sha256));
+    let built = &metrics.geo_database_build_timestamp_seconds;
+    built.reset();
+    metrics.geo_database_stale.reset();
+    for database in rules.locator.databases() {
+        built.with_label_values(&[database.label]).set(database.built_at.secs().cast_signed());
+    }
+    let now = watch::wall_now();
+    tell_age(metrics, rules, now);
+    metrics.config_last_reload_success_timestamp_seconds.set(now.secs().cast_signed());
+}
+
+/// Warns of databases that are old at `now`, in the log and as a metric.
+pub(super) fn tell_age(metrics: &Metrics, rules: &Rules, now: Timestamp) {
+    for database in rules.locator.databases() {
+        let is_stale = database.freshness(now).is_stale();
+        metrics.geo_database_stale.with_label_values(&[database.label]).set(is_stale.into());
+        if let Some(warning) = database.warning(now) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::{
+        cli::Output,
+        locate::fixture::{Value, mmdb, text},
+        metrics::KnownLabels,
+    };
+
+    fn reloader(folder: &Path) -> Reloader {
+        let at = folder.display();
+        let path = folder.join("config.toml");
+        let text = format!("[geo]\ndatabase = '{at}/country.mmdb'\n[store]\npath = '{at}/store'\n");
+        fs::write(&path, text).unwrap();
+        let global = Global {
+            config: Some(path.clone()),
+            socket: None,
+            output: Output::Table,
+            no_color: true,
+            verbose: 0,
+            quiet: 0,
+        };
+        let config = Config::load(&path).unwrap();
+        let cache = Cache::Keep(&config.store.path);
+        let locator = Locator::open_with(&config.geo, &[], cache).unwrap();
+        let rules = Arc::new(Rules::new(config.policy.clone(), locator));
+        let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
+        let inbox = Arc::new(Inbox::default());
+        Reloader::new(&global, config, &metrics, &inbox, Classes::default(), rules)
+    }
+
+    fn database(code: &str) -> Vec<u8> {
+        let record = Value::Map(vec![("country_code".to_owned(), text(code))]);
+        mmdb("Test-Country", &[("203.0.113.0/24", record)])
+    }
+
+    #[test]
+    fn a_damaged_database_is_not_put_in_force_and_the_last_good_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("country.mmdb");
+        fs::write(&file, database("CN")).unwrap();
+        let reloader = reloader(folder.path());
+        let country = || {
+            let place = in_force(&reloader.rules).locator.locate("203.0.113.7".parse().unwrap());
+            place.country.code().map(|code| code.to_string())
+        };
+        let failures =
+            || reloader.metrics.config_reloads_total.with_label_values(&["failure"]).get();
+        let whole = database("DE");
+        let broken: [&[u8]; 4] = [b"", b"no database", &whole[..whole.len() / 2], &whole[1..]];
+        for (count, bytes) in (1..).zip(broken) {
+            fs::write(&file, bytes).unwrap();
+            reloader.reload();
+            assert_eq!(country().as_deref(), Some("CN"));
+            assert_eq!(failures(), count);
+        }
+        fs::write(&file, whole).unwrap();
+        reloader.reload();
+        assert_eq!(country().as_deref(), Some("DE"));
+        assert_eq!(failures(), 4);
+    }
+
+    #[test]
+    fn a_stale_database_is_told_by_a_metric_from_its_180th_day_on() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("country.mmdb"), database("CN")).unwrap();
+        let reloader = reloader(folder.path());
+        let rules = in_force(&reloader.rules);
+        let built = rules.locator.databases()[0].built_at.secs();
+        let stale = || reloader.metrics.geo_database_stale.with_label_values(&["country"]).get();
+        for (days, expected) in [(0, 0), (179, 0), (180, 1), (1, 0)] {
+            let now = Timestamp::from_secs(built + days * 86_400);
+            tell_age(&reloader.metrics, &rules, now);
+            assert_eq!(stale(), expected, "day {days}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The daemon's asynchronous side: the API, the metrics, signals, and what the service manager is
+//! told. It never touches the pipeline but through its inbox.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, time::sleep};
+
+use super::{
+    reload::Reloader,
+    watch::{self, Vitals},
+};
+use crate::{
+    api::{Api, server::Bound},
+    metrics::{self, Metrics, serve::Readiness},
+    shutdown::{Shutdown, Trigger, notify, watch_signals},
+};
+
+/// How often the gauges are brought up to date and readiness is looked at.
+const GAUGES: Duration = Duration::from_secs(1);
+/// How often what lay idle is given back.
+const MINUTE: Duration = Duration::from_mins(1);
+const MINUTES_A_DAY: u32 = 24 * 60;
+/// Sweeps come every second; this long without one means that the pipeline hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bound before anything is served, so that one in use ends the start at once.
+pub(super) struct Sockets {
+    pub(super) api: Bound,
+    pub(super) metrics: Option<TcpListener>,
+}
+
+/// What the servers share.
+pub(super) struct Serving {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Readiness,
+    pub(super) vitals: Arc<Vitals>,
+    pub(super) reloader: Reloader,
+    pub(super) trigger: Trigger,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Serving {
+    /// Until shutdown is requested, or a server fails.
+    pub(super) async fn serve(self, api: Api, sockets: Sockets) -> anyhow::Result<()> {
+        let Self { metrics, readiness, vitals, reloader, trigger, shutdown } = self;
+        let api_served = async {
+            let served = sockets.api.serve(api, shutdown.clone()).await;
+            trigger.request();
+            served
+        };
+        let metrics_served = async {
+            let Some(socket) = sockets.metrics else { return Ok(()) };
+            let (metrics, readiness) = (Arc::clone(&metrics), readiness.clone());
+            let ended = shutdown.clone().requested();
+            let served = metrics::serve::serve(socket, metrics, readiness, ended).await;
+            trigger.request();
+            served
+        };
+        let signalled = watch_signals(&trigger, || {
+            let reloader = reloader.clone();
+            notify::reloading();
+            tokio::task::spawn_blocking(move || {
+                reloader.reload();
+                notify::ready("watching");
+            });
+        });
+        let gauged = keep_gauges(&vitals, &metrics, &readiness, shutdown.clone());
+        let kept = keep_house(&reloader, shutdown.clone());
+        let (api_served, metrics_served, signalled, (), ()) =
+            tokio::join!(api_served, metrics_served, signalled, gauged, kept);
+        notify::stopping();
+        api_served?;
+        metrics_served?;
+        signalled?;
+        Ok(())
+    }
+}
+
+/// Gives idle memory back, and says once a day how old the databases are.
+async fn keep_house(reloader: &Reloader, shutdown: Shutdown) {
+    let mut minutes = 0;
+    while !shutdown.is_requested() {
+        reloader.rest();
+        tokio::select! {
+            () = sleep(MINUTE) => minutes += 1,
+            () = shutdown.clone().requested() => return,
+        }
+        if minutes % MINUTES_A_DAY == 0 {
+            reloader.tell_age();
+        }
+    }
+}
+
+/// Brings the gauges up to date; tells readiness and, while the pipeline sweeps, the watchdog.
+async fn keep_gauges(
+    vitals: &Vitals,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    shutdown: Shutdown,
+) {
+    let entries = &metrics.map_entries;
+    let [flows, processes, names] =
+        ["flows", "processes", "names"].map(|map| entries.with_label_values(&[map]));
+    let samples = metrics.queue_depth.with_label_values(&[watch::SAMPLES]);
+    let (mut sweeps, mut swept_at) = (0, std::time::Instant::now());
+    while !shutdown.is_requested() {
+        flows.set(vitals.flows.load(Ordering::Relaxed).cast_signed());
+        processes.set(vitals.processes.load(Ordering::Relaxed).cast_signed());
+        names.set(vitals.names.load(Ordering::Relaxed).cast_signed());
+        samples.set(vitals.samples.load(Ordering::Relaxed).cast_signed());
+        let now = vitals.sweeps.load(Ordering::Relaxed);
+        if now != sweeps {
+            if sweeps == 0 {
+                notify::ready("watching");
+                tracing::info!("watching");
+            }
+            (sweeps, swept_at) = (now, std::time::Instant::now());
+        }
+        let is_alive = sweeps > 0 && swept_at.elapsed() < PATIENCE;
+        readiness.set(is_alive && metrics.store_writable.get() == 1);
+        if is_alive {
+            notify::alive();
+        }
+        // Quickly at first: whoever started the daemon waits for it.
+        let pause = if sweeps == 0 { Duration::from_millis(10) } else { GAUGES };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = shutdown.clone().requested() => {}
+        }
+    }
+    readiness.set(false);
+}

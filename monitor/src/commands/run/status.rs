@@ -1,0 +1,204 @@
+//! What `GET /v1/status` answers: facts of the start, and what changes since. Reads only.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process,
+    sync::{Arc, atomic::Ordering},
+};
+
+use prometheus::core::Collector;
+
+use super::{
+    reload::{InForce, in_force},
+    watch::{self, Vitals},
+};
+use crate::{
+    api::status::{Database, Fill, Loss, Policy, Probe, Status, Store},
+    cli::{COMMIT, VERSION},
+    config::Config,
+    ecs::{Time, hex},
+    event::Timestamp,
+    metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
+    outputs,
+    pipeline::Rules,
+    probe::{Attachment, WAITING_MAX, tier},
+    store::Reader,
+};
+
+/// What does not change while the daemon runs.
+pub(super) struct Facts {
+    started_at: Timestamp,
+    tier: &'static str,
+    probes: Vec<Probe>,
+    store_path: PathBuf,
+    reader: Reader,
+    metrics: Arc<Metrics>,
+    max_flows: u32,
+}
+
+impl Facts {
+    pub(super) fn new(
+        config: &Config,
+        attachments: &[Attachment],
+        reader: Reader,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let probes = attachments.iter().map(|attachment| Probe {
+            name: attachment.probe.name.to_owned(),
+            attached: attachment.outcome.is_ok(),
+            detail: match &attachment.outcome {
+                Ok(()) => attachment.probe.hook.to_string(),
+                Err(problem) => problem.clone(),
+            },
+        });
+        Self {
+            started_at: watch::wall_now(),
+            tier: tier(attachments),
+            probes: probes.collect(),
+            store_path: config.store.path.clone(),
+            reader,
+            metrics,
+            max_flows: config.capture.max_flows,
+        }
+    }
+
+    /// The function that the API calls; it may block on the disk.
+    pub(super) fn answer(
+        self,
+        vitals: Arc<Vitals>,
+        rules: InForce,
+        readiness: Readiness,
+    ) -> Arc<dyn Fn() -> Status + Send + Sync> {
+        Arc::new(move || self.status(&vitals, &in_force(&rules), &readiness))
+    }
+
+    fn status(&self, vitals: &Vitals, rules: &Rules, readiness: &Readiness) -> Status {
+        let flows = vitals.flows.load(Ordering::Relaxed);
+        let uptime = watch::wall_now().0.saturating_sub(self.started_at.0) / 1_000_000_000;
+        let fill = |name: &str, entries, capacity: usize| Fill {
+            name: name.to_owned(),
+            entries,
+            capacity: capacity as u64,
+        };
+        let queue = self.metrics.queue_depth.with_label_values(&[outputs::store::STAGE]);
+        Status {
+            version: VERSION.to_owned(),
+            commit: COMMIT.to_owned(),
+            pid: process::id(),
+            started_at: Time(self.started_at),
+            uptime,
+            ready: readiness.is_ready(),
+            tier: self.tier.to_owned(),
+            probes: self.probes.clone(),
+            coverage_since: Some(Time(self.started_at)),
+            losses: losses(&self.metrics),
+            policy: policy(rules),
+            databases: databases(rules),
+            store: self.store(),
+            queues: vec![
+                fill(watch::SAMPLES, vitals.samples.load(Ordering::Relaxed), WAITING_MAX),
+                fill(
+                    outputs::store::STAGE,
+                    queue.get().max(0).cast_unsigned(),
+                    outputs::store::QUEUE_ENTRIES,
+                ),
+            ],
+            maps: vec![
+                fill("flows", flows, self.max_flows as usize),
+                fill(
+                    "processes",
+                    vitals.processes.load(Ordering::Relaxed),
+                    crate::attribute::PROCESSES_MAX,
+                ),
+                fill("names", vitals.names.load(Ordering::Relaxed), crate::names::NAMES_MAX),
+            ],
+            flows,
+            details: details(rules, &self.metrics, vitals),
+        }
+    }
+
+    fn store(&self) -> Store {
+        let path = self.store_path.display().to_string();
+        let Ok(stats) = self.reader.stats() else {
+            let index = "unreadable".to_owned();
+            return Store { path, bytes: 0, records: 0, segments: 0, oldest: None, index };
+        };
+        let index = match stats.index {
+            None => "off".to_owned(),
+            Some(index) if index.blocks_behind == 0 => "current".to_owned(),
+            Some(index) => format!("{} blocks behind", index.blocks_behind),
+        };
+        Store {
+            path,
+            bytes: stats.ledger_bytes + stats.index_bytes,
+            records: stats.flow_states,
+            segments: stats.segments,
+            oldest: stats.oldest.map(Time),
+            index,
+        }
+    }
+}
+
+/// Who judges: classes the probes have a verdict on, and new flows by who found their class; and the
+/// sockets that could send around every hook.
+fn details(rules: &Rules, metrics: &Metrics, vitals: &Vitals) -> BTreeMap<String, u64> {
+    let classes = rules.locator.image().classes().len() as u64;
+    let by = |by| metrics.classified_flows_total.with_label_values(&[by]).get();
+    let details = [
+        ("classes in the kernel", if rules.generation == 0 { 0 } else { classes }),
+        ("flows classified by the kernel", by(CLASSIFIED_BY_KERNEL)),
+        ("flows classified by the daemon", by(CLASSIFIED_BY_DAEMON)),
+        ("verdicts that differ", metrics.verdict_disagreements_total.get()),
+        ("refused reloads", metrics.config_reloads_total.with_label_values(&["failure"]).get()),
+        ("sockets below ip", vitals.below_ip.load(Ordering::Relaxed)),
+    ];
+    details.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+/// Every loss counter that is not 0.
+fn losses(metrics: &Metrics) -> Vec<Loss> {
+    let families = metrics.events_lost_total.collect();
+    let counters = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+    let losses = counters.map(|metric| {
+        let label = |name| {
+            let found = metric.get_label().iter().find(|pair| pair.name() == name);
+            found.map(|pair| pair.value().to_owned()).unwrap_or_default()
+        };
+        let count = metric.get_counter().get_value();
+        Loss { stage: label("stage"), reason: label("reason"), count: whole(count) }
+    });
+    losses.filter(|loss| loss.count > 0).collect()
+}
+
+/// Counters count in whole numbers, whatever the exposition's type.
+#[expect(clippy::cast_sign_loss, reason = "counters never fall below 0")]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
+fn policy(rules: &Rules) -> Policy {
+    Policy {
+        sha256: hex(&rules.policy.sha256),
+        approved_countries: rules
+            .policy
+            .approved_countries
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        rules: rules.policy.rules.len() as u64,
+    }
+}
+
+fn databases(rules: &Rules) -> Vec<Database> {
+    let databases = rules.locator.databases().iter();
+    databases
+        .map(|database| Database {
+            label: database.label.to_owned(),
+            name: database.name.clone(),
+            built_at: Some(Time(database.built_at)),
+            sha256: hex(&database.sha256),
+            freshness: database.freshness(watch::wall_now()).word().to_owned(),
+        })
+        .collect()
+}

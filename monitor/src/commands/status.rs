@@ -1,0 +1,115 @@
+//! `status`: what the running daemon says of itself.
+
+use std::io::Write;
+
+use super::{Outcome, load, out};
+use crate::{
+    api::{Status, client::Client, status::Fill},
+    cli::{Exit, Global, Output},
+    outputs::live,
+    table::{Clock, bytes, printable, small, span, styled, verdict_style},
+};
+
+pub(super) fn run(global: &Global) -> Outcome {
+    let status: Status = Client::new(&load::socket(global)?)?.get("/v1/status", &[(); 0])?;
+    let mut out = out::stdout();
+    match global.output {
+        Output::Json => out::json_line(&mut out, &status)?,
+        Output::Csv => {
+            out::csv_line(&mut out, ["name", "value"])?;
+            for [name, value] in lines(&status, false) {
+                out::csv_line(&mut out, [name, value])?;
+            }
+        }
+        Output::Table => {
+            let rows = lines(&status, global.color_on_stdout()).into_iter().map(Vec::from);
+            out::table(&mut out, &small(&[], rows))?;
+        }
+    }
+    out.flush()?;
+    Ok(Exit::Fine)
+}
+
+/// Name and value, worst news not hidden at the end.
+fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
+    let clock = Clock::new(false);
+    let good = |text: &str| styled(text, verdict_style("approved"), color);
+    let bad = |text: &str| styled(text, verdict_style("unapproved"), color);
+    let mut lines = Vec::new();
+    let mut add = |name: &str, value: String| lines.push([name.to_owned(), value]);
+    let watching = if status.ready { good("watching") } else { bad("not ready") };
+    add("state", format!("{watching}, capture tier {}", printable(&status.tier)));
+    add(
+        "daemon",
+        format!(
+            "{} ({}), pid {}, up {}",
+            status.version,
+            status.commit,
+            status.pid,
+            span(status.uptime)
+        ),
+    );
+    let since = status.coverage_since.map(|since| clock.format(since));
+    add("coverage", since.map_or_else(|| bad("none"), |since| format!("since {since}")));
+    // Who follows too slowly misses something; the record does not.
+    let of_record = status.losses.iter().filter(|loss| loss.stage != live::STAGE);
+    let lost: u64 = of_record.map(|loss| loss.count).sum();
+    add("lost", if lost == 0 { good("nothing") } else { bad(&lost.to_string()) });
+    for loss in status.losses.iter().filter(|loss| loss.count > 0) {
+        add("", format!("{} at {}: {}", loss.count, loss.stage, loss.reason));
+    }
+    for probe in &status.probes {
+        let state = if probe.attached { good("attached") } else { bad("missing") };
+        add("probe", format!("{} {state}, {}", probe.name, printable(&probe.detail)));
+    }
+    let approved = status.policy.approved_countries.join(" ");
+    add(
+        "policy",
+        format!("{approved}; {} rules; sha256 {}", status.policy.rules, status.policy.sha256),
+    );
+    for database in &status.databases {
+        let built = database.built_at.map(|at| clock.format(at)).unwrap_or_default();
+        let text = format!("{}: {} {built}", database.label, database.name);
+        let text = printable(text.trim_end()).into_owned();
+        let is_old = !matches!(database.freshness.as_str(), "" | "fresh");
+        let old = is_old.then(|| format!(", {}", bad(&printable(&database.freshness))));
+        add("database", text + &old.unwrap_or_default());
+    }
+    let store = &status.store;
+    add(
+        "store",
+        format!(
+            "{}, {}, {} records in {} segments, index {}",
+            printable(&store.path),
+            bytes(store.bytes),
+            store.records,
+            store.segments,
+            store.index
+        ),
+    );
+    if let Some(oldest) = store.oldest {
+        add("oldest", clock.format(oldest));
+    }
+    add("flows", format!("{} live", status.flows));
+    let fill = |fill: &Fill| format!("{} {} of {}", fill.name, fill.entries, fill.capacity);
+    status.queues.iter().for_each(|queue| add("queue", fill(queue)));
+    status.maps.iter().for_each(|map| add("map", fill(map)));
+    status.details.iter().for_each(|(name, value)| add(name, value.to_string()));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::status::tests::some_status;
+
+    #[test]
+    fn losses_and_missing_probes_are_shown() {
+        let mut status = some_status();
+        status.probes[0].attached = false;
+        let text: Vec<String> = lines(&status, false).iter().map(|line| line.join(": ")).collect();
+        assert!(text.contains(&"lost: 2".to_owned()));
+        assert!(text.contains(&": 2 at store: queue-full".to_owned()));
+        assert!(text.contains(&"probe: connect4 missing, /".to_owned()));
+    }
+}

@@ -1,0 +1,218 @@
+//! What a configuration means, in sentences for `geofenced check`. Decides nothing.
+
+use super::{Basis, Config, Geo, Policy, RecordMode, Rule, UnknownCountry};
+use crate::{
+    event::CountryCode,
+    locate::codes,
+    select::{DestinationSelector, OperatorSelector, UserSelector},
+};
+
+/// One sentence or two each, most important first.
+pub fn explain(config: &Config) -> Vec<String> {
+    let mut out = policy(&config.policy);
+    out.extend(warnings(config));
+    out.extend(geo(&config.geo));
+    out.extend(naming(config));
+    out.push(store(config));
+    out.push(match config.metrics.listen {
+        Some(address) if address.ip().is_loopback() => {
+            format!("Metrics are at http://{address}/metrics.")
+        }
+        Some(address) => {
+            format!("Metrics are at http://{address}/metrics, for whoever reaches that address.")
+        }
+        None => "There is no metrics endpoint.".into(),
+    });
+    out
+}
+
+fn policy(policy: &Policy) -> Vec<String> {
+    let mut out = Vec::new();
+    out.push(if policy.approved_countries.is_empty() {
+        "No country is approved: all that leaves the local networks is unapproved, but for what rules allow. Name countries in policy.approved_countries.".into()
+    } else {
+        let approved = &policy.approved_countries;
+        let others: Vec<CountryCode> =
+            codes::assigned().filter(|code| !approved.contains(code)).collect();
+        match others.len() {
+            0 => "Data may go to every country.".into(),
+            // It takes fewer words to say where it may not go.
+            few if few < approved.len() => {
+                format!("Data may go to every country but {}.", names(&others))
+            }
+            _ => format!("Data may go to {}, and to no other country.", names(approved)),
+        }
+    });
+    out.push(match policy.basis {
+        Basis::Either => "Judged is where an address is and which country has its operator in hand: one of them unapproved is enough.".into(),
+        Basis::Location => "Judged is where an address is; who operates it does not count.".into(),
+        Basis::Operator => "Judged is which country has an address's operator in hand; where it is does not count.".into(),
+    });
+    out.push(match policy.unknown_country {
+        UnknownCountry::Unapproved => "An address without a country is unapproved.".into(),
+        UnknownCountry::Unknown => {
+            "An address without a country is reported as unknown, which is no violation.".into()
+        }
+        UnknownCountry::Approved => "An address without a country is approved.".into(),
+    });
+    if policy.basis != Basis::Operator {
+        out.push(format!(
+            "Where only the second country database objects, a flow is {}, and marked as disputed.",
+            policy.disputed.word()
+        ));
+    }
+    if !policy.local_networks.is_empty() {
+        let networks: Vec<String> = policy.local_networks.iter().map(ToString::to_string).collect();
+        out.push(format!("Also local: {}.", networks.join(", ")));
+        for all in policy.local_networks.iter().filter(|network| network.prefix_len() == 0) {
+            out.push(format!(
+                "Warning: {all} is every address of its family; none of them is ever a violation."
+            ));
+        }
+    }
+    let mut reached = true;
+    for rule in &policy.rules {
+        out.push(sentence(rule, reached));
+        reached &= !is_catch_all(rule);
+    }
+    out
+}
+
+fn sentence(rule: &Rule, reached: bool) -> String {
+    let verb = if rule.allow { "allows" } else { "forbids" };
+    let end = match (reached, is_catch_all(rule)) {
+        (false, _) => "; it is never reached: a rule before it matches everything",
+        (true, true) => ": it has no selector, so nothing after it counts, the countries neither",
+        (true, false) => "",
+    };
+    format!("Rule {} {verb} {}{end}.", rule.name, selectors(rule))
+}
+
+fn is_catch_all(rule: &Rule) -> bool {
+    let Rule { process, unit, user, destination, port, transport, country, operator, .. } = rule;
+    process.is_none()
+        && unit.is_none()
+        && user.is_none()
+        && destination.is_none()
+        && port.is_none()
+        && transport.is_none()
+        && country.is_empty()
+        && operator.is_none()
+}
+
+fn selectors(rule: &Rule) -> String {
+    let mut parts = Vec::new();
+    match (rule.transport, rule.port) {
+        (Some(transport), Some(port)) => parts.push(format!("{transport} port {port}")),
+        (Some(transport), None) => parts.push(transport.to_string()),
+        (None, Some(port)) => parts.push(format!("port {port}")),
+        (None, None) => parts.push("everything".into()),
+    }
+    parts.extend(rule.process.as_ref().map(|it| format!("from {}", it.0)));
+    parts.extend(rule.unit.as_ref().map(|it| format!("of unit {}", it.0)));
+    parts.extend(rule.user.as_ref().map(|it| match it {
+        UserSelector::Id(id) => format!("of user {id}"),
+        UserSelector::Name(name) => format!("of user {name}"),
+    }));
+    parts.extend(rule.destination.as_ref().map(|it| match it {
+        DestinationSelector::Network(network) => format!("to {network}"),
+        DestinationSelector::Domain(name) => {
+            format!("to {name} and its subdomains, where the name asked for is known")
+        }
+    }));
+    parts.extend(rule.operator.as_ref().map(|it| match it {
+        OperatorSelector::Asn(asn) => format!("run by AS{asn}"),
+        OperatorSelector::Name(name) => format!("run by an operator named like \"{name}\""),
+    }));
+    if !rule.country.is_empty() {
+        parts.push(format!("in {}", names(&rule.country)));
+    }
+    parts.join(" ")
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let mut out = Vec::new();
+    let Config { policy, geo, .. } = config;
+    if geo.operator_database.is_none() {
+        if policy.basis == Basis::Operator {
+            out.push("Without geo.operator_database no operator's country is known: every address counts as without a country.".into());
+        }
+        let asks = |rule: &&Rule| rule.operator.is_some();
+        if policy.rules.iter().any(|rule| asks(&rule))
+            && !geo.overrides.iter().any(|it| it.operator.is_some() || it.asn.is_some())
+        {
+            out.push("Rules ask for an operator, but neither geo.operator_database nor an override names any: they never match.".into());
+        }
+    }
+    out
+}
+
+fn geo(geo: &Geo) -> Vec<String> {
+    let mut out = vec![match &geo.database {
+        None => "Countries are looked up in the embedded database.".into(),
+        Some(path) => format!("Countries are looked up in {}.", path.display()),
+    }];
+    out.extend(
+        geo.operator_database
+            .as_ref()
+            .map(|path| format!("Operators are looked up in {}.", path.display())),
+    );
+    for it in &geo.overrides {
+        let country = it.country.map(named);
+        let operator = it.operator.as_ref().map(|name| format!("run by {name}"));
+        let asn = it.asn.map(|asn| format!("AS{asn}"));
+        let facts: Vec<String> = [country, operator, asn].into_iter().flatten().collect();
+        out.push(format!("{} counts as {}.", it.network, facts.join(", ")));
+    }
+    for it in &geo.operators {
+        let country = it.country.map(|code| format!("in the hands of {}", named(code)));
+        let name = it.name.as_ref().map(|name| format!("run by {name}"));
+        let anycast = it.is_anycast.map(|is_anycast| {
+            let word = if is_anycast { "anycast" } else { "not anycast" };
+            word.to_owned()
+        });
+        let facts: Vec<String> = [name, country, anycast].into_iter().flatten().collect();
+        out.push(format!("AS{} counts as {}.", it.asn, facts.join(", ")));
+    }
+    out
+}
+
+fn naming(config: &Config) -> Option<String> {
+    match (config.names.enabled, config.names.queries) {
+        (true, false) => None,
+        (true, true) => Some("Each question to a name server and its answer is stored.".into()),
+        (false, true) => Some("Destinations are not named, so names.queries has no effect.".into()),
+        (false, false) => Some("Destinations are not named: rules for domains never match.".into()),
+    }
+}
+
+fn store(config: &Config) -> String {
+    let store = &config.store;
+    let what = match store.record {
+        RecordMode::Unapproved => {
+            "Unapproved and unknown flows are stored one by one, the others added up by hour"
+        }
+        RecordMode::All => "Every flow is stored by itself",
+    };
+    let seconds = store.retention.as_secs();
+    let (count, unit) = match seconds {
+        _ if seconds.is_multiple_of(86_400) => (seconds / 86_400, "days"),
+        _ if seconds.is_multiple_of(3_600) => (seconds / 3_600, "hours"),
+        _ => (seconds, "seconds"),
+    };
+    let path = store.path.display();
+    format!("{what}, in {path}, for {count} {unit} or up to {} MiB.", store.max_bytes >> 20)
+}
+
+fn names(codes: &[CountryCode]) -> String {
+    let named: Vec<String> = codes.iter().map(|code| named(*code)).collect();
+    match named.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => "no country".into(),
+    }
+}
+
+fn named(code: CountryCode) -> String {
+    codes::name(code).map_or_else(|| code.to_string(), |name| format!("{code} ({name})"))
+}

@@ -1,0 +1,255 @@
+//! Configuration after validation: types that cannot lie. `raw` is what the files say.
+
+mod explain;
+mod fingerprint;
+mod raw;
+mod validate;
+mod values;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use monitor_ebpf::settings;
+
+pub use self::explain::explain;
+use self::raw::Sources;
+use crate::{
+    event::{CountryCode, Transport},
+    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+};
+
+pub const DEFAULT_PATH: &str = "/etc/geofenced/config.toml";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub policy: Policy,
+    pub geo: Geo,
+    pub capture: Capture,
+    pub names: NamesConfig,
+    pub store: StoreConfig,
+    pub metrics: MetricsConfig,
+    pub api: ApiConfig,
+}
+
+/// Why there is no configuration. Always the user's to correct: exit code 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("configuration {} cannot be read: {error}", path.display())]
+    Unreadable { path: PathBuf, error: io::Error },
+    #[error("{}:{line}: {problem}", file.display())]
+    Wrong { file: PathBuf, line: usize, problem: String },
+}
+
+impl Config {
+    /// Reads `path`, then `config.d/*.toml` beside it in name order. Of a value the last one
+    /// counts; rules, overrides and operators add up.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::of(&Sources::read(path, false)?)
+    }
+
+    /// `None` is the default path, where nothing need be: then the defaults hold, and what drop-ins
+    /// there say.
+    pub fn load_or_builtin(path: Option<&Path>) -> Result<Self, ConfigError> {
+        match path {
+            Some(path) => Self::load(path),
+            None => Self::of(&Sources::read(Path::new(DEFAULT_PATH), true)?),
+        }
+    }
+
+    fn of(sources: &Sources) -> Result<Self, ConfigError> {
+        validate::validate(sources.parse()?, sources, Self::builtin())
+    }
+
+    /// The documented defaults: no country is approved.
+    pub fn builtin() -> Self {
+        let mut policy = Policy {
+            approved_countries: Vec::new(),
+            basis: Basis::Either,
+            disputed: Disputed::Unapproved,
+            unknown_country: UnknownCountry::Unapproved,
+            local_networks: Vec::new(),
+            rules: Vec::new(),
+            sha256: [0; 32],
+        };
+        policy.sha256 = fingerprint::of(&policy);
+        Self {
+            policy,
+            geo: Geo {
+                database: None,
+                operator_database: None,
+                overrides: Vec::new(),
+                operators: Vec::new(),
+            },
+            capture: Capture {
+                interfaces: None,
+                cgroup: None,
+                ring_bytes: settings::RING_BYTES,
+                max_flows: settings::FLOWS,
+            },
+            names: NamesConfig { enabled: true, queries: false },
+            store: StoreConfig {
+                path: PathBuf::from("/var/lib/geofenced"),
+                record: RecordMode::Unapproved,
+                retention: Duration::from_hours(30 * 24),
+                max_bytes: 512 << 20,
+            },
+            metrics: MetricsConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))) },
+            api: ApiConfig { socket: PathBuf::from("/run/geofenced/geofenced.sock") },
+        }
+    }
+}
+
+/// Gives a setting's words in the files, and back.
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            pub(crate) const WORDS: [(&str, Self); [$($word),+].len()] =
+                [$(($word, Self::$variant)),+];
+
+            /// As the configuration writes it.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+words!(Basis { Either = "either", Location = "location", Operator = "operator" });
+words!(UnknownCountry { Unapproved = "unapproved", Unknown = "unknown", Approved = "approved" });
+words!(Disputed { Unapproved = "unapproved", Approved = "approved" });
+words!(RecordMode { Unapproved = "unapproved", All = "all" });
+
+/// Which side of an address is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    Either,
+    Location,
+    Operator,
+}
+
+/// What to make of an address without a country.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownCountry {
+    Unapproved,
+    Unknown,
+    Approved,
+}
+
+/// What to make of an address that only the second database objects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disputed {
+    Unapproved,
+    Approved,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Sorted, without repetition.
+    pub approved_countries: Vec<CountryCode>,
+    pub basis: Basis,
+    pub disputed: Disputed,
+    pub unknown_country: UnknownCountry,
+    /// Beyond the built-in ones.
+    pub local_networks: Vec<IpNet>,
+    pub rules: Vec<Rule>,
+    /// SHA-256 of the policy's canonical form: equal policies, equal hash.
+    pub sha256: [u8; 32],
+}
+
+/// Each empty or absent selector matches everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub name: Arc<str>,
+    pub allow: bool,
+    pub process: Option<ProcessSelector>,
+    pub unit: Option<UnitSelector>,
+    pub user: Option<UserSelector>,
+    pub destination: Option<DestinationSelector>,
+    pub port: Option<u16>,
+    pub transport: Option<Transport>,
+    pub country: Vec<CountryCode>,
+    pub operator: Option<OperatorSelector>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Geo {
+    /// `None`: the embedded one.
+    pub database: Option<PathBuf>,
+    pub operator_database: Option<PathBuf>,
+    pub overrides: Vec<Override>,
+    /// At most one for each AS number.
+    pub operators: Vec<OperatorFact>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    pub network: IpNet,
+    pub country: Option<CountryCode>,
+    pub operator: Option<Arc<str>>,
+    pub asn: Option<u32>,
+}
+
+/// What the operator of this host knows of an autonomous system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorFact {
+    pub asn: u32,
+    pub country: Option<CountryCode>,
+    pub name: Option<Arc<str>>,
+    pub is_anycast: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// `None`: found automatically.
+    pub interfaces: Option<Vec<String>>,
+    /// `None`: the root of the cgroup2 hierarchy, wherever it is mounted.
+    pub cgroup: Option<PathBuf>,
+    /// Bytes of the ring buffer between kernel and daemon (`ring_buffer`, default "4MiB").
+    pub ring_bytes: u32,
+    /// Flows the kernel counts at once (`max_flows`, default 262144).
+    pub max_flows: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamesConfig {
+    /// Destinations are named by DNS and server names.
+    pub enabled: bool,
+    /// Each question to a resolver, and its answer, is a record of its own.
+    pub queries: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordMode {
+    /// Unapproved and unknown flows itemised, the rest rolled up by hour.
+    Unapproved,
+    /// Every flow itemised.
+    All,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    pub path: PathBuf,
+    pub record: RecordMode,
+    pub retention: Duration,
+    pub max_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// `None`: off.
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    pub socket: PathBuf,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! Raw configuration -> [`Config`]: each value checked once, with its key and place in the error.
+//! What a value may be is `values`' to know.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::{
+    ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, MetricsConfig, NamesConfig,
+    OperatorFact, Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry, fingerprint,
+    raw::{
+        RawCapture, RawConfig, RawGeo, RawInterfaces, RawOperator, RawOverride, RawPolicy, RawRule,
+        RawStore, Sources, Text,
+    },
+    values,
+};
+use crate::{
+    event::{CountryCode, Transport},
+    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+};
+
+/// `raw` is what `sources` say; `defaults` is for what they do not say.
+pub(super) fn validate(
+    raw: RawConfig,
+    sources: &Sources,
+    defaults: Config,
+) -> Result<Config, ConfigError> {
+    let check = Check { sources };
+    let metrics = match &raw.metrics.listen {
+        Some(text) => MetricsConfig { listen: check.text("metrics.listen", text, values::listen)? },
+        None => defaults.metrics,
+    };
+    let api = match &raw.api.socket {
+        Some(text) => ApiConfig { socket: check.text("api.socket", text, values::socket)? },
+        None => defaults.api,
+    };
+    Ok(Config {
+        policy: check.policy(&raw.policy, defaults.policy)?,
+        geo: check.geo(&raw.geo)?,
+        capture: check.capture(raw.capture, defaults.capture)?,
+        names: NamesConfig {
+            enabled: raw.names.enabled.unwrap_or(defaults.names.enabled),
+            queries: raw.names.queries.unwrap_or(defaults.names.queries),
+        },
+        store: check.store(&raw.store, defaults.store)?,
+        metrics,
+        api,
+    })
+}
+
+struct Check<'a> {
+    sources: &'a Sources,
+}
+
+impl Check<'_> {
+    fn wrong(&self, key: &str, span: &Range<usize>, problem: &str) -> ConfigError {
+        self.sources.wrong(span, format!("{key}: {problem}"))
+    }
+
+    fn text<T>(
+        &self,
+        key: &str,
+        text: &Text,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        parse(text.get_ref()).map_err(|problem| self.wrong(key, &text.span(), &problem))
+    }
+
+    fn optional<T>(
+        &self,
+        key: &str,
+        text: Option<&Text>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        text.map(|text| self.text(key, text, parse)).transpose()
+    }
+
+    fn number(
+        &self,
+        key: &str,
+        number: Option<&Spanned<i64>>,
+        least: u32,
+        most: u32,
+    ) -> Result<Option<u32>, ConfigError> {
+        let within = |number: &Spanned<i64>| {
+            values::within(*number.get_ref(), least, most)
+                .map_err(|problem| self.wrong(key, &number.span(), &problem))
+        };
+        number.map(within).transpose()
+    }
+
+    /// Sorted, without repetition.
+    fn set<T: Ord>(
+        &self,
+        key: &str,
+        texts: &[Text],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let mut set: Vec<T> =
+            texts.iter().map(|text| self.text(key, text, &parse)).collect::<Result<_, _>>()?;
+        set.sort();
+        set.dedup();
+        Ok(set)
+    }
+
+    fn countries(&self, key: &str, texts: &[Text]) -> Result<Vec<CountryCode>, ConfigError> {
+        self.set(key, texts, values::country)
+    }
+
+    fn policy(&self, raw: &RawPolicy, defaults: Policy) -> Result<Policy, ConfigError> {
+        let approved = raw.approved_countries.as_deref();
+        let basis = self.optional("policy.basis", raw.basis.as_ref(), |text| {
+            values::choice(text, &Basis::WORDS)
+        })?;
+        let disputed = self.optional("policy.disputed", raw.disputed.as_ref(), |text| {
+            values::choice(text, &Disputed::WORDS)
+        })?;
+        let key = "policy.unknown_country";
+        let unknown = self.optional(key, raw.unknown_country.as_ref(), |text| {
+            values::choice(text, &UnknownCountry::WORDS)
+        })?;
+        let local: Option<Vec<IpNet>> = raw
+            .local_networks
+            .as_deref()
+            .map(|texts| self.set("policy.local_networks", texts, values::network))
+            .transpose()?;
+        let approved = approved.map(|texts| self.countries("policy.approved_countries", texts));
+        let mut policy = Policy {
+            approved_countries: approved.transpose()?.unwrap_or(defaults.approved_countries),
+            basis: basis.unwrap_or(defaults.basis),
+            disputed: disputed.unwrap_or(defaults.disputed),
+            unknown_country: unknown.unwrap_or(defaults.unknown_country),
+            local_networks: local.unwrap_or(defaults.local_networks),
+            rules: self.rules(&raw.rule)?,
+            sha256: [0; 32],
+        };
+        policy.sha256 = fingerprint::of(&policy);
+        Ok(policy)
+    }
+
+    fn rules(&self, raw: &[Spanned<RawRule>]) -> Result<Vec<Rule>, ConfigError> {
+        let mut first: HashMap<&str, Range<usize>> = HashMap::new();
+        let mut rules = Vec::with_capacity(raw.len());
+        for rule in raw {
+            let name = &rule.get_ref().name;
+            if let Some(before) = first.insert(name.get_ref(), name.span()) {
+                let place = self.sources.place(&before);
+                let problem = format!("\"{}\" is a rule already at {place}", name.get_ref());
+                return Err(self.wrong("policy.rule.name", &name.span(), &problem));
+            }
+            rules.push(self.rule(rule.get_ref())?);
+        }
+        Ok(rules)
+    }
+
+    fn rule(&self, raw: &RawRule) -> Result<Rule, ConfigError> {
+        let key = |name: &str| format!("policy.rule.{name}");
+        let name: Arc<str> =
+            self.text(&key("name"), &raw.name, |text| values::rule_name(text).map(Into::into))?;
+        let port = self.number(&key("port"), raw.port.as_ref(), 1, u32::from(u16::MAX))?;
+        Ok(Rule {
+            name,
+            allow: raw.allow,
+            process: self.optional(
+                &key("process"),
+                raw.process.as_ref(),
+                ProcessSelector::parse,
+            )?,
+            unit: self.optional(&key("unit"), raw.unit.as_ref(), UnitSelector::parse)?,
+            user: self.optional(&key("user"), raw.user.as_ref(), UserSelector::parse)?,
+            destination: self.optional(
+                &key("destination"),
+                raw.destination.as_ref(),
+                DestinationSelector::parse,
+            )?,
+            port: port.map(|port| port as u16),
+            transport: self.optional(&key("transport"), raw.transport.as_ref(), |text| {
+                Transport::parse(text).ok_or_else(|| {
+                    format!(
+                        "\"{text}\" is no transport; write tcp, udp, icmp, ... or a protocol number"
+                    )
+                })
+            })?,
+            country: match raw.country.as_deref() {
+                Some([]) => {
+                    let problem = "an empty list would match every country; leave the key out";
+                    return Err(self.wrong(&key("country"), &raw.name.span(), problem));
+                }
+                texts => self.countries(&key("country"), texts.unwrap_or_default())?,
+            },
+            operator: self.optional(
+                &key("operator"),
+                raw.operator.as_ref(),
+                OperatorSelector::parse,
+            )?,
+        })
+    }
+
+    fn geo(&self, raw: &RawGeo) -> Result<Geo, ConfigError> {
+        let database = self.optional("geo.database", raw.database.as_ref(), values::database)?;
+        let key = "geo.operator_database";
+        let operators = self.optional(key, raw.operator_database.as_ref(), values::database)?;
+        let mut first: HashMap<IpNet, Range<usize>> = HashMap::new();
+        let mut overrides = Vec::with_capacity(raw.overrides.len());
+        for it in &raw.overrides {
+            let it = self.an_override(it)?;
+            let span = it.1;
+            if let Some(before) = first.insert(it.0.network, span.clone()) {
+                let place = self.sources.place(&before);
+                let problem = format!("{} has an override already at {place}", it.0.network);
+                return Err(self.wrong("geo.override.network", &span, &problem));
+            }
+            overrides.push(it.0);
+        }
+        Ok(Geo {
+            database: database.flatten(),
+            operator_database: operators.flatten(),
+            overrides,
+            operators: self.operators(&raw.operator)?,
+        })
+    }
+
+    fn operators(&self, raw: &[RawOperator]) -> Result<Vec<OperatorFact>, ConfigError> {
+        let key = |name: &str| format!("geo.operator.{name}");
+        let mut first: HashMap<u32, Range<usize>> = HashMap::new();
+        let mut facts = Vec::with_capacity(raw.len());
+        for it in raw {
+            let span = it.asn.span();
+            let asn = values::within(*it.asn.get_ref(), 1, u32::MAX)
+                .map_err(|problem| self.wrong(&key("asn"), &span, &problem))?;
+            if let Some(before) = first.insert(asn, span.clone()) {
+                let place = self.sources.place(&before);
+                let problem = format!("AS{asn} is described already at {place}");
+                return Err(self.wrong(&key("asn"), &span, &problem));
+            }
+            let country = self.optional(&key("country"), it.country.as_ref(), values::country)?;
+            let name = self.optional(&key("name"), it.name.as_ref(), values::free_text)?;
+            if country.is_none() && name.is_none() && it.anycast.is_none() {
+                let problem = "says nothing; give country, name or anycast";
+                return Err(self.wrong("geo.operator", &span, problem));
+            }
+            facts.push(OperatorFact { asn, country, name, is_anycast: it.anycast });
+        }
+        Ok(facts)
+    }
+
+    fn an_override(
+        &self,
+        raw: &Spanned<RawOverride>,
+    ) -> Result<(Override, Range<usize>), ConfigError> {
+        let it = raw.get_ref();
+        let key = "geo.override.operator";
+        let operator = self.optional(key, it.operator.as_ref(), values::free_text)?;
+        let found = Override {
+            network: self.text("geo.override.network", &it.network, values::network)?,
+            country: self.optional("geo.override.country", it.country.as_ref(), values::country)?,
+            operator,
+            asn: self.number("geo.override.asn", it.asn.as_ref(), 1, u32::MAX)?,
+        };
+        if found.country.is_none() && found.operator.is_none() && found.asn.is_none() {
+            let problem = "says nothing; give country, operator or asn";
+            return Err(self.wrong("geo.override", &it.network.span(), problem));
+        }
+        Ok((found, it.network.span()))
+    }
+
+    fn capture(&self, raw: RawCapture, defaults: Capture) -> Result<Capture, ConfigError> {
+        let key = "capture.interfaces";
+        let interfaces = match raw.interfaces.map(|it| (it.span(), it.into_inner())) {
+            None => defaults.interfaces,
+            Some((_, RawInterfaces::Word(word))) if word == "auto" => None,
+            Some((span, RawInterfaces::Word(word))) => {
+                let problem = format!("\"{word}\" is not \"auto\"; write a list: [\"{word}\"]");
+                return Err(self.wrong(key, &span, &problem));
+            }
+            Some((span, RawInterfaces::List(names))) => {
+                let names = names.iter().map(|name| values::interface(name)).collect();
+                Some(Result::map_err(names, |problem: String| self.wrong(key, &span, &problem))?)
+            }
+        };
+        let cgroup = self.optional("capture.cgroup", raw.cgroup.as_ref(), values::optional_path)?;
+        let key = "capture.ring_buffer";
+        let ring = self.optional(key, raw.ring_buffer.as_ref(), values::ring_bytes)?;
+        let flows =
+            self.number("capture.max_flows", raw.max_flows.as_ref(), FLOWS_LEAST, FLOWS_MOST)?;
+        Ok(Capture {
+            interfaces,
+            cgroup: cgroup.unwrap_or(defaults.cgroup),
+            ring_bytes: ring.unwrap_or(defaults.ring_bytes),
+            max_flows: flows.unwrap_or(defaults.max_flows),
+        })
+    }
+
+    fn store(&self, raw: &RawStore, defaults: StoreConfig) -> Result<StoreConfig, ConfigError> {
+        let record = self.optional("store.record", raw.record.as_ref(), |text| {
+            values::choice(text, &RecordMode::WORDS)
+        })?;
+        let retention = raw.retention.as_ref();
+        let retention = self.optional("store.retention", retention, values::duration)?;
+        let bytes = raw.max_size.as_ref();
+        let bytes = self.optional("store.max_size", bytes, values::store_bytes)?;
+        let path = self.optional("store.path", raw.path.as_ref(), values::absolute)?;
+        Ok(StoreConfig {
+            path: path.unwrap_or(defaults.path),
+            record: record.unwrap_or(defaults.record),
+            retention: retention.unwrap_or(defaults.retention),
+            max_bytes: bytes.unwrap_or(defaults.max_bytes),
+        })
+    }
+}
+
+const FLOWS_LEAST: u32 = 1 << 10;
+const FLOWS_MOST: u32 = 1 << 24;

@@ -1,0 +1,435 @@
+//! The JSON border: a record in the contract's Elastic Common Schema names, both directions, and its
+//! dotted columns. Converts; decides nothing.
+
+mod columns;
+mod community_id;
+mod lookup;
+
+use std::{borrow::Cow, net::IpAddr, ops::Not};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::event::{
+    Ancestor, DatabaseId, Operator, Passage, Phase, Process, Record, Timestamp, Verdict,
+};
+
+pub use columns::{COLUMNS, row};
+pub use community_id::community_id;
+pub use lookup::{LOOKUP_COLUMNS, LookupEvent, lookup_row};
+
+type Text<'a> = Cow<'a, str>;
+
+/// RFC 3339 in UTC with nanoseconds: `2026-11-24T02:32:49.000000001Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Timestamp);
+
+impl Time {
+    /// `None` for a time beyond the year 9999.
+    pub fn to_jiff(self) -> Option<jiff::Timestamp> {
+        jiff::Timestamp::from_nanosecond(i128::from(self.0.0)).ok()
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const PRINTER: jiff::fmt::temporal::DateTimePrinter =
+            jiff::fmt::temporal::DateTimePrinter::new().precision(Some(9));
+        let at = self.to_jiff().unwrap_or(jiff::Timestamp::MAX);
+        serializer.serialize_str(&PRINTER.timestamp_to_string(&at))
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Text::deserialize(deserializer)?;
+        let at: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
+        let nanoseconds = u64::try_from(at.as_nanosecond()).map_err(de::Error::custom)?;
+        Ok(Self(Timestamp(nanoseconds)))
+    }
+}
+
+/// One record as one JSON object. Words that the domain has a type for are checked where they are
+/// used, not here: a newer daemon may know more of them than an older command line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event<'a> {
+    #[serde(rename = "@timestamp")]
+    pub timestamp: Time,
+    pub event: Meta<'a>,
+    pub network: Network<'a>,
+    pub source: Endpoint<'a>,
+    pub destination: Destination<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessFields<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserFields<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service<'a>>,
+    /// The interfaces of a flow that no socket of this host sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observer: Option<Observer<'a>>,
+    pub geofenced: Geofenced<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta<'a> {
+    pub id: Text<'a>,
+    pub kind: Text<'a>,
+    pub category: Vec<Text<'a>>,
+    pub r#type: Vec<Text<'a>>,
+    pub start: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network<'a> {
+    /// Absent, as the type and the destination's address, where the packets went around every hook
+    /// that could have read them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<Text<'a>>,
+    pub direction: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub community_id: Option<Text<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observer<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Side<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Side<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side<'a> {
+    pub interface: InterfaceFields<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceFields<'a> {
+    pub name: Text<'a>,
+}
+
+/// This host's side, or that of the device it forwards for; bytes and packets are what left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Text<'a>>,
+    pub bytes: u64,
+    pub packets: u64,
+}
+
+/// The remote side; bytes and packets are what came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    /// Absent where the transport has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    pub bytes: u64,
+    pub packets: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geo: Option<Geo<'a>>,
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub autonomous_system: Option<AutonomousSystem<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Geo<'a> {
+    pub country_iso_code: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutonomousSystem<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<Organization<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organization<'a> {
+    pub name: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessFields<'a> {
+    /// The thread group id.
+    pub pid: u32,
+    pub name: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// The nearest parent, its own within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<ProcessFields<'a>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserFields<'a> {
+    /// A keyword in ECS: a number written as text.
+    pub id: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Text<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container<'a> {
+    pub id: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service<'a> {
+    pub name: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Geofenced<'a> {
+    pub verdict: Text<'a>,
+    pub certainty: Text<'a>,
+    pub reason: Text<'a>,
+    pub origin: Text<'a>,
+    pub attribution: Text<'a>,
+    pub phase: Text<'a>,
+    /// How `destination.domain` is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_source: Option<Text<'a>>,
+    /// Who made the socket, if another process than the one that sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator: Option<Creator<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_country: Option<Text<'a>>,
+    /// What the second country database says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_country: Option<Text<'a>>,
+    /// The address is announced from many places.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub anycast: bool,
+    /// In force when this state was judged, as the databases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyFields<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub database: Vec<DatabaseFields<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u64>,
+    /// Counts the states of this flow, from 0: `--follow` shows each.
+    pub revision: u32,
+    /// Last packet, or the attempt.
+    pub last_seen: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFields<'a> {
+    pub sha256: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseFields<'a> {
+    /// What it is asked for.
+    pub label: Text<'a>,
+    pub name: Text<'a>,
+    /// Day of the data, UTC: `2026-10-01`.
+    pub date: Text<'a>,
+    pub sha256: Text<'a>,
+}
+
+impl<'a> From<&'a DatabaseId> for DatabaseFields<'a> {
+    fn from(database: &'a DatabaseId) -> Self {
+        Self {
+            label: database.label.as_ref().into(),
+            name: database.name.as_ref().into(),
+            date: day(database.dated).into(),
+            sha256: hex(&database.sha256).into(),
+        }
+    }
+}
+
+/// The day of an instant, UTC.
+pub fn day(at: Timestamp) -> String {
+    let at = Time(at).to_jiff().unwrap_or(jiff::Timestamp::MAX);
+    at.strftime("%F").to_string()
+}
+
+/// Lower case, as `sha256sum` writes it.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creator<'a> {
+    /// The thread group id.
+    pub pid: u32,
+    pub name: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable: Option<Text<'a>>,
+}
+
+impl Event<'_> {
+    /// An attempt never counts as a violation.
+    pub fn is_violation(&self) -> bool {
+        self.geofenced.verdict == Verdict::Unapproved.word()
+            && self.geofenced.phase == Phase::Sent.word()
+    }
+}
+
+impl<'a> From<&'a Record> for Event<'a> {
+    fn from(record: &'a Record) -> Self {
+        let egress = &record.egress;
+        let process = record.sender.process();
+        Self {
+            timestamp: Time(egress.started_at),
+            event: Meta {
+                id: egress.flow.to_string().into(),
+                kind: "event".into(),
+                category: vec!["network".into()],
+                r#type: vec!["connection".into()],
+                start: Time(egress.started_at),
+                end: egress.ended_at.map(Time),
+            },
+            network: Network {
+                transport: egress.remote.map(|_| match egress.transport.name() {
+                    Some(name) => name.into(),
+                    None => egress.transport.to_string().into(),
+                }),
+                r#type: egress
+                    .remote
+                    .map(|remote| if remote.is_ipv4() { "ipv4" } else { "ipv6" }.into()),
+                direction: "egress".into(),
+                community_id: community_id(egress).map(Into::into),
+            },
+            source: Endpoint {
+                ip: egress.local.map(|local| local.ip()),
+                port: egress.local.filter(|_| egress.transport.has_ports()).map(|it| it.port()),
+                mac: egress.passage.mac.map(|mac| mac.to_string().into()),
+                bytes: egress.traffic.sent_bytes,
+                packets: egress.traffic.sent_packets,
+            },
+            destination: destination(record),
+            process: process.map(process_fields),
+            user: process.map(|it| UserFields {
+                id: it.user.id.to_string().into(),
+                name: text(it.user.name.as_ref()),
+            }),
+            container: process
+                .and_then(|it| text(it.container.as_ref()))
+                .map(|id| Container { id }),
+            service: process.and_then(|it| text(it.unit.as_ref())).map(|name| Service { name }),
+            observer: observer(&egress.passage),
+            geofenced: geofenced(record),
+        }
+    }
+}
+
+fn text(value: Option<&std::sync::Arc<str>>) -> Option<Text<'_>> {
+    value.map(|value| Cow::Borrowed(value.as_ref()))
+}
+
+fn observer(passage: &Passage) -> Option<Observer<'_>> {
+    let side = |interface| Side { interface };
+    let named = |name| InterfaceFields { name };
+    let ingress = text(passage.from.as_ref()).map(named).map(side);
+    let egress = text(passage.by.as_ref()).map(named).map(side);
+    (ingress.is_some() || egress.is_some()).then_some(Observer { ingress, egress })
+}
+
+fn destination(record: &Record) -> Destination<'_> {
+    let Record { egress, place, .. } = record;
+    Destination {
+        ip: egress.remote.map(|remote| remote.ip()),
+        port: egress.remote.filter(|_| egress.transport.has_ports()).map(|it| it.port()),
+        bytes: egress.traffic.received_bytes,
+        packets: egress.traffic.received_packets,
+        domain: text(place.domain.as_ref().map(|domain| &domain.name)),
+        geo: place.country.code().map(Geo::from),
+        autonomous_system: place.operator.as_deref().and_then(autonomous_system),
+    }
+}
+
+impl From<crate::event::CountryCode> for Geo<'_> {
+    fn from(code: crate::event::CountryCode) -> Self {
+        Self { country_iso_code: code.to_string().into() }
+    }
+}
+
+/// `None` when neither number nor name is known.
+pub fn autonomous_system(operator: &Operator) -> Option<AutonomousSystem<'_>> {
+    let organization = text(operator.name.as_ref()).map(|name| Organization { name });
+    (operator.asn.is_some() || organization.is_some())
+        .then_some(AutonomousSystem { number: operator.asn, organization })
+}
+
+fn process_fields(process: &Process) -> ProcessFields<'_> {
+    let parent = process.parents.iter().rev().fold(None, |parent, ancestor: &Ancestor| {
+        Some(Box::new(ProcessFields {
+            pid: ancestor.pid,
+            name: ancestor.name.as_ref().into(),
+            executable: text(ancestor.executable.as_ref()),
+            command_line: text(ancestor.command_line.as_ref()),
+            start: ancestor.started_at.map(Time),
+            parent,
+        }))
+    });
+    ProcessFields {
+        pid: process.pid,
+        name: process.name.as_ref().into(),
+        executable: text(process.executable.as_ref()),
+        command_line: text(process.command_line.as_ref()),
+        start: process.started_at.map(Time),
+        parent,
+    }
+}
+
+fn geofenced(record: &Record) -> Geofenced<'_> {
+    let Record { egress, sender, place, judgement, provenance } = record;
+    let provenance = provenance.as_deref();
+    let operator = place.operator.as_deref();
+    let process = sender.process();
+    Geofenced {
+        verdict: judgement.verdict.word().into(),
+        certainty: judgement.certainty.word().into(),
+        reason: judgement.reason.to_string().into(),
+        origin: egress.origin.word().into(),
+        attribution: sender.attribution().word().into(),
+        phase: egress.phase.word().into(),
+        creator: sender.creator().map(|it| Creator {
+            pid: it.pid,
+            name: it.name.as_ref().into(),
+            executable: text(it.executable.as_ref()),
+        }),
+        domain_source: place.domain.as_ref().map(|domain| domain.source.word().into()),
+        operator_country: operator.and_then(|it| it.country).map(|code| code.to_string().into()),
+        second_country: place.second.map(|code| code.to_string().into()),
+        anycast: operator.is_some_and(|it| it.is_anycast),
+        policy: provenance.map(|it| PolicyFields { sha256: hex(&it.policy_sha256).into() }),
+        database: provenance
+            .map(|it| it.databases.iter().map(DatabaseFields::from).collect())
+            .unwrap_or_default(),
+        cgroup: process.and_then(|it| text(it.cgroup.as_ref())),
+        netns: process.and_then(|it| it.netns),
+        revision: egress.revision,
+        last_seen: Time(egress.last_at),
+    }
+}
+
+#[cfg(test)]
+#[path = "ecs/tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,544 @@
+//! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
+//! (each border converts: `store::record` to bytes, `ecs` to JSON, `metrics` to labels).
+
+mod transport;
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+pub use self::transport::Transport;
+
+/// Nanoseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs * 1_000_000_000)
+    }
+    pub const fn secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+    /// Start of the UTC hour this lies in.
+    pub const fn hour(self) -> Self {
+        Self(self.0 - self.0 % 3_600_000_000_000)
+    }
+}
+
+/// Identity of a flow, unique and ordered by start: the start in the upper 64 bits, a hash of boot
+/// and flow key in the lower. Written as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(pub u128);
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// An ISO 3166-1 alpha-2 code, upper case. (`XK`, Kosovo, is user-assigned there and accepted.)
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CountryCode([u8; 2]);
+
+impl CountryCode {
+    /// `None` unless it is two ASCII letters. Whether the code is assigned is `locate`'s to know.
+    pub fn new(text: &str) -> Option<Self> {
+        match text.as_bytes() {
+            [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
+                Some(Self([a.to_ascii_uppercase(), b.to_ascii_uppercase()]))
+            }
+            _ => None,
+        }
+    }
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("??")
+    }
+    pub const fn bytes(self) -> [u8; 2] {
+        self.0
+    }
+}
+
+impl fmt::Display for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for CountryCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `::ffff:a.b.c.d` as `a.b.c.d`; everything else as it is.
+pub fn canonical(address: Ipv6Addr) -> IpAddr {
+    IpAddr::V6(address).to_canonical()
+}
+
+/// Whether a packet was seen, or only the wish to send one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    Attempt,
+    Sent,
+}
+
+/// By which way the flow leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    Process,
+    Accepted,
+    Forwarded,
+    PacketSocket,
+    Tunnel,
+    Kernel,
+    PreExisting,
+}
+
+/// How the process is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Attribution {
+    Socket,
+    Creator,
+    Procfs,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    Unapproved,
+    Unknown,
+    Approved,
+    Local,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Certainty {
+    Full,
+    Partial,
+    Disputed,
+}
+
+/// Implements the contract's word for each variant, and its parsing.
+macro_rules! words {
+    ($type:ty { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $type {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// The contract's word.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.word() == text)
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    };
+}
+
+words!(Phase { Attempt = "attempt", Sent = "sent" });
+words!(Origin {
+    Process = "process",
+    Accepted = "accepted",
+    Forwarded = "forwarded",
+    PacketSocket = "packet-socket",
+    Tunnel = "tunnel",
+    Kernel = "kernel",
+    PreExisting = "pre-existing",
+});
+words!(Attribution {
+    Socket = "socket",
+    Creator = "creator",
+    Procfs = "procfs",
+    None = "none",
+});
+words!(Verdict {
+    Unapproved = "unapproved",
+    Unknown = "unknown",
+    Approved = "approved",
+    Local = "local",
+});
+words!(DomainSource { Dns = "dns", DnsHost = "dns-host", Sni = "sni", Quic = "quic" });
+words!(Certainty { Full = "full", Partial = "partial", Disputed = "disputed" });
+
+/// What went over the wire, in IP bytes (L3, headers included) and packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub sent_bytes: u64,
+    pub sent_packets: u64,
+    pub received_bytes: u64,
+    pub received_packets: u64,
+}
+
+impl Traffic {
+    /// What came since `before`. Counters never fall; should one, nothing came.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            sent_bytes: self.sent_bytes.saturating_sub(before.sent_bytes),
+            sent_packets: self.sent_packets.saturating_sub(before.sent_packets),
+            received_bytes: self.received_bytes.saturating_sub(before.received_bytes),
+            received_packets: self.received_packets.saturating_sub(before.received_packets),
+        }
+    }
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            sent_bytes: self.sent_bytes.saturating_add(other.sent_bytes),
+            sent_packets: self.sent_packets.saturating_add(other.sent_packets),
+            received_bytes: self.received_bytes.saturating_add(other.received_bytes),
+            received_packets: self.received_packets.saturating_add(other.received_packets),
+        }
+    }
+    pub fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// A hardware address. Its `Display` is that of RFC 7042, as ECS wants it: `00-00-5E-00-53-23`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "-" };
+            write!(f, "{separator}{byte:02X}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Mac {
+    /// With hyphens or colons, in either case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(['-', ':']);
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2)?;
+            *byte = u8::from_str_radix(part, 16).ok()?;
+        }
+        parts.next().is_none().then_some(Self(bytes))
+    }
+}
+
+/// The interfaces that a flow passed, as far as a hook at one of them saw it: not the flows of this
+/// host's own sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Passage {
+    /// Of the device that sent it here.
+    pub mac: Option<Mac>,
+    /// By which it came in, or that of the tunnel that wrapped it.
+    pub from: Option<Arc<str>>,
+    /// By which it left.
+    pub by: Option<Arc<str>>,
+}
+
+/// One state of one flow, before anyone asked who and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    pub flow: FlowId,
+    /// 0 for the first state told, then counting up.
+    pub revision: u32,
+    pub started_at: Timestamp,
+    /// Last packet, or the attempt.
+    pub last_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub phase: Phase,
+    pub origin: Origin,
+    pub transport: Transport,
+    /// Source; `None` until a packet chose it.
+    pub local: Option<SocketAddr>,
+    /// Canonical address; port 0 where the transport has none. `None`: the packets went around
+    /// every hook that could have read it.
+    pub remote: Option<SocketAddr>,
+    /// Totals since the flow began.
+    pub traffic: Traffic,
+    pub passage: Passage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct User {
+    pub id: u32,
+    pub name: Option<Arc<str>>,
+}
+
+/// One of the parents of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ancestor {
+    pub pid: u32,
+    pub name: Arc<str>,
+    pub executable: Option<Arc<str>>,
+    pub command_line: Option<Arc<str>>,
+    pub started_at: Option<Timestamp>,
+}
+
+/// Most parents that are told of a process.
+pub const PARENTS_MAX: usize = 4;
+
+/// A process as it was when it sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// The thread group id.
+    pub pid: u32,
+    /// The kernel's comm.
+    pub name: Arc<str>,
+    pub executable: Option<Arc<str>>,
+    /// Arguments joined by spaces.
+    pub command_line: Option<Arc<str>>,
+    pub started_at: Option<Timestamp>,
+    /// Nearest first, at most [`PARENTS_MAX`].
+    pub parents: Vec<Ancestor>,
+    pub user: User,
+    /// systemd unit: `chrony.service`.
+    pub unit: Option<Arc<str>>,
+    /// Full container id, as the runtime writes it.
+    pub container: Option<Arc<str>>,
+    /// Path below the cgroup mount: `/system.slice/chrony.service`.
+    pub cgroup: Option<Arc<str>>,
+    /// Inode of the network namespace, as `lsns -t net` shows it.
+    pub netns: Option<u64>,
+}
+
+/// Who sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Process {
+        process: Arc<Process>,
+        attribution: Attribution,
+        /// Who made the socket, if another process: it was passed on, or inherited.
+        creator: Option<Arc<Process>>,
+    },
+    /// Forwarded, the kernel's own, or a socket nobody is known to hold.
+    Nobody,
+}
+
+impl Sender {
+    pub fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Process { process, .. } => Some(process),
+            Self::Nobody => None,
+        }
+    }
+    pub fn creator(&self) -> Option<&Process> {
+        match self {
+            Self::Process { creator, .. } => creator.as_deref(),
+            Self::Nobody => None,
+        }
+    }
+    pub fn attribution(&self) -> Attribution {
+        match self {
+            Self::Process { attribution, .. } => *attribution,
+            Self::Nobody => Attribution::None,
+        }
+    }
+}
+
+/// Where an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Country {
+    Known(CountryCode),
+    /// The database has no country for the address.
+    Unlocated,
+    /// Loopback, link-local, multicast, private, unique-local, or named in the configuration.
+    Local,
+}
+
+impl Country {
+    pub fn code(self) -> Option<CountryCode> {
+        match self {
+            Self::Known(code) => Some(code),
+            Self::Unlocated | Self::Local => None,
+        }
+    }
+}
+
+/// Who runs an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Operator {
+    pub asn: Option<u32>,
+    pub name: Option<Arc<str>>,
+    /// Of control where that is known to be another than that of registration.
+    pub country: Option<CountryCode>,
+    /// The address is announced from many places: where it is says nothing.
+    pub is_anycast: bool,
+}
+
+/// Where, whose, and by what name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub country: Country,
+    /// What a second country database says, where there is one.
+    pub second: Option<CountryCode>,
+    pub operator: Option<Arc<Operator>>,
+    pub domain: Option<Domain>,
+}
+
+/// By what name the destination goes, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Domain {
+    /// Lower case, without the final dot; what no host name has is escaped.
+    pub name: Arc<str>,
+    pub source: DomainSource,
+}
+
+/// How the name of a destination is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DomainSource {
+    /// An answer of DNS to the very process.
+    Dns,
+    /// An answer of DNS to another process of this host.
+    DnsHost,
+    /// The server name in the flow's TLS `ClientHello`.
+    Sni,
+    /// The same in its QUIC Initial.
+    Quic,
+}
+
+impl Place {
+    /// Of an address that nobody could read.
+    pub fn unknown() -> Self {
+        Self { country: Country::Unlocated, second: None, operator: None, domain: None }
+    }
+}
+
+/// Why the verdict is what it is. Its `Display` is the contract's `geofenced.reason`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    Country,
+    Operator,
+    Unlocated,
+    Rule(Arc<str>),
+    LocalNetwork,
+}
+
+impl Reason {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "country" => Self::Country,
+            "operator" => Self::Operator,
+            "unlocated" => Self::Unlocated,
+            "local-network" => Self::LocalNetwork,
+            _ => Self::Rule(text.strip_prefix("rule:")?.into()),
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Country => f.write_str("country"),
+            Self::Operator => f.write_str("operator"),
+            Self::Unlocated => f.write_str("unlocated"),
+            Self::Rule(name) => write!(f, "rule:{name}"),
+            Self::LocalNetwork => f.write_str("local-network"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub certainty: Certainty,
+    pub reason: Reason,
+}
+
+/// A database that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatabaseId {
+    /// What it is asked for: `country`, `operator`, ...
+    pub label: Arc<str>,
+    pub name: Arc<str>,
+    /// Of the data.
+    pub dated: Timestamp,
+    pub sha256: [u8; 32],
+}
+
+/// What a judgement rests on: the policy and the databases that were in force.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Provenance {
+    pub policy_sha256: [u8; 32],
+    pub databases: Vec<DatabaseId>,
+}
+
+/// One state of one flow, complete: a half-filled one can't exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub egress: Egress,
+    pub sender: Sender,
+    pub place: Place,
+    pub judgement: Judgement,
+    /// `None`: stored by a version that did not tell.
+    pub provenance: Option<Arc<Provenance>>,
+}
+
+impl Record {
+    /// An attempt never counts as a violation.
+    pub fn is_violation(&self) -> bool {
+        self.judgement.verdict == Verdict::Unapproved && self.egress.phase == Phase::Sent
+    }
+}
+
+/// Flows that are not itemised, added up by hour, program, user, country, verdict and what it rests
+/// on. Rows with the same key add: the daemon appends what came since its last row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollup {
+    /// Start of the hour.
+    pub hour: Timestamp,
+    /// Executable, else name; empty for egress without a process.
+    pub program: Arc<str>,
+    pub user: Option<User>,
+    pub country: Country,
+    pub verdict: Verdict,
+    /// As that of a [`Record`].
+    pub provenance: Option<Arc<Provenance>>,
+    /// Flows that began.
+    pub flows: u64,
+    pub traffic: Traffic,
+}
+
+/// What the ledger must tell besides flows, so that silence can be told from blindness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Watching began. `probes`: those attached.
+    Started { version: Arc<str>, probes: Vec<Arc<str>>, policy_sha256: [u8; 32] },
+    /// Still watching: written at an interval, so that a power cut bounds the unknown.
+    Alive,
+    /// Watching ended in order.
+    Stopped,
+    /// Events were lost between `stage` and the store since the last notice.
+    Lost { stage: Arc<str>, reason: Arc<str>, count: u64 },
+    /// Policy, database or configuration changed.
+    Reloaded { policy_sha256: [u8; 32] },
+    /// A torn tail of `bytes` was cut from `segment` on open.
+    Cut { segment: u64, bytes: u64 },
+}
+
+/// A question to a resolver, or its answer. Told only where the configuration asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    pub at: Timestamp,
+    pub sender: Sender,
+    /// The resolver.
+    pub server: SocketAddr,
+    pub transport: Transport,
+    /// The name asked for.
+    pub name: Arc<str>,
+    /// The type of record asked for: `A`, `AAAA`, `HTTPS`, `TYPE123`.
+    pub kind: Arc<str>,
+    /// The addresses answered, which may be none; `None`: this is the question.
+    pub answer: Option<Vec<IpAddr>>,
+}
+
+/// One entry of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    Flow(Record),
+    Rollup(Rollup),
+    Notice { at: Timestamp, notice: Notice },
+    Lookup(Lookup),
+}

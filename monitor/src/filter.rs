@@ -1,0 +1,325 @@
+//! The query filters of `events` and `summary`: one parsing for command line and HTTP, one matching
+//! for store and live stream.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{CountryCode, Lookup, Origin, Phase, Record, Timestamp, Transport, Verdict},
+    locate::codes,
+    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+};
+
+/// Filters as they are typed. Field names are the command line's options and the HTTP parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawFilter {
+    /// From this time on: RFC 3339, or a span back from now (90s 15m 24h 7d)
+    #[arg(long, value_name = "TIME", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Up to this time: RFC 3339, or a span back from now
+    #[arg(long, value_name = "TIME", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Countries of the destination, ISO 3166-1 alpha-2: CN,RU
+    #[arg(long, value_name = "CC,...", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Operator of the destination: AS64500, or part of its name
+    #[arg(long, value_name = "AS|TEXT", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// Program: a name, or the full path of the executable
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Process id
+    #[arg(long, value_name = "N", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<String>,
+    /// systemd unit
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// User, by name or number
+    #[arg(long, value_name = "NAME|UID", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Destination: an address, a network, or a domain with its subdomains
+    #[arg(long, value_name = "IP|CIDR|DOMAIN", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Destination port
+    #[arg(long, value_name = "N", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// Transports: tcp,udp,icmp,..., or IANA protocol numbers
+    #[arg(long, value_name = "NAME,...", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// Verdicts: unapproved,unknown,approved,local
+    #[arg(long, value_name = "VERDICT,...", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Origins: process,accepted,forwarded,packet-socket,tunnel,kernel,pre-existing
+    #[arg(long, value_name = "ORIGIN,...", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// `attempt` or `sent`
+    #[arg(long, value_name = "PHASE", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// At most this many: the newest
+    #[arg(long, value_name = "N", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// Newest first
+    #[arg(long, help_heading = "Filters")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reverse: bool,
+}
+
+/// A filter value that can't be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--{option}: {problem}")]
+pub struct FilterError {
+    pub option: &'static str,
+    pub problem: String,
+}
+
+/// What a record must be to be shown. Empty lists and `None` match everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub countries: Vec<CountryCode>,
+    pub operator: Option<OperatorSelector>,
+    pub process: Option<ProcessSelector>,
+    pub pid: Option<u32>,
+    pub unit: Option<UnitSelector>,
+    pub user: Option<UserSelector>,
+    pub destination: Option<DestinationSelector>,
+    pub port: Option<u16>,
+    pub transports: Vec<Transport>,
+    pub verdicts: Vec<Verdict>,
+    pub origins: Vec<Origin>,
+    pub phase: Option<Phase>,
+}
+
+/// A filter, and how much of the answer in which order: chronological by flow start, `limit` keeps
+/// the newest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    pub filter: Filter,
+    pub limit: Option<usize>,
+    pub newest_first: bool,
+}
+
+/// Most lookups that are kept to be told in another order than the ledger's: the newest.
+pub const LOOKUPS_KEPT: usize = 100_000;
+
+impl Query {
+    /// This query, if lookups can be told as it asks.
+    pub fn of_lookups(self) -> Result<Self, FilterError> {
+        if let Some(limit) = self.limit.filter(|limit| *limit > LOOKUPS_KEPT) {
+            let problem = format!("`{limit}` is more than the {LOOKUPS_KEPT} lookups told at most");
+            return Err(FilterError { option: "limit", problem });
+        }
+        Ok(self)
+    }
+
+    /// Whether older lookups may be missing from an answer of this many, though nobody set a limit.
+    pub fn is_cut(&self, lookups: u64) -> bool {
+        self.newest_first && self.limit.is_none() && lookups >= LOOKUPS_KEPT as u64
+    }
+}
+
+impl Filter {
+    /// Whether a flow's state is within the filter; a flow is in a span when any of its life is.
+    pub fn matches(&self, record: &Record) -> bool {
+        let egress = &record.egress;
+        let process = record.sender.process();
+        self.overlaps(egress.started_at, egress.last_at)
+            && (self.countries.is_empty()
+                || record.place.country.code().is_some_and(|code| self.countries.contains(&code)))
+            && self.operator.as_ref().is_none_or(|o| o.matches(record.place.operator.as_deref()))
+            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.matches(it)))
+            && self.pid.is_none_or(|pid| process.is_some_and(|it| it.pid == pid))
+            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(it)))
+            && self.user.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(&it.user)))
+            && self.destination.as_ref().is_none_or(|it| {
+                egress.remote.is_some_and(|remote| it.matches(remote, &record.place))
+            })
+            && self.port.is_none_or(|port| egress.remote.is_some_and(|it| it.port() == port))
+            && (self.transports.is_empty() || self.transports.contains(&egress.transport))
+            && (self.verdicts.is_empty() || self.verdicts.contains(&record.judgement.verdict))
+            && (self.origins.is_empty() || self.origins.contains(&egress.origin))
+            && self.phase.is_none_or(|phase| egress.phase == phase)
+    }
+
+    /// Whether a lookup is within the filter. It has no country, operator, port, verdict, origin or
+    /// phase: a filter by these matches none.
+    pub fn matches_lookup(&self, lookup: &Lookup) -> bool {
+        let process = lookup.sender.process();
+        let knows = self.countries.is_empty()
+            && self.operator.is_none()
+            && self.port.is_none()
+            && self.verdicts.is_empty()
+            && self.origins.is_empty()
+            && self.phase.is_none();
+        knows
+            && self.overlaps(lookup.at, lookup.at)
+            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.matches(it)))
+            && self.pid.is_none_or(|pid| process.is_some_and(|it| it.pid == pid))
+            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(it)))
+            && self.user.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(&it.user)))
+            && self.destination.as_ref().is_none_or(|d| d.matches_lookup(lookup))
+            && (self.transports.is_empty() || self.transports.contains(&lookup.transport))
+    }
+
+    /// Whether anything in `first..=last` can be in the span asked for.
+    pub fn overlaps(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.since.is_none_or(|since| last >= since) && self.until.is_none_or(|until| first < until)
+    }
+}
+
+impl RawFilter {
+    /// `now` is what spans count back from.
+    pub fn parse(&self, now: Timestamp) -> Result<Query, FilterError> {
+        let filter = Filter {
+            since: one("since", self.since.as_deref(), |t| parse_time(t, now))?,
+            until: one("until", self.until.as_deref(), |t| parse_time(t, now))?,
+            countries: many("country", self.country.as_deref(), parse_country)?,
+            operator: one("operator", self.operator.as_deref(), OperatorSelector::parse)?,
+            process: one("process", self.process.as_deref(), ProcessSelector::parse)?,
+            pid: one("pid", self.pid.as_deref(), parse_number)?,
+            unit: one("unit", self.unit.as_deref(), UnitSelector::parse)?,
+            user: one("user", self.user.as_deref(), UserSelector::parse)?,
+            destination: one(
+                "destination",
+                self.destination.as_deref(),
+                DestinationSelector::parse,
+            )?,
+            port: one("port", self.port.as_deref(), parse_number)?,
+            transports: many("transport", self.transport.as_deref(), |text| {
+                Transport::parse(text).ok_or_else(|| {
+                    format!("`{text}` is no transport; try tcp, udp, icmp or a protocol number")
+                })
+            })?,
+            verdicts: many("verdict", self.verdict.as_deref(), |text| {
+                Verdict::parse(text).ok_or_else(|| no_such(text, &words(Verdict::ALL)))
+            })?,
+            origins: many("origin", self.origin.as_deref(), |text| {
+                Origin::parse(text).ok_or_else(|| no_such(text, &words(Origin::ALL)))
+            })?,
+            phase: one("phase", self.phase.as_deref(), |text| {
+                Phase::parse(text).ok_or_else(|| no_such(text, &words(Phase::ALL)))
+            })?,
+        };
+        if let (Some(since), Some(until)) = (filter.since, filter.until)
+            && since >= until
+        {
+            return Err(FilterError {
+                option: "until",
+                problem: "ends before --since begins".into(),
+            });
+        }
+        let limit = one("limit", self.limit.as_deref(), parse_number)?;
+        Ok(Query { filter, limit, newest_first: self.reverse })
+    }
+}
+
+fn one<T>(
+    option: &'static str,
+    text: Option<&str>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, FilterError> {
+    text.map(str::trim).map(parse).transpose().map_err(|problem| FilterError { option, problem })
+}
+
+fn many<T>(
+    option: &'static str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, FilterError> {
+    let parts = text.into_iter().flat_map(|text| text.split(',')).map(str::trim);
+    parts.map(parse).collect::<Result<_, _>>().map_err(|problem| FilterError { option, problem })
+}
+
+/// RFC 3339, or a span back from now.
+fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return u64::try_from(at.as_nanosecond())
+            .map(Timestamp)
+            .map_err(|_| format!("`{text}` is before 1970"));
+    }
+    let unit_at = text.len().saturating_sub(1);
+    let seconds_per_unit = match text.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3_600,
+        Some(b'd') => 86_400,
+        Some(b'w') => 604_800,
+        _ => 0,
+    };
+    let count = if seconds_per_unit == 0 { None } else { text[..unit_at].parse::<u64>().ok() };
+    let seconds = count.and_then(|count| count.checked_mul(seconds_per_unit));
+    seconds.map(|seconds| Timestamp(now.0.saturating_sub(seconds.saturating_mul(1_000_000_000)))).ok_or_else(
+        || format!("`{text}` is no time; write 2026-11-24T08:00:00Z, or a span back from now such as 90s 15m 24h 7d"),
+    )
+}
+
+fn parse_country(text: &str) -> Result<CountryCode, String> {
+    CountryCode::new(text)
+        .filter(|code| codes::is_assigned(*code))
+        .ok_or_else(|| format!("`{text}` is no country; write its two-letter code, such as CN"))
+}
+
+fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number in range"))
+}
+
+fn words<T: std::fmt::Display>(all: &[T]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
+}
+
+fn no_such(text: &str, known: &[String]) -> String {
+    format!("`{text}` is none of {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[test]
+    fn a_span_counts_back_from_now() {
+        assert_eq!(parse_time("15m", NOW), Ok(Timestamp::from_secs(1_800_000_000 - 900)));
+        assert_eq!(parse_time("1970-01-02T00:00:00Z", NOW), Ok(Timestamp::from_secs(86_400)));
+    }
+
+    #[test]
+    fn more_lookups_than_are_told_can_not_be_asked_for() {
+        let asked = |limit, newest_first| Query { limit, newest_first, ..Query::default() };
+        assert!(asked(None, false).of_lookups().is_ok());
+        assert!(asked(Some(LOOKUPS_KEPT), true).of_lookups().is_ok());
+        let error = asked(Some(LOOKUPS_KEPT + 1), false).of_lookups().unwrap_err().to_string();
+        assert_eq!(error, "--limit: `100001` is more than the 100000 lookups told at most");
+        assert!(asked(None, true).is_cut(100_000) && !asked(None, true).is_cut(99_999));
+        assert!(!asked(Some(LOOKUPS_KEPT), true).is_cut(100_000));
+        assert!(!asked(None, false).is_cut(200_000));
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_option() {
+        let wrong = |raw: RawFilter| raw.parse(NOW).unwrap_err().to_string();
+        let country = Some("CN,Russia".to_owned());
+        assert!(wrong(RawFilter { country, ..Default::default() }).starts_with("--country:"));
+        let since = Some("yesterday".to_owned());
+        assert!(wrong(RawFilter { since, ..Default::default() }).contains("90s 15m"));
+        let verdict = Some("bad".to_owned());
+        assert!(wrong(RawFilter { verdict, ..Default::default() }).contains("unapproved"));
+        assert!(parse_time("9é", NOW).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! The table of `docs/verdicts.md`, row by row.
+
+use std::sync::Arc;
+
+use super::{
+    judge,
+    tests::{code, egress, policy, rule, sender},
+};
+use crate::{
+    config::{Basis, Disputed, Policy, UnknownCountry},
+    event::{Country, Operator, Place},
+};
+
+const DOCUMENT: &str = include_str!("../../../docs/verdicts.md");
+
+/// The cells of each row of the table that begins with `case`.
+fn rows() -> Vec<[&'static str; 8]> {
+    let lines = DOCUMENT.lines().skip_while(|line| !line.starts_with("| case |")).skip(2);
+    let cells = |line: &'static str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        cells.try_into().unwrap_or_else(|_| panic!("not eight cells: {line}"))
+    };
+    lines.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+fn word<T: Copy>(words: &[(&str, T)], text: &str) -> T {
+    words.iter().find(|(word, _)| *word == text).unwrap().1
+}
+
+fn turn(knob: &str, policy: &mut Policy) {
+    match knob.split_once('=') {
+        Some(("basis", value)) => policy.basis = word(&Basis::WORDS, value),
+        Some(("disputed", value)) => policy.disputed = word(&Disputed::WORDS, value),
+        Some(("unknown_country", value)) => {
+            policy.unknown_country = word(&UnknownCountry::WORDS, value);
+        }
+        Some(("rule", verb)) => policy.rules.push(rule("named", verb == "allow")),
+        _ => assert_eq!(knob, "anycast", "no such knob"),
+    }
+}
+
+fn place(location: &str, second: &str, operator: &str, is_anycast: bool) -> Place {
+    let known = |text| (text != "?").then(|| code(text));
+    Place {
+        country: match location {
+            "local" => Country::Local,
+            other => known(other).map_or(Country::Unlocated, Country::Known),
+        },
+        second: known(second),
+        operator: Some(Arc::new(Operator {
+            asn: Some(64500),
+            name: None,
+            country: known(operator),
+            is_anycast,
+        })),
+        domain: None,
+    }
+}
+
+#[test]
+fn every_row_of_the_documented_table_is_judged_as_it_says() {
+    let rows = rows();
+    assert!(rows.len() > 40, "the table was not found");
+    for [case, knobs, location, second, operator, verdict, reason, certainty] in rows {
+        let mut policy = policy(&["US"]);
+        knobs.split_whitespace().for_each(|knob| turn(knob, &mut policy));
+        let place = place(location, second, operator, knobs.contains("anycast"));
+        let judged = judge(&policy, &egress(), &sender(), &place);
+        let found = format!("{} {} {}", judged.verdict, judged.reason, judged.certainty);
+        assert_eq!(found, format!("{verdict} {reason} {certainty}"), "{case}");
+    }
+}
+
+#[test]
+fn no_two_rows_have_one_name_or_ask_the_same() {
+    let rows = rows();
+    let mut names: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    let mut questions: Vec<&[&str]> = rows.iter().map(|row| &row[1..5]).collect();
+    names.sort_unstable();
+    names.dedup();
+    questions.sort_unstable();
+    questions.dedup();
+    assert_eq!((names.len(), questions.len()), (rows.len(), rows.len()));
+}
+
+#[test]
+fn an_address_without_any_operator_is_like_one_whose_operator_is_unknown() {
+    for location in ["US", "CN", "?", "local"] {
+        let unknown = place(location, "?", "?", false);
+        let none = Place { operator: None, ..unknown.clone() };
+        let judged = |place| judge(&policy(&["US"]), &egress(), &sender(), place);
+        assert_eq!(judged(&unknown), judged(&none), "{location}");
+    }
+}

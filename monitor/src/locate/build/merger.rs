@@ -1,0 +1,220 @@
+//! Numbers classes and operators as they come, and decides what a range is where its sources differ.
+
+use monitor_ebpf::places::{CLASSES, UNASKED};
+use rustc_hash::FxHashMap;
+
+use super::{
+    super::{
+        LocateError,
+        curated::Corrections,
+        embedded::Operators,
+        layers::{Said, Segment},
+        roster::{ANYCAST, Holding},
+        rows::{ClassRow, OperatorRow},
+    },
+    Inputs, Seen,
+    sweep::Range,
+};
+use crate::event::{Country, CountryCode};
+
+/// Bytes of all names, some 20 for each of the systems there are: bounds what a database may claim.
+const NAMES_MAX: usize = 64 << 20;
+/// Bytes of one name.
+const NAME_MAX: usize = 255;
+/// Operators there can be: there are some 120,000 autonomous systems.
+const OPERATORS_MAX: usize = 1 << 20;
+
+/// What the layers say of a range, with the operator's place in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ground {
+    country: Option<Country>,
+    operator: Option<u32>,
+    is_unasked: bool,
+}
+
+/// An operator as a database or an override names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Found<'a> {
+    pub(in super::super) asn: Option<u32>,
+    pub(in super::super) name: Option<&'a str>,
+    pub(in super::super) country: Option<CountryCode>,
+}
+
+/// What became of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Merged {
+    pub(super) class: u16,
+    /// Place in the table.
+    pub(super) operator: u32,
+    /// The class if only databases were asked.
+    pub(super) of_database: u16,
+}
+
+pub(super) struct Merger<'a> {
+    embedded: &'a Operators,
+    corrections: &'a Corrections,
+    pub(super) classes: Vec<ClassRow>,
+    by_class: FxHashMap<ClassRow, u16>,
+    pub(super) operators: Vec<OperatorRow>,
+    by_operator: FxHashMap<OperatorRow, u32>,
+    pub(super) names: String,
+    by_name: FxHashMap<String, (u32, u16)>,
+    has_operators: bool,
+    pub(super) failure: Option<LocateError>,
+}
+
+impl<'a> Merger<'a> {
+    pub(super) fn new(inputs: &Inputs<'a>) -> Self {
+        let embedded = inputs.embedded;
+        let mut merger = Self {
+            embedded,
+            corrections: inputs.corrections,
+            // The first class is UNASKED, the first operator nobody.
+            classes: vec![ClassRow::default()],
+            by_class: FxHashMap::default(),
+            operators: vec![OperatorRow::default()],
+            by_operator: FxHashMap::default(),
+            names: String::new(),
+            by_name: FxHashMap::default(),
+            has_operators: inputs.operator.is_some(),
+            failure: None,
+        };
+        for system in &embedded.roster.systems {
+            let correction = merger.corrections.lookup(system.number);
+            let name = correction.and_then(|it| it.name.as_deref()).unwrap_or(&system.name);
+            let name = merger.push_name(name);
+            let country = correction.and_then(|it| it.country);
+            let country = country.or_else(|| embedded.country(system.registered));
+            let is_anycast = correction.and_then(|it| it.is_anycast);
+            let row = OperatorRow::new(Some(system.number), name, country, is_anycast);
+            merger.operators.push(row);
+        }
+        merger
+    }
+
+    pub(super) fn merge(&mut self, range: &Range) -> Merged {
+        let Range { seen, holding, operator, ground } = *range;
+        let found = if self.has_operators { operator.unwrap_or(0) } else { holding.system };
+        let of_database = self.base(seen, holding, found);
+        if ground.is_unasked {
+            return Merged { class: UNASKED, operator: found, of_database };
+        }
+        let is_local = ground.country == Some(Country::Local);
+        let operator = ground.operator.unwrap_or(if is_local { 0 } else { found });
+        let class = match ground.country {
+            None if operator == found => of_database,
+            None => self.base(seen, holding, operator),
+            // Whoever wrote down where an address is needs no second opinion, nor to be told that
+            // it may be elsewhere too.
+            Some(country) => {
+                let operator_country = self.row(operator).country();
+                self.intern(ClassRow::new(country, None, operator_country, false))
+            }
+        };
+        Merged { class, operator, of_database }
+    }
+
+    fn base(&mut self, seen: Seen, holding: Holding, operator: u32) -> u16 {
+        let registered = seen.registered.filter(|code| Some(*code) != seen.country);
+        let second = registered.or_else(|| self.embedded.country(holding.class));
+        let operator = self.row(operator);
+        let is_anycast = operator.is_anycast(holding.flags & ANYCAST != 0);
+        let country = seen.country.map_or(Country::Unlocated, Country::Known);
+        self.intern(ClassRow::new(country, second, operator.country(), is_anycast))
+    }
+
+    fn row(&self, operator: u32) -> OperatorRow {
+        self.operators.get(operator as usize).copied().unwrap_or_default()
+    }
+
+    fn intern(&mut self, row: ClassRow) -> u16 {
+        if let Some(class) = self.by_class.get(&row) {
+            return *class;
+        }
+        let Some(class) = u16::try_from(self.classes.len()).ok() else {
+            self.fail(format!("more than {CLASSES} combinations of countries"));
+            return UNASKED;
+        };
+        self.classes.push(row);
+        self.by_class.insert(row, class);
+        class
+    }
+
+    pub(super) fn grounds(&mut self, segments: Vec<Segment<'_>>) -> Vec<(u64, Ground)> {
+        let mut ground = |said: Said<'_>| match said {
+            Said::Unasked => Ground { is_unasked: true, ..Ground::default() },
+            Said::Layer(layer) => Ground {
+                country: layer.country.map(|(country, _)| country),
+                operator: layer.operator.map(|(named, _)| {
+                    let (asn, name) = (named.asn, named.name.as_deref());
+                    self.operator(&Found { asn, name, country: None }, true)
+                }),
+                is_unasked: false,
+            },
+        };
+        segments.into_iter().map(|segment| (segment.start, ground(segment.said))).collect()
+    }
+
+    /// Place in the table. What is not told of a known system is what the embedded database says;
+    /// corrections come before what databases say, and before them what an override says.
+    pub(super) fn operator(&mut self, found: &Found<'_>, is_override: bool) -> u32 {
+        let systems = &self.embedded.roster.systems;
+        let known = found
+            .asn
+            .and_then(|asn| systems.binary_search_by_key(&asn, |system| system.number).ok())
+            // The first row is nobody.
+            .map(|at| at + 1);
+        let row = known.and_then(|at| self.operators.get(at).copied());
+        if let (Some(at), None, None) = (known, found.name, found.country) {
+            return at as u32;
+        }
+        let correction = found.asn.and_then(|asn| self.corrections.lookup(asn));
+        let corrected = correction.and_then(|it| it.name.as_deref()).filter(|_| !is_override);
+        let name = match (corrected.or(found.name), row) {
+            (Some(name), _) => self.name(name),
+            (None, Some(row)) => (row.name_at, row.name_bytes),
+            (None, None) => {
+                correction.and_then(|it| it.name.as_deref()).map_or((0, 0), |name| self.name(name))
+            }
+        };
+        let country = correction.and_then(|it| it.country).or(found.country);
+        let country = country.or_else(|| row?.country());
+        let is_anycast = correction.and_then(|it| it.is_anycast);
+        let row = OperatorRow::new(found.asn, name, country, is_anycast);
+        if let Some(at) = self.by_operator.get(&row) {
+            return *at;
+        }
+        if self.operators.len() >= OPERATORS_MAX {
+            self.fail(format!("more than {OPERATORS_MAX} operators"));
+            return 0;
+        }
+        let at = self.operators.len() as u32;
+        self.operators.push(row);
+        self.by_operator.insert(row, at);
+        at
+    }
+
+    fn name(&mut self, name: &str) -> (u32, u16) {
+        if let Some(known) = self.by_name.get(name) {
+            return *known;
+        }
+        let pushed = self.push_name(name);
+        self.by_name.insert(name.to_owned(), pushed);
+        pushed
+    }
+
+    fn push_name(&mut self, name: &str) -> (u32, u16) {
+        let name = &name[..name.floor_char_boundary(NAME_MAX)];
+        if self.names.len() + name.len() > NAMES_MAX {
+            self.fail(format!("more than {} MB of names", NAMES_MAX >> 20));
+            return (0, 0);
+        }
+        let at = self.names.len() as u32;
+        self.names.push_str(name);
+        (at, name.len() as u16)
+    }
+
+    fn fail(&mut self, problem: String) {
+        self.failure.get_or_insert(LocateError::Tables(problem));
+    }
+}

@@ -1,0 +1,157 @@
+//! Merges what every source says of every range into tables, classes and operators. In memory only;
+//! `image` puts the result into a file.
+
+mod merger;
+mod sweep;
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+pub(super) use self::{merger::Found, sweep::Family};
+use self::{
+    merger::Merger,
+    sweep::{Head, Ranges, Sweep},
+};
+use super::{
+    LocateError,
+    curated::Corrections,
+    embedded::{Countries, Operators},
+    layers::Layers,
+    mmdb::{CountryFile, OperatorFile},
+    rows::{ClassRow, OperatorRow},
+    tables::Tables,
+};
+use crate::event::CountryCode;
+
+/// What the country database says of a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) country: Option<CountryCode>,
+    /// Where the block is registered, if the database tells that too.
+    pub(super) registered: Option<CountryCode>,
+}
+
+/// Everything the image holds.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) tables: Tables,
+    /// By class; the first is for `UNASKED`.
+    pub(super) classes: Vec<ClassRow>,
+    /// The first is nobody; then those of the embedded database, ascending by number.
+    pub(super) operators: Vec<OperatorRow>,
+    pub(super) names: String,
+    /// Who runs what: first address, and the operator's place in the table.
+    pub(super) runs4: (Vec<u32>, Vec<u32>),
+    pub(super) runs6: (Vec<u64>, Vec<u32>),
+    /// Upper halves of IPv6 addresses of which more is known, and the class of the rest.
+    pub(super) finer: (Vec<u64>, Vec<u16>),
+    /// Of the embedded operator database.
+    pub(super) systems: usize,
+}
+
+impl Built {
+    /// Ranges of the tables.
+    pub(super) fn ranges(&self) -> usize {
+        let tables = self.tables.borrow();
+        tables.ranges4().count() + tables.ranges6().count()
+    }
+}
+
+/// Where the ranges come from.
+#[derive(Debug)]
+pub(super) struct Inputs<'a> {
+    pub(super) country: CountryInput,
+    /// Always there: it is the second opinion, and knows where systems are registered.
+    pub(super) embedded: &'a Operators,
+    /// Asked for operators instead.
+    pub(super) operator: Option<&'a OperatorFile>,
+    pub(super) layers: &'a Layers,
+    pub(super) corrections: &'a Corrections,
+}
+
+#[derive(Debug)]
+pub(super) enum CountryInput {
+    Embedded(Countries),
+    File(CountryFile),
+}
+
+impl Inputs<'_> {
+    pub(super) fn build(&self) -> Result<Built, LocateError> {
+        let merger = RefCell::new(Merger::new(self));
+        let (mut runs4, mut runs6) = ((vec![], vec![]), (vec![], vec![]));
+        let mut finer: BTreeMap<u64, u16> =
+            self.layers.finer().into_iter().map(|key| (key, 0)).collect();
+        let v4 = self.sweep(Family::V4, &merger).map(|(start, range)| {
+            let merged = merger.borrow_mut().merge(&range);
+            push_run(&mut runs4, start as u32, merged.operator);
+            (start as u32, merged.class)
+        });
+        let v6 = self.sweep(Family::V6, &merger).map(|(start, range)| {
+            let merged = merger.borrow_mut().merge(&range);
+            push_run(&mut runs6, start, merged.operator);
+            finer.entry(start).and_modify(|class| *class = merged.of_database);
+            (start, merged.class)
+        });
+        let tables = Tables::build(v4, v6);
+        let files = [self.country_failure(), self.operator.and_then(OperatorFile::failure)];
+        let merger = merger.into_inner();
+        if let Some(failure) = files.into_iter().chain([merger.failure]).flatten().next() {
+            return Err(failure);
+        }
+        Ok(Built {
+            tables: tables.map_err(|error| LocateError::Tables(error.to_string()))?,
+            classes: merger.classes,
+            operators: merger.operators,
+            names: merger.names,
+            runs4,
+            runs6,
+            finer: finer.into_iter().unzip(),
+            systems: self.embedded.roster.systems.len(),
+        })
+    }
+
+    fn country_failure(&self) -> Option<LocateError> {
+        match &self.country {
+            CountryInput::Embedded(_) => None,
+            CountryInput::File(file) => file.failure(),
+        }
+    }
+
+    fn sweep<'a>(&'a self, family: Family, merger: &'a RefCell<Merger<'_>>) -> Sweep<'a> {
+        let countries: Ranges<'a, Seen> = match &self.country {
+            CountryInput::Embedded(embedded) => match family {
+                Family::V4 => Box::new(embedded.ranges4()),
+                Family::V6 => Box::new(embedded.ranges6()),
+            },
+            CountryInput::File(file) => Box::new(file.ranges(family)),
+        };
+        let holdings = match family {
+            Family::V4 => self.embedded.roster.ranges4(),
+            Family::V6 => self.embedded.roster.ranges6(),
+        };
+        let operators: Ranges<'a, Option<u32>> = match self.operator {
+            None => Box::new(std::iter::empty()),
+            Some(file) => Box::new(
+                file.ranges(family, |found| Some(merger.borrow_mut().operator(&found, false))),
+            ),
+        };
+        let segments = match family {
+            Family::V4 => self.layers.segments4(),
+            Family::V6 => self.layers.segments6(),
+        };
+        let ground = merger.borrow_mut().grounds(segments);
+        Sweep {
+            countries: Head::new(countries),
+            holdings: Head::new(Box::new(holdings)),
+            operators: Head::new(operators),
+            grounds: Head::new(Box::new(ground.into_iter())),
+            at: Some(0),
+        }
+    }
+}
+
+fn push_run<K>((starts, operators): &mut (Vec<K>, Vec<u32>), start: K, operator: u32) {
+    if operators.last() != Some(&operator) {
+        starts.push(start);
+        operators.push(operator);
+    }
+}

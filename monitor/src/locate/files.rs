@@ -1,0 +1,134 @@
+//! Which sources the image is built from: those of the configuration, else the embedded ones.
+
+use std::{fmt::Write as _, path::Path};
+
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+
+use super::{
+    LocateError,
+    build::{Built, CountryInput, Inputs},
+    curated::{self, Corrections},
+    embedded::{self, Countries, Operators},
+    image::SourceNote,
+    layers::Layers,
+    mmdb::{About, Bytes, CountryFile, OperatorFile},
+};
+use crate::config::Geo;
+
+/// Raised when the same sources are merged differently.
+const REVISION: u32 = 1;
+
+/// What the configuration names; `None` is the embedded one.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) country: Option<Bytes>,
+    pub(super) operator: Option<Bytes>,
+}
+
+impl Files {
+    /// Stands for everything that the image depends on.
+    pub(super) fn fingerprint(
+        &self,
+        geo: &Geo,
+        local: &[IpNet],
+        corrections: &Corrections,
+    ) -> [u8; 32] {
+        let mut text = format!("geofenced image {REVISION} {}\n", env!("CARGO_PKG_VERSION"));
+        let mut line = |name: &str, value: &dyn std::fmt::Debug| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name} {value:?}");
+        };
+        let file = |file: &Option<Bytes>| file.as_ref().map(|file| file.sha256);
+        line("embedded country", &embedded::identity(embedded::COUNTRY));
+        line("embedded operator", &embedded::identity(embedded::OPERATOR));
+        line("country", &file(&self.country));
+        line("operator", &file(&self.operator));
+        line("corrections", &corrections.sha256);
+        for known in &geo.overrides {
+            line("override", known);
+        }
+        for network in local {
+            line("local", network);
+        }
+        Sha256::digest(text).into()
+    }
+
+    /// What the image holds, and its list of sources.
+    pub(super) fn build(
+        self,
+        layers: &Layers,
+        corrections: &Corrections,
+    ) -> Result<(Built, Vec<u8>), LocateError> {
+        let embedded = Operators::open()?;
+        let operator = self.operator.map(OperatorFile::open).transpose()?;
+        let country = match self.country {
+            None => CountryInput::Embedded(Countries::open()?),
+            Some(bytes) => CountryInput::File(CountryFile::open(bytes)?),
+        };
+        let notes = notes(&country, operator.as_ref(), &embedded);
+        let operator = operator.as_ref();
+        let inputs = Inputs { country, embedded: &embedded, operator, layers, corrections };
+        let built = inputs.build()?;
+        let sources = serde_json::to_vec(&notes)
+            .map_err(|error| LocateError::Image(std::io::Error::other(error)))?;
+        embedded::rest();
+        Ok((built, sources))
+    }
+}
+
+fn notes(
+    country: &CountryInput,
+    operator: Option<&OperatorFile>,
+    embedded: &Operators,
+) -> Vec<SourceNote> {
+    let of_file = |label: &str, about: About<'_>| SourceNote {
+        label: label.to_owned(),
+        name: about.name.to_owned(),
+        dated: about.dated.secs(),
+        sha256: about.sha256,
+        licence: None,
+    };
+    let of_roster = |label: &str| SourceNote {
+        label: label.to_owned(),
+        name: embedded.roster.source.clone(),
+        dated: embedded.roster.dated,
+        sha256: embedded::sha256(embedded::OPERATOR),
+        licence: Some("CC BY-SA 4.0".to_owned()),
+    };
+    let mut notes = vec![match country {
+        CountryInput::File(file) => of_file("country", file.about()),
+        CountryInput::Embedded(countries) => SourceNote {
+            label: "country".to_owned(),
+            name: countries.asset.source.clone(),
+            dated: countries.asset.dated,
+            sha256: embedded::sha256(embedded::COUNTRY),
+            licence: Some("CC BY 4.0".to_owned()),
+        },
+    }];
+    match operator {
+        None => notes.push(of_roster("operator")),
+        Some(file) => notes.extend([of_file("operator", file.about()), of_roster("second")]),
+    }
+    notes
+}
+
+/// Reads a database as a plug-in would be read, all of it, and gives its number of ranges. For
+/// fuzzing: bytes of any kind are an error or a number, in bounded time and memory.
+pub fn try_database(bytes: &[u8]) -> Result<usize, LocateError> {
+    let path = Path::new("fuzzed");
+    let geo = crate::config::Config::builtin().geo;
+    let (layers, corrections) = (&Layers::new(&geo, &[]), &curated::corrections(&geo)?);
+    let mut ranges = 0;
+    let embedded = &Operators::default();
+    if let Ok(file) = CountryFile::open(Bytes::of(path, bytes.to_vec())) {
+        let country = CountryInput::File(file);
+        let inputs = Inputs { country, embedded, operator: None, layers, corrections };
+        ranges += inputs.build()?.ranges();
+    }
+    let operator = OperatorFile::open(Bytes::of(path, bytes.to_vec()))?;
+    let country = CountryInput::Embedded(Countries::default());
+    let operator = Some(&operator);
+    ranges += Inputs { country, embedded, operator, layers, corrections }.build()?.ranges();
+    Ok(ranges)
+}

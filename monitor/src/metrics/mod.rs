@@ -1,0 +1,273 @@
+//! The daemon's metrics, one field each, named as in the contract without `geofenced_`. A leaf: it
+//! imports no other module of this crate, and no label ever holds an address, pid, path or domain.
+
+pub mod catalogue;
+mod openmetrics;
+pub mod serve;
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
+};
+
+use catalogue::MetricDoc;
+pub use catalogue::describe;
+
+/// `country` label of an address no database knows.
+pub const COUNTRY_NONE: &str = "none";
+/// `country` label of a local address.
+pub const COUNTRY_LOCAL: &str = "local";
+/// `transport` label of protocols without a name.
+pub const TRANSPORT_OTHER: &str = "other";
+
+/// `by` label of flows that the probes classified.
+pub const CLASSIFIED_BY_KERNEL: &str = "kernel";
+/// `by` label of the others.
+pub const CLASSIFIED_BY_DAEMON: &str = "daemon";
+
+/// Seconds: a loaded Raspberry Pi with a slow card lies in the middle.
+const LATENCY_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Label values known before anything happens: their series are created at 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownLabels {
+    pub verdicts: Vec<String>,
+    pub transports: Vec<String>,
+    pub attributions: Vec<String>,
+    pub origins: Vec<String>,
+    /// `(country, reason)` of `violations_total`.
+    pub violations: Vec<(String, String)>,
+    /// `(stage, reason)` of `events_lost_total`.
+    pub losses: Vec<(String, String)>,
+    pub decode_reasons: Vec<String>,
+    pub probes: Vec<String>,
+    pub maps: Vec<String>,
+    /// Name and capacity.
+    pub queues: Vec<(String, u64)>,
+    pub store_operations: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub registry: Registry,
+    pub egress_flows_total: IntCounterVec,
+    pub egress_bytes_total: IntCounterVec,
+    pub egress_packets_total: IntCounterVec,
+    pub violations_total: IntCounterVec,
+    pub attribution_total: IntCounterVec,
+    pub unattributed_bytes_total: IntCounterVec,
+    pub events_lost_total: IntCounterVec,
+    pub decode_errors_total: IntCounterVec,
+    pub classified_flows_total: IntCounterVec,
+    pub verdict_disagreements_total: IntCounter,
+    pub probe_attached: IntGaugeVec,
+    pub map_entries: IntGaugeVec,
+    pub map_capacity: IntGaugeVec,
+    pub queue_depth: IntGaugeVec,
+    pub queue_capacity: IntGaugeVec,
+    pub store_bytes: IntGauge,
+    pub store_records: IntGauge,
+    pub store_writable: IntGauge,
+    pub store_errors_total: IntCounterVec,
+    pub geo_database_build_timestamp_seconds: IntGaugeVec,
+    pub geo_database_stale: IntGaugeVec,
+    pub config_reloads_total: IntCounterVec,
+    pub config_last_reload_success_timestamp_seconds: IntGauge,
+    pub policy_info: IntGaugeVec,
+    pub build_info: IntGaugeVec,
+    pub event_latency_seconds: Histogram,
+}
+
+impl Metrics {
+    /// Everything registered, the series of `known` at 0. Fails only on a name used twice.
+    pub fn new(known: &KnownLabels) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Self {
+            egress_flows_total: counters(r, &catalogue::EGRESS_FLOWS)?,
+            egress_bytes_total: counters(r, &catalogue::EGRESS_BYTES)?,
+            egress_packets_total: counters(r, &catalogue::EGRESS_PACKETS)?,
+            violations_total: counters(r, &catalogue::VIOLATIONS)?,
+            attribution_total: counters(r, &catalogue::ATTRIBUTION)?,
+            unattributed_bytes_total: counters(r, &catalogue::UNATTRIBUTED_BYTES)?,
+            events_lost_total: counters(r, &catalogue::EVENTS_LOST)?,
+            decode_errors_total: counters(r, &catalogue::DECODE_ERRORS)?,
+            classified_flows_total: counters(r, &catalogue::CLASSIFIED_FLOWS)?,
+            verdict_disagreements_total: counter(r, &catalogue::VERDICT_DISAGREEMENTS)?,
+            probe_attached: gauges(r, &catalogue::PROBE_ATTACHED)?,
+            map_entries: gauges(r, &catalogue::MAP_ENTRIES)?,
+            map_capacity: gauges(r, &catalogue::MAP_CAPACITY)?,
+            queue_depth: gauges(r, &catalogue::QUEUE_DEPTH)?,
+            queue_capacity: gauges(r, &catalogue::QUEUE_CAPACITY)?,
+            store_bytes: gauge(r, &catalogue::STORE_BYTES)?,
+            store_records: gauge(r, &catalogue::STORE_RECORDS)?,
+            store_writable: gauge(r, &catalogue::STORE_WRITABLE)?,
+            store_errors_total: counters(r, &catalogue::STORE_ERRORS)?,
+            geo_database_build_timestamp_seconds: gauges(r, &catalogue::GEO_DATABASE_BUILD)?,
+            geo_database_stale: gauges(r, &catalogue::GEO_DATABASE_STALE)?,
+            config_reloads_total: counters(r, &catalogue::CONFIG_RELOADS)?,
+            config_last_reload_success_timestamp_seconds: gauge(r, &catalogue::CONFIG_LAST_RELOAD)?,
+            policy_info: gauges(r, &catalogue::POLICY_INFO)?,
+            build_info: gauges(r, &catalogue::BUILD_INFO)?,
+            event_latency_seconds: latency(r)?,
+            registry,
+        };
+        metrics.create_series(known);
+        Ok(metrics)
+    }
+
+    /// Only the named one is in force from now on.
+    pub fn set_policy(&self, sha256_hex: &str) {
+        self.policy_info.reset();
+        self.policy_info.with_label_values(&[sha256_hex]).set(1);
+    }
+
+    fn create_series(&self, known: &KnownLabels) {
+        for verdict in &known.verdicts {
+            let country = if verdict == "local" { COUNTRY_LOCAL } else { COUNTRY_NONE };
+            for transport in &known.transports {
+                self.egress_flows_total.with_label_values(&[verdict, country, transport]);
+            }
+            self.egress_bytes_total.with_label_values(&[verdict, country]);
+            self.egress_packets_total.with_label_values(&[verdict, country]);
+        }
+        for (country, reason) in &known.violations {
+            self.violations_total.with_label_values(&[country, reason]);
+        }
+        for attribution in &known.attributions {
+            self.attribution_total.with_label_values(&[attribution]);
+        }
+        for origin in &known.origins {
+            self.unattributed_bytes_total.with_label_values(&[origin]);
+        }
+        for (stage, reason) in &known.losses {
+            self.events_lost_total.with_label_values(&[stage, reason]);
+        }
+        for reason in &known.decode_reasons {
+            self.decode_errors_total.with_label_values(&[reason]);
+        }
+        for probe in &known.probes {
+            self.probe_attached.with_label_values(&[probe]);
+        }
+        for map in &known.maps {
+            self.map_entries.with_label_values(&[map]);
+            self.map_capacity.with_label_values(&[map]);
+        }
+        for (queue, capacity) in &known.queues {
+            self.queue_depth.with_label_values(&[queue]);
+            let capacity = i64::try_from(*capacity).unwrap_or(i64::MAX);
+            self.queue_capacity.with_label_values(&[queue]).set(capacity);
+        }
+        for operation in &known.store_operations {
+            self.store_errors_total.with_label_values(&[operation]);
+        }
+        for by in [CLASSIFIED_BY_KERNEL, CLASSIFIED_BY_DAEMON] {
+            self.classified_flows_total.with_label_values(&[by]);
+        }
+        for result in ["success", "failure"] {
+            self.config_reloads_total.with_label_values(&[result]);
+        }
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counters(registry: &Registry, doc: &MetricDoc) -> Result<IntCounterVec, prometheus::Error> {
+    register(registry, IntCounterVec::new(Opts::new(doc.name, doc.help), doc.labels)?)
+}
+
+fn counter(registry: &Registry, doc: &MetricDoc) -> Result<IntCounter, prometheus::Error> {
+    register(registry, IntCounter::new(doc.name, doc.help)?)
+}
+
+fn gauges(registry: &Registry, doc: &MetricDoc) -> Result<IntGaugeVec, prometheus::Error> {
+    register(registry, IntGaugeVec::new(Opts::new(doc.name, doc.help), doc.labels)?)
+}
+
+fn gauge(registry: &Registry, doc: &MetricDoc) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::new(doc.name, doc.help)?)
+}
+
+fn latency(registry: &Registry) -> Result<Histogram, prometheus::Error> {
+    let doc = &catalogue::EVENT_LATENCY;
+    let options = HistogramOpts::new(doc.name, doc.help).buckets(LATENCY_BUCKETS.to_vec());
+    register(registry, Histogram::with_opts(options)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap()
+    }
+
+    fn some_labels() -> KnownLabels {
+        KnownLabels {
+            verdicts: vec!["unapproved".into(), "local".into()],
+            transports: vec!["tcp".into()],
+            attributions: vec!["socket".into()],
+            origins: vec!["process".into()],
+            violations: vec![("CN".into(), "country".into())],
+            losses: vec![("store".into(), "queue-full".into())],
+            decode_reasons: vec!["short".into()],
+            probes: vec!["connect4".into()],
+            maps: vec!["FLOWS".into()],
+            queues: vec![("store".into(), 7)],
+            store_operations: vec!["append".into()],
+        }
+    }
+
+    #[test]
+    fn every_bounded_series_is_there_at_zero_before_anything_happens() {
+        let text = text(&Metrics::new(&some_labels()).unwrap());
+        for line in [
+            r#"geofenced_egress_flows_total{country="none",transport="tcp",verdict="unapproved"} 0"#,
+            r#"geofenced_egress_bytes_total{country="local",verdict="local"} 0"#,
+            r#"geofenced_violations_total{country="CN",reason="country"} 0"#,
+            r#"geofenced_events_lost_total{reason="queue-full",stage="store"} 0"#,
+            r#"geofenced_queue_capacity{queue="store"} 7"#,
+            r#"geofenced_config_reloads_total{result="failure"} 0"#,
+            "geofenced_event_latency_seconds_count 0",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_catalogue_and_the_registry_hold_the_same_names() {
+        let metrics = Metrics::new(&some_labels()).unwrap();
+        metrics.set_policy("00");
+        metrics.build_info.with_label_values(&["0", "1"]).set(1);
+        metrics.geo_database_build_timestamp_seconds.with_label_values(&["country"]).set(1);
+        metrics.geo_database_stale.with_label_values(&["country"]).set(0);
+        let registered: BTreeSet<String> =
+            metrics.registry.gather().iter().map(|family| family.name().to_owned()).collect();
+        let described: BTreeSet<String> = describe().iter().map(|doc| doc.name.into()).collect();
+        assert_eq!(registered, described);
+    }
+
+    #[test]
+    fn a_new_policy_replaces_the_old_one_in_policy_info() {
+        let metrics = Metrics::new(&KnownLabels::default()).unwrap();
+        metrics.set_policy("aa");
+        metrics.set_policy("bb");
+        let text = text(&metrics);
+        assert!(text.contains(r#"geofenced_policy_info{sha256="bb"} 1"#));
+        assert!(!text.contains(r#"sha256="aa""#));
+    }
+
+    #[test]
+    fn the_reference_page_is_the_generated_one() {
+        let page = include_str!("../../../docs/metrics.md");
+        assert!(page == catalogue::reference(), "docs/metrics.md is old: run `cargo xtask docs`");
+    }
+}

@@ -1,0 +1,149 @@
+//! The metrics endpoint: `/metrics`, `/healthz`, `/readyz` over TCP. Reads the registry, changes
+//! nothing.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+
+use super::{Metrics, openmetrics};
+
+/// How long open connections keep the daemon that is told to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(
+        "metrics: {address} is in use by another program; change [metrics] listen, or \"\" for off"
+    )]
+    InUse { address: SocketAddr },
+    #[error(
+        "metrics: can't listen on {address}: {source}; change [metrics] listen, or \"\" for off"
+    )]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("metrics: the server failed: {0}")]
+    Serve(io::Error),
+}
+
+/// Whether the probes are attached and the store is writable: `/readyz`.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Binds before anything else is started, so that a port in use ends the start at once. Must be
+/// called within the runtime.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::InUse { address },
+        _ => ServeError::Listen { address, source },
+    })
+}
+
+/// Serves until `shutdown` completes; open answers may come to their end.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    ready: Readiness,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let (end, asked) = oneshot::channel::<()>();
+    // The sender is only dropped with this future.
+    let ended = async { asked.await.unwrap_or_default() };
+    let served = axum::serve(listener, router(metrics, ready)).with_graceful_shutdown(ended);
+    let mut served = pin!(served.into_future());
+    tokio::select! {
+        served = &mut served => return served.map_err(ServeError::Serve),
+        () = shutdown => {}
+    }
+    let _ = end.send(());
+    timeout(GRACE, served).await.unwrap_or(Ok(())).map_err(ServeError::Serve)
+}
+
+fn router(metrics: Arc<Metrics>, ready: Readiness) -> Router {
+    Router::new()
+        .route("/metrics", get(scrape))
+        .with_state(metrics)
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .with_state(ready)
+}
+
+async fn readyz(State(ready): State<Readiness>) -> (StatusCode, &'static str) {
+    if ready.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: `geofenced status` says why\n")
+    }
+}
+
+async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let families = metrics.registry.gather();
+    let (content_type, text) = if wants_openmetrics(&headers) {
+        (openmetrics::CONTENT_TYPE, openmetrics::encode(&families).map_err(|e| e.to_string()))
+    } else {
+        let text = prometheus::TextEncoder::new().encode_to_string(&families);
+        (prometheus::TEXT_FORMAT, text.map_err(|e| e.to_string()))
+    };
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+        Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, problem).into_response(),
+    }
+}
+
+fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepts.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        parts.next() == Some("application/openmetrics-text")
+            && !parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepting(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn openmetrics_is_given_only_to_those_who_ask_for_it() {
+        assert!(wants_openmetrics(&accepting(
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+        )));
+        assert!(!wants_openmetrics(&accepting("text/plain")));
+        assert!(!wants_openmetrics(&accepting("application/openmetrics-text;q=0, */*")));
+        assert!(!wants_openmetrics(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_said_with_what_to_do() {
+        let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let problem = bind(taken.local_addr().unwrap()).await.unwrap_err().to_string();
+        assert!(problem.contains("in use") && problem.contains("[metrics] listen"), "{problem}");
+    }
+}

@@ -1,0 +1,27 @@
+//! The store as the writer thread uses it.
+
+use super::store::{Ledger, LedgerSize};
+use crate::{
+    event::{Entry, Timestamp},
+    store::{Store, StoreError},
+};
+
+impl Ledger for Store {
+    type Error = StoreError;
+    fn append(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        Self::append(self, entry)
+    }
+    fn sync(&mut self) -> Result<(), StoreError> {
+        Self::sync(self)
+    }
+    fn retain(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        Self::retain(self, now).map(drop)
+    }
+    fn size(&self) -> Result<LedgerSize, StoreError> {
+        let stats = self.reader().stats()?;
+        Ok(LedgerSize {
+            bytes: stats.ledger_bytes + stats.index_bytes,
+            records: stats.flow_states + stats.rollups + stats.notices,
+        })
+    }
+}

@@ -1,0 +1,205 @@
+//! Where records go: metrics, roll-ups, the store's queue, the live stream. Called by the pipeline,
+//! never waits: what an output cannot take is dropped and counted.
+
+mod ledger;
+pub mod live;
+pub mod rollup;
+pub mod store;
+
+use std::sync::Arc;
+
+use crate::{
+    config::RecordMode,
+    event::{
+        Attribution, Country, CountryCode, Entry, Judgement, Origin, Phase, Reason, Record,
+        Timestamp, Traffic, Transport, Verdict,
+    },
+    metrics::{COUNTRY_LOCAL, COUNTRY_NONE, KnownLabels, Metrics, TRANSPORT_OTHER},
+};
+use rollup::RollupTable;
+use store::StoreQueue;
+
+/// The outputs of one pipeline.
+#[derive(Debug)]
+pub struct Outputs {
+    metrics: Arc<Metrics>,
+    mode: RecordMode,
+    rollups: RollupTable,
+    store: StoreQueue,
+    live: live::Sender,
+}
+
+impl Outputs {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        mode: RecordMode,
+        store: StoreQueue,
+        live: live::Sender,
+    ) -> Self {
+        let rollups = RollupTable::new(Arc::clone(&metrics));
+        Self { metrics, mode, rollups, store, live }
+    }
+
+    /// After a reload.
+    pub fn set_mode(&mut self, mode: RecordMode) {
+        self.mode = mode;
+    }
+
+    /// Hands a new state of a flow to every output.
+    ///
+    /// `growth` is what came since the last call for this flow, of this or of [`Self::meter`]: each
+    /// byte is told once. `is_new`: this is the first telling of the flow as sent; flows and
+    /// violations are counted then. An attempt is never counted, whatever `is_new` says.
+    /// `was_itemised`: what the call before for this flow gave back: whether it is in the ledger one by
+    /// one. It stays so, for else its last state there would be an old one.
+    pub fn deliver(
+        &mut self,
+        record: Record,
+        growth: Traffic,
+        is_new: bool,
+        was_itemised: bool,
+    ) -> bool {
+        let begins = is_new && record.egress.phase == Phase::Sent;
+        if begins {
+            self.count_flow(&record);
+            if record.is_violation() {
+                self.count_violation(&record);
+            }
+        }
+        self.count_growth(&record, growth);
+        let is_itemised = was_itemised || self.is_itemised(&record.judgement);
+        if is_itemised {
+            let record = Arc::new(record);
+            live::send(&self.live, Arc::clone(&record));
+            // Without listeners the record is ours alone and moves on uncopied.
+            self.store.push(Entry::Flow(Arc::unwrap_or_clone(record)));
+        } else {
+            self.rollups.add(&record, u64::from(begins), growth);
+            live::send(&self.live, Arc::new(record));
+        }
+        is_itemised
+    }
+
+    /// Counts growth that is not worth a stored state of its own. What grew here is in the totals
+    /// of the next state delivered, but not again in its `growth`.
+    pub fn meter(&mut self, record: &Record, growth: Traffic, was_itemised: bool) {
+        self.count_growth(record, growth);
+        if !was_itemised && !self.is_itemised(&record.judgement) {
+            self.rollups.add(record, 0, growth);
+        }
+    }
+
+    /// Entries that the store's queue can take now.
+    pub fn room(&self) -> usize {
+        self.store.room()
+    }
+
+    /// Puts an entry that is no flow into the ledger.
+    pub fn note(&mut self, entry: Entry) {
+        self.store.push(entry);
+    }
+
+    /// Appends the roll-ups that are due; cheap when none is. Call it about every second.
+    pub fn tick(&mut self, now: Timestamp) {
+        if self.rollups.is_due(now) {
+            for rollup in self.rollups.take(now) {
+                self.store.push(Entry::Rollup(rollup));
+            }
+        }
+    }
+
+    /// Appends all roll-ups, and waits a while for room in a full queue: at the end, when nothing
+    /// else is kept waiting. Once `self` is dropped, the store's writer writes the rest and ends.
+    pub fn flush(&mut self, now: Timestamp) {
+        for rollup in self.rollups.take(now) {
+            self.store.push_last(Entry::Rollup(rollup));
+        }
+    }
+
+    fn is_itemised(&self, judgement: &Judgement) -> bool {
+        self.mode == RecordMode::All
+            || matches!(judgement.verdict, Verdict::Unapproved | Verdict::Unknown)
+    }
+
+    fn count_flow(&self, record: &Record) {
+        let verdict = record.judgement.verdict.word();
+        let country = country_label(&record.place.country);
+        let transport = transport_label(record.egress.transport);
+        self.metrics.egress_flows_total.with_label_values(&[verdict, country, transport]).inc();
+        let attribution = record.sender.attribution().word();
+        self.metrics.attribution_total.with_label_values(&[attribution]).inc();
+    }
+
+    /// [`Self::deliver`] counts those that are violations from their first packet on.
+    pub fn count_violation(&self, record: &Record) {
+        let country = country_label(&record.place.country);
+        let reason = record.judgement.reason.to_string();
+        self.metrics.violations_total.with_label_values(&[country, &reason]).inc();
+    }
+
+    fn count_growth(&self, record: &Record, growth: Traffic) {
+        if growth.sent_packets == 0 && growth.sent_bytes == 0 {
+            return;
+        }
+        let labels = [record.judgement.verdict.word(), country_label(&record.place.country)];
+        self.metrics.egress_bytes_total.with_label_values(&labels).inc_by(growth.sent_bytes);
+        self.metrics.egress_packets_total.with_label_values(&labels).inc_by(growth.sent_packets);
+        // What is forwarded, wrapped or the kernel's own has no process to be named.
+        let is_passing =
+            matches!(record.egress.origin, Origin::Forwarded | Origin::Tunnel | Origin::Kernel);
+        if record.sender.attribution() == Attribution::None && !is_passing {
+            let origin = record.egress.origin.word();
+            let bytes = &self.metrics.unattributed_bytes_total;
+            bytes.with_label_values(&[origin]).inc_by(growth.sent_bytes);
+        }
+    }
+}
+
+fn country_label(country: &Country) -> &str {
+    match country {
+        Country::Known(code) => code.as_str(),
+        Country::Unlocated => COUNTRY_NONE,
+        Country::Local => COUNTRY_LOCAL,
+    }
+}
+
+fn transport_label(transport: Transport) -> &'static str {
+    transport.name().unwrap_or(TRANSPORT_OTHER)
+}
+
+/// The label values that this module knows. `countries`: those whose violations are to be at 0 from
+/// the start, whatever the policy of the day. The caller adds the losses of its own stages, probes and maps.
+pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
+    let named = Transport::NAMED.iter().map(|(_, name)| (*name).to_owned());
+    // An approved country can be objected to by its operator, or by the second database; and an
+    // address of no country by either.
+    let places = countries.iter().map(ToString::to_string).chain([COUNTRY_NONE.to_owned()]);
+    let violations = places.flat_map(|place| {
+        [Reason::Country, Reason::Operator, Reason::Unlocated]
+            .map(|reason| (place.clone(), reason.to_string()))
+    });
+    let loss = |stage: &str, reason: &str| (stage.to_owned(), reason.to_owned());
+    KnownLabels {
+        verdicts: words(Verdict::ALL),
+        transports: named.chain([TRANSPORT_OTHER.to_owned()]).collect(),
+        attributions: words(Attribution::ALL),
+        origins: words(Origin::ALL),
+        violations: violations.collect(),
+        losses: vec![
+            loss(store::STAGE, store::QUEUE_FULL),
+            loss(store::STAGE, store::UNWRITTEN),
+            loss(rollup::STAGE, rollup::TABLE_FULL),
+            loss(live::STAGE, crate::api::SLOW_CLIENT),
+        ],
+        queues: vec![(store::STAGE.to_owned(), store::QUEUE_ENTRIES as u64)],
+        store_operations: store::OPERATIONS.map(str::to_owned).to_vec(),
+        ..KnownLabels::default()
+    }
+}
+
+fn words<T: std::fmt::Display>(all: &[T]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Adds up flows that are not itemised, by hour, program, user, country, verdict and what it rests
+//! on. Holds only what came since the last flush, in a bounded table; totals are never lost, only detail, and counted.
+
+use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
+
+use rustc_hash::FxHasher;
+
+use crate::{
+    event::{Country, Provenance, Record, Rollup, Timestamp, Traffic, User, Verdict},
+    metrics::Metrics,
+};
+
+/// Most rows between two flushes; what comes beyond is added up without program and user.
+pub const ROWS_MAX: usize = 16_384;
+/// Program of the rows that have neither program nor user for want of room.
+pub const OVERFLOW_PROGRAM: &str = "(others)";
+/// A power cut loses at most this much of the roll-ups.
+pub const FLUSH_SECONDS: u64 = 60;
+pub const STAGE: &str = "rollup";
+/// The totals are kept, program and user are not.
+pub const TABLE_FULL: &str = "table-full";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    hour: Timestamp,
+    program: Arc<str>,
+    user: Option<User>,
+    country: Country,
+    verdict: Verdict,
+    provenance: Option<Arc<Provenance>>,
+}
+
+#[derive(Debug)]
+pub(super) struct RollupTable {
+    metrics: Arc<Metrics>,
+    rows: HashMap<Key, (u64, Traffic), BuildHasherDefault<FxHasher>>,
+    nobody: Arc<str>,
+    overflow: Arc<str>,
+    flushed_at: Timestamp,
+}
+
+impl RollupTable {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            rows: HashMap::default(),
+            nobody: "".into(),
+            overflow: OVERFLOW_PROGRAM.into(),
+            flushed_at: Timestamp(0),
+        }
+    }
+
+    pub(super) fn add(&mut self, record: &Record, flows: u64, growth: Traffic) {
+        if flows == 0 && growth.is_zero() {
+            return;
+        }
+        let process = record.sender.process();
+        let program = process.map(|it| it.executable.as_ref().unwrap_or(&it.name));
+        let mut key = Key {
+            hour: record.egress.last_at.hour(),
+            program: Arc::clone(program.unwrap_or(&self.nobody)),
+            user: process.map(|it| it.user.clone()),
+            country: record.place.country,
+            verdict: record.judgement.verdict,
+            provenance: record.provenance.clone(),
+        };
+        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
+            self.metrics.events_lost_total.with_label_values(&[STAGE, TABLE_FULL]).inc();
+            key.program = Arc::clone(&self.overflow);
+            key.user = None;
+        }
+        let (all_flows, all_traffic) = self.rows.entry(key).or_default();
+        *all_flows += flows;
+        *all_traffic = all_traffic.plus(growth);
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        !self.rows.is_empty() && now.secs() >= self.flushed_at.secs() + FLUSH_SECONDS
+    }
+
+    /// What came since the last call, in a stable order.
+    pub(super) fn take(&mut self, now: Timestamp) -> Vec<Rollup> {
+        self.flushed_at = now;
+        let rows = self.rows.drain().map(|(key, (flows, traffic))| Rollup {
+            hour: key.hour,
+            program: key.program,
+            user: key.user,
+            country: key.country,
+            verdict: key.verdict,
+            provenance: key.provenance,
+            flows,
+            traffic,
+        });
+        let mut rows: Vec<Rollup> = rows.collect();
+        rows.sort_by(|a, b| (a.hour, &a.program, a.verdict).cmp(&(b.hour, &b.program, b.verdict)));
+        rows
+    }
+}

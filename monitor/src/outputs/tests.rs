@@ -1,0 +1,301 @@
+//! The outputs together, over a ledger in memory.
+
+use std::sync::{Mutex, mpsc};
+
+use super::{store::Ledger, *};
+use crate::{
+    ecs::tests::{bare_record, full_record},
+    event::{Notice, Rollup},
+};
+
+/// Holds its content where the test sees it; fails or waits when told to.
+#[derive(Clone, Default)]
+struct Memory {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    failures: Arc<Mutex<Vec<&'static str>>>,
+    gate: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
+}
+
+impl Memory {
+    fn fails(&self, operation: &'static str) -> Result<(), &'static str> {
+        let mut failures = self.failures.lock().unwrap();
+        match failures.iter().position(|it| *it == operation) {
+            Some(at) => Err(failures.remove(at)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Ledger for Memory {
+    type Error = &'static str;
+    fn append(&mut self, entry: &Entry) -> Result<(), Self::Error> {
+        if let Some(gate) = self.gate.take() {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        self.fails("append")?;
+        self.entries.lock().unwrap().push(entry.clone());
+        Ok(())
+    }
+    fn sync(&mut self) -> Result<(), Self::Error> {
+        self.fails("sync")
+    }
+    fn retain(&mut self, _now: Timestamp) -> Result<(), Self::Error> {
+        self.fails("retain")
+    }
+    fn size(&self) -> Result<store::LedgerSize, Self::Error> {
+        let records = self.entries.lock().unwrap().len() as u64;
+        self.fails("size").map(|()| store::LedgerSize { bytes: records * 100, records })
+    }
+}
+
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new(&KnownLabels::default()).unwrap())
+}
+
+fn later() -> Timestamp {
+    Timestamp::from_secs(1_800_000_004)
+}
+
+struct Rig {
+    outputs: Outputs,
+    writer: store::StoreWriter,
+    metrics: Arc<Metrics>,
+    memory: Memory,
+}
+
+fn rig(mode: RecordMode, memory: Memory, capacity: usize) -> Rig {
+    let metrics = metrics();
+    let (queue, writer) =
+        store::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, later).unwrap();
+    let outputs = Outputs::new(Arc::clone(&metrics), mode, queue, live::channel());
+    Rig { outputs, writer, metrics, memory }
+}
+
+impl Rig {
+    /// Everything that reached the ledger.
+    fn finish(self) -> (Vec<Entry>, Arc<Metrics>) {
+        self.end(true)
+    }
+
+    /// `is_whole`: nothing is left that could not be written.
+    fn end(mut self, is_whole: bool) -> (Vec<Entry>, Arc<Metrics>) {
+        self.outputs.flush(later());
+        drop(self.outputs);
+        assert_eq!(self.writer.join(), is_whole);
+        let entries = self.memory.entries.lock().unwrap().clone();
+        (entries, self.metrics)
+    }
+}
+
+fn approved() -> Record {
+    let mut record = full_record();
+    record.judgement.verdict = Verdict::Approved;
+    record.judgement.reason = Reason::Country;
+    record
+}
+
+fn sent(bytes: u64, packets: u64) -> Traffic {
+    Traffic { sent_bytes: bytes, sent_packets: packets, ..Traffic::default() }
+}
+
+#[test]
+fn an_unapproved_flow_is_itemised_counted_and_streamed() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
+    let mut listener = rig.outputs.live.subscribe();
+    rig.outputs.deliver(full_record(), sent(1500, 3), true, false);
+    assert_eq!(*listener.try_recv().unwrap(), full_record());
+    let (entries, metrics) = rig.finish();
+    assert_eq!(entries, [Entry::Flow(full_record())]);
+    let flows = metrics.egress_flows_total.with_label_values(&["unapproved", "CN", "tcp"]).get();
+    let bytes = metrics.egress_bytes_total.with_label_values(&["unapproved", "CN"]).get();
+    let violations = metrics.violations_total.with_label_values(&["CN", "rule:no-cn"]).get();
+    let attributed = metrics.attribution_total.with_label_values(&["socket"]).get();
+    assert_eq!((flows, bytes, violations, attributed), (1, 1500, 1, 1));
+}
+
+#[test]
+fn a_violation_is_counted_when_the_attempt_becomes_a_packet_and_only_then() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
+    let mut attempt = full_record();
+    attempt.egress.phase = Phase::Attempt;
+    rig.outputs.deliver(attempt, Traffic::default(), true, false);
+    let violations = rig.metrics.violations_total.with_label_values(&["CN", "rule:no-cn"]);
+    assert_eq!(violations.get(), 0);
+    rig.outputs.deliver(full_record(), sent(40, 1), true, false);
+    rig.outputs.deliver(full_record(), sent(40, 1), false, false);
+    assert_eq!(violations.get(), 1);
+    assert_eq!(rig.finish().0.len(), 3);
+}
+
+#[test]
+fn approved_traffic_is_rolled_up_to_the_byte_whether_delivered_or_metered() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
+    rig.outputs.deliver(approved(), sent(100, 1), true, false);
+    rig.outputs.meter(&approved(), sent(20, 1), false);
+    rig.outputs.deliver(approved(), sent(3, 1), false, false);
+    let (entries, metrics) = rig.finish();
+    let record = approved();
+    assert_eq!(
+        entries,
+        [Entry::Rollup(Rollup {
+            hour: record.egress.last_at.hour(),
+            program: "/usr/bin/curl".into(),
+            user: record.sender.process().map(|process| process.user.clone()),
+            country: record.place.country,
+            verdict: Verdict::Approved,
+            provenance: record.provenance.clone(),
+            flows: 1,
+            traffic: sent(123, 3),
+        })]
+    );
+    assert_eq!(metrics.egress_bytes_total.with_label_values(&["approved", "CN"]).get(), 123);
+}
+
+#[test]
+fn a_flow_that_was_stored_one_by_one_stays_so_when_it_is_approved_later() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
+    let is_itemised = rig.outputs.deliver(full_record(), sent(100, 1), true, false);
+    assert!(rig.outputs.deliver(approved(), sent(50, 1), false, is_itemised));
+    rig.outputs.meter(&approved(), sent(7, 1), true);
+    assert_eq!(rig.finish().0, [Entry::Flow(full_record()), Entry::Flow(approved())]);
+}
+
+#[test]
+fn in_mode_all_an_approved_flow_is_itemised_and_not_rolled_up() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 16);
+    rig.outputs.deliver(approved(), sent(100, 1), true, false);
+    rig.outputs.meter(&approved(), sent(1, 1), false);
+    assert_eq!(rig.finish().0, [Entry::Flow(approved())]);
+}
+
+#[test]
+fn rollups_are_appended_at_their_interval_and_not_before() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
+    let start = Timestamp::from_secs(1_800_000_000);
+    let after = |seconds| Timestamp::from_secs(start.secs() + seconds);
+    rig.outputs.flush(start);
+    rig.outputs.deliver(approved(), sent(1, 1), true, false);
+    rig.outputs.tick(after(rollup::FLUSH_SECONDS - 1));
+    rig.outputs.deliver(approved(), sent(2, 1), false, false);
+    rig.outputs.tick(after(rollup::FLUSH_SECONDS));
+    rig.outputs.deliver(approved(), sent(4, 1), false, false);
+    let bytes: Vec<u64> = rig
+        .finish()
+        .0
+        .into_iter()
+        .map(|entry| match entry {
+            Entry::Rollup(rollup) => rollup.traffic.sent_bytes,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(bytes, [3, 4]);
+}
+
+#[test]
+fn a_full_table_of_rollups_loses_detail_and_no_byte() {
+    let metrics = metrics();
+    let mut table = RollupTable::new(Arc::clone(&metrics));
+    for number in 0..rollup::ROWS_MAX as u64 + 5 {
+        let mut record = bare_record();
+        // An hour apart each: rows of their own.
+        record.egress.last_at = Timestamp::from_secs(number * 3_600);
+        table.add(&record, 1, sent(10, 1));
+    }
+    let mut named = approved();
+    named.egress.last_at = Timestamp::from_secs(0);
+    table.add(&named, 1, sent(10, 1));
+    let rows = table.take(later());
+    let bytes: u64 = rows.iter().map(|row| row.traffic.sent_bytes).sum();
+    assert_eq!(bytes, (rollup::ROWS_MAX as u64 + 6) * 10);
+    assert!(rows.iter().any(|row| {
+        row.program.as_ref() == rollup::OVERFLOW_PROGRAM && row.user.is_none() && row.flows == 1
+    }));
+    let lost = metrics.events_lost_total.with_label_values(&[rollup::STAGE, rollup::TABLE_FULL]);
+    assert_eq!(lost.get(), 6);
+}
+
+#[test]
+fn what_a_full_queue_drops_is_counted_and_told_in_the_ledger() {
+    let (open, gate) = mpsc::channel();
+    let memory = Memory { gate: Some(Arc::new(Mutex::new(gate))), ..Memory::default() };
+    let mut rig = rig(RecordMode::All, memory, 2);
+    // The writer holds one at most, the queue two: of ten at least seven find no room.
+    for _ in 0..10 {
+        rig.outputs.deliver(full_record(), sent(1, 1), true, false);
+    }
+    let lost = rig.metrics.events_lost_total.with_label_values(&[store::STAGE, store::QUEUE_FULL]);
+    let dropped = lost.get();
+    assert!((7..=8).contains(&dropped), "{dropped}");
+    open.send(()).unwrap();
+    let (entries, metrics) = rig.finish();
+    let kept = entries.iter().filter(|entry| matches!(entry, Entry::Flow(_))).count() as u64;
+    assert_eq!(kept + dropped, 10);
+    assert!(entries.iter().any(|entry| matches!(
+        entry,
+        Entry::Notice { notice: Notice::Lost { count, .. }, .. } if *count == dropped
+    )));
+    assert_eq!(metrics.queue_depth.with_label_values(&[store::STAGE]).get(), 0);
+}
+
+#[test]
+fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
+    let memory = Memory::default();
+    *memory.failures.lock().unwrap() = vec!["append", "sync", "sync", "retain", "size"];
+    let mut rig = rig(RecordMode::All, memory, 16);
+    rig.outputs.deliver(full_record(), sent(1, 1), true, false);
+    rig.outputs.deliver(bare_record(), sent(1, 1), true, false);
+    let (entries, metrics) = rig.finish();
+    assert_eq!(entries, [Entry::Flow(full_record()), Entry::Flow(bare_record())]);
+    let expected = [("append", 1), ("sync", 2), ("retain", 1), ("size", 1)];
+    assert_eq!(expected.map(|(operation, _)| operation), store::OPERATIONS);
+    for (operation, expected) in expected {
+        let errors = metrics.store_errors_total.with_label_values(&[operation]).get();
+        assert_eq!(errors, expected, "{operation}");
+    }
+    assert_eq!(metrics.store_records.get(), 2);
+    assert_eq!(metrics.store_writable.get(), 1);
+}
+
+#[test]
+fn a_ledger_that_fails_to_the_end_does_not_keep_the_daemon_and_every_entry_is_counted() {
+    let memory = Memory::default();
+    *memory.failures.lock().unwrap() = vec!["sync"; 100];
+    let mut rig = rig(RecordMode::All, memory, 16);
+    rig.outputs.deliver(full_record(), sent(1, 1), true, false);
+    let (_, metrics) = rig.end(false);
+    let lost = metrics.events_lost_total.with_label_values(&[store::STAGE, store::UNWRITTEN]);
+    assert_eq!(lost.get(), 1);
+    assert_eq!(metrics.store_writable.get(), 0);
+}
+
+#[test]
+fn latency_runs_from_the_kernel_to_the_disk_for_first_states() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 16);
+    let mut first = full_record();
+    first.egress.revision = 0;
+    rig.outputs.deliver(first, sent(1, 1), true, false);
+    rig.outputs.deliver(full_record(), sent(1, 1), false, false);
+    let (_, metrics) = rig.finish();
+    assert_eq!(metrics.event_latency_seconds.get_sample_count(), 1);
+    assert!((metrics.event_latency_seconds.get_sample_sum() - 2.0).abs() < 1e-9);
+}
+
+#[test]
+fn bytes_without_a_process_are_counted_by_origin() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 16);
+    rig.outputs.deliver(bare_record(), sent(77, 1), true, false);
+    let (_, metrics) = rig.finish();
+    assert_eq!(metrics.unattributed_bytes_total.with_label_values(&["process"]).get(), 77);
+}
+
+#[test]
+fn known_labels_hold_every_violation_a_policy_can_find_by_country() {
+    let known = known_labels(&[CountryCode::new("CN").unwrap()]);
+    for place in ["CN", "none"] {
+        for reason in ["country", "operator", "unlocated"] {
+            let labels = (place.to_owned(), reason.to_owned());
+            assert!(known.violations.contains(&labels), "{labels:?}");
+        }
+    }
+    assert!(known.losses.contains(&("store".into(), "queue-full".into())));
+}

@@ -1,0 +1,488 @@
+//! The pipeline: one function, single-threaded and synchronous, which owns its state and takes no
+//! locks. Samples come in at one end, records leave at the other; nothing flows back.
+
+mod bypass;
+
+use std::{net::IpAddr, sync::Arc};
+
+use monitor_ebpf::{
+    loss::Loss,
+    places::UNASKED,
+    sample::{EgressSample, FlowKey, phase},
+};
+
+use self::bypass::Bypasses;
+use crate::{
+    attribute::{Clock, Processes},
+    config::{Policy, RecordMode},
+    decode::{Sample, decode, verdict},
+    event::{
+        DatabaseId, Domain, DomainSource, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin,
+        Passage, Phase, Place, Provenance, Reason, Record, Sender, Timestamp, Transport, Verdict,
+    },
+    judge::{judge, judge_place},
+    locate::{ClassRow, Locator},
+    metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
+    names::{self, Learned, NameSample, Names, dns::Question},
+    outputs::Outputs,
+    probe::{self, ProbeError, Source},
+    track::{Due, Flows, Observed, Telling, remote},
+};
+
+/// `stage` of what the probes lose.
+pub const STAGE: &str = "probe";
+
+/// What verdicts rest on; swapped as a whole.
+#[derive(Debug)]
+pub struct Rules {
+    pub policy: Policy,
+    pub locator: Locator,
+    /// As records carry it.
+    provenance: Arc<Provenance>,
+    /// How samples name the tables that the probes have of these rules; 0: they have none.
+    pub generation: u32,
+}
+
+impl Rules {
+    pub fn new(policy: Policy, locator: Locator) -> Self {
+        let databases = locator.databases().iter().map(|database| DatabaseId {
+            label: database.label.into(),
+            name: database.name.as_str().into(),
+            dated: database.built_at,
+            sha256: database.sha256,
+        });
+        let databases = databases.collect();
+        let provenance = Arc::new(Provenance { policy_sha256: policy.sha256, databases });
+        Self { policy, locator, provenance, generation: 0 }
+    }
+
+    /// The verdict on each class of addresses, without the policy's rules: for the probes. They say
+    /// nothing of the first class, which is all that the tables can't tell.
+    pub fn verdicts(&self) -> Vec<Option<Verdict>> {
+        let classes = self.locator.image().classes().iter().enumerate();
+        let verdict = |class: &ClassRow| judge_place(&self.policy, &class.place()).verdict;
+        let verdicts =
+            classes.map(|(at, class)| (at != usize::from(UNASKED)).then(|| verdict(class)));
+        verdicts.collect()
+    }
+
+    /// The class that the probes found for a new flow, if it is of these rules.
+    fn class(&self, sample: &EgressSample) -> Option<u16> {
+        let is_ours = sample.generation == self.generation && self.generation != 0;
+        (is_ours && sample.class != UNASKED).then_some(sample.class)
+    }
+
+    fn locate(&self, class: Option<u16>, egress: &Egress) -> Place {
+        match (egress.remote, class) {
+            (Some(remote), Some(class)) => self.locator.locate_in(class, remote.ip()),
+            (Some(remote), None) => self.locator.locate(remote.ip()),
+            (None, _) => Place::unknown(),
+        }
+    }
+
+    pub fn provenance(&self) -> &Arc<Provenance> {
+        &self.provenance
+    }
+}
+
+/// What was found out about a flow, and by which rules: their mark alone, since they hold a whole
+/// image, and a silent flow can be hours old.
+#[derive(Debug)]
+struct Details {
+    sender: Sender,
+    place: Place,
+    judgement: Judgement,
+    provenance: Arc<Provenance>,
+    /// It is in the ledger one by one, and stays so whatever it is judged later.
+    is_itemised: bool,
+    /// It was counted as a violation, which is done once.
+    is_counted: bool,
+}
+
+#[derive(Debug)]
+pub struct Pipeline {
+    processes: Processes,
+    names: Names,
+    flows: Flows<Details>,
+    rules: Arc<Rules>,
+    outputs: Outputs,
+    metrics: Arc<Metrics>,
+    interfaces: probe::Names,
+    /// Questions to resolvers are records of their own.
+    tells_lookups: bool,
+    names_told: names::Counters,
+    unattributed_told: u64,
+    bypasses: Bypasses,
+    losses_told: [u64; Loss::ALL.len()],
+}
+
+impl Pipeline {
+    /// `capacity`: flows the source can count. `wall_offset_ns`: wall clock less the source's.
+    pub fn new(
+        processes: Processes,
+        rules: Arc<Rules>,
+        outputs: Outputs,
+        metrics: Arc<Metrics>,
+        capacity: u32,
+        wall_offset_ns: i64,
+    ) -> Self {
+        let flows = Flows::new(capacity, wall_offset_ns);
+        let losses_told = [0; Loss::ALL.len()];
+        Self {
+            processes,
+            names: Names::default(),
+            flows,
+            rules,
+            outputs,
+            metrics,
+            interfaces: probe::Names::default(),
+            tells_lookups: false,
+            names_told: names::Counters::default(),
+            unattributed_told: 0,
+            bypasses: Bypasses::default(),
+            losses_told,
+        }
+    }
+
+    /// Makes each question to a resolver, and its answer, a record of its own.
+    pub fn tell_lookups(&mut self) {
+        self.tells_lookups = true;
+    }
+
+    /// New rules, for flows that begin and for live ones when they are told again.
+    pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
+        self.rules = rules;
+        self.outputs.set_mode(mode);
+    }
+
+    /// The names of interfaces, before the samples that need them.
+    pub fn set_interfaces(&mut self, names: probe::Names) {
+        self.interfaces = names;
+    }
+
+    /// Takes in one sample.
+    pub fn accept(&mut self, bytes: &[u8]) {
+        match decode(bytes) {
+            Ok(Sample::Exec(exec)) => self.processes.learn_exec(&exec),
+            Ok(Sample::Fork(fork)) => self.processes.learn_fork(&fork),
+            Ok(Sample::Exit(exit)) => self.processes.forget(&exit),
+            Ok(Sample::SocketEnd(end)) => self.flows.close(end.cookie),
+            Ok(Sample::Egress(egress)) => self.egress(&egress),
+            Ok(Sample::Name(sample)) => self.name(&sample),
+            Err(error) => {
+                self.metrics.decode_errors_total.with_label_values(&[error.reason()]).inc();
+            }
+        }
+    }
+
+    fn egress(&mut self, sample: &EgressSample) {
+        match self.flows.observe(sample) {
+            Observed::Known => {}
+            Observed::NowSent(flow) => {
+                // One process connected, another may send.
+                if sample.sender_tgid != 0 {
+                    self.attribute_again(&flow, sample);
+                }
+                self.tell(&flow, sample.at_ns);
+            }
+            Observed::New => self.begin(sample),
+        }
+    }
+
+    fn begin(&mut self, sample: &EgressSample) {
+        let (origin, sender) = self.processes.attribute(sample);
+        self.add(sample, origin, sender);
+    }
+
+    fn add(&mut self, sample: &EgressSample, origin: Origin, sender: Sender) {
+        let mut egress = self.flows.state(sample, origin);
+        egress.passage = self.passage(sample);
+        let class = self.rules.class(sample);
+        let mut place = self.rules.locate(class, &egress);
+        // Who came to this host asked for no name of his own.
+        if origin != Origin::Accepted
+            && let Some(remote) = egress.remote
+        {
+            place.domain = asked_for(sample, self.names.name(sample, remote.ip()));
+        }
+        let judgement = judge(&self.rules.policy, &egress, &sender, &place);
+        self.count_class(sample, class, &judgement);
+        let is_sent = egress.phase == Phase::Sent;
+        let provenance = Arc::clone(self.rules.provenance());
+        let (is_itemised, is_counted) = (false, false);
+        let details = Details { sender, place, judgement, provenance, is_itemised, is_counted };
+        self.flows.add(sample, egress, details);
+        if is_sent {
+            self.tell(&sample.flow, sample.at_ns);
+        }
+    }
+
+    /// The probes judge a class as this program judges its places: it is the same code.
+    fn count_class(&self, sample: &EgressSample, class: Option<u16>, judgement: &Judgement) {
+        let by = if class.is_some() { CLASSIFIED_BY_KERNEL } else { CLASSIFIED_BY_DAEMON };
+        self.metrics.classified_flows_total.with_label_values(&[by]).inc();
+        let is_by_rule = matches!(judgement.reason, Reason::Rule(_));
+        if class.is_some() && !is_by_rule && verdict(sample.verdict) != Some(judgement.verdict) {
+            tracing::debug!("the probes' verdict on class {:?} is another", class);
+            self.metrics.verdict_disagreements_total.inc();
+        }
+    }
+
+    fn name(&mut self, sample: &NameSample) {
+        let (flow, at_ns) = (&sample.head.flow, sample.head.at_ns);
+        for learned in self.names.learn(sample) {
+            match learned {
+                Learned::Flow(domain) => self.rename(flow, domain, at_ns),
+                Learned::Asked(question) => self.tell_lookup(sample, question, None),
+                Learned::Answered(answer) => {
+                    self.tell_lookup(sample, answer.question, Some(answer.addresses));
+                }
+            }
+        }
+    }
+
+    /// A flow says itself where it goes: better known than by what others asked for, and judged by
+    /// it from now on.
+    fn rename(&mut self, flow: &FlowKey, domain: Domain, now_ns: u64) {
+        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        let known = details.place.domain.as_ref();
+        if known.is_some_and(|known| known.source == DomainSource::Dns || *known == domain) {
+            return;
+        }
+        details.place.domain = Some(domain);
+        details.renew(&self.rules, egress);
+        if is_told {
+            self.tell(flow, now_ns);
+        }
+    }
+
+    fn tell_lookup(
+        &mut self,
+        sample: &NameSample,
+        question: Question,
+        answer: Option<Vec<IpAddr>>,
+    ) {
+        if !self.tells_lookups {
+            return;
+        }
+        let at = self.flows.wall(sample.head.at_ns);
+        let flow = &sample.head.flow;
+        let known = self.flows.look(flow);
+        let sender = known.map_or(Sender::Nobody, |(_, _, details)| details.sender.clone());
+        self.outputs.note(Entry::Lookup(Lookup {
+            at,
+            sender,
+            server: remote(flow),
+            transport: Transport(flow.transport),
+            name: question.name,
+            kind: question.kind,
+            answer,
+        }));
+    }
+
+    fn attribute_again(&mut self, flow: &FlowKey, sample: &EgressSample) {
+        let (_, sender) = self.processes.attribute(sample);
+        if let Some((egress, _, details)) = self.flows.look(flow) {
+            details.sender = sender;
+            details.place.domain = asked_for(sample, details.place.domain.take());
+            details.renew(&self.rules, egress);
+        }
+    }
+
+    fn passage(&self, sample: &EgressSample) -> Passage {
+        let name = |index| self.interfaces.get(&index).cloned();
+        Passage {
+            mac: (sample.mac != [0; 6]).then_some(Mac(sample.mac)),
+            from: name(sample.from_ifindex),
+            by: name(sample.ifindex),
+        }
+    }
+
+    fn tell(&mut self, flow: &FlowKey, now_ns: u64) {
+        if let Some((telling, details)) = self.flows.tell(flow, now_ns) {
+            deliver(&mut self.outputs, &self.rules, telling, details);
+        }
+    }
+
+    /// Reads the counters of every flow, tells what grew and what ended, and makes room. `false` if
+    /// the outputs had no room for all that was due: sweep again soon.
+    pub fn sweep(
+        &mut self,
+        source: &mut dyn Source,
+        wall_offset_ns: i64,
+    ) -> Result<bool, ProbeError> {
+        self.flows.set_wall_offset(wall_offset_ns);
+        let wall_at_boot_ns = u64::try_from(wall_offset_ns).unwrap_or(0);
+        self.processes.set_clock(Clock { wall_at_boot_ns });
+        let mut orphans = Vec::new();
+        let now = source.now_ns();
+        let flows = &mut self.flows;
+        source.sweep(&mut |key, counters| {
+            if flows.count(&key, &counters, now) {
+                orphans.push((key, counters));
+            }
+        })?;
+        for (flow, counters) in orphans {
+            self.begin(&EgressSample {
+                phase: if counters.sent_packets > 0 { phase::SENT } else { phase::ATTEMPT },
+                at_ns: counters.first_ns,
+                flow,
+                sent_bytes: counters.sent_bytes,
+                sent_packets: counters.sent_packets,
+                path: counters.path,
+                ..EgressSample::default()
+            });
+        }
+        self.tell_bypassed(source, now);
+        let (outputs, rules) = (&mut self.outputs, &self.rules);
+        // New flows have the other half of the queue.
+        let room = outputs.room() / 2;
+        let settled = self.flows.settle(now, room, |due, details| match due {
+            Due::Tell(telling) => deliver(outputs, rules, telling, details),
+            Due::Meter(egress, growth) => {
+                outputs.meter(&details.record(egress.clone()), growth, details.is_itemised);
+            }
+        });
+        source.forget(&settled.over)?;
+        self.bypasses.forget(&settled.over);
+        self.processes.expire(now);
+        self.names.expire(now);
+        self.count_names();
+        let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
+        self.count_losses(source.losses()?, wall);
+        self.count_unattributed(source.unattributed_bytes());
+        self.outputs.tick(wall);
+        Ok(settled.is_all)
+    }
+
+    /// What passed by an interface with a socket, and is in no flow.
+    fn count_unattributed(&mut self, bytes: u64) {
+        let growth = bytes.saturating_sub(self.unattributed_told);
+        self.unattributed_told = bytes;
+        let origin = Origin::PacketSocket.word();
+        self.metrics.unattributed_bytes_total.with_label_values(&[origin]).inc_by(growth);
+    }
+
+    fn count_names(&mut self) {
+        let now = self.names.counters();
+        let before = std::mem::replace(&mut self.names_told, now);
+        let lost = |reason, count| {
+            self.metrics.events_lost_total.with_label_values(&[names::STAGE, reason]).inc_by(count);
+        };
+        lost(names::TABLE_FULL, now.evicted - before.evicted);
+        lost(names::STREAMS_FULL, now.streams_evicted - before.streams_evicted);
+        let malformed = now.malformed - before.malformed;
+        self.metrics.decode_errors_total.with_label_values(&[names::MALFORMED]).inc_by(malformed);
+    }
+
+    fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
+        for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_told)) {
+            let count = now.saturating_sub(*told);
+            *told = *now;
+            if count > 0 {
+                let labels = [STAGE, loss.reason()];
+                self.metrics.events_lost_total.with_label_values(&labels).inc_by(count);
+                let notice =
+                    Notice::Lost { stage: STAGE.into(), reason: loss.reason().into(), count };
+                self.outputs.note(Entry::Notice { at, notice });
+            }
+        }
+    }
+
+    /// Something the ledger must tell besides flows.
+    pub fn note(&mut self, at: Timestamp, notice: Notice) {
+        self.outputs.note(Entry::Notice { at, notice });
+    }
+
+    /// Flows that are live now.
+    pub fn live_flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Sockets below IP, which could send around every hook.
+    pub fn below_ip(&self) -> usize {
+        self.processes.below_ip().count()
+    }
+
+    /// Processes remembered, and how many can be.
+    pub fn processes(&self) -> (usize, usize) {
+        self.processes.entries()
+    }
+
+    /// Names remembered.
+    pub fn names(&self) -> usize {
+        self.names.entries().0
+    }
+
+    /// Tells what is untold and hands the outputs back, to be closed.
+    pub fn finish(mut self, now_ns: u64, wall: Timestamp) -> Outputs {
+        let (outputs, rules) = (&mut self.outputs, &self.rules);
+        self.flows.finish(now_ns, |telling, details| deliver(outputs, rules, telling, details));
+        self.outputs.flush(wall);
+        self.outputs
+    }
+}
+
+/// The name that the owner of the socket asked for, as it is known of who sends on it.
+fn asked_for(sample: &EgressSample, domain: Option<Domain>) -> Option<Domain> {
+    let is_of_another = |domain: &Domain| domain.source == DomainSource::Dns;
+    match domain {
+        Some(domain) if sample.sender_tgid != 0 && is_of_another(&domain) => {
+            Some(Domain { source: DomainSource::DnsHost, ..domain })
+        }
+        domain => domain,
+    }
+}
+
+/// Judges again where the rules changed since, and delivers.
+fn deliver(outputs: &mut Outputs, rules: &Arc<Rules>, telling: Telling, details: &mut Details) {
+    let Telling { egress, growth, is_new } = telling;
+    if !Arc::ptr_eq(rules.provenance(), &details.provenance) {
+        details.renew(rules, &egress);
+    }
+    let record = details.record(egress);
+    let is_violation = record.is_violation();
+    // Those that are violations from their first packet on are counted with their flow.
+    if is_violation && !is_new && !details.is_counted {
+        outputs.count_violation(&record);
+    }
+    details.is_counted |= is_violation;
+    details.is_itemised = outputs.deliver(record, growth, is_new, details.is_itemised);
+}
+
+impl Details {
+    fn record(&self, egress: Egress) -> Record {
+        Record {
+            egress,
+            sender: self.sender.clone(),
+            place: self.place.clone(),
+            judgement: self.judgement.clone(),
+            provenance: Some(Arc::clone(&self.provenance)),
+        }
+    }
+
+    fn renew(&mut self, rules: &Arc<Rules>, egress: &Egress) {
+        let domain = self.place.domain.take();
+        self.place = Place { domain, ..rules.locate(None, egress) };
+        self.judgement = judge(&rules.policy, egress, &self.sender, &self.place);
+        self.provenance = Arc::clone(rules.provenance());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_owner_of_a_socket_asked_for_is_not_said_of_another_who_sends_on_it() {
+        let domain = |source| Some(Domain { name: "example.org".into(), source });
+        let mut sample = EgressSample::default();
+        let own = asked_for(&sample, domain(DomainSource::Dns));
+        assert_eq!(own, domain(DomainSource::Dns));
+        sample.sender_tgid = 7;
+        let other = asked_for(&sample, domain(DomainSource::Dns));
+        assert_eq!(other, domain(DomainSource::DnsHost));
+        let said = asked_for(&sample, domain(DomainSource::Sni));
+        assert_eq!(said, domain(DomainSource::Sni));
+    }
+}

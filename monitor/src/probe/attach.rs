@@ -1,0 +1,271 @@
+//! Attaches each program: the table of probes, and what became of each.
+
+use std::{fmt, fs::File, path::Path};
+
+use aya::{
+    Ebpf,
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, TracePoint},
+};
+use monitor_ebpf::{names::program, tracepoint};
+
+use super::{
+    ProbeError,
+    load::{load_ahead, load_variant},
+    tracefs,
+};
+
+/// Where a program goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Hook {
+    Cgroup,
+    CgroupSkb(CgroupSkbAttachType),
+    Tracepoint(&'static str, &'static str),
+    /// tc, at the interfaces that are there.
+    Interfaces,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cgroup => f.write_str("cgroup"),
+            Self::CgroupSkb(_) => f.write_str("cgroup, packets"),
+            Self::Interfaces => f.write_str("interfaces (tc)"),
+            Self::Tracepoint(category, event) => write!(f, "tracepoint {category}:{event}"),
+        }
+    }
+}
+
+/// One probe: its program, its hook, and what is not seen without it.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    pub name: &'static str,
+    pub hook: Hook,
+    /// What the kernel must have.
+    pub requirement: &'static str,
+    pub lost_without: &'static str,
+    /// Without it the daemon refuses to run.
+    pub essential: bool,
+}
+
+const fn cgroup(name: &'static str, requirement: &'static str, lost: &'static str) -> Probe {
+    Probe { name, hook: Hook::Cgroup, requirement, lost_without: lost, essential: false }
+}
+
+const fn interface(name: &'static str, lost: &'static str) -> Probe {
+    let requirement = "CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS, or Linux 6.6 (tcx)";
+    Probe { name, hook: Hook::Interfaces, requirement, lost_without: lost, essential: false }
+}
+
+const SOCK: &str = "CONFIG_CGROUP_BPF, Linux 5.9";
+const ADDRESS: &str = "CONFIG_CGROUP_BPF, Linux 4.18";
+const SKB: &str = "CONFIG_CGROUP_BPF, Linux 5.8 (sk_storage, ring buffer)";
+const TRACE: &str = "CONFIG_TRACEPOINTS, tracefs";
+
+/// Every probe, in the order of attaching: processes first, so that no socket's owner is unknown
+/// that could be known.
+pub const PROBES: [Probe; 15] = [
+    Probe {
+        name: program::PROCESS_FORK,
+        hook: Hook::Tracepoint("task", "task_newtask"),
+        requirement: TRACE,
+        lost_without: "who a short-lived fork was; a reused pid is told apart by /proc only",
+        essential: false,
+    },
+    Probe {
+        name: program::PROCESS_EXEC,
+        hook: Hook::Tracepoint("sched", "sched_process_exec"),
+        requirement: TRACE,
+        lost_without: "the executable of programs that exit before /proc is read",
+        essential: false,
+    },
+    Probe {
+        name: program::PROCESS_EXIT,
+        hook: Hook::Tracepoint("sched", "sched_process_exit"),
+        requirement: TRACE,
+        lost_without: "when processes ended; their records are kept longer",
+        essential: false,
+    },
+    Probe {
+        name: program::LINK_SEND,
+        hook: Hook::Tracepoint("sock", "sock_send_length"),
+        requirement: "Linux 6.3 (of use from 6.10), tracefs",
+        lost_without: "who sends around the queue (PACKET_QDISC_BYPASS); told is who could",
+        essential: false,
+    },
+    cgroup(program::SOCK_CREATE, SOCK, "the creator of sockets, and so the process of raw egress"),
+    cgroup(program::SOCK_RELEASE, SOCK, "the end of flows; they end by idle time"),
+    cgroup(program::CONNECT4, ADDRESS, "attempts, and the user of handed-over IPv4 sockets"),
+    cgroup(program::CONNECT6, ADDRESS, "attempts, and the user of handed-over IPv6 sockets"),
+    cgroup(program::SENDMSG4, ADDRESS, "attempts by unconnected IPv4 datagrams, and their user"),
+    cgroup(program::SENDMSG6, ADDRESS, "attempts by unconnected IPv6 datagrams, and their user"),
+    interface(program::UPLINK_EGRESS, "what is forwarded, injected or tunnelled; last fragments"),
+    interface(program::DEVICE_INGRESS, "from which device forwarded packets come"),
+    interface(program::DEVICE_EGRESS, "bytes that came back to forwarded flows"),
+    Probe {
+        name: program::PACKET_INGRESS,
+        hook: Hook::CgroupSkb(CgroupSkbAttachType::Ingress),
+        requirement: SKB,
+        lost_without: "bytes that came back",
+        essential: false,
+    },
+    Probe {
+        name: program::PACKET_EGRESS,
+        hook: Hook::CgroupSkb(CgroupSkbAttachType::Egress),
+        requirement: SKB,
+        lost_without: "everything: no packet is seen",
+        essential: true,
+    },
+];
+
+/// What became of one probe.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    pub probe: &'static Probe,
+    /// `Err` says why not, in one line.
+    pub outcome: Result<(), String>,
+}
+
+/// Kernels of before still see all that leaves: a host without it is not degraded.
+fn is_extra(probe: &Probe) -> bool {
+    probe.name == program::LINK_SEND
+}
+
+/// How much of the host is seen, in one word: `full`, `degraded`, or `none`.
+pub fn tier(attachments: &[Attachment]) -> &'static str {
+    let is_missing = |it: &&Attachment| it.outcome.is_err() && !is_extra(it.probe);
+    let mut missing = attachments.iter().filter(is_missing).peekable();
+    if attachments.is_empty() || missing.clone().any(|it| it.probe.essential) {
+        "none"
+    } else if missing.peek().is_some() {
+        "degraded"
+    } else {
+        "full"
+    }
+}
+
+/// Loads and attaches every probe that this kernel takes; an essential one that it refuses is an
+/// error.
+pub(super) fn attach_all(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<Attachment>, ProbeError> {
+    let cgroup_file = File::open(cgroup)
+        .map_err(|source| ProbeError::Cgroup { path: cgroup.to_owned(), source })?;
+    load_ahead(ebpf);
+    let traced = std::thread::scope(|scope| {
+        let attaching = scope.spawn(|| attach_tracepoints(ebpf));
+        attaching.join().unwrap_or_default()
+    });
+    let mut attachments = traced;
+    for probe in PROBES.iter().filter(|probe| !matches!(probe.hook, Hook::Tracepoint(..))) {
+        let outcome = match probe.hook {
+            // Attached by who follows the interfaces.
+            Hook::Interfaces => load_variant(ebpf, probe.name).map(drop),
+            _ => attach_cgroup(ebpf, probe, &cgroup_file),
+        };
+        let outcome = outcome.map_err(|error| one_line(&error));
+        if let (Err(problem), true) = (&outcome, probe.essential) {
+            return Err(if is_not_permitted(problem) {
+                ProbeError::NotPermitted
+            } else {
+                ProbeError::Program { name: probe.name, problem: problem.clone() }
+            });
+        }
+        attachments.push(Attachment { probe, outcome });
+    }
+    Ok(attachments)
+}
+
+fn attach_cgroup(ebpf: &mut Ebpf, probe: &Probe, cgroup: &File) -> Result<(), ProgramError> {
+    // Links stack: other tools' programs, and a second daemon's, stay attached. The link call
+    // refuses the allow-multi flag that the older attach call wanted for that.
+    let mode = CgroupAttachMode::Single;
+    let name = load_variant(ebpf, probe.name)?;
+    match (ebpf.program_mut(name), probe.hook) {
+        (Some(Program::CgroupSock(program)), _) => program.attach(cgroup, mode).map(drop),
+        (Some(Program::CgroupSockAddr(program)), _) => program.attach(cgroup, mode).map(drop),
+        (Some(Program::CgroupSkb(program)), Hook::CgroupSkb(direction)) => {
+            program.attach(cgroup, direction, mode).map(drop)
+        }
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Whether the programs for interfaces are loaded.
+pub(super) fn has_interfaces(ebpf: &Ebpf) -> bool {
+    let names = [program::UPLINK_EGRESS, program::UPLINK_EGRESS_NAMED, program::DEVICE_INGRESS];
+    names.into_iter().filter(|name| is_loaded(ebpf, name)).count() >= 2
+}
+
+/// Whether this program for interfaces is loaded.
+pub(super) fn is_loaded(ebpf: &Ebpf, name: &str) -> bool {
+    match ebpf.program(name) {
+        Some(Program::SchedClassifier(program)) => program.fd().is_ok(),
+        _ => false,
+    }
+}
+
+/// Runs on a thread of its own, which may leave for a mount namespace where tracefs is mounted.
+fn attach_tracepoints(ebpf: &mut Ebpf) -> Vec<Attachment> {
+    let tracefs = tracefs::provide();
+    let traced = PROBES.iter().filter_map(|probe| match probe.hook {
+        Hook::Tracepoint(category, event) => Some((probe, category, event)),
+        _ => None,
+    });
+    traced
+        .map(|(probe, category, event)| {
+            let outcome = match &tracefs {
+                Ok(tracefs) => offsets_fit(tracefs, category, event)
+                    .and_then(|()| attach_tracepoint(ebpf, probe.name, category, event)),
+                Err(error) => Err(format!(
+                    "tracefs is not mounted and can't be: {error}; mount it with `mount -t tracefs tracefs /sys/kernel/tracing`"
+                )),
+            };
+            Attachment { probe, outcome }
+        })
+        .collect()
+}
+
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    name: &str,
+    category: &str,
+    event: &str,
+) -> Result<(), String> {
+    let attach = |program: &mut TracePoint| {
+        program.load()?;
+        program.attach(category, event).map(drop)
+    };
+    match ebpf.program_mut(name) {
+        Some(Program::TracePoint(program)) => attach(program).map_err(|error| one_line(&error)),
+        _ => Err("the object has no such program".into()),
+    }
+}
+
+/// A field that moved would be read wrongly and silently: such a kernel gets no tracepoint.
+fn offsets_fit(tracefs: &Path, category: &str, event: &str) -> Result<(), String> {
+    let expected = tracepoint::EXPECTED.iter().filter(|it| it.0 == category && it.1 == event);
+    for (_, _, field, offset) in expected {
+        match tracefs::field_offset(tracefs, category, event, field) {
+            Some(found) if found == *offset => {}
+            Some(found) => {
+                return Err(format!("{event}.{field} is at byte {found}, not {offset}"));
+            }
+            None => return Err(format!("tracefs has no {category}/{event} with a field {field}")),
+        }
+    }
+    Ok(())
+}
+
+fn is_not_permitted(problem: &str) -> bool {
+    problem.contains("os error 1)") || problem.contains("os error 13)")
+}
+
+/// An error with its sources, without the verifier's log and without line breaks.
+pub(super) fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(300).collect()
+}

@@ -1,0 +1,129 @@
+//! The flow table, read many entries a call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not
+//! offer: one call a flow would cost a busy gateway a core.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+use monitor_ebpf::sample::{FlowCounters, FlowKey};
+use zerocopy::FromZeros;
+
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+
+/// Entries asked for at first; doubled while a hash bucket holds more.
+const BATCH: usize = 1024;
+const BATCH_MAX: usize = 1 << 18;
+
+/// `union bpf_attr`, `batch` (`include/uapi/linux/bpf.h`).
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// `union bpf_attr`, for one element.
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Buffers for reading a flow table, kept from sweep to sweep.
+pub(super) struct Batch {
+    keys: Vec<FlowKey>,
+    values: Vec<FlowCounters>,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        let mut batch = Self { keys: Vec::new(), values: Vec::new() };
+        batch.resize(BATCH);
+        batch
+    }
+
+    fn resize(&mut self, entries: usize) {
+        self.keys.resize_with(entries, FlowKey::new_zeroed);
+        self.values.resize_with(entries, FlowCounters::new_zeroed);
+    }
+
+    /// Every entry once, but for those that come, go or move meanwhile.
+    pub(super) fn read(
+        &mut self,
+        map: BorrowedFd<'_>,
+        each: &mut dyn FnMut(FlowKey, FlowCounters),
+    ) -> io::Result<()> {
+        let mut position = 0_u32;
+        let mut begun = false;
+        loop {
+            let mut next = 0_u32;
+            let mut attr = BatchAttr {
+                in_batch: if begun { (&raw const position) as u64 } else { 0 },
+                out_batch: (&raw mut next) as u64,
+                keys: self.keys.as_mut_ptr() as u64,
+                values: self.values.as_mut_ptr() as u64,
+                count: self.keys.len() as u32,
+                map_fd: map.as_raw_fd().cast_unsigned(),
+                ..BatchAttr::default()
+            };
+            // SAFETY: keys and values hold `count` entries of the map's sizes; the positions are
+            // u32, as hash maps want them.
+            let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+            let is_last = match result {
+                Ok(()) => false,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+                Err(error)
+                    if error.raw_os_error() == Some(libc::ENOSPC)
+                        && self.keys.len() < BATCH_MAX =>
+                {
+                    self.resize(self.keys.len() * 2);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let read = self.keys.iter().zip(&self.values).take(attr.count as usize);
+            read.for_each(|(key, value)| each(*key, *value));
+            if is_last {
+                return Ok(());
+            }
+            position = next;
+            begun = true;
+        }
+    }
+}
+
+/// Removes one entry; that it is gone already is fine.
+pub(super) fn delete(map: BorrowedFd<'_>, key: &FlowKey) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        key: std::ptr::from_ref(key) as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: the key has the map's key size.
+    match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// bpf(2).
+///
+/// # Safety
+/// `attr` is what the command expects, and the memory it points to is there for it.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+    // SAFETY: by the caller.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

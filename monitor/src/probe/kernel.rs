@@ -1,0 +1,283 @@
+//! The kernel as a [`Source`]: ring buffer, flow table and loss counters of the attached probes.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+};
+use aya_log::EbpfLogger;
+use monitor_ebpf::{
+    ABI_VERSION,
+    loss::Loss,
+    names::{map, program, setting},
+    sample::{FlowCounters, FlowKey, LinkSender},
+    settings::naming,
+};
+use rustix::time::{ClockId, clock_gettime};
+use zerocopy::FromBytes;
+
+use super::{
+    Attachment, Bypassed, ProbeError, Source,
+    attach::{self, attach_all},
+    batch::{self, Batch},
+    cgroup,
+    interfaces::{Follower, Names},
+    places::Places,
+    reader::Samples,
+};
+use crate::config::{Capture, NamesConfig};
+
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GEOFENCED_PROBES_OBJECT"));
+
+/// The attached probes. Dropping it detaches them.
+pub struct Kernel {
+    samples: Samples,
+    flows: MapData,
+    losses: PerCpuArray<MapData, u64>,
+    /// By tgid; `None` where the kernel can't tell which of the sends a hook saw.
+    link_senders: Option<HashMap<MapData, u32, [u8; size_of::<LinkSender>()]>>,
+    batch: Batch,
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
+    attachments: Vec<Attachment>,
+    flows_capacity: u32,
+    places: Option<Places>,
+    programs: Programs,
+}
+
+/// Who holds programs and links.
+enum Programs {
+    Followed(Follower),
+    /// No interface is watched.
+    Held {
+        _ebpf: Ebpf,
+    },
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("attachments", &self.attachments).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Loads the probes and attaches them.
+    pub fn attach(capture: &Capture, names: NamesConfig) -> Result<Self, ProbeError> {
+        let wanted = match (names.enabled, names.queries) {
+            (false, _) => 0,
+            (true, false) => naming::ANSWERS,
+            (true, true) => naming::ANSWERS | naming::QUERIES,
+        };
+        let cgroup = cgroup::find(capture.cgroup.as_deref())?;
+        // The probes need none of the kernel's BTF; parsing it would cost 11 MB.
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .map_max_entries(map::SAMPLES, capture.ring_bytes)
+            .map_max_entries(map::FLOWS, capture.max_flows)
+            .override_global(setting::NAMING, &wanted, true)
+            .load(OBJECT)
+            .map_err(permission_or(ProbeError::Load))?;
+        check_abi(&ebpf)?;
+        let log = EbpfLogger::init(&mut ebpf)
+            .inspect_err(|error| tracing::debug!(%error, "the probes' own log is off"))
+            .ok();
+        let attachments = attach_all(&mut ebpf, &cgroup)?;
+        let take = |ebpf: &mut Ebpf, name: &'static str| {
+            let missing = || ProbeError::Map { name, problem: "not in the object".into() };
+            ebpf.take_map(name).ok_or_else(missing)
+        };
+        let unusable = |name: &'static str| {
+            move |error: aya::maps::MapError| ProbeError::Map { name, problem: error.to_string() }
+        };
+        let Map::HashMap(flows) = take(&mut ebpf, map::FLOWS)? else {
+            return Err(ProbeError::Map { name: map::FLOWS, problem: "is no hash".into() });
+        };
+        let tells_link_senders =
+            |it: &Attachment| it.probe.name == program::LINK_SEND && it.outcome.is_ok();
+        // The other variant can't count what it sees of each: all would seem to go around it.
+        let is_seen = attach::is_loaded(&ebpf, program::UPLINK_EGRESS_NAMED);
+        let link_senders = if is_seen && attachments.iter().any(tells_link_senders) {
+            let table = HashMap::try_from(take(&mut ebpf, map::LINK_SENDERS)?);
+            Some(table.map_err(unusable(map::LINK_SENDERS))?)
+        } else {
+            None
+        };
+        let ring = RingBuf::try_from(take(&mut ebpf, map::SAMPLES)?);
+        Ok(Self {
+            samples: Samples::start(ring.map_err(unusable(map::SAMPLES))?)
+                .map_err(ProbeError::Wait)?,
+            losses: PerCpuArray::try_from(take(&mut ebpf, map::LOSSES)?)
+                .map_err(unusable(map::LOSSES))?,
+            link_senders,
+            flows,
+            batch: Batch::new(),
+            log,
+            attachments,
+            flows_capacity: capture.max_flows,
+            places: Places::take(&mut ebpf)
+                .inspect_err(|error| {
+                    tracing::warn!("the probes don't judge, the daemon does: {error}");
+                })
+                .ok(),
+            programs: follow(ebpf, capture)?,
+        })
+    }
+
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// Whether it is told who sends around every hook, and not only who could.
+    pub fn tells_link_senders(&self) -> bool {
+        self.link_senders.is_some()
+    }
+
+    /// Flows the kernel can count at once.
+    pub fn flows_capacity(&self) -> u32 {
+        self.flows_capacity
+    }
+
+    /// Where the class tables go. Once: another thread writes them.
+    pub fn take_places(&mut self) -> Option<Places> {
+        self.places.take()
+    }
+
+    fn flows(&self) -> BorrowedFd<'_> {
+        self.flows.fd().as_fd()
+    }
+}
+
+fn follow(ebpf: Ebpf, capture: &Capture) -> Result<Programs, ProbeError> {
+    if !attach::has_interfaces(&ebpf) || capture.interfaces.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Programs::Held { _ebpf: ebpf });
+    }
+    let follower = Follower::start(ebpf, capture.interfaces.clone(), capture.cgroup.is_some());
+    follower.map(Programs::Followed).map_err(ProbeError::Wait)
+}
+
+fn permission_or(
+    otherwise: impl FnOnce(aya::EbpfError) -> ProbeError,
+) -> impl FnOnce(aya::EbpfError) -> ProbeError {
+    |error| {
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(inner) = source {
+            if let Some(io) = inner.downcast_ref::<std::io::Error>()
+                && io.kind() == std::io::ErrorKind::PermissionDenied
+            {
+                return ProbeError::NotPermitted;
+            }
+            source = inner.source();
+        }
+        otherwise(error)
+    }
+}
+
+fn check_abi(ebpf: &Ebpf) -> Result<(), ProbeError> {
+    let problem = |problem: String| ProbeError::Map { name: map::ABI, problem };
+    let found = match ebpf.map(map::ABI) {
+        Some(Map::Array(data)) => data.info().map_err(|e| problem(e.to_string()))?.max_entries(),
+        _ => return Err(problem("not in the object".into())),
+    };
+    if found == ABI_VERSION {
+        Ok(())
+    } else {
+        Err(ProbeError::AbiMismatch { found, expected: ABI_VERSION })
+    }
+}
+
+impl Source for Kernel {
+    fn wait(&mut self, timeout: Duration) -> Result<bool, ProbeError> {
+        self.samples.wait(timeout).map_err(ProbeError::Wait)?;
+        Ok(true)
+    }
+
+    fn drain(&mut self, most: usize, each: &mut dyn FnMut(&[u8])) -> usize {
+        let mut drained = 0;
+        while drained < most
+            && let Some(sample) = self.samples.next()
+        {
+            each(sample);
+            drained += 1;
+        }
+        drained
+    }
+
+    fn collect(&mut self) {
+        self.samples.collect();
+    }
+
+    fn waiting(&self) -> usize {
+        self.samples.depth()
+    }
+
+    fn interfaces(&mut self) -> Option<Names> {
+        match &self.programs {
+            Programs::Followed(follower) => follower.told.new_names(),
+            Programs::Held { .. } => None,
+        }
+    }
+
+    fn unattributed_bytes(&self) -> u64 {
+        match &self.programs {
+            Programs::Followed(follower) => follower.told.unattributed_bytes(),
+            Programs::Held { .. } => 0,
+        }
+    }
+
+    fn bypassed(&self) -> Vec<Bypassed> {
+        match &self.programs {
+            Programs::Followed(follower) => follower.told.bypassed(),
+            Programs::Held { .. } => Vec::new(),
+        }
+    }
+
+    fn link_senders(&self) -> Option<Vec<(u32, LinkSender)>> {
+        // An entry that is pushed out while the table is read ends it: the rest comes next time.
+        let entries = self.link_senders.as_ref()?.iter().map_while(Result::ok);
+        let read = |(tgid, bytes): (u32, [u8; size_of::<LinkSender>()])| {
+            Some((tgid, LinkSender::read_from_bytes(&bytes).ok()?))
+        };
+        Some(entries.filter_map(read).collect())
+    }
+
+    fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError> {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        let flows = self.flows.fd().as_fd();
+        self.batch.read(flows, each).map_err(|error| flows_error(&error))
+    }
+
+    fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError> {
+        flows
+            .iter()
+            .try_for_each(|key| batch::delete(self.flows(), key))
+            .map_err(|error| flows_error(&error))
+    }
+
+    fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError> {
+        let mut totals = [0; Loss::ALL.len()];
+        for (loss, total) in Loss::ALL.into_iter().zip(&mut totals) {
+            let per_cpu = self.losses.get(&(loss as u32), 0).map_err(|error| ProbeError::Map {
+                name: map::LOSSES,
+                problem: error.to_string(),
+            })?;
+            *total = per_cpu.iter().sum();
+        }
+        Ok(totals)
+    }
+
+    fn now_ns(&self) -> u64 {
+        let now = clock_gettime(ClockId::Boottime);
+        now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+    }
+}
+
+fn flows_error(error: &std::io::Error) -> ProbeError {
+    ProbeError::Map { name: map::FLOWS, problem: error.to_string() }
+}

@@ -1,0 +1,129 @@
+//! The kernel side as user space sees it: a source of samples and counters. The only user of aya.
+//! Knows nothing of processes, countries or verdicts.
+
+mod attach;
+mod batch;
+mod cgroup;
+mod interfaces;
+mod kernel;
+mod load;
+mod places;
+mod reader;
+mod replay;
+mod tracefs;
+mod trial;
+
+pub use attach::{Attachment, PROBES, tier};
+pub use cgroup::find as find_cgroup;
+pub use interfaces::Names;
+pub use kernel::Kernel;
+use monitor_ebpf::{
+    loss::Loss,
+    sample::{FlowCounters, FlowKey, LinkSender},
+};
+pub use places::Places;
+pub use reader::WAITING_MAX;
+pub use replay::{Recorder, Replay};
+use std::{io, path::PathBuf, time::Duration};
+pub use trial::{Answer, Trial};
+
+/// What left by an interface around every hook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bypassed {
+    pub ifindex: u32,
+    /// IP bytes, as far as the interface's own count tells. A lower bound.
+    pub bytes: u64,
+    pub packets: u64,
+}
+
+/// Where samples and counters come from: the kernel, or a recorded file.
+pub trait Source {
+    /// Waits until there are samples or the time is over. `false`: there will never be more.
+    fn wait(&mut self, timeout: Duration) -> Result<bool, ProbeError>;
+
+    /// Hands over the samples that are there, at most `most`; returns how many.
+    fn drain(&mut self, most: usize, each: &mut dyn FnMut(&[u8])) -> usize;
+
+    /// Fetches what the probes told without waking anyone, so that it is there to be drained.
+    fn collect(&mut self) {}
+
+    /// Hands over the counters of every live flow.
+    fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError>;
+
+    /// Stops counting these flows.
+    fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError>;
+
+    /// What the probes could not tell so far, by [`Loss`].
+    fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError>;
+
+    /// Samples that are out of the kernel and wait to be drained, at most [`WAITING_MAX`].
+    fn waiting(&self) -> usize {
+        0
+    }
+
+    /// The names of interfaces, if they changed since they were last asked for.
+    fn interfaces(&mut self) -> Option<Names> {
+        None
+    }
+
+    /// Bytes of packets with a socket that left by an interface and are in no flow, so far.
+    fn unattributed_bytes(&self) -> u64 {
+        0
+    }
+
+    /// What left by each interface around every hook, so far.
+    fn bypassed(&self) -> Vec<Bypassed> {
+        Vec::new()
+    }
+
+    /// Who sent on sockets below IP so far, by tgid; `None` where the kernel doesn't tell.
+    fn link_senders(&self) -> Option<Vec<(u32, LinkSender)>> {
+        None
+    }
+
+    /// Whether a sweep wanted at `at_ns` is due. A recording has its sweeps where they were.
+    fn is_sweep_due(&self, at_ns: u64) -> bool {
+        self.now_ns() >= at_ns
+    }
+
+    /// Now, in the samples' clock: nanoseconds of `CLOCK_BOOTTIME`.
+    fn now_ns(&self) -> u64;
+}
+
+/// Why the host can't be watched, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error(
+        "not permitted to load probes: run as root, or grant CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
+    NotPermitted,
+    #[error(
+        "no cgroup2 hierarchy is mounted: mount one (`mount -t cgroup2 none /sys/fs/cgroup`) or boot with systemd.unified_cgroup_hierarchy=1"
+    )]
+    NoCgroup2,
+    #[error("cannot open the cgroup {path}: {source}; check `[capture] cgroup`")]
+    Cgroup { path: PathBuf, source: io::Error },
+    #[error("{path} is no directory of the cgroup2 hierarchy; check `[capture] cgroup`")]
+    NotACgroup { path: PathBuf },
+    #[error(
+        "the probes' contract is version {found}, this program's {expected}: build both again with `cargo xtask build`"
+    )]
+    AbiMismatch { found: u32, expected: u32 },
+    #[error("the probe object does not load: {0}; `geofenced doctor` says what this kernel lacks")]
+    Load(#[from] aya::EbpfError),
+    #[error("the probe `{name}` does not load on this kernel: {problem}; see `geofenced doctor`")]
+    Program { name: &'static str, problem: String },
+    #[error("the map `{name}` can't be used: {problem}")]
+    Map { name: &'static str, problem: String },
+    #[error("waiting for samples failed: {0}")]
+    Wait(io::Error),
+    #[error("{path}: {problem}")]
+    Recording { path: PathBuf, problem: String },
+}
+
+impl ProbeError {
+    /// Whether the host or kernel is at fault, rather than this run.
+    pub fn is_host(&self) -> bool {
+        matches!(self, Self::NoCgroup2 | Self::Load(_) | Self::Program { .. })
+    }
+}

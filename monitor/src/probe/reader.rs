@@ -1,0 +1,237 @@
+//! Keeps the ring empty while the pipeline is busy with a sweep: a thread that copies samples into
+//! memory and does nothing else, before other work of the host. The ring can then be small, which
+//! counts, since all of it is resident memory twice; the copies are there only while they wait.
+
+use std::{
+    io, mem,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use aya::maps::{MapData, RingBuf};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
+    process::setpriority_process,
+};
+
+use crate::sandbox;
+
+/// Samples that wait for the pipeline at most, 60 MB; as many may be on their way through it. Then the
+/// ring fills, and the probes count.
+pub const WAITING_MAX: usize = 1 << 18;
+/// Their bytes at most: those that name destinations are larger.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Samples copied before the pipeline is let in between.
+const CHUNK: usize = 512;
+/// The reader's nice value. It must run within the 30 ms in which a burst fills the ring, however many
+/// others want the processor, and a burst is when they do.
+const NICE: i32 = -10;
+/// How long the pipeline waits for a reader it called.
+const CALL: Duration = Duration::from_millis(50);
+
+/// What is between the reader and the pipeline. At most one of the two waits for the other, so one
+/// condition serves both.
+#[derive(Debug)]
+struct Between {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    /// Wakes the reader, whom the probes don't wake for what nobody waits for.
+    call: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Samples in order, each behind its length in 4 bytes.
+    samples: Vec<u8>,
+    count: usize,
+    /// The reader is to look at once.
+    called: bool,
+    /// One of the two ends is gone.
+    ended: bool,
+}
+
+impl Waiting {
+    /// The reader copies no more until the pipeline took what waits.
+    fn is_full(&self) -> bool {
+        self.count >= WAITING_MAX || self.samples.len() >= WAITING_BYTES_MAX
+    }
+
+    /// A call that the reader will still answer.
+    fn is_unanswered(&self) -> bool {
+        self.called && !self.ended && !self.is_full()
+    }
+}
+
+impl Between {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self) {
+        // It fails only where as many calls are unanswered as 64 bits count.
+        let _ = rustix::io::write(&self.call, &1_u64.to_ne_bytes());
+    }
+}
+
+/// One end; the other learns when it is dropped.
+#[derive(Debug)]
+struct End(Arc<Between>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+        self.0.changed.notify_one();
+        self.0.call();
+    }
+}
+
+/// The pipeline's end.
+#[derive(Debug)]
+pub(super) struct Samples {
+    end: End,
+    current: Vec<u8>,
+    at: usize,
+}
+
+impl Samples {
+    /// Starts the thread, which gives up its privileges by itself.
+    pub(super) fn start(ring: RingBuf<MapData>) -> io::Result<Self> {
+        let between = Arc::new(Between {
+            waiting: Mutex::default(),
+            changed: Condvar::new(),
+            call: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        });
+        let end = End(Arc::clone(&between));
+        thread::Builder::new().name("ring".into()).spawn(move || {
+            // On Linux a nice value is the calling thread's own, as capabilities are.
+            if let Err(error) = setpriority_process(None, NICE) {
+                tracing::debug!("the ring's reader has no priority: {error}");
+            }
+            match sandbox::confine() {
+                Ok(_) => read(ring, &end),
+                Err(error) => tracing::error!("the ring is not read: {error}"),
+            }
+        })?;
+        Ok(Self { end: End(between), current: Vec::new(), at: 0 })
+    }
+
+    /// Waits for samples. An error means that the reader is gone.
+    pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        if self.at < self.current.len() {
+            return Ok(());
+        }
+        let waiting = self.end.0.lock();
+        let nothing = |waiting: &mut Waiting| waiting.samples.is_empty() && !waiting.ended;
+        let waited = self.end.0.changed.wait_timeout_while(waiting, timeout, nothing);
+        let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waiting.samples.is_empty() && waiting.ended {
+            return Err(io::Error::other("no reader"));
+        }
+        Ok(())
+    }
+
+    /// Has the reader fetch what it was not woken for, and waits until it did.
+    pub(super) fn collect(&self) {
+        let between = &self.end.0;
+        let mut waiting = between.lock();
+        waiting.called = true;
+        between.call();
+        // One that does not come is busy with the ring, as it should be.
+        drop(between.changed.wait_timeout_while(waiting, CALL, |it| it.is_unanswered()));
+    }
+
+    /// How many wait.
+    pub(super) fn depth(&self) -> usize {
+        self.end.0.lock().count
+    }
+
+    /// The next sample that is there.
+    pub(super) fn next(&mut self) -> Option<&[u8]> {
+        if self.at >= self.current.len() {
+            let Waiting { samples, count, .. } = &mut *self.end.0.lock();
+            self.current = mem::take(samples);
+            *count = 0;
+            self.end.0.changed.notify_one();
+            self.at = 0;
+        }
+        let (length, rest) = self.current.get(self.at..)?.split_first_chunk::<4>()?;
+        let length = u32::from_ne_bytes(*length) as usize;
+        self.at += 4 + length;
+        rest.get(..length)
+    }
+}
+
+/// Until the pipeline's end is dropped.
+fn read(mut ring: RingBuf<MapData>, end: &End) {
+    loop {
+        match copy(&mut ring, &end.0) {
+            Copied::Some => continue,
+            Copied::Nothing => {}
+            Copied::Unwanted => return,
+        }
+        let mut watched = [&ring as &dyn AsFd, &end.0.call]
+            .map(|it| PollFd::from_borrowed_fd(it.as_fd(), PollFlags::IN));
+        match poll(&mut watched, None) {
+            Ok(_) => {
+                // Nothing is there to be read where it was the ring.
+                let _ = rustix::io::read(&end.0.call, &mut [0; 8]);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                tracing::error!("waiting for samples failed: {error}");
+                return;
+            }
+        }
+    }
+}
+
+enum Copied {
+    Some,
+    Nothing,
+    Unwanted,
+}
+
+/// Copies a chunk of what the ring has, once there is room for it.
+fn copy(ring: &mut RingBuf<MapData>, between: &Between) -> Copied {
+    let full = |waiting: &mut Waiting| waiting.is_full() && !waiting.ended;
+    let room = between.changed.wait_while(between.lock(), full);
+    let mut waiting = room.unwrap_or_else(PoisonError::into_inner);
+    if waiting.ended {
+        return Copied::Unwanted;
+    }
+    let mut copied = 0;
+    while copied < CHUNK
+        && let Some(sample) = ring.next()
+    {
+        waiting.samples.extend_from_slice(&(sample.len() as u32).to_ne_bytes());
+        waiting.samples.extend_from_slice(&sample);
+        copied += 1;
+    }
+    waiting.count += copied;
+    if copied == 0 {
+        if mem::take(&mut waiting.called) {
+            between.changed.notify_one();
+        }
+        return Copied::Nothing;
+    }
+    between.changed.notify_one();
+    Copied::Some
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_without_room_is_not_waited_for_whether_samples_are_many_or_large() {
+        let waiting =
+            |count, bytes| Waiting { samples: vec![0; bytes], count, called: true, ended: false };
+        for full in [waiting(WAITING_MAX, 0), waiting(1, WAITING_BYTES_MAX)] {
+            assert!(full.is_full() && !full.is_unanswered());
+        }
+        let room = waiting(WAITING_MAX - 1, WAITING_BYTES_MAX - 1);
+        assert!(!room.is_full() && room.is_unanswered());
+    }
+}

@@ -1,0 +1,145 @@
+//! Shutdown as a value that is handed to whoever must end, the signals that ask for it, and what the
+//! service manager is told.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// Asks everyone who holds the matching [`Shutdown`] to end.
+#[derive(Clone, Debug)]
+pub struct Trigger(watch::Sender<bool>);
+
+/// Learns that it is time to end. Clones cheaply; a dropped [`Trigger`] counts as asked.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+pub fn channel() -> (Trigger, Shutdown) {
+    let (trigger, shutdown) = watch::channel(false);
+    (Trigger(trigger), Shutdown(shutdown))
+}
+
+impl Trigger {
+    /// Again is harmless.
+    pub fn request(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Shutdown {
+    /// For the synchronous threads: looked at between two pieces of work.
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
+    /// Completes once it is time to end.
+    pub async fn requested(mut self) {
+        // An error means that the trigger is gone: nobody is left to ask later.
+        let _ = self.0.wait_for(|asked| *asked).await;
+    }
+}
+
+/// Waits for signals until one asks for the end: SIGTERM and SIGINT trigger it, SIGHUP calls
+/// `reload`. Returns when shutdown is requested, by whomever.
+pub async fn watch_signals(trigger: &Trigger, mut reload: impl FnMut()) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut asked = trigger.0.subscribe();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => trigger.request(),
+            _ = interrupt.recv() => trigger.request(),
+            _ = hangup.recv() => reload(),
+            _ = asked.wait_for(|asked| *asked) => return Ok(()),
+        }
+    }
+}
+
+/// What the service manager is told. Without one (`NOTIFY_SOCKET` unset) nothing happens.
+pub mod notify {
+    use super::Duration;
+    use sd_notify::NotifyState;
+
+    fn tell(states: &[NotifyState<'_>]) {
+        if let Err(error) = sd_notify::notify(states) {
+            tracing::warn!(%error, "the service manager can't be told");
+        }
+    }
+
+    /// Started, or done with a reload; `status` is the line of `systemctl status`.
+    pub fn ready(status: &str) {
+        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// Reading the configuration again; [`ready`] ends it.
+    pub fn reloading() {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::warn!(%error, "the clock can't be read"),
+        }
+    }
+
+    pub fn stopping() {
+        tell(&[NotifyState::Stopping]);
+    }
+
+    pub fn alive() {
+        tell(&[NotifyState::Watchdog]);
+    }
+
+    /// How often [`alive`] must be told: half of what the unit allows; `None` without a watchdog.
+    pub fn watchdog_interval() -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
+    }
+
+    /// Whether a service manager is listening.
+    pub fn is_supervised() -> bool {
+        std::env::var_os("NOTIFY_SOCKET").is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everyone_who_holds_it_learns_of_the_shutdown() {
+        let (trigger, shutdown) = channel();
+        let waiting = tokio::spawn(shutdown.clone().requested());
+        assert!(!shutdown.is_requested());
+        trigger.request();
+        waiting.await.unwrap();
+        assert!(shutdown.is_requested());
+    }
+
+    #[tokio::test]
+    async fn a_lost_trigger_counts_as_asked() {
+        let (trigger, shutdown) = channel();
+        drop(trigger);
+        assert!(shutdown.is_requested());
+        shutdown.requested().await;
+    }
+
+    #[tokio::test]
+    async fn sighup_reloads_and_sigterm_ends() {
+        let (trigger, shutdown) = channel();
+        let (reloads, mut reloaded) = tokio::sync::mpsc::unbounded_channel();
+        let pid = rustix::process::getpid();
+        // Both handlers must stand before a signal is sent, else the default action ends the test.
+        let _handlers =
+            (signal(SignalKind::hangup()).unwrap(), signal(SignalKind::terminate()).unwrap());
+        let watcher =
+            tokio::spawn(
+                async move { watch_signals(&trigger, || reloads.send(()).unwrap()).await },
+            );
+        tokio::task::yield_now().await;
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        reloaded.recv().await.unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        watcher.await.unwrap().unwrap();
+        assert!(shutdown.is_requested());
+    }
+}

@@ -1,0 +1,92 @@
+//! What can go wrong with the store, each in one line that says what to do; and its counters.
+//! It maps nothing to metrics: the caller does.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Why the store can't do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "store {path} is locked by another daemon{}; stop that one or set another [store] path",
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
+        path = path.display()
+    )]
+    Locked { path: PathBuf, pid: Option<u32> },
+    #[error(
+        "no store at {}; start the daemon, or set [store] path to where it keeps its ledger",
+        path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error(
+        "{} was written by a newer version (format {found}, this one knows {known}); upgrade geofenced",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("cannot {operation} {}: {source}{}", path.display(), hint(source))]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl StoreError {
+    pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { operation, path, source }
+    }
+
+    /// A stable word for what was attempted: `open`, `write`, `sync`, `read`, ...
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Io { operation, .. } => operation,
+            Self::Locked { .. } | Self::Missing { .. } | Self::Newer { .. } => "open",
+        }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space or lower [store] max_size: what was acknowledged is safe"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; run as root, or as the user and group that own the store"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "; set [store] path to a writable place",
+        io::ErrorKind::FileTooLarge => "; raise the file size limit (ulimit -f) of this process",
+        _ => "",
+    }
+}
+
+/// Counts since the process started, shared by the store and its readers.
+#[derive(Debug, Default)]
+pub struct StoreCounters {
+    /// Entries taken by `append`.
+    pub entries_appended: AtomicU64,
+    /// Entries in blocks that are safely on disk.
+    pub entries_synced: AtomicU64,
+    pub blocks_synced: AtomicU64,
+    /// Writes, syncs or segment creations that failed (and are tried again with the next).
+    pub write_errors: AtomicU64,
+    /// Texts cut to the longest that is stored.
+    pub texts_cut: AtomicU64,
+    /// Stretches of a ledger file that could not be read as blocks, each time one was met.
+    pub blocks_corrupt: AtomicU64,
+    /// Blocks that don't continue the hash chain, met on open.
+    pub chain_breaks: AtomicU64,
+    /// Segments that retention deleted.
+    pub segments_deleted: AtomicU64,
+    /// Index databases set aside because they were damaged, incomplete or of another ledger.
+    pub index_set_aside: AtomicU64,
+    /// Of those, the ones in which the index crate panicked.
+    pub index_panics: AtomicU64,
+    /// Failures of the index crate or its files; queries fell back to the ledger.
+    pub index_errors: AtomicU64,
+}
+
+impl StoreCounters {
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,183 @@
+//! What is looked up in the index: the terms of a record, and the terms a filter asks for. Both
+//! sides in one file, because they must agree. A term may bring too many blocks, never too few: the
+//! query reads the records and decides.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::{
+    event::{Process, Record},
+    filter::Filter,
+    select::{DestinationSelector, OperatorSelector},
+    store::ledger::frame::{self, verdict_bit},
+};
+
+/// First byte of a key. New numbers, never others for old ones; a change needs a new
+/// `seal::VERSION`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(super) enum Dimension {
+    Country = 1,
+    Verdict = 2,
+    /// Process name, or file name of the executable; hashed.
+    Program = 3,
+    /// Full path, hashed.
+    Executable = 4,
+    Asn = 5,
+    /// Lower-case name.
+    Operator = 6,
+    /// The first 24 bits of an IPv4 address.
+    Net4 = 7,
+    /// The first 48 bits of an IPv6 address.
+    Net6 = 8,
+    /// Lower-case name backwards, so that subdomains stand together.
+    Domain = 9,
+}
+
+impl Dimension {
+    pub(super) const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// First byte of the keys of groups: tables of blocks.
+pub(super) const GROUPS: u8 = 0;
+
+/// Longest domain in a term; more only brings more blocks.
+const DOMAIN_MAX: usize = 255;
+
+/// Calls `each` with the terms of the flow itself. Its process and operator have their own, so that
+/// those of a block are looked at once.
+pub(super) fn of_flow(record: &Record, mut each: impl FnMut(Dimension, &[u8])) {
+    each(Dimension::Verdict, &[verdict_bit(record.judgement.verdict)]);
+    if let Some(code) = record.place.country.code() {
+        each(Dimension::Country, &code.bytes());
+    }
+    match record.egress.remote.map(|remote| remote.ip()) {
+        Some(IpAddr::V4(address)) => each(Dimension::Net4, &address.octets()[..3]),
+        Some(IpAddr::V6(address)) => each(Dimension::Net6, &address.octets()[..6]),
+        None => {}
+    }
+    if let Some(domain) = &record.place.domain {
+        each(Dimension::Domain, &backwards(&domain.name));
+    }
+}
+
+pub(super) fn of_process(process: &Process, mut each: impl FnMut(Dimension, &[u8])) {
+    each(Dimension::Program, &hash(process.name.as_bytes()));
+    if let Some(path) = &process.executable {
+        each(Dimension::Executable, &hash(path.as_bytes()));
+        let file = path.rsplit('/').next().unwrap_or(path);
+        each(Dimension::Program, &hash(file.as_bytes()));
+    }
+}
+
+/// `name`: the operator's, in lower case.
+pub(super) fn of_operator(
+    asn: Option<u32>,
+    name: Option<&str>,
+    mut each: impl FnMut(Dimension, &[u8]),
+) {
+    if let Some(asn) = asn {
+        each(Dimension::Asn, &asn.to_be_bytes());
+    }
+    if let Some(name) = name {
+        each(Dimension::Operator, name.as_bytes());
+    }
+}
+
+/// Which terms are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    /// Those that begin with this.
+    Prefix(Vec<u8>),
+    /// Those from the one up to the other, both included.
+    Range(Vec<u8>, Vec<u8>),
+    /// Those with this somewhere in them.
+    Part(Vec<u8>),
+}
+
+impl Match {
+    pub(super) fn meets(&self, term: &[u8]) -> bool {
+        match self {
+            Self::Prefix(prefix) => term.starts_with(prefix),
+            Self::Range(first, last) => (first.as_slice()..=last.as_slice()).contains(&term),
+            Self::Part(part) => term.windows(part.len().max(1)).any(|some| some == part),
+        }
+    }
+}
+
+/// What every matching record has: a term of the dimension that meets one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Demand {
+    pub(super) dimension: Dimension,
+    pub(super) any: Vec<Match>,
+}
+
+/// What blocks a filter asks for: those that meet every demand.
+pub(super) fn of_filter(filter: &Filter) -> Vec<Demand> {
+    let mut demands = Vec::new();
+    let mut demand = |dimension, any: Vec<Match>| demands.push(Demand { dimension, any });
+    if !filter.countries.is_empty() {
+        let any = filter.countries.iter().map(|code| Match::Prefix(code.bytes().to_vec()));
+        demand(Dimension::Country, any.collect());
+    }
+    if !filter.verdicts.is_empty() {
+        let any = filter.verdicts.iter().map(|it| Match::Prefix(vec![verdict_bit(*it)]));
+        demand(Dimension::Verdict, any.collect());
+    }
+    if let Some(process) = &filter.process {
+        let wanted = process.0.as_bytes();
+        let is_path = wanted.contains(&b'/');
+        let dimension = if is_path { Dimension::Executable } else { Dimension::Program };
+        demand(dimension, vec![Match::Prefix(hash(wanted).to_vec())]);
+    }
+    match &filter.operator {
+        Some(OperatorSelector::Asn(asn)) => {
+            demand(Dimension::Asn, vec![Match::Prefix(asn.to_be_bytes().to_vec())]);
+        }
+        Some(OperatorSelector::Name(part)) => {
+            demand(Dimension::Operator, vec![Match::Part(part.as_bytes().to_vec())]);
+        }
+        None => {}
+    }
+    match &filter.destination {
+        Some(DestinationSelector::Network(net)) => {
+            let (dimension, range) = network(*net);
+            demand(dimension, vec![range]);
+        }
+        Some(DestinationSelector::Domain(domain)) => {
+            demand(Dimension::Domain, vec![Match::Prefix(backwards(domain))]);
+        }
+        None => {}
+    }
+    demands
+}
+
+fn network(net: IpNet) -> (Dimension, Match) {
+    match net {
+        IpNet::V4(net) => {
+            let [first, last] =
+                [net.network(), net.broadcast()].map(|it| it.octets()[..3].to_vec());
+            (Dimension::Net4, Match::Range(first, last))
+        }
+        IpNet::V6(net) => {
+            let [first, last] =
+                [net.network(), net.broadcast()].map(|it| it.octets()[..6].to_vec());
+            (Dimension::Net6, Match::Range(first, last))
+        }
+    }
+}
+
+/// Eight bytes that are the same in every version of every dependency.
+fn hash(value: &[u8]) -> [u8; 8] {
+    let mut short = [0; 8];
+    short.copy_from_slice(&frame::hash(&[value])[..8]);
+    short
+}
+
+fn backwards(domain: &str) -> Vec<u8> {
+    let name = domain.trim_end_matches('.').bytes().rev().map(|byte| byte.to_ascii_lowercase());
+    name.take(DOMAIN_MAX).collect()
+}

@@ -1,0 +1,177 @@
+//! Opening the ledger for writing: finds where to go on, and what stands behind the last whole
+//! block. It cuts only what no whole block follows: damage in the middle is left where it is.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    ops::ControlFlow,
+    path::Path,
+};
+
+use super::{
+    frame::{Hash, Head, HeaderFault, SegmentHeader, VERSION, hash},
+    list,
+    segment::Segment,
+    segment_path, sync_directory,
+};
+use crate::store::error::StoreError;
+
+/// Where the ledger ends.
+#[derive(Debug)]
+pub(super) struct End {
+    pub header: SegmentHeader,
+    /// Length of the segment after the cut.
+    pub bytes: u64,
+    /// False if the segment's own header is damaged: it is read, but not written to.
+    pub writable: bool,
+    pub next_block: u64,
+    pub last_hash: Hash,
+    /// Entries in the segment.
+    pub entries: u64,
+}
+
+/// What opening the ledger met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// (segment, bytes) cut from its end: never acknowledged, or damaged with nothing behind it.
+    pub cuts: Vec<(u32, u64)>,
+    /// Damaged stretches in the last segment that whole blocks follow; left in place.
+    pub corrupt: u64,
+    /// Blocks of the last segment that don't continue the chain though nothing before is damaged.
+    pub chain_breaks: u64,
+}
+
+/// Finds the end of the ledger and cuts off what is torn. `None`: there are no segments.
+pub(super) fn recover(ledger: &Path) -> Result<(Option<End>, Recovery), StoreError> {
+    let mut recovery = Recovery::default();
+    let mut numbers = list(ledger).map_err(StoreError::io("list", ledger))?;
+    while let Some(number) = numbers.pop() {
+        let path = segment_path(ledger, number);
+        let examined = examine(ledger, number, &mut recovery);
+        let (end, bytes) = match examined.map_err(StoreError::io("read", &path))? {
+            Examined::End(end, bytes) => (end, bytes),
+            Examined::Newer(found) => {
+                return Err(StoreError::Newer { path, found, known: VERSION });
+            }
+            // A segment of which not even the header was written whole.
+            Examined::Nothing(bytes) => {
+                fs::remove_file(&path)
+                    .and_then(|()| sync_directory(ledger))
+                    .map_err(StoreError::io("remove", &path))?;
+                recovery.cuts.push((number, bytes));
+                continue;
+            }
+        };
+        if bytes > end.bytes {
+            OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(end.bytes).and_then(|()| file.sync_all()))
+                .map_err(StoreError::io("cut", &path))?;
+            recovery.cuts.push((number, bytes - end.bytes));
+        }
+        return Ok((Some(end), recovery));
+    }
+    Ok((None, recovery))
+}
+
+enum Examined {
+    /// And the length of the file.
+    End(End, u64),
+    Newer(u32),
+    Nothing(u64),
+}
+
+/// One whole block met by the walk.
+struct Whole {
+    end: u64,
+    number: u64,
+    hash: Hash,
+}
+
+fn examine(ledger: &Path, number: u32, recovery: &mut Recovery) -> io::Result<Examined> {
+    let Some(mut segment) = Segment::open(ledger, number)? else {
+        return Ok(Examined::Nothing(0));
+    };
+    let header = segment.header()?;
+    if let Err(HeaderFault::Newer(version)) = header {
+        return Ok(Examined::Newer(version));
+    }
+    let mut heads: Vec<(u64, Head)> = Vec::new();
+    let walk = segment.walk(0, |at, head| {
+        heads.push((at, *head));
+        ControlFlow::Continue(())
+    })?;
+    let bytes = segment.bytes();
+    let mut expected = header.ok().map(|header| hash(&[&header.encode()]));
+    let mut last: Option<Whole> = None;
+    let (mut entries, mut damaged) = (0, walk.corrupt);
+    for (at, head) in &heads {
+        let end = at + head.block_bytes();
+        let Some(payload) = segment.payload(*at, head)? else {
+            damaged += 1;
+            expected = None;
+            continue;
+        };
+        // What is damaged in front of a whole block stays: it may have been acknowledged.
+        recovery.corrupt += std::mem::take(&mut damaged);
+        let follows = last.as_ref().is_none_or(|whole| whole.number + 1 == head.number);
+        if follows && expected.is_some_and(|expected| expected != head.previous) {
+            recovery.chain_breaks += 1;
+        }
+        entries += head.summary.entries() as u64;
+        let hash = hash(&[&head.encode(), &payload]);
+        expected = Some(hash);
+        last = Some(Whole { end, number: head.number, hash });
+    }
+    if header.is_err() && last.is_some() {
+        recovery.corrupt += 1;
+    }
+    Ok(match end_of(number, header.ok(), last, entries, bytes) {
+        Some(end) => Examined::End(end, bytes),
+        None => Examined::Nothing(bytes),
+    })
+}
+
+/// Where writing goes on: behind the last whole block, or behind the header where there is none.
+/// `None` without either.
+fn end_of(
+    number: u32,
+    header: Option<SegmentHeader>,
+    last: Option<Whole>,
+    entries: u64,
+    bytes: u64,
+) -> Option<End> {
+    match (header, last) {
+        (Some(header), Some(last)) => Some(End {
+            header,
+            bytes: last.end,
+            writable: true,
+            next_block: last.number + 1,
+            last_hash: last.hash,
+            entries,
+        }),
+        (Some(header), None) => Some(End {
+            header,
+            bytes: (header.encode().len() as u64).min(bytes),
+            writable: true,
+            next_block: header.first_block,
+            last_hash: hash(&[&header.encode()]),
+            entries,
+        }),
+        (None, Some(last)) => Some(End {
+            header: SegmentHeader {
+                segment: number,
+                first_block: last.number,
+                created: crate::event::Timestamp(0),
+                previous: [0; 32],
+            },
+            bytes: last.end,
+            writable: false,
+            next_block: last.number + 1,
+            last_hash: last.hash,
+            entries,
+        }),
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,259 @@
+//! The one writer of the ledger. Whatever fails, the file is cut back to what is durable and the
+//! blocks are kept to be written again: nothing acknowledged is lost, nothing is written twice.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    block::Builder,
+    frame::{Hash, SEGMENT_HEADER_BYTES, SegmentHeader, hash},
+    recover::{End, Recovery, recover},
+    segment_path, sync_directory,
+};
+use crate::{
+    event::{Entry, Timestamp},
+    store::error::{StoreCounters, StoreError},
+};
+
+/// Closed blocks wait for the next sync up to this many bytes; then the writer syncs by itself.
+const TAIL_MAX: usize = 1 << 20;
+
+/// How far the ledger is durable. The index follows no further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub segment: u32,
+    /// Durable length of that segment.
+    pub bytes: u64,
+    /// Durable blocks of the whole ledger are numbered below this.
+    pub next_block: u64,
+    /// Entries in `segment`.
+    pub entries: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    ledger: PathBuf,
+    segment_bytes: u64,
+    segment_age: Duration,
+    counters: Arc<StoreCounters>,
+    builder: Builder,
+    /// Closed blocks that are not durable yet; they belong at `progress.bytes`.
+    tail: Vec<u8>,
+    tail_blocks: u64,
+    tail_entries: u64,
+    next_block: u64,
+    last_hash: Hash,
+    progress: Progress,
+    created: Timestamp,
+    /// `None`: the next block starts a new segment.
+    file: Option<File>,
+    /// The file may be longer than what is durable.
+    overhang: bool,
+}
+
+impl Writer {
+    /// Recovers the end of the ledger and goes on there.
+    pub(crate) fn open(
+        ledger: &Path,
+        segment_bytes: u64,
+        segment_age: Duration,
+        counters: Arc<StoreCounters>,
+    ) -> Result<(Self, Recovery), StoreError> {
+        let (end, recovery) = recover(ledger)?;
+        let mut writer = Self {
+            ledger: ledger.to_owned(),
+            segment_bytes,
+            segment_age,
+            counters,
+            builder: Builder::default(),
+            tail: Vec::new(),
+            tail_blocks: 0,
+            tail_entries: 0,
+            next_block: 0,
+            last_hash: [0; 32],
+            progress: Progress::default(),
+            created: Timestamp::default(),
+            file: None,
+            overhang: false,
+        };
+        if let Some(end) = end {
+            writer.resume(&end)?;
+        }
+        if writer.file.is_none() {
+            writer.start_segment()?;
+        }
+        Ok((writer, recovery))
+    }
+
+    fn resume(&mut self, end: &End) -> Result<(), StoreError> {
+        self.next_block = end.next_block;
+        self.last_hash = end.last_hash;
+        self.created = end.header.created;
+        self.progress = Progress {
+            segment: end.header.segment,
+            bytes: end.bytes,
+            next_block: end.next_block,
+            entries: end.entries,
+        };
+        if end.writable {
+            let path = segment_path(&self.ledger, end.header.segment);
+            let file = OpenOptions::new().write(true).open(&path);
+            self.file = Some(file.map_err(StoreError::io("open", &path))?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Entries taken and not yet acknowledged.
+    pub(crate) fn pending(&self) -> u64 {
+        self.tail_entries + self.builder.entries() as u64
+    }
+
+    /// Takes the entry; on an error it was not taken, and what was taken before is kept.
+    pub(crate) fn append(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        if self.builder.is_full() {
+            if self.tail.len() >= self.tail_max() {
+                self.sync()?;
+            } else {
+                self.close_block()?;
+            }
+        }
+        self.builder.push(entry);
+        StoreCounters::add(&self.counters.entries_appended, 1);
+        Ok(())
+    }
+
+    /// Everything taken is on the disk when this returns `Ok`. After an error call it again: the
+    /// entries are kept.
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        // Without this order the tail would grow by a block with each failing call.
+        if self.tail.len() >= self.tail_max() {
+            self.write_tail()?;
+        }
+        self.close_block()?;
+        self.write_tail()
+    }
+
+    fn tail_max(&self) -> usize {
+        TAIL_MAX.min(self.segment_bytes as usize)
+    }
+
+    fn close_block(&mut self) -> Result<(), StoreError> {
+        if self.builder.is_empty() {
+            return Ok(());
+        }
+        // Blocks in the tail are chained to this segment's last: only without any can a new begin.
+        if self.tail.is_empty() && (self.file.is_none() || self.is_segment_full()) {
+            self.start_segment()?;
+        }
+        let builder = std::mem::take(&mut self.builder);
+        StoreCounters::add(&self.counters.texts_cut, builder.texts_cut());
+        self.tail_entries += builder.entries() as u64;
+        self.tail_blocks += 1;
+        self.last_hash = builder.close(self.next_block, self.last_hash, &mut self.tail);
+        self.next_block += 1;
+        Ok(())
+    }
+
+    fn is_segment_full(&self) -> bool {
+        let age = now().0.saturating_sub(self.created.0);
+        let has_blocks = self.progress.bytes > SEGMENT_HEADER_BYTES as u64;
+        has_blocks
+            && (self.progress.bytes >= self.segment_bytes
+                || u128::from(age) >= self.segment_age.as_nanos())
+    }
+
+    fn write_tail(&mut self) -> Result<(), StoreError> {
+        if self.tail.is_empty() {
+            return Ok(());
+        }
+        let path = segment_path(&self.ledger, self.progress.segment);
+        let Some(file) = &self.file else {
+            let error = io::Error::other("no segment is open");
+            return Err(StoreError::io("write", &path)(error));
+        };
+        let durable = self.progress.bytes;
+        let written = (|| {
+            if self.overhang {
+                file.set_len(durable).map_err(StoreError::io("cut", &path))?;
+            }
+            self.overhang = true;
+            file.write_all_at(&self.tail, durable).map_err(StoreError::io("write", &path))?;
+            // After a failed sync the kernel may take the pages for clean: they are written again.
+            file.sync_data().map_err(StoreError::io("sync", &path))
+        })();
+        if let Err(error) = written {
+            StoreCounters::add(&self.counters.write_errors, 1);
+            self.overhang = file.set_len(durable).is_err();
+            return Err(error);
+        }
+        self.overhang = false;
+        StoreCounters::add(&self.counters.entries_synced, self.tail_entries);
+        StoreCounters::add(&self.counters.blocks_synced, self.tail_blocks);
+        self.progress.bytes += self.tail.len() as u64;
+        self.progress.next_block = self.next_block;
+        self.progress.entries += self.tail_entries;
+        self.tail.clear();
+        self.tail.shrink_to(64 << 10);
+        self.tail_blocks = 0;
+        self.tail_entries = 0;
+        Ok(())
+    }
+
+    fn start_segment(&mut self) -> Result<(), StoreError> {
+        let number = self.progress.segment + 1;
+        let header = SegmentHeader {
+            segment: number,
+            first_block: self.next_block,
+            created: now(),
+            previous: self.last_hash,
+        };
+        let path = segment_path(&self.ledger, number);
+        let bytes = header.encode();
+        let created = (|| {
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(crate::store::FILE_MODE)
+                .open(&path)?;
+            file.write_all_at(&bytes, 0)?;
+            file.sync_all()?;
+            sync_directory(&self.ledger)?;
+            Ok(file)
+        })();
+        match created {
+            Ok(file) => self.file = Some(file),
+            Err(error) => {
+                StoreCounters::add(&self.counters.write_errors, 1);
+                // If it stays, opening the ledger finds a segment without blocks, or cuts it.
+                let _ = std::fs::remove_file(&path);
+                return Err(StoreError::io("create", &path)(error));
+            }
+        }
+        self.last_hash = hash(&[&bytes]);
+        self.created = header.created;
+        self.overhang = false;
+        self.progress = Progress {
+            segment: number,
+            bytes: bytes.len() as u64,
+            next_block: self.next_block,
+            entries: 0,
+        };
+        Ok(())
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |since| since.as_nanos() as u64))
+}

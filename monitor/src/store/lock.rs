@@ -1,0 +1,47 @@
+//! One writer at a time: an advisory lock on `<path>/lock`, released by the kernel however the
+//! daemon ends. It does not keep readers out.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::StoreError;
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "held for the lock on it")] File);
+
+pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
+    let path = directory.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(super::FILE_MODE)
+        .open(&path)
+        .map_err(StoreError::io("open", &path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(StoreError::Locked { path: directory.to_owned(), pid });
+        }
+        Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
+    }
+    // The pid is only told to people: a full disk must not keep the daemon from starting.
+    let told = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    if let Err(error) = told {
+        tracing::debug!(%error, "cannot write the pid into the lock file");
+    }
+    Ok(Lock(file))
+}

@@ -1,0 +1,207 @@
+//! The store: a ledger that is the truth, an index that can be thrown away, queries over both.
+//! One writer ([`Store`]), any number of readers ([`Reader`]). It has no policy of when to sync or
+//! what to record, and no clock but for the age of segments: the caller decides.
+
+mod basis;
+mod error;
+mod index;
+mod ledger;
+mod lock;
+mod notice;
+mod plan;
+mod query;
+mod record;
+mod retention;
+mod select;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+pub use error::{StoreCounters, StoreError};
+pub use index::{IndexStats, Limits as IndexLimits};
+pub use ledger::Recovery;
+pub use query::{QueryStats, Reader, StoreStats};
+pub use retention::Deleted;
+
+use crate::{
+    config::StoreConfig,
+    event::{Entry, Notice, Timestamp},
+};
+use index::Index;
+use ledger::Writer;
+
+const FILE_MODE: u32 = 0o640;
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// How the store is cut into files. [`Options::of`] is what the daemon uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A segment of the ledger ends when it is this long,
+    pub segment_bytes: u64,
+    /// or this old.
+    pub segment_age: Duration,
+    /// `None`: no index; queries read the ledger.
+    pub index: Option<IndexLimits>,
+}
+
+impl Options {
+    /// Segments small enough for retention to delete about a 64th of the store at a time.
+    pub fn of(config: &StoreConfig) -> Self {
+        const DAY: Duration = Duration::from_hours(24);
+        Self {
+            segment_bytes: (config.max_bytes / 64).clamp(64 << 10, 32 << 20),
+            segment_age: (config.retention / 8).clamp(Duration::from_mins(1), DAY),
+            index: Some(IndexLimits::default()),
+        }
+    }
+}
+
+/// The writer. Dropping it ends the index's thread; entries not synced by then are lost.
+#[derive(Debug)]
+pub struct Store {
+    writer: Writer,
+    index: Option<Index>,
+    reader: Reader,
+    recovery: Recovery,
+    retention: Duration,
+    max_bytes: u64,
+    /// Last: released when all else is closed.
+    _lock: lock::Lock,
+}
+
+impl Store {
+    /// Takes the lock, recovers the end of the ledger, goes on there. A cut tail is told by
+    /// [`Store::recovery`] and as a [`Notice::Cut`] in the ledger.
+    pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        Self::open_with(config, Options::of(config))
+    }
+
+    pub fn open_with(config: &StoreConfig, options: Options) -> Result<Self, StoreError> {
+        let root = &config.path;
+        let ledger = ledger::directory(root);
+        make_directory(root)?;
+        let lock = lock::take(root)?;
+        make_directory(&ledger)?;
+        let counters = Arc::new(StoreCounters::default());
+        let (mut writer, recovery) = Writer::open(
+            &ledger,
+            options.segment_bytes,
+            options.segment_age,
+            Arc::clone(&counters),
+        )?;
+        StoreCounters::add(&counters.blocks_corrupt, recovery.corrupt);
+        StoreCounters::add(&counters.chain_breaks, recovery.chain_breaks);
+        for (segment, bytes) in &recovery.cuts {
+            let notice = Notice::Cut { segment: u64::from(*segment), bytes: *bytes };
+            writer.append(&Entry::Notice { at: ledger::now(), notice })?;
+        }
+        let index = match options.index {
+            Some(limits) => Some(Index::start(
+                &index_directory(root),
+                &ledger,
+                limits,
+                writer.progress(),
+                Arc::clone(&counters),
+            )?),
+            None => None,
+        };
+        let finder = index.as_ref().map(Index::finder);
+        let reader = Reader::new(root, counters, finder);
+        Ok(Self {
+            writer,
+            index,
+            reader,
+            recovery,
+            retention: config.retention,
+            max_bytes: config.max_bytes,
+            _lock: lock,
+        })
+    }
+
+    /// What opening met.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Takes an entry. It is acknowledged by the next [`Store::sync`] that succeeds; until then
+    /// queries don't see it. On an error this entry was not taken; those before it are kept.
+    pub fn append(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        let result = self.writer.append(entry);
+        self.publish();
+        result
+    }
+
+    /// Acknowledges every entry taken: all are on the disk when this returns `Ok`. On an error they
+    /// are kept; call it again.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        let result = self.writer.sync();
+        self.publish();
+        result
+    }
+
+    /// Entries taken and not acknowledged.
+    pub fn pending(&self) -> u64 {
+        self.writer.pending()
+    }
+
+    fn publish(&self) {
+        if let Some(index) = &self.index {
+            index.publish(self.writer.progress());
+        }
+    }
+
+    /// A reader that shares the index. Cheap to clone; use it from threads that may block.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    pub fn counters(&self) -> &Arc<StoreCounters> {
+        self.reader.counters()
+    }
+
+    /// Waits until the index has done what is due; false if that took longer than `timeout`.
+    pub fn wait_for_index(&self, timeout: Duration) -> bool {
+        self.index.as_ref().is_none_or(|index| index.wait(timeout))
+    }
+
+    /// Deletes whole segments that are too old or too many. Call it every few minutes.
+    pub fn retain(&mut self, now: Timestamp) -> Result<Deleted, StoreError> {
+        let oldest = Timestamp(now.0.saturating_sub(self.retention.as_nanos() as u64));
+        let active = self.writer.progress().segment;
+        retention::apply(&self.reader, self.index.as_ref(), active, oldest, self.max_bytes)
+    }
+
+    /// Acknowledges what is pending and closes the index in order.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.sync()
+    }
+}
+
+fn index_directory(root: &Path) -> PathBuf {
+    root.join("index")
+}
+
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(path)
+        .map_err(StoreError::io("create", path))
+}
+
+/// Gives freed memory back to the system after much was used: the allocator would keep it.
+fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes no pointers and may be called by any thread at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -1,0 +1,63 @@
+//! The stored form of notices: what the ledger tells besides flows. It converts and interns.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    record::{RecordError, Text},
+    tables::{Interner, Tables},
+};
+use crate::event::Notice;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum StoredNotice {
+    Started { version: Text, probes: Vec<Text>, policy_sha256: [u8; 32] },
+    Alive,
+    Stopped,
+    Lost { stage: Text, reason: Text, count: u64 },
+    Reloaded { policy_sha256: [u8; 32] },
+    Cut { segment: u64, bytes: u64 },
+}
+
+pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNotice {
+    match notice {
+        Notice::Started { version, probes, policy_sha256 } => StoredNotice::Started {
+            version: into.text(version),
+            probes: probes.iter().map(|probe| into.text(probe)).collect(),
+            policy_sha256: *policy_sha256,
+        },
+        Notice::Alive => StoredNotice::Alive,
+        Notice::Stopped => StoredNotice::Stopped,
+        Notice::Lost { stage, reason, count } => {
+            StoredNotice::Lost { stage: into.text(stage), reason: into.text(reason), count: *count }
+        }
+        Notice::Reloaded { policy_sha256 } => {
+            StoredNotice::Reloaded { policy_sha256: *policy_sha256 }
+        }
+        Notice::Cut { segment, bytes } => StoredNotice::Cut { segment: *segment, bytes: *bytes },
+    }
+}
+
+pub(super) fn notice_from_stored(
+    notice: StoredNotice,
+    tables: &Tables,
+) -> Result<Notice, RecordError> {
+    Ok(match notice {
+        StoredNotice::Started { version, probes, policy_sha256 } => Notice::Started {
+            version: tables.text(version)?,
+            probes: probes
+                .into_iter()
+                .map(|probe| tables.text(probe))
+                .collect::<Result<Vec<Arc<str>>, RecordError>>()?,
+            policy_sha256,
+        },
+        StoredNotice::Alive => Notice::Alive,
+        StoredNotice::Stopped => Notice::Stopped,
+        StoredNotice::Lost { stage, reason, count } => {
+            Notice::Lost { stage: tables.text(stage)?, reason: tables.text(reason)?, count }
+        }
+        StoredNotice::Reloaded { policy_sha256 } => Notice::Reloaded { policy_sha256 },
+        StoredNotice::Cut { segment, bytes } => Notice::Cut { segment, bytes },
+    })
+}

@@ -1,0 +1,187 @@
+//! What queries answer: by definition, by the ledger and by the index it is the same.
+
+use std::{ops::ControlFlow, sync::atomic::Ordering};
+
+use proptest::prelude::*;
+
+use super::{
+    ask,
+    history::{History, expected},
+    open, settle, write,
+};
+use crate::{
+    event::{Domain, DomainSource, Entry, Notice, Timestamp, Transport},
+    filter::{Filter, Query},
+    store::Reader,
+};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_are_the_same_with_the_index_without_it_and_by_definition(
+        seed: u64,
+        count in 1_usize..1200,
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut history = History::new(seed);
+        let mut entries = history.entries(count);
+        let mut store = open(directory.path());
+        write(&mut store, &entries, &mut history);
+        if history.random(2) == 0 {
+            // The index goes on where it was, in another process.
+            settle(&store);
+            drop(store);
+            store = open(directory.path());
+            let more = history.entries(count / 2);
+            write(&mut store, &more, &mut history);
+            entries.extend(more);
+        }
+        settle(&store);
+        let alone = Reader::open(directory.path()).unwrap();
+        for _ in 0..12 {
+            let query = history.query();
+            let right = expected(&entries, &query);
+            prop_assert_eq!(&ask(&store.reader(), &query), &right, "with the index: {:?}", query);
+            prop_assert_eq!(&ask(&alone, &query), &right, "without it: {:?}", query);
+        }
+        prop_assert_eq!(store.counters().index_errors.load(Ordering::Relaxed), 0);
+        prop_assert_eq!(store.counters().blocks_corrupt.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[test]
+fn the_index_opens_fewer_blocks_than_the_ledger_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(5);
+    let mut store = open(directory.path());
+    let entries: Vec<Entry> = (0..4000)
+        .map(|number| {
+            let mut record = history.begin();
+            record.egress.ended_at = Some(record.egress.last_at);
+            record.place.domain = Some(Domain {
+                name: format!("host{}.example", number / 50).into(),
+                source: DomainSource::Dns,
+            });
+            Entry::Flow(record)
+        })
+        .collect();
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    let destination = crate::select::DestinationSelector::parse("host3.example").unwrap();
+    let filter = Filter { destination: Some(destination), ..Filter::default() };
+    let query = Query { filter, ..Query::default() };
+    let read = |reader: &Reader| reader.query(&query, |_| ControlFlow::Continue(())).unwrap();
+    let (with, without) = (read(&store.reader()), read(&store.reader().without_index()));
+    assert!(with.index_used && !without.index_used);
+    assert_eq!((with.matched, without.matched), (50, 50));
+    assert!(with.blocks_read * 5 < without.blocks_read, "{with:?} {without:?}");
+}
+
+#[test]
+fn a_flow_whose_latest_state_no_longer_matches_is_not_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    let mut history = History::new(77);
+    let mut flow = history.begin();
+    flow.egress.phase = crate::event::Phase::Attempt;
+    flow.egress.ended_at = None;
+    store.append(&Entry::Flow(flow.clone())).unwrap();
+    store.sync().unwrap();
+    let filter = Filter { phase: Some(crate::event::Phase::Attempt), ..Filter::default() };
+    let query = Query { filter, ..Query::default() };
+    assert_eq!(ask(&store.reader(), &query), vec![flow.clone()]);
+    flow.egress.revision = 1;
+    flow.egress.phase = crate::event::Phase::Sent;
+    store.append(&Entry::Flow(flow.clone())).unwrap();
+    store.sync().unwrap();
+    assert_eq!(ask(&store.reader(), &query), vec![]);
+    assert_eq!(ask(&store.reader(), &Query::default()), vec![flow]);
+}
+
+#[test]
+fn rollups_and_notices_come_back_as_they_were_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(3);
+    let entries = history.entries(2000);
+    let mut store = open(directory.path());
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    let reader = store.reader();
+
+    let mut rollups = Vec::new();
+    let mut add = |rollup| {
+        rollups.push(rollup);
+        ControlFlow::Continue(())
+    };
+    reader.rollups(&Filter::default(), &mut add).unwrap();
+    let written: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| if let Entry::Rollup(it) = entry { Some(it.clone()) } else { None })
+        .collect();
+    assert_eq!(rollups, written);
+
+    let since = Timestamp(1_700_000_000_000_000_000 + 10_000_000_000_000);
+    let until = Timestamp(since.0 + 10_000_000_000_000);
+    let mut notices: Vec<(Timestamp, Notice)> = Vec::new();
+    let mut add = |at, notice| {
+        notices.push((at, notice));
+        ControlFlow::Continue(())
+    };
+    reader.notices(Some(since), Some(until), &mut add).unwrap();
+    let written: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Notice { at, notice } if (since..until).contains(at) => {
+                Some((*at, notice.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert!(!written.is_empty());
+    assert_eq!(notices, written);
+}
+
+#[test]
+fn rollups_are_filtered_by_what_they_know_and_by_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(11);
+    let entries = history.entries(1500);
+    let mut store = open(directory.path());
+    write(&mut store, &entries, &mut history);
+    let count = |raw: crate::filter::RawFilter| {
+        let query = raw.parse(Timestamp(u64::MAX / 2)).unwrap();
+        let mut count = 0;
+        store
+            .reader()
+            .rollups(&query.filter, |_| {
+                count += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        count
+    };
+    let by_name = crate::filter::RawFilter { process: Some("prog1".into()), ..Default::default() };
+    let by_path =
+        crate::filter::RawFilter { process: Some("/opt/v0/prog1".into()), ..Default::default() };
+    let all = count(crate::filter::RawFilter::default());
+    assert!(count(by_name.clone()) > 0 && count(by_name.clone()) < all);
+    assert_eq!(count(by_name), count(by_path));
+    let by_pid = crate::filter::RawFilter { pid: Some("1".into()), ..Default::default() };
+    assert_eq!(count(by_pid), 0);
+}
+
+#[test]
+fn what_only_some_flows_have_comes_back_as_it_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(11);
+    let mut store = open(directory.path());
+    let mut unread = crate::ecs::tests::bare_record();
+    (unread.egress.transport, unread.egress.remote) = (Transport::UNKNOWN, None);
+    let records = [crate::ecs::tests::full_record(), unread];
+    assert!(records[0].sender.creator().is_some());
+    let entries = records.clone().map(Entry::Flow);
+    write(&mut store, &entries, &mut history);
+    let query = Query::default();
+    assert_eq!(ask(&store.reader(), &query), expected(&entries, &query));
+}

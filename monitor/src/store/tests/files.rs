@@ -1,0 +1,243 @@
+//! What the store does with files: damage, retention, locks, formats.
+
+use std::{
+    fs,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use super::{
+    ask, config,
+    history::{History, expected},
+    open, settle, small, write,
+};
+use crate::{
+    event::{Entry, Notice, Timestamp},
+    filter::Query,
+    store::{Reader, Store, StoreError, ledger},
+};
+
+fn everything() -> Query {
+    Query::default()
+}
+
+#[test]
+fn a_second_writer_is_told_who_holds_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let _store = open(directory.path());
+    let error = Store::open(&config(directory.path())).unwrap_err();
+    assert!(
+        matches!(error, StoreError::Locked { pid: Some(pid), .. } if pid == std::process::id())
+    );
+    assert!(!error.to_string().contains('\n'));
+    Reader::open(directory.path()).unwrap();
+}
+
+#[test]
+fn reading_where_no_store_is_says_so_and_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("none");
+    assert!(matches!(Reader::open(&path), Err(StoreError::Missing { .. })));
+    assert!(!path.exists());
+}
+
+#[test]
+fn files_are_not_for_everybody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store");
+    let store = open(&path);
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(path.clone()) & 0o007, 0);
+    assert_eq!(mode(path.join("index")) & 0o007, 0);
+    assert_eq!(mode(path.join("ledger/00000001.seg")) & 0o137, 0);
+    drop(store);
+}
+
+#[test]
+fn a_damaged_block_is_counted_and_the_blocks_behind_it_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(21);
+    let mut store = open(directory.path());
+    let mut blocks = Vec::new();
+    for _ in 0..12 {
+        let block = history.entries(10);
+        for entry in &block {
+            store.append(entry).unwrap();
+        }
+        store.sync().unwrap();
+        blocks.push(block);
+    }
+    drop(store);
+    fs::remove_dir_all(directory.path().join("index")).unwrap();
+    // In the third block: once its payload, once its head.
+    for hit in [200, 50] {
+        let segment = ledger::segment_path(&directory.path().join("ledger"), 1);
+        let mut at = 72;
+        let bytes = fs::read(&segment).unwrap();
+        for _ in 0..2 {
+            at += 128 + u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+        }
+        let file = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+        file.write_all_at(&[bytes[at + hit] ^ 0xFF], (at + hit) as u64).unwrap();
+
+        let rest: Vec<Entry> = blocks[..2].iter().chain(&blocks[3..]).flatten().cloned().collect();
+        let store = open(directory.path());
+        assert!(store.recovery().cuts.is_empty(), "whole blocks follow");
+        settle(&store);
+        // With the block its states are gone, so older ones may be the latest known.
+        let right = expected(&rest, &everything());
+        assert_eq!(ask(&store.reader(), &everything()), right);
+        assert_eq!(ask(&store.reader().without_index(), &everything()), right);
+        assert!(store.counters().blocks_corrupt.load(Ordering::Relaxed) > 0);
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_told_and_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(4);
+    let entries = history.entries(30);
+    let mut store = open(directory.path());
+    write(&mut store, &entries, &mut history);
+    let segment = store.reader().segments().unwrap().pop().unwrap();
+    drop(store);
+    let path = ledger::segment_path(&directory.path().join("ledger"), segment);
+    let whole = fs::metadata(&path).unwrap().len();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend_from_slice(b"GFBK and no more of it");
+    fs::write(&path, bytes).unwrap();
+
+    let mut store = open(directory.path());
+    assert_eq!(store.recovery().cuts, vec![(segment, 22)]);
+    assert_eq!(fs::metadata(&path).unwrap().len(), whole);
+    store.sync().unwrap();
+    let mut told = Vec::new();
+    store
+        .reader()
+        .notices(Some(Timestamp(1_750_000_000_000_000_000)), None, |_, notice| {
+            told.push(notice);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(told, vec![Notice::Cut { segment: u64::from(segment), bytes: 22 }]);
+}
+
+#[test]
+fn the_hash_chain_runs_through_segments_and_reopenings() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(9);
+    for _ in 0..3 {
+        let mut store = open(directory.path());
+        let entries = history.entries(300);
+        write(&mut store, &entries, &mut history);
+    }
+    let path = directory.path().join("ledger");
+    let mut previous = [0; 32];
+    let mut number = 0;
+    let segments = ledger::list(&path).unwrap();
+    assert!(segments.len() > 3);
+    for segment in segments {
+        let bytes = fs::read(ledger::segment_path(&path, segment)).unwrap();
+        let header = ledger::frame::SegmentHeader::decode(&bytes).unwrap();
+        assert_eq!(header.previous, previous, "segment {segment}");
+        assert_eq!(header.first_block, number);
+        previous = ledger::frame::hash(&[&bytes[..72]]);
+        let mut at = 72;
+        while at < bytes.len() {
+            let head = ledger::frame::Head::decode(&bytes[at..]).unwrap();
+            assert_eq!((head.previous, head.number), (previous, number));
+            let end = at + head.block_bytes() as usize;
+            previous = ledger::frame::hash(&[&bytes[at..end]]);
+            number += 1;
+            at = end;
+        }
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    let path = ledger::segment_path(&directory.path().join("ledger"), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 9;
+    bytes[12..16].fill(0);
+    let crc = crc32fast::hash(&bytes[..72]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let error = Store::open(&config(directory.path())).unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 9, .. }));
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    let reader = Reader::open(directory.path()).unwrap();
+    let asked = reader.query(&everything(), |_| std::ops::ControlFlow::Continue(()));
+    assert!(matches!(asked, Err(StoreError::Newer { .. })));
+}
+
+#[test]
+fn retention_by_size_deletes_the_oldest_segments_and_their_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(8);
+    let entries = history.entries(4000);
+    let mut store = open(directory.path());
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    let before = store.reader().stats().unwrap();
+    assert_eq!(before.flow_states + before.rollups + before.notices, 4000);
+    let newest = Timestamp(before.newest.unwrap().0);
+    store.max_bytes = before.ledger_bytes * 2 / 3;
+    let deleted = store.retain(newest).unwrap();
+    let after = store.reader().stats().unwrap();
+    assert!(after.ledger_bytes + after.index_bytes <= store.max_bytes);
+    assert_eq!(before.segments - after.segments, deleted.segments);
+    assert_eq!(deleted.entries, 4000 - after.flow_states - after.rollups - after.notices);
+    assert!(after.oldest > before.oldest && after.segments > 2);
+    let kept = &entries[deleted.entries as usize..];
+    let query = everything();
+    assert_eq!(ask(&store.reader(), &query), expected(kept, &query));
+}
+
+#[test]
+fn retention_by_age_never_deletes_the_segment_that_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(8);
+    let mut store = open(directory.path());
+    let entries = history.entries(500);
+    write(&mut store, &entries, &mut history);
+    let newest = store.reader().stats().unwrap().newest.unwrap();
+    assert_eq!(store.retain(newest).unwrap().segments, 0, "30 days are not over");
+    let later = Timestamp(newest.0 + Duration::from_hours(24 * 365).as_nanos() as u64);
+    store.retain(later).unwrap();
+    assert_eq!(store.reader().segments().unwrap().len(), 1);
+    store.append(&history.entry()).unwrap();
+    store.sync().unwrap();
+}
+
+#[test]
+fn a_reader_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(2);
+    let mut store = Store::open_with(&config(directory.path()), small()).unwrap();
+    write(&mut store, &history.entries(400), &mut history);
+    drop(store);
+    let seen = || {
+        let mut files = Vec::new();
+        let mut directories = vec![directory.path().to_owned()];
+        while let Some(it) = directories.pop() {
+            for entry in fs::read_dir(it).unwrap().map(Result::unwrap) {
+                let about = entry.metadata().unwrap();
+                if about.is_dir() {
+                    directories.push(entry.path());
+                }
+                files.push((entry.path(), about.len(), about.modified().unwrap()));
+            }
+        }
+        files.sort();
+        files
+    };
+    let before = seen();
+    let reader = Reader::open(directory.path()).unwrap();
+    ask(&reader, &everything());
+    reader.stats().unwrap();
+    assert_eq!(seen(), before);
+}

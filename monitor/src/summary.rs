@@ -1,0 +1,364 @@
+//! Totals over records and roll-ups, for `summary` here and in the API. Adds up; reads nothing.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hash},
+    net::IpAddr,
+};
+
+use rustc_hash::FxHasher;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    devices::Leases,
+    ecs::Time,
+    event::{Country, Origin, Phase, Record, Rollup, Timestamp, Traffic, Verdict},
+};
+
+/// Most rows that are kept apart; what comes beyond is added up in one row [`OTHERS`].
+pub const ROWS_MAX: usize = 100_000;
+pub const OTHERS: &str = "(others)";
+/// Row of roll-ups where they do not hold what is asked by.
+pub const ROLLED_UP: &str = "(rolled up)";
+/// Row of egress without a process.
+pub const NO_PROCESS: &str = "(no process)";
+/// Row of what went around every hook that could have read where to.
+pub const NO_DESTINATION: &str = "(unknown)";
+/// Row of what this host sent itself, by device.
+pub const THIS_HOST: &str = "(this host)";
+
+/// Addresses of a device that are told: with privacy extensions (RFC 8981) it has a new one a day.
+pub const ADDRESSES_MAX: usize = 8;
+
+/// What totals are kept apart by.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    Country,
+    Operator,
+    Process,
+    Destination,
+    Device,
+    Verdict,
+}
+
+impl By {
+    pub const ALL: [Self; 6] = [
+        Self::Country,
+        Self::Operator,
+        Self::Process,
+        Self::Destination,
+        Self::Device,
+        Self::Verdict,
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Country => "country",
+            Self::Operator => "operator",
+            Self::Process => "process",
+            Self::Destination => "destination",
+            Self::Device => "device",
+            Self::Verdict => "verdict",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|by| by.word() == text)
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// Bytes (IP, headers included) and packets of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub bytes: u64,
+    pub packets: u64,
+}
+
+/// Flows by verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdicts {
+    pub approved: u64,
+    pub unapproved: u64,
+    pub unknown: u64,
+    pub local: u64,
+}
+
+/// One row: as it is written in JSON, and read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub by: By,
+    /// By device: its hardware address, else its only address.
+    pub key: String,
+    /// What the device calls itself, by the leases of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// From which the device sent, at most [`ADDRESSES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Flows of which a packet was seen.
+    pub flows: u64,
+    /// Flows of which none was.
+    pub attempts: u64,
+    pub violations: u64,
+    /// What left.
+    pub source: Volume,
+    /// What came back.
+    pub destination: Volume,
+    pub verdicts: Verdicts,
+    pub first_seen: Time,
+    pub last_seen: Time,
+}
+
+impl Row {
+    fn new(by: By, key: &str, first_seen: Timestamp) -> Self {
+        Self {
+            by,
+            key: key.to_owned(),
+            name: None,
+            addresses: Vec::new(),
+            flows: 0,
+            attempts: 0,
+            violations: 0,
+            source: Volume::default(),
+            destination: Volume::default(),
+            verdicts: Verdicts::default(),
+            first_seen: Time(first_seen),
+            last_seen: Time(first_seen),
+        }
+    }
+
+    fn add(&mut self, verdict: Verdict, flows: u64, traffic: Traffic, seen: [Timestamp; 2]) {
+        let count = match verdict {
+            Verdict::Approved => &mut self.verdicts.approved,
+            Verdict::Unapproved => &mut self.verdicts.unapproved,
+            Verdict::Unknown => &mut self.verdicts.unknown,
+            Verdict::Local => &mut self.verdicts.local,
+        };
+        *count += flows;
+        self.flows += flows;
+        self.source.bytes = self.source.bytes.saturating_add(traffic.sent_bytes);
+        self.source.packets = self.source.packets.saturating_add(traffic.sent_packets);
+        self.destination.bytes = self.destination.bytes.saturating_add(traffic.received_bytes);
+        self.destination.packets =
+            self.destination.packets.saturating_add(traffic.received_packets);
+        self.first_seen = self.first_seen.min(Time(seen[0]));
+        self.last_seen = self.last_seen.max(Time(seen[1]));
+    }
+}
+
+/// Adds up one answer.
+#[derive(Debug)]
+pub struct Summary {
+    by: By,
+    leases: Leases,
+    rows: HashMap<String, Row, BuildHasherDefault<FxHasher>>,
+}
+
+impl Summary {
+    /// `leases` name the devices.
+    pub fn new(by: By, leases: Leases) -> Self {
+        Self { by, leases, rows: HashMap::default() }
+    }
+
+    /// Adds a flow's latest state. Each flow at most once.
+    pub fn add_record(&mut self, record: &Record) {
+        let egress = &record.egress;
+        let is_violation = record.is_violation();
+        let sent = u64::from(egress.phase == Phase::Sent);
+        let device = self.device(record);
+        let key = match &device {
+            Some((key, ..)) => key.clone(),
+            None => record_key(self.by, record),
+        };
+        let row = self.row(&key, egress.started_at);
+        if let Some((_, address, name)) = device {
+            row.name = row.name.take().or(name);
+            if row.addresses.len() < ADDRESSES_MAX && !row.addresses.contains(&address) {
+                row.addresses.push(address);
+                row.addresses.sort();
+            }
+        }
+        row.add(
+            record.judgement.verdict,
+            sent,
+            egress.traffic,
+            [egress.started_at, egress.last_at],
+        );
+        row.attempts += 1 - sent;
+        row.violations += u64::from(is_violation);
+    }
+
+    pub fn add_rollup(&mut self, rollup: &Rollup) {
+        let key = match self.by {
+            By::Country => country_key(rollup.country),
+            By::Process if rollup.program.is_empty() => NO_PROCESS.to_owned(),
+            By::Process => rollup.program.to_string(),
+            By::Verdict => rollup.verdict.to_string(),
+            By::Operator | By::Destination | By::Device => ROLLED_UP.to_owned(),
+        };
+        let row = self.row(&key, rollup.hour);
+        row.add(rollup.verdict, rollup.flows, rollup.traffic, [rollup.hour, rollup.hour]);
+    }
+
+    /// Key, address and name of the device on the LAN that sent, where that is asked for.
+    fn device(&self, record: &Record) -> Option<(String, IpAddr, Option<String>)> {
+        let Record { egress, .. } = record;
+        if self.by != By::Device || egress.origin != Origin::Forwarded {
+            return None;
+        }
+        let address = egress.local?.ip();
+        let mac = egress.passage.mac.or_else(|| self.leases.mac(address));
+        let key = mac.map_or_else(|| address.to_string(), |mac| mac.to_string());
+        let name = self.leases.name(mac, Some(address)).map(ToOwned::to_owned);
+        Some((key, address, name))
+    }
+
+    /// Most sent bytes first; equal ones by key.
+    pub fn into_rows(self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.rows.into_values().collect();
+        rows.sort_by(|a, b| b.source.bytes.cmp(&a.source.bytes).then_with(|| a.key.cmp(&b.key)));
+        rows
+    }
+
+    fn row(&mut self, key: &str, seen: Timestamp) -> &mut Row {
+        let is_full = self.rows.len() >= ROWS_MAX && !self.rows.contains_key(key);
+        let key = if is_full { OTHERS } else { key };
+        self.rows.entry(key.to_owned()).or_insert_with(|| Row::new(self.by, key, seen))
+    }
+}
+
+fn record_key(by: By, record: &Record) -> String {
+    match by {
+        By::Country => country_key(record.place.country),
+        By::Operator => operator_key(record),
+        By::Process => record.sender.process().map_or_else(
+            || NO_PROCESS.to_owned(),
+            |process| process.executable.as_ref().unwrap_or(&process.name).to_string(),
+        ),
+        By::Destination => match (&record.place.domain, record.egress.remote) {
+            (Some(domain), _) => domain.name.to_string(),
+            (None, Some(remote)) => remote.ip().to_string(),
+            (None, None) => NO_DESTINATION.to_owned(),
+        },
+        By::Device => THIS_HOST.to_owned(),
+        By::Verdict => record.judgement.verdict.to_string(),
+    }
+}
+
+fn country_key(country: Country) -> String {
+    match country {
+        Country::Known(code) => code.to_string(),
+        Country::Unlocated => "unlocated".to_owned(),
+        Country::Local => "local".to_owned(),
+    }
+}
+
+fn operator_key(record: &Record) -> String {
+    let operator = record.place.operator.as_deref();
+    match operator.map(|operator| (operator.asn, operator.name.as_deref())) {
+        Some((Some(asn), Some(name))) => format!("AS{asn} {name}"),
+        Some((Some(asn), None)) => format!("AS{asn}"),
+        Some((None, Some(name))) => name.to_owned(),
+        Some((None, None)) | None => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ecs::tests::{bare_record, full_record};
+
+    fn keys(by: By, records: &[Record]) -> Vec<String> {
+        let mut summary = Summary::new(by, Leases::default());
+        for record in records {
+            summary.add_record(record);
+        }
+        let mut keys: Vec<String> = summary.into_rows().into_iter().map(|row| row.key).collect();
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn each_way_of_adding_up_keeps_apart_what_it_says() {
+        let records = [full_record(), bare_record()];
+        assert_eq!(keys(By::Country, &records), ["CN", "unlocated"]);
+        assert_eq!(keys(By::Operator, &records), ["AS64500 Example Cloud", "unknown"]);
+        assert_eq!(keys(By::Process, &records), [NO_PROCESS, "/usr/bin/curl"]);
+        assert_eq!(keys(By::Destination, &records), ["2001:db8::1", "example.org"]);
+        assert_eq!(keys(By::Device, &records), [THIS_HOST]);
+        assert_eq!(keys(By::Verdict, &records), ["unapproved"]);
+    }
+
+    #[test]
+    fn a_device_is_one_row_whatever_addresses_it_sends_from() {
+        let mut records = [full_record(), full_record(), full_record()];
+        for (record, local) in
+            records.iter_mut().zip(["192.0.2.5:1", "[2001:db8::5]:2", "192.0.2.6:3"])
+        {
+            record.egress.origin = Origin::Forwarded;
+            record.egress.local = local.parse().ok();
+        }
+        records[2].egress.passage.mac = None;
+        let mut summary = Summary::new(By::Device, Leases::default());
+        for record in &records {
+            summary.add_record(record);
+        }
+        let rows = summary.into_rows();
+        let told: Vec<_> = rows.iter().map(|row| (row.key.as_str(), row.addresses.len())).collect();
+        assert_eq!(told, [("00-00-5E-00-53-23", 2), ("192.0.2.6", 1)]);
+    }
+
+    #[test]
+    fn an_attempt_is_counted_as_an_attempt_and_no_violation() {
+        let mut attempt = full_record();
+        attempt.egress.phase = Phase::Attempt;
+        attempt.egress.traffic = Traffic::default();
+        let mut summary = Summary::new(By::Country, Leases::default());
+        summary.add_record(&attempt);
+        summary.add_record(&full_record());
+        let rows = summary.into_rows();
+        let counts = (rows[0].flows, rows[0].attempts, rows[0].violations, rows[0].source.bytes);
+        assert_eq!(counts, (1, 1, 1, 1500));
+    }
+
+    #[test]
+    fn rolled_up_traffic_joins_the_rows_of_records() {
+        let mut summary = Summary::new(By::Process, Leases::default());
+        summary.add_record(&full_record());
+        summary.add_rollup(&Rollup {
+            hour: Timestamp::from_secs(1_799_996_400),
+            program: "/usr/bin/curl".into(),
+            user: None,
+            country: Country::Local,
+            verdict: Verdict::Approved,
+            provenance: None,
+            flows: 7,
+            traffic: Traffic { sent_bytes: 500, ..Traffic::default() },
+        });
+        let rows = summary.into_rows();
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].flows, rows[0].source.bytes, rows[0].verdicts.approved), (8, 2000, 7));
+        assert_eq!(rows[0].first_seen, Time(Timestamp::from_secs(1_799_996_400)));
+    }
+}

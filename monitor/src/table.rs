@@ -1,0 +1,276 @@
+//! Tables for people: columns that fit the terminal, people's units, colours, times. Renders text;
+//! asks nobody. Control characters in names that others chose never reach the terminal.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, TableComponent, presets::NOTHING};
+use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::{ecs::Time, event::Verdict};
+
+/// Width that is assumed where there is no terminal to ask.
+pub const WIDTH_UNKNOWN: usize = 120;
+const ELLIPSIS: &str = "…";
+const GAP: &str = "  ";
+
+/// The colour of a verdict, by its word; plain for a word of a newer daemon.
+pub fn verdict_style(word: &str) -> Style {
+    match Verdict::parse(word) {
+        Some(Verdict::Unapproved) => AnsiColor::Red.on_default().bold(),
+        Some(Verdict::Unknown) => AnsiColor::Yellow.on_default(),
+        Some(Verdict::Approved) => AnsiColor::Green.on_default(),
+        Some(Verdict::Local) => Style::new().dimmed(),
+        None => Style::new(),
+    }
+}
+
+/// `text` in `style`, where `color`.
+pub fn styled(text: &str, style: Style, color: bool) -> String {
+    if color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+}
+
+/// Text that others chose, with control and bidirectional characters as visible escapes.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_unsafe(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// Bytes in people's units, powers of 1024: `999 B`, `1.5 KiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        // What would be written as 1024.0 belongs to the next unit.
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// Seconds in people's units, two of them: `3d 4h`, `12m 5s`.
+pub fn span(seconds: u64) -> String {
+    const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+    let mut rest = seconds;
+    let mut parts = Vec::with_capacity(2);
+    for (size, unit) in UNITS {
+        let count = rest / size;
+        rest %= size;
+        if count > 0 && parts.len() < 2 {
+            parts.push(format!("{count}{unit}"));
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
+/// Writes times in one zone.
+#[derive(Clone, Debug)]
+pub struct Clock(TimeZone);
+
+impl Clock {
+    pub fn new(utc: bool) -> Self {
+        Self(if utc { TimeZone::UTC } else { TimeZone::system() })
+    }
+
+    /// `2026-11-24 08:00:00`, with a `Z` where it is UTC.
+    pub fn format(&self, time: Time) -> String {
+        self.in_form(time, if self.0 == TimeZone::UTC { "%F %TZ" } else { "%F %T" })
+    }
+
+    /// `11-24 08:00:00`: where there is no room for the year.
+    pub fn format_short(&self, time: Time) -> String {
+        self.in_form(time, "%m-%d %T")
+    }
+
+    fn in_form(&self, time: Time, form: &str) -> String {
+        let Some(at) = time.to_jiff() else { return "never".to_owned() };
+        at.to_zoned(self.0.clone()).strftime(form).to_string()
+    }
+}
+
+/// A small table, a line only between head and body, shrunk to the terminal's width if there is one.
+pub fn small(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(NOTHING)
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_style(TableComponent::MiddleHeaderIntersections, '─')
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if !head.is_empty() {
+        table.set_header(head);
+    }
+    rows.into_iter().for_each(|row| {
+        table.add_row(row);
+    });
+    table
+}
+
+/// One column of a [`Listing`].
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub head: &'static str,
+    /// Least width.
+    pub least: usize,
+    /// Share of the width that is left over; 0: always the least width.
+    pub share: usize,
+    pub is_number: bool,
+}
+
+/// Rows of fixed columns, printed one at a time: an endless listing in constant memory, which a
+/// table crate that sizes columns by all rows can't give.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    columns: &'static [Column],
+    widths: Vec<usize>,
+    is_cut: bool,
+}
+
+impl Listing {
+    /// `width` `None`: nothing is shortened.
+    pub fn new(columns: &'static [Column], width: Option<usize>) -> Self {
+        let gaps = GAP.len() * columns.len().saturating_sub(1);
+        let least: usize = columns.iter().map(|column| column.least).sum();
+        let shares: usize = columns.iter().map(|column| column.share).sum();
+        let spare = width.unwrap_or(WIDTH_UNKNOWN).saturating_sub(least + gaps);
+        let widths = columns
+            .iter()
+            .map(|column| column.least + (spare * column.share).checked_div(shares).unwrap_or(0))
+            .collect();
+        Self { columns, widths, is_cut: width.is_some() }
+    }
+
+    pub fn head(&self) -> String {
+        let heads: Vec<(String, Style)> =
+            self.columns.iter().map(|column| (column.head.to_owned(), Style::new())).collect();
+        self.row(&heads, false)
+    }
+
+    /// One line without its end. Cells beyond the columns are ignored.
+    pub fn row(&self, cells: &[(String, Style)], color: bool) -> String {
+        let mut line = String::new();
+        let last = self.columns.len().saturating_sub(1);
+        for (index, ((text, style), column)) in cells.iter().zip(self.columns).enumerate() {
+            let width = self.widths[index];
+            let text =
+                if self.is_cut { shortened(text, width) } else { Cow::Borrowed(text.as_str()) };
+            let padding = " ".repeat(width.saturating_sub(text.width()));
+            let text = styled(&text, *style, color);
+            // Writing to a String cannot fail.
+            let _ = match (column.is_number, index == last) {
+                (true, _) => write!(line, "{padding}{text}"),
+                (false, true) => write!(line, "{text}"),
+                (false, false) => write!(line, "{text}{padding}"),
+            };
+            if index != last {
+                line.push_str(GAP);
+            }
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+}
+
+/// At most `width` cells wide; the middle goes, since names differ at both ends.
+fn shortened(text: &str, width: usize) -> Cow<'_, str> {
+    if text.width() <= width {
+        return Cow::Borrowed(text);
+    }
+    let room = width.saturating_sub(1);
+    let tail_room = room / 2;
+    let tail = taken(text.chars().rev(), tail_room);
+    let head: String =
+        taken(text.chars(), room - tail.iter().filter_map(|c| c.width()).sum::<usize>())
+            .into_iter()
+            .collect();
+    let tail: String = tail.into_iter().rev().collect();
+    Cow::Owned(format!("{head}{ELLIPSIS}{tail}"))
+}
+
+/// As many characters as fit.
+fn taken(characters: impl Iterator<Item = char>, room: usize) -> Vec<char> {
+    let mut used = 0;
+    characters
+        .take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= room
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Timestamp;
+
+    const COLUMNS: [Column; 3] = [
+        Column { head: "NAME", least: 6, share: 1, is_number: false },
+        Column { head: "SENT", least: 8, share: 0, is_number: true },
+        Column { head: "LAST", least: 4, share: 0, is_number: false },
+    ];
+
+    fn plain(cells: [&str; 3]) -> Vec<(String, Style)> {
+        cells.map(|cell| (cell.to_owned(), Style::new())).to_vec()
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in [22, 30, 80] {
+            let listing = Listing::new(&COLUMNS, Some(width));
+            let long = "é界".repeat(60);
+            let line = listing.row(&plain([&long, "1 B", &long]), false);
+            assert!(line.width() <= width, "{} > {width}", line.width());
+            assert!(line.contains(ELLIPSIS));
+        }
+    }
+
+    #[test]
+    fn numbers_stand_right_and_colour_takes_no_room() {
+        let listing = Listing::new(&COLUMNS, Some(22));
+        assert_eq!(listing.row(&plain(["a", "1 B", "x"]), false), "a            1 B  x");
+        let red = vec![("a".to_owned(), verdict_style("unapproved")); 1];
+        assert!(listing.row(&red, true).starts_with("\u{1b}[1m\u{1b}[31ma\u{1b}[0m"));
+    }
+
+    #[test]
+    fn a_name_that_holds_an_escape_sequence_is_shown_and_not_obeyed() {
+        assert_eq!(printable("a\u{1b}[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\n\\u{202e}c");
+        assert!(matches!(printable("plain é"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn sizes_and_spans_are_in_peoples_units() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!(span(0), "0s");
+        assert_eq!(span(3_605), "1h");
+        assert_eq!(span(90_061), "1d 1h");
+    }
+
+    #[test]
+    fn utc_is_marked_as_such() {
+        let at = Time(Timestamp::from_secs(1_800_000_000));
+        assert_eq!(Clock::new(true).format(at), "2027-01-15 08:00:00Z");
+    }
+}

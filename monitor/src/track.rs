@@ -1,0 +1,450 @@
+//! From samples and counters to the states of flows: what is new, what grew, what ended. Knows
+//! nothing of processes or countries (`D` is what the pipeline found out about a flow), asks no
+//! clock and does no I/O.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    mem,
+    net::{Ipv6Addr, SocketAddr},
+};
+
+use monitor_ebpf::sample::{EgressSample, FlowCounters, FlowKey, NO_SOCKET, path, phase};
+use rustc_hash::FxHashMap;
+
+use crate::event::{
+    Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, canonical,
+};
+
+/// Nanoseconds of `CLOCK_BOOTTIME`.
+type BootNs = u64;
+const SECOND: BootNs = 1_000_000_000;
+
+/// How long an attempt waits for its packet before it is told as an attempt.
+const ATTEMPT_PATIENCE: BootNs = SECOND;
+/// How long a closed TCP socket must be silent to be over: longer than a first retransmission of
+/// its FIN (RFC 6298: at least 1 s).
+const TCP_LINGER: BootNs = 3 * SECOND;
+const LINGER: BootNs = SECOND / 5;
+/// When a flow whose socket stays open is over all the same: TCP, and the rest.
+const TCP_IDLE: BootNs = 7_200 * SECOND;
+const IDLE: BootNs = 600 * SECOND;
+/// Where there is no socket, whose end would be told. TCP: as long as the gateway's NAT may remember it
+/// is too long for the table; a connection that speaks again is told as another flow.
+const TCP_IDLE_PASSING: BootNs = 600 * SECOND;
+const IDLE_PASSING: BootNs = 60 * SECOND;
+/// The same, while the kernel's table is more than three quarters full.
+const IDLE_UNDER_PRESSURE: BootNs = 10 * SECOND;
+/// Growth is told after this, then after twice that, up to the longest.
+const TELL_FIRST: BootNs = 2 * SECOND;
+const TELL_LONGEST: BootNs = 60 * SECOND;
+/// Most flows of a socket among which the one that answers belong to is looked for.
+const TRANSLATED_MAX: usize = 64;
+/// How old counters must be before a missing sample is taken for lost.
+const ORPHAN_AGE: BootNs = 2 * SECOND;
+
+/// A live flow.
+#[derive(Debug)]
+pub struct Live<D> {
+    pub egress: Egress,
+    pub details: D,
+    last_ns: BootNs,
+    closed: bool,
+    /// Where it stands among the flows of its socket.
+    slot: usize,
+    told: bool,
+    tell_at: BootNs,
+    tell_after: BootNs,
+    told_traffic: Traffic,
+    metered: Traffic,
+    /// From the kernel's control socket, on behalf of this flow.
+    control: Traffic,
+    /// What came back under addresses that this host translated: of a flow that sent, included in its
+    /// traffic; of an attempt, what of it was given to such a flow.
+    answers: Traffic,
+}
+
+/// What a sample says of the flows.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// Nothing that was not known.
+    Known,
+    /// A flow to be looked into and then added.
+    New,
+    /// What was an attempt has sent; to be told.
+    NowSent(FlowKey),
+}
+
+/// Something to tell of a flow.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Telling {
+    pub egress: Egress,
+    /// What was not metered yet.
+    pub growth: Traffic,
+    /// Whether this is the first telling of the flow as sent.
+    pub is_new: bool,
+}
+
+/// What a sweep finds due.
+#[derive(Debug)]
+pub enum Due<'a> {
+    Tell(Telling),
+    /// Growth of a flow that is not to be told yet.
+    Meter(&'a Egress, Traffic),
+}
+
+/// What a sweep settled.
+#[derive(Debug)]
+pub struct Settled {
+    /// Flows that are over, for the kernel to forget.
+    pub over: Vec<FlowKey>,
+    /// Nothing that is due had to wait.
+    pub is_all: bool,
+}
+
+/// All live flows.
+#[derive(Debug)]
+pub struct Flows<D> {
+    live: FxHashMap<FlowKey, Live<D>>,
+    by_socket: FxHashMap<u64, Vec<FlowKey>>,
+    /// Closed TCP flows, for which the kernel's control socket may yet speak.
+    closing: FxHashMap<(SocketAddr, SocketAddr), FlowKey>,
+    /// Flows of the control socket, and for whom they speak.
+    controls: FxHashMap<FlowKey, FlowKey>,
+    ids: RandomState,
+    /// Wall clock less boot clock, in nanoseconds.
+    wall_offset_ns: i64,
+    capacity: usize,
+}
+
+impl<D> Flows<D> {
+    /// `capacity`: flows the kernel can count.
+    pub fn new(capacity: u32, wall_offset_ns: i64) -> Self {
+        Self {
+            live: FxHashMap::default(),
+            by_socket: FxHashMap::default(),
+            closing: FxHashMap::default(),
+            controls: FxHashMap::default(),
+            ids: RandomState::new(),
+            wall_offset_ns,
+            capacity: capacity as usize,
+        }
+    }
+
+    /// The wall clock may be set while flows live: later times follow it.
+    pub fn set_wall_offset(&mut self, wall_offset_ns: i64) {
+        self.wall_offset_ns = wall_offset_ns;
+    }
+
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    pub fn wall(&self, at: BootNs) -> Timestamp {
+        Timestamp(at.saturating_add_signed(self.wall_offset_ns))
+    }
+
+    /// Takes note of a sample.
+    pub fn observe(&mut self, sample: &EgressSample) -> Observed {
+        if sample.listener_cookie != 0 {
+            self.rename(sample);
+        }
+        if sample.flow.local_port != 0 && sample.flow.cookie & NO_SOCKET == 0 {
+            let tuple = (local(sample), remote(&sample.flow));
+            if let Some(flow) = self.closing.get(&tuple) {
+                self.controls.insert(sample.flow, *flow);
+                return Observed::Known;
+            }
+        }
+        let Some(live) = self.live.get_mut(&sample.flow) else { return Observed::New };
+        if sample.phase != phase::SENT || live.egress.phase == Phase::Sent {
+            return Observed::Known;
+        }
+        live.egress.phase = Phase::Sent;
+        live.egress.local = Some(local(sample));
+        live.egress.traffic = first_traffic(sample);
+        Observed::NowSent(sample.flow)
+    }
+
+    /// The listener's flow that the accepted socket continues becomes that socket's.
+    fn rename(&mut self, sample: &EgressSample) {
+        let before = FlowKey { cookie: sample.listener_cookie, ..sample.flow };
+        let Some(live) = self.live.remove(&before) else { return };
+        self.leave_socket(&before, live.slot);
+        self.insert(sample.flow, live);
+    }
+
+    fn insert(&mut self, key: FlowKey, mut live: Live<D>) {
+        let keys = self.by_socket.entry(key.cookie).or_insert_with(|| Vec::with_capacity(1));
+        live.slot = keys.len();
+        keys.push(key);
+        self.live.insert(key, live);
+    }
+
+    /// In constant time: one socket can have every flow of the table.
+    fn leave_socket(&mut self, key: &FlowKey, slot: usize) {
+        let Some(keys) = self.by_socket.get_mut(&key.cookie) else { return };
+        keys.swap_remove(slot);
+        if keys.is_empty() {
+            self.by_socket.remove(&key.cookie);
+        } else if let Some(moved) = keys.get(slot)
+            && let Some(live) = self.live.get_mut(moved)
+        {
+            live.slot = slot;
+        }
+    }
+
+    /// The state of a new flow, before it is looked into.
+    pub fn state(&self, sample: &EgressSample, origin: Origin) -> Egress {
+        let started_at = self.wall(sample.at_ns);
+        let hash = self.ids.hash_one((sample.flow, sample.at_ns));
+        let is_sent = sample.phase == phase::SENT;
+        let is_read = sample.path != path::BYPASS;
+        Egress {
+            flow: FlowId(u128::from(started_at.0) << 64 | u128::from(hash)),
+            revision: 0,
+            started_at,
+            last_at: started_at,
+            ended_at: None,
+            phase: if is_sent { Phase::Sent } else { Phase::Attempt },
+            origin,
+            transport: Transport(sample.flow.transport),
+            local: (is_sent && is_read).then(|| local(sample)),
+            remote: is_read.then(|| remote(&sample.flow)),
+            traffic: first_traffic(sample),
+            passage: Passage::default(),
+        }
+    }
+
+    /// Adds a flow that was looked into.
+    pub fn add(&mut self, sample: &EgressSample, egress: Egress, details: D) {
+        let live = Live {
+            egress,
+            details,
+            last_ns: sample.at_ns,
+            closed: false,
+            slot: 0,
+            told: false,
+            tell_at: sample.at_ns + ATTEMPT_PATIENCE,
+            tell_after: TELL_FIRST,
+            told_traffic: Traffic::default(),
+            metered: Traffic::default(),
+            control: Traffic::default(),
+            answers: Traffic::default(),
+        };
+        self.insert(sample.flow, live);
+    }
+
+    /// What is known of a flow, and whether any state of it was told.
+    pub fn look(&mut self, key: &FlowKey) -> Option<(&Egress, bool, &mut D)> {
+        let live = self.live.get_mut(key)?;
+        Some((&live.egress, live.told, &mut live.details))
+    }
+
+    /// Tells a flow now; `None` if there is no such flow.
+    pub fn tell(&mut self, key: &FlowKey, now: BootNs) -> Option<(Telling, &mut D)> {
+        let live = self.live.get_mut(key)?;
+        Some((live.tell(now), &mut live.details))
+    }
+
+    /// The socket was closed: its flows end when they fall silent.
+    pub fn close(&mut self, cookie: u64) {
+        for key in self.by_socket.get(&cookie).into_iter().flatten() {
+            let Some(live) = self.live.get_mut(key) else { continue };
+            live.closed = true;
+            let Egress { transport, local, remote, .. } = live.egress;
+            if let (Transport::TCP, Some(local), Some(remote)) = (transport, local, remote) {
+                self.closing.insert((local, remote), *key);
+            }
+        }
+    }
+
+    /// Takes note of counters. `true`: no sample told of this flow, so it must have been lost.
+    pub fn count(&mut self, key: &FlowKey, counters: &FlowCounters, now: BootNs) -> bool {
+        let traffic = Traffic {
+            sent_bytes: counters.sent_bytes,
+            sent_packets: counters.sent_packets,
+            received_bytes: counters.received_bytes,
+            received_packets: counters.received_packets,
+        };
+        if let Some(flow) = self.controls.get(key) {
+            if let Some(live) = self.live.get_mut(flow) {
+                live.control = traffic;
+                live.last_ns = live.last_ns.max(counters.last_ns);
+            }
+            return false;
+        }
+        if traffic.sent_packets == 0
+            && traffic.received_packets > 0
+            && let Some(flow) = self.translated(key)
+            && let Some(attempt) = self.live.get_mut(key)
+        {
+            let more = traffic.since(mem::replace(&mut attempt.answers, traffic));
+            if let Some(live) = self.live.get_mut(&flow) {
+                live.answers = live.answers.plus(more);
+                live.egress.traffic = live.egress.traffic.plus(more);
+                live.last_ns = live.last_ns.max(counters.last_ns);
+            }
+            return false;
+        }
+        let wall_offset_ns = self.wall_offset_ns;
+        let Some(live) = self.live.get_mut(key) else {
+            return now.saturating_sub(counters.first_ns) > ORPHAN_AGE;
+        };
+        live.last_ns = live.last_ns.max(counters.last_ns);
+        // Set back, the wall clock must not take a flow's last packet back with it.
+        let last_at = Timestamp(live.last_ns.saturating_add_signed(wall_offset_ns));
+        live.egress.last_at = live.egress.last_at.max(last_at);
+        live.egress.traffic = traffic.plus(live.control).plus(live.answers);
+        false
+    }
+
+    /// Where nothing was sent to a destination and yet it answers, this host translates it (DNAT of
+    /// its own): the packets go to another, and what comes back gets the first address again. It
+    /// belongs to the flow that the socket did send, if there is one alone. A socket of many flows
+    /// is not searched: it would be for each of them.
+    fn translated(&self, key: &FlowKey) -> Option<FlowKey> {
+        let is_sent = |it: &&FlowKey| {
+            let live = self.live.get(it);
+            it.transport == key.transport && live.is_some_and(|it| it.egress.phase == Phase::Sent)
+        };
+        let keys = self.by_socket.get(&key.cookie).filter(|keys| keys.len() <= TRANSLATED_MAX)?;
+        let mut sent = keys.iter().filter(is_sent);
+        let only = sent.next()?;
+        sent.next().is_none().then_some(*only)
+    }
+
+    /// After the counters of a sweep: tells what is due, at most `most` flows, and removes what is
+    /// over. The rest is due again at the next sweep: nothing is lost by waiting.
+    pub fn settle(
+        &mut self,
+        now: BootNs,
+        most: usize,
+        mut each: impl FnMut(Due<'_>, &mut D),
+    ) -> Settled {
+        let is_pressed = self.live.len() > self.capacity / 4 * 3;
+        let mut over = Vec::new();
+        let mut told = 0;
+        for (key, live) in &mut self.live {
+            let is_passing = key.cookie & NO_SOCKET != 0;
+            if told < most && live.is_over(now, is_pressed, is_passing) {
+                live.egress.ended_at = Some(live.egress.last_at);
+                each(Due::Tell(live.tell(now)), &mut live.details);
+                over.push(*key);
+                told += 1;
+            } else if told < most && live.is_due(now) {
+                each(Due::Tell(live.tell(now)), &mut live.details);
+                told += 1;
+            } else if live.egress.phase == Phase::Sent && live.egress.traffic != live.metered {
+                let growth = live.egress.traffic.since(live.metered);
+                live.metered = live.egress.traffic;
+                each(Due::Meter(&live.egress, growth), &mut live.details);
+            }
+        }
+        for key in &over {
+            self.remove(key);
+        }
+        self.forget_controls(&mut over);
+        self.shrink();
+        Settled { over, is_all: told < most }
+    }
+
+    fn remove(&mut self, key: &FlowKey) {
+        let Some(live) = self.live.remove(key) else { return };
+        if let (Some(local), Some(remote)) = (live.egress.local, live.egress.remote) {
+            self.closing.remove(&(local, remote));
+        }
+        self.leave_socket(key, live.slot);
+    }
+
+    fn forget_controls(&mut self, over: &mut Vec<FlowKey>) {
+        let live = &self.live;
+        self.controls.retain(|control, flow| {
+            let keep = live.contains_key(flow);
+            if !keep {
+                over.push(*control);
+            }
+            keep
+        });
+    }
+
+    /// Gives the memory of a burst back.
+    fn shrink(&mut self) {
+        if self.live.capacity() > 4096 && self.live.len() < self.live.capacity() / 8 {
+            self.live.shrink_to_fit();
+            self.by_socket.shrink_to_fit();
+            self.closing.shrink_to_fit();
+        }
+    }
+
+    /// Ends every flow, for the daemon is leaving.
+    pub fn finish(&mut self, now: BootNs, mut tell: impl FnMut(Telling, &mut D)) {
+        for live in self.live.values_mut() {
+            if !live.told || live.egress.traffic != live.told_traffic {
+                tell(live.tell(now), &mut live.details);
+            }
+        }
+        self.live.clear();
+        self.by_socket.clear();
+    }
+}
+
+impl<D> Live<D> {
+    fn is_over(&self, now: BootNs, is_pressed: bool, is_passing: bool) -> bool {
+        let silent = now.saturating_sub(self.last_ns);
+        let is_tcp = self.egress.transport == Transport::TCP;
+        if self.closed {
+            // A flow that sent nothing has nothing to wait for.
+            let lingers = is_tcp && self.egress.phase == Phase::Sent;
+            return silent > if lingers { TCP_LINGER } else { LINGER };
+        }
+        let idle = match (is_tcp, is_passing) {
+            (true, false) => TCP_IDLE,
+            (false, false) => IDLE,
+            (true, true) => TCP_IDLE_PASSING,
+            (false, true) => IDLE_PASSING,
+        };
+        silent > idle || (is_pressed && (is_passing || !is_tcp) && silent > IDLE_UNDER_PRESSURE)
+    }
+
+    fn is_due(&self, now: BootNs) -> bool {
+        now >= self.tell_at && (!self.told || self.egress.traffic != self.told_traffic)
+    }
+
+    fn tell(&mut self, now: BootNs) -> Telling {
+        let is_sent = self.egress.phase == Phase::Sent;
+        let growth = self.egress.traffic.since(self.metered);
+        let is_new = is_sent && self.told_traffic.is_zero();
+        let telling = Telling { egress: self.egress.clone(), growth, is_new };
+        self.egress.revision += 1;
+        self.metered = self.egress.traffic;
+        self.told_traffic = self.egress.traffic;
+        self.told = true;
+        self.tell_at = now + self.tell_after;
+        self.tell_after = (self.tell_after * 2).min(TELL_LONGEST);
+        telling
+    }
+}
+
+fn first_traffic(sample: &EgressSample) -> Traffic {
+    Traffic {
+        sent_bytes: sample.sent_bytes,
+        sent_packets: sample.sent_packets,
+        ..Traffic::default()
+    }
+}
+
+/// Canonical.
+pub fn remote(key: &FlowKey) -> SocketAddr {
+    SocketAddr::new(canonical(Ipv6Addr::from(key.remote)), key.remote_port)
+}
+
+fn local(sample: &EgressSample) -> SocketAddr {
+    SocketAddr::new(canonical(Ipv6Addr::from(sample.local)), sample.local_port)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! What samples and counters make of flows.
+
+use super::*;
+
+const SERVER: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
+const START: BootNs = 100 * SECOND;
+
+fn sample(cookie: u64, transport: u8, phase: u8) -> EgressSample {
+    let flow =
+        FlowKey { cookie, remote: SERVER, remote_port: 443, transport, ..FlowKey::default() };
+    let sent_bytes = if phase == phase::SENT { 60 } else { 0 };
+    EgressSample {
+        phase,
+        flow,
+        at_ns: START,
+        local_port: 40_000,
+        sent_bytes,
+        sent_packets: sent_bytes / 60,
+        ..EgressSample::default()
+    }
+}
+
+fn counters(sent_bytes: u64, last_ns: BootNs) -> FlowCounters {
+    let first_ns = START;
+    FlowCounters { sent_bytes, sent_packets: 1, first_ns, last_ns, ..FlowCounters::default() }
+}
+
+fn flows() -> Flows<()> {
+    Flows::new(1024, 1_000)
+}
+
+fn begin(flows: &mut Flows<()>, sample: &EgressSample) {
+    assert_eq!(flows.observe(sample), Observed::New);
+    let egress = flows.state(sample, Origin::Process);
+    flows.add(sample, egress, ());
+}
+
+fn over(flows: &mut Flows<()>, now: BootNs, told: &mut Vec<Telling>) -> Vec<FlowKey> {
+    let settled = flows.settle(now, usize::MAX, |due, ()| {
+        if let Due::Tell(telling) = due {
+            told.push(telling);
+        }
+    });
+    settled.over
+}
+
+fn settle(flows: &mut Flows<()>, now: BootNs) -> Vec<Telling> {
+    let mut told = Vec::new();
+    over(flows, now, &mut told);
+    told
+}
+
+#[test]
+fn an_attempt_whose_packet_follows_is_told_once_and_as_sent() {
+    let mut flows = flows();
+    begin(&mut flows, &sample(1, 17, phase::ATTEMPT));
+    let sent = sample(1, 17, phase::SENT);
+    assert_eq!(flows.observe(&sent), Observed::NowSent(sent.flow));
+    let (telling, ()) = flows.tell(&sent.flow, START).unwrap();
+    assert!(telling.is_new);
+    assert_eq!(telling.growth.sent_bytes, 60);
+    assert_eq!(flows.observe(&sent), Observed::Known);
+    assert!(settle(&mut flows, START + SECOND).is_empty());
+}
+
+#[test]
+fn an_attempt_without_a_packet_is_told_as_attempt_after_a_second() {
+    let mut flows = flows();
+    begin(&mut flows, &sample(1, 17, phase::ATTEMPT));
+    assert!(settle(&mut flows, START + SECOND / 2).is_empty());
+    let told = settle(&mut flows, START + SECOND);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].egress.phase, Phase::Attempt);
+    assert!(!told[0].is_new);
+}
+
+#[test]
+fn a_closed_flow_ends_when_it_falls_silent_and_its_last_bytes_are_told() {
+    let mut flows = flows();
+    let first = sample(1, 6, phase::SENT);
+    begin(&mut flows, &first);
+    flows.tell(&first.flow, START);
+    flows.close(1);
+    flows.count(&first.flow, &counters(500, START + SECOND), START + SECOND);
+    assert!(settle(&mut flows, START + SECOND).is_empty());
+    let told = settle(&mut flows, START + SECOND + TCP_LINGER + 1);
+    assert_eq!(told[0].egress.traffic.sent_bytes, 500);
+    assert_eq!(told[0].egress.ended_at, Some(Timestamp(START + SECOND + 1_000)));
+    assert_eq!(told[0].growth.sent_bytes, 0, "the sweep before metered it");
+    assert!(flows.is_empty());
+    assert!(flows.by_socket.is_empty() && flows.closing.is_empty());
+}
+
+#[test]
+fn an_accepted_socket_continues_the_flow_of_its_listeners_handshake() {
+    let mut flows = flows();
+    let handshake = sample(1, 6, phase::SENT);
+    begin(&mut flows, &handshake);
+    let id = flows.live[&handshake.flow].egress.flow;
+    let mut accepted = sample(2, 6, phase::SENT);
+    accepted.listener_cookie = 1;
+    assert_eq!(flows.observe(&accepted), Observed::Known);
+    assert_eq!(flows.live[&accepted.flow].egress.flow, id);
+    flows.close(2);
+    assert_eq!(settle(&mut flows, START + 2 * TCP_LINGER).len(), 1);
+    assert!(flows.is_empty());
+}
+
+#[test]
+fn what_the_kernel_says_for_a_closed_socket_is_counted_to_that_socket() {
+    let mut flows = flows();
+    let first = sample(1, 6, phase::SENT);
+    begin(&mut flows, &first);
+    flows.close(1);
+    let mut control = sample(9, 6, phase::SENT);
+    control.flow.local_port = control.local_port;
+    assert_eq!(flows.observe(&control), Observed::Known);
+    flows.count(&control.flow, &counters(52, START + 2 * SECOND), START + 2 * SECOND);
+    flows.count(&first.flow, &counters(500, START + SECOND), START + 2 * SECOND);
+    let mut told = Vec::new();
+    let later = START + 2 * SECOND + TCP_LINGER + 1;
+    let over = over(&mut flows, later, &mut told);
+    assert_eq!(told[0].egress.traffic.sent_bytes, 552);
+    assert_eq!(over, [first.flow, control.flow]);
+}
+
+#[test]
+fn counters_without_a_sample_are_lost_only_when_they_are_old() {
+    let mut flows = flows();
+    let unknown = sample(1, 17, phase::SENT).flow;
+    assert!(!flows.count(&unknown, &counters(60, START), START + SECOND));
+    assert!(flows.count(&unknown, &counters(60, START), START + 3 * SECOND));
+}
+
+#[test]
+fn growth_is_metered_at_once_and_told_ever_less_often() {
+    let mut flows = flows();
+    let first = sample(1, 17, phase::SENT);
+    begin(&mut flows, &first);
+    flows.tell(&first.flow, START);
+    let (mut told, mut metered) = (0, 60);
+    for second in 1..=300 {
+        let now = START + second * SECOND;
+        flows.count(&first.flow, &counters(60 + second * 100, now), now);
+        flows.settle(now, usize::MAX, |due, ()| match due {
+            Due::Tell(telling) => {
+                told += 1;
+                metered += telling.growth.sent_bytes;
+            }
+            Due::Meter(_, growth) => metered += growth.sent_bytes,
+        });
+        assert_eq!(metered, 60 + second * 100);
+    }
+    assert!((6..12).contains(&told), "{told}");
+}
+
+#[test]
+fn under_pressure_silent_datagram_flows_make_room() {
+    let mut flows = Flows::new(4, 0);
+    for cookie in 1..=4 {
+        begin(&mut flows, &sample(cookie, 17, phase::SENT));
+    }
+    settle(&mut flows, START + IDLE_UNDER_PRESSURE + 1);
+    assert!(flows.is_empty());
+}
+
+#[test]
+fn what_has_to_wait_is_told_at_the_next_sweep() {
+    let mut flows = flows();
+    for cookie in 1..=5 {
+        begin(&mut flows, &sample(cookie, 17, phase::SENT));
+        flows.close(cookie);
+    }
+    let mut told = 0;
+    for left in [3, 1] {
+        let settled = flows.settle(START + SECOND, 2, |due, ()| {
+            told += u32::from(matches!(due, Due::Tell(_)));
+        });
+        assert_eq!((settled.over.len(), settled.is_all, flows.len()), (2, false, left));
+    }
+    assert!(
+        flows
+            .settle(START + SECOND, 2, |due, ()| {
+                told += u32::from(matches!(due, Due::Tell(_)));
+            })
+            .is_all
+    );
+    assert_eq!(told, 5);
+}
+
+#[test]
+fn flows_leave_their_socket_in_any_order() {
+    let mut flows = flows();
+    let mut keys = Vec::new();
+    for port in 1..=6 {
+        let mut one = sample(1, 17, phase::SENT);
+        one.flow.remote_port = port;
+        begin(&mut flows, &one);
+        keys.push(one.flow);
+    }
+    for at in [0, 4, 2, 0, 1, 0] {
+        let key = keys.remove(at);
+        flows.remove(&key);
+        let mut left = flows.by_socket.get(&1).cloned().unwrap_or_default();
+        left.sort_by_key(|key| key.remote_port);
+        assert_eq!(left, keys);
+    }
+    assert!(flows.is_empty() && flows.by_socket.is_empty());
+}
+
+#[test]
+fn what_comes_back_from_a_translated_address_belongs_to_the_flow_that_was_sent() {
+    let mut flows = flows();
+    let asked = sample(1, 17, phase::ATTEMPT);
+    begin(&mut flows, &asked);
+    let mut sent = sample(1, 17, phase::SENT);
+    sent.flow.remote[15] = 8;
+    begin(&mut flows, &sent);
+    let answers = FlowCounters {
+        sent_packets: 0,
+        received_bytes: 500,
+        received_packets: 2,
+        ..counters(0, START)
+    };
+    for _ in 0..2 {
+        flows.count(&asked.flow, &answers, START + SECOND);
+        flows.count(&sent.flow, &counters(60, START), START + SECOND);
+    }
+    let traffic = |flows: &mut Flows<()>, key| flows.tell(key, START).unwrap().0.egress.traffic;
+    assert_eq!(traffic(&mut flows, &asked.flow).received_bytes, 0);
+    let told = traffic(&mut flows, &sent.flow);
+    assert_eq!((told.sent_bytes, told.received_bytes, told.received_packets), (60, 500, 2));
+}
+
+#[test]
+fn what_comes_back_from_two_translated_addresses_adds_up_and_is_not_looked_for_among_many() {
+    let mut flows = flows();
+    let mut asked = [sample(1, 17, phase::ATTEMPT), sample(1, 17, phase::ATTEMPT)];
+    asked[1].flow.remote[15] = 9;
+    let mut sent = sample(1, 17, phase::SENT);
+    sent.flow.remote[15] = 8;
+    for flow in asked.iter().chain([&sent]) {
+        begin(&mut flows, flow);
+    }
+    let answers =
+        |bytes| FlowCounters { received_bytes: bytes, received_packets: 1, ..counters(0, START) };
+    for bytes in [300, 500] {
+        for flow in &asked {
+            flows.count(&flow.flow, &FlowCounters { sent_packets: 0, ..answers(bytes) }, START);
+        }
+    }
+    let received = |flows: &mut Flows<()>| {
+        flows.tell(&sent.flow, START).unwrap().0.egress.traffic.received_bytes
+    };
+    assert_eq!(received(&mut flows), 1000);
+    for port in 0..TRANSLATED_MAX as u16 {
+        let mut other = sample(1, 17, phase::ATTEMPT);
+        other.flow.remote_port = 20_000 + port;
+        begin(&mut flows, &other);
+    }
+    flows.count(&asked[0].flow, &FlowCounters { sent_packets: 0, ..answers(900) }, START);
+    assert_eq!(received(&mut flows), 1000);
+}

@@ -1,0 +1,13 @@
+//! The daemon's parts that need neither root nor a kernel: API, command line, metrics.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod api;
+mod cli;
+mod places;
+mod policies;
+mod prometheus;
+mod provenance;
+mod records;
+mod rejudge;
+mod replay;
+mod rig;

@@ -1,0 +1,194 @@
+//! The whole daemon over recorded samples: from their bytes to the ledger, without root or kernel.
+
+use std::{fs, path::Path, process::Command};
+
+use monitor_ebpf::sample::{
+    EgressSample, ExecSample, FILENAME_BYTES, FlowCounters, FlowKey, ForkSample, NameHead, Owner,
+    SocketEndSample, kind, ownership, phase, told,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use zerocopy::IntoBytes;
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 100 * SECOND;
+const PID: u32 = 4711;
+const CN: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
+
+/// A recording, as `geofenced run --record-samples` writes it.
+#[derive(Default)]
+struct Recording(Vec<u8>);
+
+impl Recording {
+    fn frame(&mut self, tag: u8, bytes: &[u8]) -> &mut Self {
+        self.0.push(tag);
+        self.0.extend_from_slice(&u32::try_from(bytes.len()).unwrap().to_le_bytes());
+        self.0.extend_from_slice(bytes);
+        self
+    }
+    fn sample(&mut self, sample: &(impl IntoBytes + zerocopy::Immutable)) -> &mut Self {
+        self.frame(b'S', sample.as_bytes())
+    }
+    /// The end of a sweep.
+    fn tick(&mut self, at_ns: u64) -> &mut Self {
+        self.frame(b'T', &at_ns.to_le_bytes())
+    }
+    fn counters(&mut self, flow: FlowKey, counters: FlowCounters) -> &mut Self {
+        let bytes = [flow.as_bytes(), counters.as_bytes()].concat();
+        self.frame(b'C', &bytes)
+    }
+}
+
+fn owner(at_ns: u64) -> Owner {
+    let mut comm = [0; 16];
+    comm[..6].copy_from_slice(b"uplink");
+    Owner { tgid: PID, tid: PID, comm, started_ns: START, touched_ns: at_ns, ..Owner::default() }
+}
+
+/// A process is forked, becomes /opt/uplink, sends one datagram and is gone.
+fn one_datagram() -> Recording {
+    let mut recording = Recording::default();
+    let mut filename = [0; FILENAME_BYTES];
+    filename[..11].copy_from_slice(b"/opt/uplink");
+    let flow =
+        FlowKey { cookie: 9, remote: CN, remote_port: 5000, transport: 17, ..FlowKey::default() };
+    let attempt = EgressSample {
+        kind: kind::EGRESS,
+        phase: phase::ATTEMPT,
+        ownership: ownership::USER,
+        at_ns: START + 2,
+        flow,
+        owner: owner(START + 2),
+        creator: owner(START + 2),
+        ..EgressSample::default()
+    };
+    let sent = EgressSample {
+        phase: phase::SENT,
+        at_ns: START + 3,
+        sent_bytes: 128,
+        sent_packets: 1,
+        ..attempt
+    };
+    let counters = FlowCounters {
+        sent_bytes: 128,
+        sent_packets: 1,
+        first_ns: START + 2,
+        last_ns: START + 3,
+        ..FlowCounters::default()
+    };
+    let fork =
+        ForkSample { kind: kind::FORK, child_tgid: PID, at_ns: START, ..ForkSample::default() };
+    let exec = ExecSample {
+        kind: kind::EXEC,
+        filename_bytes: 11,
+        at_ns: START + 1,
+        process: owner(START + 1),
+        parent_tgid: 0,
+        reserved: 0,
+        filename,
+    };
+    let end = SocketEndSample { kind: kind::SOCKET_END, at_ns: START + 4, cookie: 9, reserved: 0 };
+    recording.sample(&fork).sample(&exec).sample(&attempt).sample(&sent).sample(&end);
+    recording.counters(flow, counters).tick(START + SECOND).tick(START + 2 * SECOND);
+    recording
+}
+
+/// Runs the daemon over a recording; what it printed, and the events it left in the ledger.
+fn replayed(recording: &Recording, record: &str) -> (String, Vec<Value>) {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let config = format!(
+        "[policy]\napproved_countries = [\"US\"]\n[[geo.override]]\nnetwork = \"203.0.113.0/24\"\n\
+         country = \"CN\"\n[store]\npath = \"{}\"\nrecord = \"{record}\"\n[metrics]\nlisten = \"\"\n\
+         [api]\nsocket = \"{}\"\n",
+        path("store").display(),
+        path("api.sock").display(),
+    );
+    fs::write(path("config.toml"), config).unwrap();
+    fs::write(path("recording"), &recording.0).unwrap();
+    let ran =
+        geofenced(&path("config.toml"), &["run", "--replay", path("recording").to_str().unwrap()]);
+    let events = geofenced(&path("config.toml"), &["events", "-o", "json"]);
+    let lines = events.1.lines().map(|line| serde_json::from_str(line).unwrap());
+    (ran.0, lines.collect())
+}
+
+/// stderr and stdout of a command that must succeed.
+fn geofenced(config: &Path, words: &[&str]) -> (String, String) {
+    let binary = env!("CARGO_BIN_EXE_geofenced");
+    let output = Command::new(binary).arg("--config").arg(config).args(words).output().unwrap();
+    let [stderr, stdout] = [output.stderr, output.stdout].map(|it| String::from_utf8(it).unwrap());
+    assert!(output.status.success(), "{words:?}: {stderr}");
+    (stderr, stdout)
+}
+
+#[test]
+fn a_datagram_to_an_unapproved_country_is_stored_with_its_process() {
+    let (_, events) = replayed(&one_datagram(), "unapproved");
+    assert_eq!(events.len(), 1, "{events:?}");
+    let event = &events[0];
+    assert_eq!(event["process"]["pid"], PID);
+    assert_eq!(event["process"]["executable"], "/opt/uplink");
+    assert_eq!(event["destination"]["ip"], "203.0.113.7");
+    assert_eq!(event["destination"]["port"], 5000);
+    assert_eq!(event["destination"]["geo"]["country_iso_code"], "CN");
+    assert_eq!(event["network"]["transport"], "udp");
+    assert_eq!(event["source"]["bytes"], 128);
+    assert_eq!(event["geofenced"]["verdict"], "unapproved");
+    assert_eq!(event["geofenced"]["phase"], "sent");
+    assert_eq!(event["geofenced"]["attribution"], "socket");
+    assert!(event["event"]["end"].is_string(), "its socket was closed: {event}");
+}
+
+#[test]
+fn an_answer_of_dns_before_the_datagram_names_its_destination() {
+    let question = b"\x03www\x07Example\x03org\x00\x00\x01\x00\x01";
+    let record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xcb\x00\x71\x07";
+    let header = b"\x12\x34\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00";
+    let answer = [&header[..], question, record].concat();
+    let bytes = u32::try_from(answer.len()).unwrap();
+    let head = NameHead {
+        kind: kind::NAME,
+        what: told::ANSWER,
+        at_ns: START + 1,
+        flow: FlowKey { cookie: 8, transport: 17, remote_port: 53, ..FlowKey::default() },
+        started_ns: START,
+        tgid: PID,
+        payload_bytes: bytes,
+        bytes,
+        ..NameHead::default()
+    };
+    let mut recording = Recording::default();
+    // The probes leave room behind what they copied.
+    recording.frame(b'S', &[head.as_bytes(), &answer, &[0; 100]].concat());
+    recording.0.extend(one_datagram().0);
+    let (_, events) = replayed(&recording, "all");
+    assert_eq!(events[0]["destination"]["domain"], "www.example.org");
+    assert_eq!(events[0]["geofenced"]["domain_source"], "dns");
+}
+
+#[test]
+fn a_malformed_sample_is_passed_over_and_the_next_is_stored() {
+    let mut recording = Recording::default();
+    recording.frame(b'S', &[9, 9, 9, 9, 9]).frame(b'S', &[]).frame(b'S', &1_u32.to_ne_bytes());
+    recording.0.extend(one_datagram().0);
+    assert_eq!(replayed(&recording, "all").1.len(), 1);
+}
+
+#[test]
+fn a_recording_cut_short_is_refused_in_one_line() {
+    let mut recording = one_datagram();
+    recording.0.pop();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("recording");
+    fs::write(&path, &recording.0).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_geofenced"))
+        .args(["run", "--replay"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("cut short"), "{said}");
+}

@@ -1,0 +1,193 @@
+//! A daemon without a kernel: the real API server on a socket of its own, over events in memory.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use geofenced::{
+    api::{
+        Api, Each, EventSource, Located, LocatedDestination, LocatedJudgement, SourceError, server,
+        status::{self, Status},
+    },
+    ecs::Time,
+    event::{Lookup, Record, Rollup},
+    filter::{Filter, Query},
+    metrics::{KnownLabels, Metrics},
+    outputs::live,
+    shutdown::{self, Shutdown, Trigger},
+};
+use tempfile::TempDir;
+
+use crate::records::START;
+
+/// Events in memory, and what goes wrong with them.
+#[derive(Default)]
+pub(crate) struct Events {
+    pub(crate) records: Vec<Record>,
+    pub(crate) rollups: Vec<Rollup>,
+    /// After this many records the source fails.
+    pub(crate) fails_after: Option<usize>,
+    /// How many records were handed out, whoever got them.
+    pub(crate) handed_out: AtomicU64,
+}
+
+impl EventSource for Events {
+    fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
+        let matching: Vec<&Record> =
+            self.records.iter().filter(|record| query.filter.matches(record)).collect();
+        let skipped = matching.len().saturating_sub(query.limit.unwrap_or(usize::MAX));
+        for (index, record) in matching.into_iter().skip(skipped).enumerate() {
+            if self.fails_after == Some(index) {
+                return Err(SourceError("the disk is gone".into()));
+            }
+            self.handed_out.fetch_add(1, Ordering::Relaxed);
+            if each(record.clone()).is_break() {
+                break;
+            }
+        }
+        match self.fails_after {
+            Some(0) => Err(SourceError("the disk is gone".into())),
+            _ => Ok(()),
+        }
+    }
+    fn rollups(&self, _filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {
+        let _ = self.rollups.iter().cloned().try_for_each(|rollup| match each(rollup) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(()),
+        });
+        Ok(())
+    }
+    fn lookups(&self, _query: &Query, _each: Each<'_, Lookup>) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// Serves until dropped.
+pub(crate) struct Daemon {
+    pub(crate) directory: TempDir,
+    pub(crate) events: Arc<Events>,
+    pub(crate) live: live::Sender,
+    pub(crate) metrics: Arc<Metrics>,
+    trigger: Trigger,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.trigger.request();
+        let ended = self.thread.take().map(thread::JoinHandle::join);
+        assert!(matches!(ended, Some(Ok(()))), "the server ended in disorder");
+    }
+}
+
+impl Daemon {
+    pub(crate) fn with(events: Events) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (trigger, shutdown) = shutdown::channel();
+        let events = Arc::new(events);
+        let live = live::channel();
+        let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
+        let api = Api {
+            events: Arc::clone(&events) as Arc<dyn EventSource>,
+            live: live.clone(),
+            status: Arc::new(status),
+            locate: Arc::new(located),
+            metrics: Arc::clone(&metrics),
+        };
+        let socket = directory.path().join("geofenced.sock");
+        let (is_bound, bound) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || serve(&socket, api, shutdown, &is_bound));
+        bound.recv().unwrap();
+        Self { directory, events, live, metrics, trigger, thread: Some(thread) }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("geofenced.sock")
+    }
+
+    /// The command line, asking this daemon.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = geofenced(arguments);
+        command.arg("--socket").arg(self.socket());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+}
+
+/// The command line in a plain environment.
+pub(crate) fn geofenced(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_geofenced"));
+    command.args(arguments).env_remove("GEOFENCED_CONFIG").env("TZ", "UTC");
+    command
+}
+
+fn serve(socket: &Path, api: Api, shutdown: Shutdown, is_bound: &std::sync::mpsc::Sender<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let bound = server::bind(socket).unwrap();
+        is_bound.send(()).unwrap();
+        bound.serve(api, shutdown).await.unwrap();
+    });
+}
+
+fn status() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        commit: "abc".into(),
+        pid: 7,
+        started_at: Time(START),
+        uptime: 3_700,
+        ready: true,
+        tier: "full".into(),
+        probes: vec![],
+        coverage_since: Some(Time(START)),
+        losses: vec![],
+        policy: status::Policy {
+            sha256: "00ff".into(),
+            approved_countries: vec!["US".into()],
+            rules: 0,
+        },
+        databases: vec![],
+        store: status::Store {
+            path: "/var/lib/geofenced".into(),
+            bytes: 4096,
+            records: 10,
+            segments: 1,
+            oldest: None,
+            index: "current".into(),
+        },
+        queues: vec![],
+        maps: vec![],
+        flows: 3,
+        details: BTreeMap::new(),
+    }
+}
+
+fn located(ip: IpAddr) -> Located {
+    Located {
+        destination: LocatedDestination { ip, geo: None, autonomous_system: None },
+        geofenced: LocatedJudgement {
+            verdict: "unknown".into(),
+            certainty: "partial".into(),
+            reason: "unlocated".into(),
+            operator_country: None,
+            second_country: None,
+            anycast: false,
+            correction: None,
+            databases: vec!["none".into()],
+            explanation: vec![],
+        },
+    }
+}

@@ -1,0 +1,84 @@
+//! Sockets that are open for a while before they are used: what a daemon finds when it starts late.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    Options, tcp,
+    truth::{Flow, Truth, listening},
+    udp,
+};
+
+fn wait(options: &Options) {
+    thread::sleep(Duration::from_millis(options.linger));
+}
+
+/// Opens `--count` connections, waits `--linger`, sends `--bytes` on each.
+pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
+    let to = options.target()?;
+    let mut streams: Vec<TcpStream> =
+        (0..options.count).map(|_| tcp::connect(options, to)).collect::<io::Result<_>>()?;
+    wait(options);
+    let mut flows = Vec::new();
+    for stream in &mut streams {
+        stream.write_all(&options.payload())?;
+        flows.push(Flow::sent(to, "tcp", options.bytes).from(stream.local_addr()?));
+        tcp::finish(stream)?;
+    }
+    Ok(Truth::of(flows))
+}
+
+/// Connects `--count` UDP sockets, waits `--linger`, sends `--bytes` on each.
+pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
+    let to = options.target()?;
+    let open = |_| {
+        let socket = udp::bound(options, to)?;
+        socket.connect(to)?;
+        Ok(socket)
+    };
+    let sockets: Vec<UdpSocket> = (0..options.count).map(open).collect::<io::Result<_>>()?;
+    wait(options);
+    let mut flows = Vec::new();
+    for socket in &sockets {
+        socket.send(&options.payload())?;
+        flows.push(Flow::sent(to, "udp", options.bytes).from(socket.local_addr()?));
+    }
+    // Who holds them is looked up while they are open.
+    thread::sleep(Duration::from_secs(2));
+    Ok(Truth::of(flows))
+}
+
+/// Accepts `--count` connections, waits `--linger`, answers each with `--bytes`.
+pub(crate) fn accepted(options: &Options) -> io::Result<Truth> {
+    let listener = TcpListener::bind(options.listen)?;
+    listening(listener.local_addr()?);
+    let mut streams: Vec<TcpStream> = (0..options.count)
+        .map(|_| listener.accept().map(|(stream, _)| stream))
+        .collect::<io::Result<_>>()?;
+    wait(options);
+    let mut flows = Vec::new();
+    for stream in &mut streams {
+        stream.write_all(&options.payload())?;
+        let (client, local) = (stream.peer_addr()?, stream.local_addr()?);
+        flows.push(Flow::sent(client, "tcp", options.bytes).from(local));
+        tcp::finish(stream)?;
+    }
+    Ok(Truth::of(flows))
+}
+
+/// Peer of the above: `--count` connections, all read to their ends.
+pub(crate) fn readers(options: &Options) -> io::Result<Truth> {
+    let to = options.target()?;
+    let streams: Vec<TcpStream> =
+        (0..options.count).map(|_| tcp::connect(options, to)).collect::<io::Result<_>>()?;
+    let mut received = Vec::new();
+    // Each is closed when it is read: the other side waits for that.
+    for mut stream in streams {
+        stream.read_to_end(&mut received)?;
+    }
+    Ok(Truth::received(received.len() as u64))
+}

@@ -1,0 +1,70 @@
+//! The kernel tests' ground: a lab of two network namespaces, the packets that really arrived there,
+//! a daemon to ask, and the comparison of both. Failures panic and say what was seen.
+//!
+//! It needs root and, by Debian's names: iproute2, nftables, ethtool, util-linux.
+
+mod cgroup;
+mod counts;
+mod gateway;
+mod lab;
+mod metrics;
+mod namespace;
+mod running;
+mod site;
+mod truth;
+
+pub use cgroup::Cgroup;
+pub use counts::{Count, Counts, Flow};
+pub use gateway::{CLIENT, CLIENT_MAC, CLIENT_ROUTED, CLIENT_TOO, Gateway};
+pub use lab::{Lab, Side};
+pub use metrics::Metrics;
+pub use namespace::Namespace;
+pub use running::Running;
+pub use site::{Daemon, Outcome, Site};
+pub use truth::{Truth, TruthFlow};
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+/// How often something is looked for before a test gives up; with [`PAUSE`] ten seconds.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks until there is an answer. `None` after about ten seconds.
+pub fn eventually<T>(ask: impl FnMut() -> Option<T>) -> Option<T> {
+    eventually_in(TRIES, ask)
+}
+
+/// Asks this often, with [`PAUSE`] between.
+fn eventually_in<T>(tries: u32, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..tries {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        thread::sleep(PAUSE);
+    }
+    None
+}
+
+/// Lets the kernel end what `command` starts when the test that waits for it is gone.
+fn tied(command: &mut Command) -> &mut Command {
+    let tie = || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+            .map_err(Into::into)
+    };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(tie) }
+}
+
+/// Runs a tool that must succeed; gives back what it printed.
+fn tool(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command
+        .output()
+        .unwrap_or_else(|error| panic!("can't run {command:?}: {error} (is it installed?)"));
+    assert!(status.success(), "{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8_lossy(&stdout).into_owned()
+}

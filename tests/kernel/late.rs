@@ -1,0 +1,116 @@
+//! A daemon that starts when everything is already connected: it still knows whose each socket is.
+//! Needs root.
+
+use std::{thread, time::Duration};
+
+use harness::{Gateway, Running, Side, Site, Truth};
+use serde_json::Value;
+
+/// Of each kind of connection and socket.
+const EACH: usize = 50;
+
+fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
+    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The records of these flows once there is one for each, with this process.
+fn assert_attributed(site: &Site, truth: &Truth) {
+    assert_eq!(truth.flows.len(), EACH, "{}", truth.kind);
+    let all = harness::eventually(|| {
+        let events = site.events_of(truth.pid);
+        (events.len() >= EACH).then_some(events)
+    });
+    let events = all.unwrap_or_else(|| {
+        let (of, any) = (site.events_of(truth.pid), site.events(&[]));
+        panic!(
+            "{}: {} of {EACH} attributed; of all {}:\n{:?}",
+            truth.kind,
+            of.len(),
+            any.len(),
+            any.first()
+        )
+    });
+    assert_eq!(events.len(), EACH, "{}: a flow is told twice, or was never made", truth.kind);
+    for flow in &truth.flows {
+        let is_its = |event: &&Value| {
+            event["source"]["port"].as_u64() == flow.source_port.map(u64::from)
+                && text(event, "/destination/ip") == flow.destination.to_string()
+        };
+        let event = events.iter().find(is_its);
+        let event = event.unwrap_or_else(|| panic!("{}: no record of {flow:?}", truth.kind));
+        assert_eq!(text(event, "/process/executable"), truth.executable, "{event}");
+        assert_eq!(text(event, "/geofenced/origin"), "pre-existing", "{event}");
+        assert_eq!(text(event, "/geofenced/attribution"), "procfs", "{event}");
+    }
+}
+
+#[test]
+fn connections_and_sockets_that_are_older_than_the_daemon_are_attributed() {
+    let gateway = Gateway::new();
+    let lab = &gateway.lab;
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+
+    let serve = format!("serve-tcp --listen [::]:0 --count {EACH}");
+    let mut sinks = [lab.start(Side::Internet, &serve), lab.start(Side::Internet, &serve)];
+    let hold = |address: &str, sink: &mut Running| {
+        let port = sink.listening().port();
+        format!("hold-tcp --to {address}:{port} --count {EACH} --linger 10000")
+    };
+    let connecting = lab.start(Side::Host, &hold("203.0.113.5", &mut sinks[0]));
+    let mut inside = lab.command_in(&gateway.container, &hold("203.0.113.6", &mut sinks[1]));
+    let contained = Running::start(lab.cgroup.admit(&mut inside));
+    let datagrams = lab
+        .start(Side::Host, &format!("hold-udp --to 203.0.113.7:9 --count {EACH} --linger 10000"));
+    let accepting = format!("hold-accepted --listen 10.77.0.2:0 --count {EACH} --linger 10000");
+    let held =
+        |words: &str| lab.start(Side::Host, &format!("{words} --count {EACH} --linger 10000"));
+    let held = [
+        "hold-ping --to 203.0.113.9",
+        "hold-ping --to 2001:db8:f::9",
+        "hold-raw --to 203.0.113.10",
+    ]
+    .map(held);
+    let mut accepting = lab.start(Side::Host, &accepting);
+    let port = accepting.listening().port();
+    let readers = format!("hold-readers --from 203.0.113.8 --to 10.77.0.2:{port} --count {EACH}");
+    let readers = lab.start(Side::Internet, &readers);
+
+    thread::sleep(Duration::from_secs(1));
+    let daemon = site.start();
+    for truth in [connecting.finish(), contained.finish(), datagrams.finish(), accepting.finish()] {
+        assert_attributed(&site, &truth);
+    }
+    for running in held {
+        assert_attributed(&site, &running.finish());
+    }
+    readers.finish();
+    for sink in sinks {
+        sink.finish();
+    }
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn what_is_accepted_by_a_listener_that_is_older_than_the_daemon_is_attributed_to_it() {
+    let gateway = Gateway::new();
+    let lab = &gateway.lab;
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    let mut server = lab.start(Side::Host, "accept-reply --listen [::]:0 --bytes 3000");
+    let port = server.listening().port();
+    let daemon = site.start();
+    let words = format!("connect-and-read --from 203.0.113.77 --to 10.77.0.2:{port}");
+    assert_eq!(lab.start(Side::Internet, &words).finish().received_bytes, Some(3000));
+    let truth = server.finish();
+    let told = harness::eventually(|| {
+        let event = site.events_of(truth.pid).pop()?;
+        let arrived = lab.arrived(&truth.flows[0]).bytes;
+        (event["source"]["bytes"].as_u64() == Some(arrived)).then_some(event)
+    });
+    let event = told.unwrap_or_else(|| panic!("{:?}", site.events(&[])));
+    assert_eq!(text(&event, "/process/executable"), truth.executable, "{event}");
+    assert_eq!(text(&event, "/geofenced/origin"), "pre-existing", "{event}");
+    assert_eq!(site.events(&["--destination", "203.0.113.77"]).len(), 1);
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}

@@ -1,0 +1,130 @@
+//! The probes' packet programs, loaded and attached to nothing: run over bytes
+//! (`BPF_PROG_TEST_RUN`), and what they then told and counted.
+
+use aya::{
+    Ebpf, EbpfLoader, TestRun, TestRunOptions,
+    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    programs::{Program, ProgramError},
+};
+use monitor_ebpf::{
+    loss::Loss,
+    names::{map, program},
+    sample::{EgressSample, FlowCounters, FlowKey, Interface, Transit, kind},
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GEOFENCED_PROBES_OBJECT"));
+
+const TRANSITS: &str = "TRANSITS";
+/// The device that the kernel runs them at: loopback, of which there is one in each namespace.
+const IFINDEX: u32 = 1;
+pub(crate) const LINK_BYTES: u32 = 14;
+
+/// `struct __sk_buff` (`include/uapi/linux/bpf.h`), and where `gso_segs` is in it.
+const CONTEXT_BYTES: usize = 192;
+const GSO_SEGS: usize = 164;
+const EINVAL: i32 = 22;
+
+type Table<K, V> = HashMap<MapData, K, V>;
+type KeyBytes = [u8; size_of::<FlowKey>()];
+
+pub(crate) struct Loaded {
+    ebpf: Ebpf,
+    samples: RingBuf<MapData>,
+    flows: Table<KeyBytes, [u8; size_of::<FlowCounters>()]>,
+    interfaces: Table<u32, [u8; size_of::<Interface>()]>,
+    transits: Table<u32, [u8; size_of::<Transit>()]>,
+    losses: PerCpuArray<MapData, u64>,
+}
+
+impl Loaded {
+    pub(crate) fn new() -> Self {
+        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT).expect("load the object: root?");
+        for name in [program::PACKET_EGRESS, program::PACKET_INGRESS] {
+            match ebpf.program_mut(name) {
+                Some(Program::CgroupSkb(it)) => it.load().expect(name),
+                other => panic!("{name} is {other:?}"),
+            }
+        }
+        for name in [program::UPLINK_EGRESS, program::DEVICE_INGRESS, program::DEVICE_EGRESS] {
+            match ebpf.program_mut(name) {
+                Some(Program::SchedClassifier(it)) => it.load().expect(name),
+                other => panic!("{name} is {other:?}"),
+            }
+        }
+        let mut take = |name: &str| ebpf.take_map(name).unwrap_or_else(|| panic!("no {name}"));
+        let samples = RingBuf::try_from(take(map::SAMPLES)).expect("a ring");
+        let flows = HashMap::try_from(take(map::FLOWS)).expect("a table of flows");
+        let mut interfaces: Table<u32, _> =
+            HashMap::try_from(take(map::INTERFACES)).expect("a table of interfaces");
+        let transits = match take(TRANSITS) {
+            it @ Map::LruHashMap(_) => HashMap::try_from(it).expect("a table of transits"),
+            other => panic!("{TRANSITS} is {other:?}"),
+        };
+        let losses = PerCpuArray::try_from(take(map::LOSSES)).expect("counters of losses");
+        let interface = Interface { header_bytes: LINK_BYTES, ..Interface::default() };
+        let bytes: [u8; size_of::<Interface>()] =
+            interface.as_bytes().try_into().expect("its size");
+        interfaces.insert(IFINDEX, bytes, 0).expect("name an interface");
+        Self { ebpf, samples, flows, interfaces, transits, losses }
+    }
+
+    /// Runs a program over a frame; `None` if the kernel takes no such frame for a packet.
+    pub(crate) fn run(&self, name: &str, frame: &[u8], segments: u32) -> Option<i32> {
+        let mut context = [0_u8; CONTEXT_BYTES];
+        context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&segments.to_ne_bytes());
+        let options = || TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let result = match self.ebpf.program(name) {
+            Some(Program::CgroupSkb(it)) => it.test_run(options()),
+            Some(Program::SchedClassifier(it)) => it.test_run(options()),
+            other => panic!("{name} is {other:?}"),
+        };
+        match result {
+            Ok(result) => Some(result.return_value.cast_signed()),
+            Err(ProgramError::SyscallError(it)) if it.io_error.raw_os_error() == Some(EINVAL) => {
+                None
+            }
+            Err(error) => panic!("{name} does not run: {error:?}"),
+        }
+    }
+
+    /// What was told since it was last asked. The flows are forgotten again.
+    pub(crate) fn told(&mut self) -> Vec<EgressSample> {
+        let mut told = Vec::new();
+        while let Some(item) = self.samples.next() {
+            let (sample, _) = EgressSample::read_from_prefix(&item).expect("a whole sample");
+            assert_eq!(sample.kind, kind::EGRESS);
+            told.push(sample);
+        }
+        for sample in &told {
+            let key: KeyBytes = sample.flow.as_bytes().try_into().expect("its size");
+            self.flows.remove(&key).expect("what is told is counted");
+        }
+        told
+    }
+
+    /// What was remembered of packets on their way through. It is forgotten again.
+    pub(crate) fn passed(&mut self) -> Vec<Transit> {
+        let keys: Vec<u32> = self.transits.keys().map(|it| it.expect("a key")).collect();
+        let mut passed = Vec::new();
+        for key in keys {
+            let bytes = self.transits.get(&key, 0).expect("its value");
+            passed.push(Transit::read_from_bytes(&bytes).expect("its size"));
+            self.transits.remove(&key).expect("forget it");
+        }
+        passed
+    }
+
+    pub(crate) fn interface(&self) -> Interface {
+        let bytes = self.interfaces.get(&IFINDEX, 0).expect("the interface");
+        Interface::read_from_bytes(&bytes).expect("its size")
+    }
+
+    pub(crate) fn losses(&self, loss: Loss) -> u64 {
+        self.losses.get(&(loss as u32), 0).expect("a counter").iter().sum()
+    }
+}

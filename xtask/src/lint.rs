@@ -1,0 +1,43 @@
+//! Format and clippy, with every warning an error.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{build, console::Console, host, paths};
+
+pub fn run(console: &Console) -> Result<()> {
+    build::probes(console)?;
+    all(console)
+}
+
+/// The lints themselves; the probes' object must be there already.
+pub fn all(console: &Console) -> Result<()> {
+    install(console)?;
+    console
+        .step("format", host::cargo().args(["fmt", "--all", "--check"]))
+        .context("the format is not rustfmt's; run: cargo fmt --all")?;
+    let mut clippy = host::cargo();
+    clippy.args(["clippy", "--locked", "--workspace", "--all-targets"]);
+    console.step("clippy", clippy.args(["--", "--deny", "warnings"]))
+}
+
+/// rustup's minimal profile has neither.
+fn install(console: &Console) -> Result<()> {
+    let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(command, _)| {
+            crate::console::ask(host::cargo().args([command, "--version"])).is_none()
+        })
+        .map(|(_, component)| component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" and ");
+    if paths::which("rustup").is_none() {
+        anyhow::bail!("{names} missing; install rustup, or this system's package of it");
+    }
+    let mut rustup = Command::new("rustup");
+    console.step(&format!("install {names}"), rustup.args(["component", "add"]).args(&missing))
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask`: builds, checks and shows geofenced. This file is the table of contents;
+//! it must do nothing but choose.
+#![allow(unreachable_pub, reason = "a program has no outside: `pub` means another file uses it")]
+
+mod apt;
+mod build;
+mod console;
+mod coverage;
+mod demo;
+mod deny;
+mod dist;
+mod docs;
+mod fuzz;
+mod geodb;
+mod host;
+mod lint;
+mod metadata;
+mod paths;
+mod run;
+mod tally;
+mod test;
+mod tidy;
+mod toolchain;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::console::Console;
+
+#[derive(Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    about = "Builds, checks and shows geofenced",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Shows the output of every tool, not only of one that failed
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the probes and `target/release/geofenced`; installs the toolchain they need
+    Build(build::Args),
+    /// Starts the daemon in the foreground, with a policy and a store under `target/run`
+    Run(run::Args),
+    /// Shows it at work: daemon, egress of several kinds in own namespaces, events, summary, metrics
+    Demo(build::Args),
+    /// Installs what is missing; format, lints, tidy, unit tests, replay tests, kernel tests as root
+    Test(test::Args),
+    /// Format and clippy alone
+    Lint,
+    /// The rules that no compiler checks: who may use what, heads, lengths
+    Tidy,
+    /// Licences, advisories and sources of the dependencies (installs cargo-deny)
+    Deny,
+    /// Writes the generated pages of docs/, and the API documentation: a broken link is an error
+    Docs,
+    /// Rebuilds the embedded country database from its packages (for maintainers)
+    Geodb(geodb::Args),
+    /// The daemon on other kernels, in an emulator: which probe attaches, what is told
+    Vm(vm::Args),
+    /// Every way out, seen or not: runs the kernel test, as root, and writes docs/coverage.md
+    Coverage,
+    /// Feeds each parser what no test thought of, the probes' own too (installs cargo-fuzz)
+    Fuzz(fuzz::Args),
+    /// A tarball of the binary and what it is deployed with, under `target/dist`
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let console = Console::new(cli.verbose);
+    let done = match cli.command {
+        Command::Build(args) => build::run(&console, &args),
+        Command::Run(args) => run::run(&console, &args),
+        Command::Demo(args) => demo::run(&console, &args),
+        Command::Test(args) => test::run(&console, &args),
+        Command::Lint => lint::run(&console),
+        Command::Tidy => tidy::run(),
+        Command::Deny => deny::run(&console),
+        Command::Docs => docs::run(&console),
+        Command::Geodb(args) => geodb::run(args),
+        Command::Vm(args) => vm::run(&console, &args),
+        Command::Coverage => coverage::run(&console),
+        Command::Fuzz(args) => fuzz::run(&console, &args),
+        Command::Dist => dist::run(&console),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

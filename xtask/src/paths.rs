@@ -1,0 +1,44 @@
+//! Where things are in this checkout, and where built tools are kept between checkouts.
+
+use std::{env, ffi::OsString, path::PathBuf};
+
+/// The root of the checkout this xtask was built from.
+pub fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or_else(|| here.clone(), PathBuf::from)
+}
+
+pub fn target() -> PathBuf {
+    root().join("target")
+}
+
+/// The probes' object, where `monitor/build.rs` looks for it.
+pub fn probes_object() -> PathBuf {
+    target().join("bpf/geofenced-probes.o")
+}
+
+/// Tools that take minutes to build, shared by the checkouts of one user:
+/// `$XDG_CACHE_HOME/geofenced/tools`, else `~/.cache/geofenced/tools`, else `target/tools`.
+pub fn tools() -> PathBuf {
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|h| h.join(".cache")));
+    cache.map_or_else(|| target().join("tools"), |dir| dir.join("geofenced/tools"))
+}
+
+/// `first` before everything in the `PATH` of this process, the system directories after it:
+/// a user's `PATH` often lacks `/usr/sbin`, where `ip` and `nft` are.
+pub fn search_path(first: &[PathBuf]) -> OsString {
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    let all = first.iter().cloned().chain(env::split_paths(&inherited)).chain(system);
+    // A directory with a colon in its name can't be in a PATH; then the inherited one must do.
+    env::join_paths(all).unwrap_or(inherited)
+}
+
+/// The first program of this name in `PATH`.
+pub fn which(program: &str) -> Option<PathBuf> {
+    env::split_paths(&search_path(&[])).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}

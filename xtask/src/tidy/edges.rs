@@ -1,0 +1,263 @@
+//! Who may use what: the edges between the modules of `monitor`, as a table.
+//!
+//! ARCHITECTURE.md says the same in prose.
+
+use super::{
+    Finding,
+    source::{Source, names},
+};
+
+/// Something that only some modules may touch.
+struct Edge {
+    /// Words of the code.
+    words: &'static [&'static str],
+    /// Beginnings of string literals.
+    literals: &'static [&'static str],
+    scope: Scope,
+    /// What it means to break it.
+    why: &'static str,
+}
+
+enum Scope {
+    /// Allowed in these modules of `monitor/src` and nowhere else in it.
+    Only(&'static [&'static str]),
+    /// Forbidden in these, allowed elsewhere.
+    Never(&'static [&'static str]),
+    /// Forbidden in all but these.
+    NeverBut(&'static [&'static str]),
+}
+
+/// What samples pass through. Each has its own queue or none; none asks the network.
+const PIPELINE: &[&str] = &["probe", "decode", "attribute", "locate", "names", "judge", "pipeline"];
+
+const EDGES: &[Edge] = &[
+    Edge {
+        words: &["aya", "aya_log"],
+        literals: &[],
+        scope: Scope::Only(&["probe"]),
+        why: "only `probe` knows aya",
+    },
+    Edge {
+        words: &["sled"],
+        literals: &[],
+        scope: Scope::Only(&["store"]),
+        why: "only `store` knows the database",
+    },
+    Edge {
+        words: &["procfs"],
+        literals: &["/proc"],
+        scope: Scope::Only(&["attribute"]),
+        why: "only `attribute` reads /proc",
+    },
+    Edge {
+        words: &["fs", "File", "OpenOptions", "TcpStream", "UdpSocket", "SystemTime", "Instant"],
+        literals: &[],
+        scope: Scope::Never(&["judge"]),
+        why: "`judge` is pure: no I/O, no clock",
+    },
+    Edge {
+        words: &["TcpStream", "UdpSocket", "ToSocketAddrs", "to_socket_addrs", "getaddrinfo"],
+        literals: &[],
+        scope: Scope::Never(PIPELINE),
+        why: "nothing in the pipeline asks the network",
+    },
+    Edge {
+        words: &["tokio", "hyper", "axum"],
+        literals: &[],
+        scope: Scope::Never(&["decode", "attribute", "locate", "names", "judge", "store"]),
+        why: "the pipeline is synchronous and asks no network",
+    },
+    Edge {
+        words: &["crate"],
+        literals: &[],
+        scope: Scope::Never(&["metrics"]),
+        why: "`metrics` is a leaf: it imports no module of ours",
+    },
+    Edge {
+        words: &["crate::pipeline", "crate::commands", "geofenced::commands"],
+        literals: &[],
+        scope: Scope::NeverBut(&["pipeline", "commands", "main", "lib"]),
+        why: "no stage imports `pipeline` or `commands`",
+    },
+    Edge {
+        words: &["serde", "Serialize", "Deserialize"],
+        literals: &[],
+        scope: Scope::Never(&["event", "select", "judge"]),
+        why: "domain types are not serializable: each border converts",
+    },
+    Edge {
+        words: &["anyhow"],
+        literals: &[],
+        scope: Scope::Only(&["commands", "main"]),
+        why: "`anyhow` is for `commands` and `main`; a stage has an enum of its errors",
+    },
+];
+
+/// A place where an edge may be crossed, and why.
+struct Exception {
+    path: &'static str,
+    word: &'static str,
+    #[expect(dead_code, reason = "read by people: there is no exception without one")]
+    reason: &'static str,
+}
+
+const EXCEPTIONS: &[Exception] = &[Exception {
+    path: "monitor/src/probe/cgroup.rs",
+    word: "/proc",
+    reason: "the mount table says where the cgroup2 hierarchy is; of no process",
+}];
+
+/// The library half of `monitor-ebpf` is what both sides promise each other.
+const CONTRACT: [&str; 5] = ["lib", "sample", "names", "settings", "loss"];
+
+pub fn check(path: &str, source: &Source) -> Vec<Finding> {
+    if let Some(inner) = path.strip_prefix("monitor/src/") {
+        return EDGES
+            .iter()
+            .filter(|edge| forbids(&edge.scope, module(inner)))
+            .flat_map(|edge| crossings(path, source, edge))
+            .collect();
+    }
+    let contract = path.strip_prefix("monitor-ebpf/src/").map(module);
+    if contract.is_some_and(|module| CONTRACT.contains(&module)) {
+        return contract_findings(path, source);
+    }
+    vec![]
+}
+
+fn forbids(scope: &Scope, module: &str) -> bool {
+    match scope {
+        Scope::Only(allowed) | Scope::NeverBut(allowed) => !allowed.contains(&module),
+        Scope::Never(forbidden) => forbidden.contains(&module),
+    }
+}
+
+fn crossings(path: &str, source: &Source, edge: &Edge) -> Vec<Finding> {
+    let finding = |line, word: &str| {
+        let excepted = EXCEPTIONS.iter().any(|e| path.starts_with(e.path) && e.word == word);
+        (!excepted).then(|| Finding {
+            path: path.to_owned(),
+            line,
+            what: format!("{}, and here is `{word}`", edge.why),
+        })
+    };
+    let words = source.product_lines().flat_map(|(number, line)| {
+        edge.words.iter().filter(move |word| names(line, word)).map(move |word| (number, *word))
+    });
+    let literals = source.product_literals().flat_map(|literal| {
+        let begins = edge.literals.iter().filter(|start| begins(&literal.text, start));
+        begins.map(|start| (literal.line, *start))
+    });
+    words.chain(literals).filter_map(|(line, word)| finding(line, word)).collect()
+}
+
+/// `/proc` begins `/proc` and `/proc/self`, not `/process`.
+fn begins(text: &str, start: &str) -> bool {
+    text.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn contract_findings(path: &str, source: &Source) -> Vec<Finding> {
+    let forbidden = ["std", "alloc", "aya_ebpf", "aya_log_ebpf"];
+    source
+        .product_lines()
+        .flat_map(|(number, line)| {
+            forbidden.iter().filter(move |word| names(line, word)).map(move |word| Finding {
+                path: path.to_owned(),
+                line: number,
+                what: format!("the contract with the kernel is `core` alone, and here is `{word}`"),
+            })
+        })
+        .collect()
+}
+
+/// The module of `src` that a file belongs to: `probe` of `probe/ring.rs`, `event` of `event.rs`.
+fn module(inner: &str) -> &str {
+    let first = inner.split('/').next().unwrap_or(inner);
+    first.strip_suffix(".rs").unwrap_or(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(path: &str, text: &str) -> Vec<String> {
+        check(path, &Source::read(text)).into_iter().map(|finding| finding.what).collect()
+    }
+
+    fn is_crossing(path: &str, text: &str, why: &str) {
+        let findings = findings(path, text);
+        assert!(findings.iter().any(|what| what.contains(why)), "{path}: {text}: {findings:?}");
+    }
+
+    fn is_fine(path: &str, text: &str) {
+        assert_eq!(findings(path, text), [""; 0], "{path}: {text}");
+    }
+
+    #[test]
+    fn only_probe_names_aya_and_only_store_names_the_database() {
+        is_crossing("monitor/src/pipeline.rs", "use aya::Ebpf;", "only `probe`");
+        is_crossing("monitor/src/commands/run.rs", "aya_log::init()", "only `probe`");
+        is_fine("monitor/src/probe/ring.rs", "use aya::maps::RingBuf;");
+        is_crossing("monitor/src/outputs/store.rs", "sled::open(path)", "only `store`");
+        is_fine("monitor/src/store/index/mod.rs", "use sled::Db;");
+    }
+
+    #[test]
+    fn only_attribute_reads_proc_whether_by_crate_or_by_path() {
+        is_crossing("monitor/src/locate/mod.rs", "read(\"/proc/self/stat\")", "only `attribute`");
+        is_crossing("monitor/src/judge/mod.rs", "procfs::process::all()", "only `attribute`");
+        is_fine("monitor/src/attribute/procfs.rs", "read(\"/proc/self/stat\")");
+        is_fine("monitor/src/locate/mod.rs", "\"/process\"");
+    }
+
+    #[test]
+    fn judge_knows_no_clock_and_no_file() {
+        for text in ["use std::fs;", "Instant::now()", "SystemTime::now()", "File::open(path)"] {
+            is_crossing("monitor/src/judge/rules.rs", text, "`judge` is pure");
+        }
+        is_fine("monitor/src/judge/rules.rs", "use std::net::IpAddr;");
+    }
+
+    #[test]
+    fn nothing_in_the_pipeline_asks_the_network() {
+        is_crossing("monitor/src/locate/names.rs", "UdpSocket::bind(x)", "asks the network");
+        is_crossing("monitor/src/decode.rs", "use tokio::net;", "synchronous");
+        is_fine("monitor/src/api/mod.rs", "use tokio::net::UnixListener;");
+    }
+
+    #[test]
+    fn metrics_is_a_leaf_and_no_stage_looks_back() {
+        is_crossing("monitor/src/metrics/mod.rs", "use crate::event::Verdict;", "leaf");
+        is_crossing("monitor/src/api/mod.rs", "use crate::commands::run;", "no stage");
+        is_crossing("monitor/src/judge/mod.rs", "crate::pipeline::start()", "no stage");
+        is_fine("monitor/src/commands/run.rs", "use crate::pipeline::Pipeline;");
+    }
+
+    #[test]
+    fn domain_types_are_not_serializable_and_stages_do_not_use_anyhow() {
+        is_crossing("monitor/src/event.rs", "#[derive(Serialize)]", "not serializable");
+        is_fine("monitor/src/ecs.rs", "#[derive(Serialize)]");
+        is_crossing("monitor/src/store/mod.rs", "anyhow::Result<()>", "`anyhow`");
+        is_fine("monitor/src/main.rs", "fn main() -> anyhow::Result<()> {}");
+    }
+
+    #[test]
+    fn the_contract_with_the_kernel_is_core_alone() {
+        is_crossing("monitor-ebpf/src/sample.rs", "use std::mem;", "`core` alone");
+        is_crossing("monitor-ebpf/src/names.rs", "use aya_ebpf::maps;", "`core` alone");
+        is_fine("monitor-ebpf/src/programs/maps.rs", "use aya_ebpf::maps;");
+    }
+
+    #[test]
+    fn an_exception_holds_for_its_word_in_its_file_alone() {
+        is_fine("monitor/src/probe/cgroup.rs", "open(\"/proc/self/mountinfo\")");
+        is_crossing("monitor/src/probe/cgroup.rs", "procfs::mounts()", "only `attribute`");
+        is_crossing("monitor/src/probe/ring.rs", "open(\"/proc/self/mountinfo\")", "only");
+    }
+
+    #[test]
+    fn comments_and_unit_tests_may_name_anything() {
+        is_fine("monitor/src/judge/mod.rs", "// unlike sled, std::fs and /proc\n");
+        is_fine("monitor/src/judge/mod.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n");
+    }
+}

@@ -1,0 +1,265 @@
+//! Debian's kernel packages of every release, by way of an apt configuration of our own: where the
+//! archive is, is read from this machine's sources; its own package lists stay as they are.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::console::{Console, ask};
+
+/// Small kernels with everything that a virtual machine needs built in. Each release has this
+/// package; it depends on the image of the day.
+const PACKAGE: &str = "linux-image-cloud-amd64";
+/// Releases, and whether their security archive is apart.
+const SUITES: [(&str, bool); 6] = [
+    ("bullseye", true),
+    ("bookworm", true),
+    ("bookworm-backports", false),
+    ("trixie", true),
+    ("sid", false),
+    ("experimental", false),
+];
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Package lists older than this are fetched again.
+const FRESH: Duration = Duration::from_hours(24);
+
+/// An unpacked kernel.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// Debian's version of the package, such as `6.12.117-1`.
+    pub(super) version: String,
+    pub(super) image: PathBuf,
+}
+
+#[derive(Debug)]
+pub(super) struct Archive {
+    directory: PathBuf,
+    /// Versions of [`PACKAGE`], newest first.
+    versions: Vec<String>,
+}
+
+impl Archive {
+    /// Fetches the package lists, unless they are there and of today.
+    pub(super) fn open(console: &Console, work: &Path) -> Result<Self> {
+        let directory = work.join("apt");
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(directory.join(part))?;
+        }
+        let mut archive = Self { directory, versions: Vec::new() };
+        let sources = archive.directory.join("sources.list");
+        let is_fresh = fs::metadata(&sources)
+            .and_then(|data| data.modified())
+            .is_ok_and(|then| then.elapsed().is_ok_and(|age| age < FRESH));
+        if is_fresh {
+            archive.versions = archive.available();
+        }
+        if archive.versions.is_empty() {
+            fs::write(&sources, sources_list(&own_sources())?)?;
+            // One release that the mirror no longer has fails it, and the others are fetched all
+            // the same; what counts is whether there are kernels afterwards.
+            let fetched = console
+                .step("apt-get update of every release", archive.apt("apt-get").arg("update"));
+            archive.versions = archive.available();
+            if archive.versions.is_empty() {
+                let _ = fs::remove_file(&sources);
+                fetched?;
+                bail!("the archive has no package {PACKAGE}");
+            }
+        }
+        Ok(archive)
+    }
+
+    fn apt(&self, program: &str) -> Command {
+        let at = |part: &str| self.directory.join(part).display().to_string();
+        let mut command = Command::new(program);
+        command.env("LC_ALL", "C");
+        for option in [
+            format!("Dir::State::Lists={}", at("lists")),
+            format!("Dir::Cache={}", at("cache")),
+            format!("Dir::Etc::SourceList={}", at("sources.list")),
+            "Dir::Etc::SourceParts=/dev/null".into(),
+            // The directories are ours, and so is everything that is put there.
+            "APT::Sandbox::User=".into(),
+            "Acquire::Languages=none".into(),
+        ] {
+            command.args(["-o", &option]);
+        }
+        command
+    }
+
+    fn available(&self) -> Vec<String> {
+        let listed = ask(self.apt("apt-cache").args(["madison", PACKAGE]));
+        versions(&listed.unwrap_or_default())
+    }
+
+    /// Downloads and unpacks the newest kernel whose version begins as `wanted` says.
+    pub(super) fn fetch(&self, console: &Console, wanted: &str) -> Result<Kernel> {
+        let version = choose(&self.versions, wanted).with_context(|| {
+            format!("no kernel {wanted}; there are {}", self.versions.join(", "))
+        })?;
+        let kept = self.directory.with_file_name("kernels").join(version);
+        let kernel = |image| Kernel { version: version.to_owned(), image };
+        if let Some(image) = image_below(&kept) {
+            return Ok(kernel(image));
+        }
+        // Moved in place when it is whole.
+        let begun = kept.with_file_name(format!("{version}.part"));
+        let downloads = begun.join("download");
+        fs::create_dir_all(&downloads)?;
+        let packages = self.packages_of(version)?;
+        let mut download = self.apt("apt-get");
+        download.arg("download").args(&packages).current_dir(&downloads);
+        console.step(&format!("download kernel {version}"), &mut download)?;
+        for entry in fs::read_dir(&downloads)? {
+            let mut unpack = Command::new("dpkg-deb");
+            unpack.arg("--extract").arg(entry?.path()).arg(&begun);
+            console.step(&format!("unpack kernel {version}"), &mut unpack)?;
+        }
+        fs::remove_dir_all(&downloads)?;
+        fs::rename(&begun, &kept)?;
+        image_below(&kept).map(kernel).with_context(|| format!("{packages:?} hold no kernel"))
+    }
+
+    /// `name=version` of the packages that a kernel is made of: until 6.x the image holds all of
+    /// it, from 7 on it only depends on the binary.
+    fn packages_of(&self, version: &str) -> Result<Vec<String>> {
+        let image = self
+            .dependencies(PACKAGE, version)
+            .into_iter()
+            .find(|name| name.starts_with("linux-image-"))
+            .with_context(|| format!("{PACKAGE} {version} names no image"))?;
+        let parts = self.dependencies(&image, version);
+        let parts = parts.into_iter().filter(|name| name.starts_with("linux-binary-"));
+        let mut packages: Vec<String> = parts.map(|name| format!("{name}={version}")).collect();
+        if packages.is_empty() {
+            packages.push(format!("{image}={version}"));
+        }
+        Ok(packages)
+    }
+
+    fn dependencies(&self, package: &str, version: &str) -> Vec<String> {
+        let mut show = self.apt("apt-cache");
+        show.args(["show", &format!("{package}={version}")]);
+        dependencies(&ask(&mut show).unwrap_or_default())
+    }
+}
+
+/// `vmlinuz` lies in `boot`, or beside the modules.
+fn image_below(directory: &Path) -> Option<PathBuf> {
+    let entries = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten();
+    let in_boot = entries(directory.join("boot")).map(|entry| entry.path());
+    let beside_modules =
+        entries(directory.join("usr/lib/modules")).map(|entry| entry.path().join("vmlinuz"));
+    in_boot.chain(beside_modules).find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("vmlinuz") && path.is_file()
+    })
+}
+
+/// Lines of `apt-cache madison` are `package | version | source`; a version can be in two suites.
+fn versions(madison: &str) -> Vec<String> {
+    let column = madison.lines().filter_map(|line| line.split('|').nth(1));
+    let mut versions: Vec<String> = column.map(|version| version.trim().to_owned()).collect();
+    versions.dedup();
+    versions
+}
+
+/// `6.1` is not `6.12`.
+fn choose<'v>(versions: &'v [String], wanted: &str) -> Option<&'v str> {
+    let begins = |version: &&String| {
+        wanted == "newest"
+            || version
+                .strip_prefix(wanted)
+                .is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_ascii_digit()))
+    };
+    versions.iter().find(begins).map(String::as_str)
+}
+
+/// Names in the `Depends` of `apt-cache show`, without versions and alternatives.
+fn dependencies(show: &str) -> Vec<String> {
+    let depends = show.lines().find_map(|line| line.strip_prefix("Depends: ")).unwrap_or_default();
+    depends
+        .split([',', '|'])
+        .filter_map(|one| one.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The text of every apt source of this machine.
+fn own_sources() -> String {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    let more = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+    files.extend(more.map(|entry| entry.path()).filter(|path| {
+        path.extension().is_some_and(|extension| extension == "list" || extension == "sources")
+    }));
+    let texts = files.iter().filter_map(|path| fs::read_to_string(path).ok());
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// Sources of every release, at the mirrors that `own` has for Debian and its security archive.
+fn sources_list(own: &str) -> Result<String> {
+    let uris = || own.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(uris_of);
+    let ending =
+        |end: &str| uris().map(|uri| uri.trim_end_matches('/')).find(|it| it.ends_with(end));
+    let main = ending("/debian").context(
+        "none of this machine's apt sources is Debian's archive, where the kernels come from",
+    )?;
+    let security = ending("/debian-security");
+    let line = |uri: &str, suite: &str| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
+    let lines = SUITES.into_iter().flat_map(|(suite, is_secured)| {
+        let secured = security.filter(|_| is_secured);
+        let secured = secured.map(|uri| line(uri, &format!("{suite}-security")));
+        [Some(line(main, suite)), secured]
+    });
+    Ok(lines.flatten().collect())
+}
+
+/// Of either form: `deb [options] URI suite ...`, and `URIs: URI ...`.
+fn uris_of(line: &str) -> impl Iterator<Item = &str> {
+    line.split_whitespace().filter(|word| word.contains("://") || word.starts_with("file:/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_chosen_by_whole_numbers() {
+        let versions = versions(
+            "p | 7.3~rc7-1~exp1 | a\np | 6.12.117-1 | a\np | 6.12.117-1 | b\np | 6.1.9-1 | b",
+        );
+        assert_eq!(versions, ["7.3~rc7-1~exp1", "6.12.117-1", "6.1.9-1"]);
+        assert_eq!(choose(&versions, "6.1"), Some("6.1.9-1"));
+        assert_eq!(choose(&versions, "6.12"), Some("6.12.117-1"));
+        assert_eq!(choose(&versions, "7.3"), Some("7.3~rc7-1~exp1"));
+        assert_eq!(choose(&versions, "newest"), Some("7.3~rc7-1~exp1"));
+        assert_eq!(choose(&versions, "5.10"), None);
+    }
+
+    #[test]
+    fn sources_of_both_forms_lead_to_every_release() {
+        let deb822 = "Types: deb\n# http://old.example/debian\nURIs: http://mirror.example/debian/\n\n\
+                      URIs: http://mirror.example/debian-security\n";
+        let one_line = "deb [arch=amd64] https://mirror.example/debian bookworm main\n";
+        let list = sources_list(deb822).unwrap();
+        assert!(list.contains(" http://mirror.example/debian sid main\n"), "{list}");
+        assert!(list.contains("/debian-security bullseye-security main\n"), "{list}");
+        assert!(!list.contains("old.example"), "{list}");
+        let list = sources_list(one_line).unwrap();
+        assert!(list.contains(" https://mirror.example/debian trixie main\n"), "{list}");
+        assert!(!list.contains("security"), "{list}");
+        assert!(sources_list("deb http://mirror.example/ubuntu noble main").is_err());
+    }
+
+    #[test]
+    fn dependencies_are_names_alone() {
+        let show = "Package: a\nDepends: dracut | tools (>= 1), linux-binary-7 (= 7-1), x\n";
+        assert_eq!(dependencies(show), ["dracut", "tools", "linux-binary-7", "x"]);
+        assert!(dependencies("Package: a\n").is_empty());
+    }
+}

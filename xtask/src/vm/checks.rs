@@ -1,0 +1,301 @@
+//! What must be true of a transcript: each probe attached, each flow of the generator told with its
+//! process, destination, verdict and bytes, nothing lost. Pure.
+
+use serde_json::Value;
+
+use super::transcript::{Section, Transcript};
+
+/// IP header, by family.
+const IPV4_BYTES: u64 = 20;
+const IPV6_BYTES: u64 = 40;
+/// Of UDP, and of an ICMP echo.
+const DATAGRAM_BYTES: u64 = 8;
+/// With the timestamps that every segment carries, and what a SYN carries beyond.
+const TCP_BYTES: u64 = 32;
+const SYN_EXTRA_BYTES: u64 = 8;
+
+/// What a row of the table is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Probe,
+    Egress,
+    Daemon,
+}
+
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) subject: Subject,
+    pub(super) name: String,
+    /// `Err` says what was found instead, in one line.
+    pub(super) outcome: Result<(), String>,
+}
+
+pub(super) fn all(said: &Transcript) -> Vec<Check> {
+    let mut checks = probes(said);
+    checks.extend(egress(said));
+    checks.extend(daemon(said));
+    checks
+}
+
+fn metrics(said: &Transcript) -> &[String] {
+    said.section("metrics").map_or(&[], |section| &section.lines)
+}
+
+/// Samples of a metric: what stands between its braces, and the value.
+fn samples<'m>(metrics: &'m [String], name: &str) -> impl Iterator<Item = (&'m str, f64)> {
+    metrics.iter().filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(rest) => rest.rsplit_once("} ")?,
+            None => ("", rest.strip_prefix(' ')?),
+        };
+        Some((labels, value.trim().parse().ok()?))
+    })
+}
+
+/// Probes that older kernels have no place for, and miss nothing without that leaves.
+const EXTRA: [&str; 1] = ["link_send"];
+
+fn probes(said: &Transcript) -> Vec<Check> {
+    let attached = samples(metrics(said), "geofenced_probe_attached");
+    let checks: Vec<Check> = attached
+        .filter_map(|(labels, value)| {
+            let name = labels.trim_start_matches("probe=").trim_matches('"').to_owned();
+            let is_attached = value > 0.0;
+            let outcome = if is_attached { Ok(()) } else { Err(why_missing(said, &name)) };
+            let is_asked = is_attached || !EXTRA.contains(&name.as_str());
+            is_asked.then_some(Check { subject: Subject::Probe, name, outcome })
+        })
+        .collect();
+    if checks.is_empty() {
+        let problem = said.section("metrics").and_then(Section::problem);
+        let outcome = Err(problem.unwrap_or_else(|| "the daemon tells of no probe".into()));
+        return vec![Check { subject: Subject::Probe, name: "every probe".into(), outcome }];
+    }
+    checks
+}
+
+/// What `doctor` says of the probe.
+fn why_missing(said: &Transcript, probe: &str) -> String {
+    diagnosis(said, probe)
+        .map_or_else(|| "not attached".to_owned(), |about| format!("not attached: {about}"))
+}
+
+/// A check of `doctor`.
+fn diagnosis(said: &Transcript, name: &str) -> Option<Value> {
+    let mut reports = said.section("doctor").into_iter().flat_map(Section::json);
+    reports.find_map(|report| {
+        let checks = report["checks"].as_array()?;
+        checks.iter().find(|check| check["check"] == name).cloned()
+    })
+}
+
+/// The kernel finds the classes and verdicts that user space finds.
+fn classes(said: &Transcript) -> Result<(), String> {
+    match diagnosis(said, "class tables") {
+        Some(about) if about["state"] == "ok" => Ok(()),
+        Some(about) => Err(about.to_string()),
+        None => Err("was not tried".to_owned()),
+    }
+}
+
+fn egress(said: &Transcript) -> impl Iterator<Item = Check> {
+    let events: Vec<Value> = said.section("ledger").into_iter().flat_map(Section::json).collect();
+    said.sections.iter().filter_map(move |section| {
+        let name = section.name.strip_prefix("egress ")?.to_owned();
+        let outcome = match section.problem() {
+            Some(problem) => Err(format!("the generator failed: {problem}")),
+            // Silence is no proof of a kind that must not be told.
+            None if events.is_empty() => Err("no event of anything".to_owned()),
+            None => is_told(section, &events),
+        };
+        Some(Check { subject: Subject::Egress, name, outcome })
+    })
+}
+
+/// Every flow of the truth is told, and nothing else of its process.
+fn is_told(section: &Section, events: &[Value]) -> Result<(), String> {
+    let truth = section.json().find(|line| line["flows"].is_array());
+    let truth = truth.ok_or("the generator told no truth")?;
+    let own: Vec<&Value> =
+        events.iter().filter(|event| event["process"]["pid"] == truth["pid"]).collect();
+    let flows = truth["flows"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for flow in flows {
+        let event = own
+            .iter()
+            .find(|event| {
+                let destination = &event["destination"];
+                destination["ip"] == flow["destination"]
+                    && number(destination, "port") == number(flow, "port")
+                    && event["network"]["transport"] == flow["transport"]
+            })
+            .ok_or_else(|| format!("not told: {flow}"))?;
+        has_facts(event, flow, &truth)?;
+    }
+    if own.len() == flows.len() {
+        Ok(())
+    } else {
+        Err(format!("{} flows told, {} made", own.len(), flows.len()))
+    }
+}
+
+fn has_facts(event: &Value, flow: &Value, truth: &Value) -> Result<(), String> {
+    let (country, verdict) = match flow["destination"].as_str().unwrap_or_default() {
+        address if address.starts_with("203.") => ("CN", "unapproved"),
+        address if address.starts_with("198.") => ("US", "approved"),
+        _ => ("RU", "unapproved"),
+    };
+    for (what, found, expected) in [
+        ("executable", &event["process"]["executable"], &truth["executable"]),
+        ("phase", &event["geofenced"]["phase"], &flow["phase"]),
+        ("verdict", &event["geofenced"]["verdict"], &Value::from(verdict)),
+        ("country", &event["destination"]["geo"]["country_iso_code"], &Value::from(country)),
+    ] {
+        if found != expected {
+            return Err(format!("{what} is {found}, not {expected}"));
+        }
+    }
+    let (bytes, packets) = (number(&event["source"], "bytes"), number(&event["source"], "packets"));
+    let expected = expected_bytes(flow, packets);
+    if bytes == expected && (packets > 0 || flow["phase"] == "attempt") {
+        return Ok(());
+    }
+    Err(format!("{bytes} bytes in {packets} packets; that many packets have {expected}"))
+}
+
+/// IP bytes of a flow that left in `packets` packets, none of them twice.
+fn expected_bytes(flow: &Value, packets: u64) -> u64 {
+    let is_ipv6 = flow["destination"].as_str().is_some_and(|address| address.contains(':'));
+    let ip = if is_ipv6 { IPV6_BYTES } else { IPV4_BYTES };
+    let (header, extra) = match flow["transport"].as_str() {
+        Some("tcp") => (TCP_BYTES, SYN_EXTRA_BYTES),
+        Some("udp" | "icmp" | "ipv6-icmp") => (DATAGRAM_BYTES, 0),
+        _ => (0, 0),
+    };
+    number(flow, "payload_bytes") + packets * (ip + header) + extra
+}
+
+fn number(value: &Value, field: &str) -> u64 {
+    value[field].as_u64().unwrap_or_default()
+}
+
+fn daemon(said: &Transcript) -> Vec<Check> {
+    let ran = |name: &str| match said.section(name) {
+        Some(section) => section.problem().map_or(Ok(()), Err),
+        None => Err("was not tried".to_owned()),
+    };
+    let none_counted = |name: &str| {
+        let counted: Vec<String> = samples(metrics(said), name)
+            .filter(|(_, value)| *value > 0.0)
+            .map(|(labels, value)| format!("{labels} {value}"))
+            .collect();
+        match samples(metrics(said), name).next() {
+            None => Err("the daemon tells no such metric".to_owned()),
+            Some(_) if counted.is_empty() => Ok(()),
+            Some(_) => Err(counted.join(", ")),
+        }
+    };
+    let memory = || {
+        let line = said.first_line("memory").unwrap_or_default();
+        if line.starts_with("VmRSS") { Ok(()) } else { Err(line.to_owned()) }
+    };
+    [
+        ("doctor", ran("doctor")),
+        ("classes as user space finds them", classes(said)),
+        ("events from the daemon", ran("events")),
+        ("events from the ledger", ran("ledger")),
+        ("nothing lost", none_counted("geofenced_events_lost_total")),
+        ("nothing undecoded", none_counted("geofenced_decode_errors_total")),
+        ("no verdict is another", none_counted("geofenced_verdict_disagreements_total")),
+        ("still running at the end", memory()),
+        ("ends when asked", ran("stop")),
+    ]
+    .into_iter()
+    .map(|(name, outcome)| Check { subject: Subject::Daemon, name: name.into(), outcome })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUTH: &str = r#"{"pid":9,"executable":"/bin/egress","flows":[{"destination":"203.0.113.5","port":80,"transport":"tcp","phase":"sent","payload_bytes":1000}]}"#;
+    const EVENT: &str = r#"{"process":{"pid":9,"executable":"/bin/egress"},"destination":{"ip":"203.0.113.5","port":80,"geo":{"country_iso_code":"CN"}},"network":{"transport":"tcp"},"source":{"bytes":1268,"packets":5},"geofenced":{"phase":"sent","verdict":"unapproved"}}"#;
+
+    fn told(event: &str) -> Result<(), String> {
+        let text = format!(
+            "begin egress x\n{TRUTH}\nend egress x 0\nbegin ledger\n{event}\nend ledger 0\n"
+        );
+        let said = Transcript::parse(&text);
+        egress(&said).next().unwrap().outcome
+    }
+
+    #[test]
+    fn a_flow_told_as_it_was_made_passes() {
+        assert_eq!(told(EVENT), Ok(()));
+    }
+
+    #[test]
+    fn a_flow_told_wrongly_or_not_at_all_fails() {
+        for (from, to) in [
+            ("\"pid\":9", "\"pid\":8"),
+            ("/bin/egress", "/bin/sh"),
+            ("1268", "1267"),
+            ("203.0.113.5", "203.0.113.6"),
+            ("\"CN\"", "\"US\""),
+            ("unapproved", "approved"),
+            ("\"sent\"", "\"attempt\""),
+            ("\"bytes\":1268,\"packets\":5", "\"bytes\":1008,\"packets\":0"),
+        ] {
+            assert!(told(&EVENT.replace(from, to)).is_err(), "{from} -> {to}");
+        }
+        assert!(told(&format!("{EVENT}\n{EVENT}")).is_err(), "told twice");
+    }
+
+    #[test]
+    fn a_kind_that_must_not_be_told_fails_where_nothing_is_told() {
+        let quiet =
+            "begin egress unix\n{\"pid\":8,\"flows\":[]}\nend egress unix 0\nbegin ledger\n";
+        let outcome = |rest: &str| {
+            let said = Transcript::parse(&format!("{quiet}{rest}\nend ledger 0\n"));
+            egress(&said).next().unwrap().outcome
+        };
+        assert!(outcome("").is_err());
+        assert_eq!(outcome(EVENT), Ok(()));
+        assert!(outcome(&EVENT.replace("\"pid\":9", "\"pid\":8")).is_err());
+    }
+
+    #[test]
+    fn a_probe_that_is_not_attached_fails_with_what_doctor_says() {
+        let text = "begin doctor\n{\"checks\":[{\"check\":\"connect4\",\"found\":\"no\"}]}\nend doctor 0\nbegin metrics\n\
+                    geofenced_probe_attached{probe=\"connect4\"} 0\n\
+                    geofenced_probe_attached{probe=\"connect6\"} 1\nend metrics 0\n";
+        let checks = probes(&Transcript::parse(text));
+        assert!(checks[0].outcome.as_ref().unwrap_err().contains("\"found\":\"no\""));
+        assert_eq!((checks[1].name.as_str(), &checks[1].outcome), ("connect6", &Ok(())));
+        assert!(probes(&Transcript::default())[0].outcome.is_err());
+    }
+
+    #[test]
+    fn a_loss_or_an_early_end_fails() {
+        let text = "begin metrics\ngeofenced_events_lost_total{stage=\"probe\",reason=\"x\"} 2\nend metrics 0\n\
+                    begin stop\nend stop 1\n";
+        let failed: Vec<String> = daemon(&Transcript::parse(text))
+            .into_iter()
+            .filter(|check| check.outcome.is_err())
+            .map(|check| check.name)
+            .collect();
+        let expected = [
+            "doctor",
+            "classes as user space finds them",
+            "events from the daemon",
+            "events from the ledger",
+            "nothing lost",
+            "nothing undecoded",
+            "no verdict is another",
+            "still running at the end",
+            "ends when asked",
+        ];
+        assert_eq!(failed, expected);
+    }
+}

@@ -1,0 +1,77 @@
+//! One boot: the emulator with two serial ports, the kernel's console and the guest's transcript,
+//! each a file. It ends by itself, or is ended.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::archive::Kernel;
+
+const EMULATOR: &str = "qemu-system-x86_64";
+const TICK: Duration = Duration::from_millis(100);
+/// Of the console, when the guest did not end well.
+const SHOWN_LINES: usize = 25;
+
+/// Boots, and waits until the guest has switched itself off. The emulator translates: a machine
+/// that is itself virtual often can't virtualize.
+pub(super) fn boot(
+    kernel: &Kernel,
+    image: &Path,
+    transcript: &Path,
+    limit: Duration,
+) -> Result<()> {
+    let console = transcript.with_extension("console");
+    let mut child = Command::new(EMULATOR)
+        .args(["-accel", "tcg", "-m", "1024", "-smp", "2", "-no-reboot"])
+        .args(["-nodefaults", "-display", "none", "-nic", "none"])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+        .arg("-serial")
+        .arg(format!("file:{}", transcript.display()))
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(image)
+        // A panic ends the emulator, by way of -no-reboot. On a busy machine the emulated timer looks
+        // broken to a kernel that checks it.
+        .args(["-append", "console=ttyS0 loglevel=4 panic=-1 no_timer_check"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {EMULATOR}"))?;
+    let ended = wait(&mut child, limit)?;
+    if !ended {
+        child.kill().and_then(|()| child.wait()).context("cannot end the emulator")?;
+    }
+    let said = fs::read(transcript).unwrap_or_default();
+    if ended && String::from_utf8_lossy(&said).lines().any(|line| line == "done") {
+        return Ok(());
+    }
+    let text = fs::read(&console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n      | ");
+    let how = if ended { "ended early" } else { "was still running, and was ended" };
+    bail!(
+        "the guest {how}; its console:\n      | {last}\n      what it said: {}",
+        transcript.display()
+    )
+}
+
+/// Whether it ended in time.
+fn wait(child: &mut Child, limit: Duration) -> Result<bool> {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if child.try_wait()?.is_some() {
+            return Ok(true);
+        }
+        thread::sleep(TICK);
+    }
+    Ok(false)
+}
