@@ -192,7 +192,7 @@ impl<'a> TablesRef<'a> {
     }
 
     /// The ranges again, merged, as [`Tables::build`] takes them.
-    pub fn ranges4(&self) -> impl Iterator<Item = (u32, u16)> + use<'a> {
+    pub fn ranges4(&self) -> impl Iterator<Item = (u32, u16)> + Clone + use<'a> {
         let Columns { index, starts, classes4, .. } = self.0;
         let networks = index.iter().zip(0_u32..).flat_map(move |(word, network)| {
             let (offset, count) = if word & V4_WHOLE == 0 { parts(*word) } else { (0, 0) };
@@ -207,22 +207,27 @@ impl<'a> TablesRef<'a> {
     /// Addresses to test a lookup with: `most` of each family, the first of a range and the last of
     /// the one before, from ranges all over.
     pub fn seams(&self, most: usize) -> impl Iterator<Item = IpAddr> + use<'a> {
-        let Columns { index, starts, keys, .. } = self.0;
-        let step4 = (2 * (index.len() + starts.len())).div_ceil(most.max(1));
-        let step6 = (2 * keys.len()).div_ceil(most.max(1));
-        let v4 = self.ranges4().step_by(step4.max(1)).flat_map(|(start, _)| {
+        let v4 = spread(self.ranges4(), most / 2).flat_map(|(start, _)| {
             [start, start.wrapping_sub(1)].map(|address| IpAddr::V4(address.into()))
         });
-        let v6 = self.ranges6().step_by(step6.max(1)).flat_map(|(start, _)| {
+        let v6 = spread(self.ranges6(), most / 2).flat_map(|(start, _)| {
             let start = u128::from(start) << 64;
             [start, start.wrapping_sub(1)].map(|address| IpAddr::V6(address.into()))
         });
         v4.chain(v6)
     }
 
-    pub fn ranges6(&self) -> impl Iterator<Item = (u64, u16)> + use<'a> {
+    pub fn ranges6(&self) -> impl Iterator<Item = (u64, u16)> + Clone + use<'a> {
         self.0.keys.iter().copied().zip(self.0.classes6.iter().copied())
     }
+}
+
+/// `most` of these, or all, as far from each other as can be.
+fn spread<I: Iterator + Clone>(all: I, most: usize) -> impl Iterator<Item = I::Item> {
+    let count = all.clone().count();
+    let most = most.min(count);
+    let is_one = move |at: usize| at * most / count != (at + 1) * most / count;
+    all.enumerate().filter(move |(at, _)| is_one(*at)).map(|(_, item)| item)
 }
 
 /// Of a word without `V4_WHOLE`: where the network's starts begin, and how many they are.
@@ -308,6 +313,15 @@ mod tests {
 
     fn copied<K: Copy>(ranges: &BTreeMap<K, u16>) -> impl Iterator<Item = (K, u16)> {
         ranges.iter().map(|(start, class)| (*start, *class))
+    }
+
+    #[test]
+    fn as_many_as_are_wanted_are_taken_from_all_over() {
+        let taken = |most| spread(0..10, most).collect::<Vec<_>>();
+        assert_eq!(taken(4), [2, 4, 7, 9]);
+        assert_eq!(taken(0), [0; 0]);
+        assert_eq!(taken(usize::MAX), (0..10).collect::<Vec<_>>());
+        assert_eq!(spread(0..0, 4).count(), 0);
     }
 
     proptest! {
