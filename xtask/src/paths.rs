@@ -2,9 +2,10 @@
 
 use std::{env, ffi::OsString, path::PathBuf};
 
-/// The root of the checkout this xtask was built from.
+/// The root of the checkout. Cargo says where it is; the one this xtask was built from may be another,
+/// where a target directory was copied or is shared.
 pub fn root() -> PathBuf {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let here = absolute("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     here.parent().map_or_else(|| here.clone(), PathBuf::from)
 }
 

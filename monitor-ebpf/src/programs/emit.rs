@@ -55,7 +55,9 @@ pub struct Passage {
 #[inline(always)]
 pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     let answer = places::ask(&flow.key.remote);
-    let wakeup = wakeup(answer.verdict.into());
+    // A packet follows most attempts at once, and one that none follows violates nothing.
+    let is_attempt = flow.phase == phase::ATTEMPT;
+    let wakeup = wakeup(if is_attempt { verdict::LOCAL } else { answer.verdict }.into());
     let Some(mut entry) = SAMPLES.reserve::<EgressSample>(0) else {
         maps::count(if flow.phase == phase::SENT {
             Loss::RingFullFlow
@@ -238,7 +240,8 @@ fn submit<T: 'static>(sample: T, loss: Loss) {
     match SAMPLES.reserve::<T>(0) {
         Some(mut entry) => {
             entry.write(sample);
-            entry.submit(0);
+            // Nobody waits for what ended, nor for a fork: what needs it comes behind it in the ring.
+            entry.submit(quietly());
         }
         None => maps::count(loss),
     }
