@@ -6,15 +6,33 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::StoreError;
 
+/// How long a lock is waited for that somebody has: half a second. A daemon that was killed still ends
+/// when the next one starts, and a process that is just being started has a copy of the open file
+/// until it is another program.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Held as long as it lives.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held for the lock on it")] File);
+
+fn lock(file: &File) -> rustix::io::Result<()> {
+    for _ in 0..TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    Err(rustix::io::Errno::WOULDBLOCK)
+}
 
 pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
     let path = directory.join("lock");
@@ -26,7 +44,7 @@ pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
         .mode(super::FILE_MODE)
         .open(&path)
         .map_err(StoreError::io("open", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match lock(&file) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();

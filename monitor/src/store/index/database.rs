@@ -40,6 +40,8 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
+        // If it is never released, the crate says so in its own words; a new one has no file yet.
+        let _ = wait_until_released(path);
         let sled = guarded(|| {
             sled::Config::new()
                 .path(path)
@@ -101,8 +103,9 @@ impl Drop for Database {
     }
 }
 
-/// Waits until the crate's own threads have let go of a database that was dropped: they may write
-/// to it for a moment longer. They hold its file locked until then.
+/// Waits until a database that was dropped is let go of. The crate's own threads may write to it for
+/// a moment longer, and a process that is just being started has a copy of the open file until it is
+/// another program. Its file is locked until then.
 pub(super) fn wait_until_released(path: &Path) -> io::Result<()> {
     let file = File::open(path.join("db"))?;
     for _ in 0..RELEASE_TRIES {

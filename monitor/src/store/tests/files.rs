@@ -241,3 +241,15 @@ fn a_reader_changes_nothing() {
     reader.stats().unwrap();
     assert_eq!(seen(), before);
 }
+
+#[test]
+fn a_lock_that_is_about_to_be_given_back_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = open(directory.path());
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(first);
+    });
+    drop(open(directory.path()));
+    ending.join().unwrap();
+}
