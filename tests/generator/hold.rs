@@ -1,28 +1,33 @@
 //! Sockets that are open for a while before they are used: what a daemon finds when it starts late.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, Read, Write},
     net::{TcpListener, TcpStream, UdpSocket},
-    thread,
-    time::Duration,
 };
 
 use crate::{
     Options, tcp,
-    truth::{Flow, Truth, listening},
+    truth::{Flow, Truth, holding, listening},
     udp,
 };
 
-fn wait(options: &Options) {
-    thread::sleep(Duration::from_millis(options.linger));
+/// Says that all are open, and waits for a line on standard input.
+pub(crate) fn wait_to_send() -> io::Result<()> {
+    holding();
+    io::stdin().lock().read_line(&mut String::new()).map(drop)
 }
 
-/// Opens `--count` connections, waits `--linger`, sends `--bytes` on each.
+/// Keeps what is open, so that who holds it can be found, until standard input ends.
+pub(crate) fn wait_for_the_end() -> io::Result<()> {
+    io::stdin().lock().read_to_end(&mut Vec::new()).map(drop)
+}
+
+/// Opens `--count` connections, waits for a word, sends `--bytes` on each.
 pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let mut streams: Vec<TcpStream> =
         (0..options.count).map(|_| tcp::connect(options, to)).collect::<io::Result<_>>()?;
-    wait(options);
+    wait_to_send()?;
     let mut flows = Vec::new();
     for stream in &mut streams {
         stream.write_all(&options.payload())?;
@@ -32,7 +37,7 @@ pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
     Ok(Truth::of(flows))
 }
 
-/// Connects `--count` UDP sockets, waits `--linger`, sends `--bytes` on each.
+/// Connects `--count` UDP sockets, waits for a word, sends `--bytes` on each.
 pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let open = |_| {
@@ -41,25 +46,24 @@ pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
         Ok(socket)
     };
     let sockets: Vec<UdpSocket> = (0..options.count).map(open).collect::<io::Result<_>>()?;
-    wait(options);
+    wait_to_send()?;
     let mut flows = Vec::new();
     for socket in &sockets {
         socket.send(&options.payload())?;
         flows.push(Flow::sent(to, "udp", options.bytes).from(socket.local_addr()?));
     }
-    // Who holds them is looked up while they are open.
-    thread::sleep(Duration::from_secs(2));
+    wait_for_the_end()?;
     Ok(Truth::of(flows))
 }
 
-/// Accepts `--count` connections, waits `--linger`, answers each with `--bytes`.
+/// Accepts `--count` connections, waits for a word, answers each with `--bytes`.
 pub(crate) fn accepted(options: &Options) -> io::Result<Truth> {
     let listener = TcpListener::bind(options.listen)?;
     listening(listener.local_addr()?);
     let mut streams: Vec<TcpStream> = (0..options.count)
         .map(|_| listener.accept().map(|(stream, _)| stream))
         .collect::<io::Result<_>>()?;
-    wait(options);
+    wait_to_send()?;
     let mut flows = Vec::new();
     for stream in &mut streams {
         stream.write_all(&options.payload())?;

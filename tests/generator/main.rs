@@ -240,15 +240,15 @@ enum Kind {
     BurstNewSocket,
     /// --count TCP connections with --bytes each, spread over --to
     BurstTcp,
-    /// --count connections, used after --linger
+    /// --count connections, used when a line comes in
     HoldTcp,
-    /// --count connected sockets, used after --linger
+    /// --count connected sockets, used when a line comes in
     HoldUdp,
-    /// Accept --count connections, answer after --linger
+    /// Accept --count connections, answer when a line comes in
     HoldAccepted,
-    /// --count ping sockets, used after --linger
+    /// --count ping sockets, used when a line comes in
     HoldPing,
-    /// --count raw sockets of protocol 253, used after --linger
+    /// --count raw sockets of protocol 253, used when a line comes in
     HoldRaw,
     /// Peer: --count connections, read to their ends
     HoldReaders,

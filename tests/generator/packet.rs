@@ -3,12 +3,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    thread,
-    time::Duration,
 };
 
 use crate::{
-    Options,
+    Options, hold,
     socket::{self, Socket},
     truth::{Flow, Truth},
 };
@@ -78,8 +76,7 @@ pub(crate) fn protocol(options: &Options) -> io::Result<Truth> {
     Ok(Truth::of(vec![Flow::sent(to, "253", options.bytes)]))
 }
 
-/// Opens `--count` sockets, waits `--linger`, sends on each. They stay open for a while, so that who
-/// holds them can be found.
+/// Opens `--count` sockets, waits for a word, sends on each, and keeps them.
 pub(crate) fn held(options: &Options, is_ping: bool) -> io::Result<Truth> {
     let to = without_port(options.target()?);
     let (protocol, name, request) = echo(to);
@@ -90,13 +87,13 @@ pub(crate) fn held(options: &Options, is_ping: bool) -> io::Result<Truth> {
     };
     let open = |_| Socket::open(socket::domain(to), kind, protocol);
     let sockets: Vec<Socket> = (0..options.count).map(open).collect::<io::Result<_>>()?;
-    thread::sleep(Duration::from_millis(options.linger));
+    hold::wait_to_send()?;
     let mut flows = Vec::new();
     for socket in &sockets {
         socket.send_to(&message, 0, to)?;
         flows.push(Flow::sent(to, name, options.bytes));
     }
-    thread::sleep(Duration::from_secs(2));
+    hold::wait_for_the_end()?;
     Ok(Truth::of(flows))
 }
 

@@ -95,6 +95,11 @@ pub(crate) fn listening(at: SocketAddr) {
     say(&serde_json::json!({ "listening": at.to_string() }));
 }
 
+/// Every socket is open, and not used yet.
+pub(crate) fn holding() {
+    say(&serde_json::json!({ "holding": true }));
+}
+
 pub(crate) fn name(kind: Kind) -> String {
     kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

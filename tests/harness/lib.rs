@@ -30,18 +30,14 @@ use std::{
     time::Duration,
 };
 
-/// How often something is looked for before a test gives up; with [`PAUSE`] ten seconds.
-const TRIES: u32 = 200;
+/// How often something is looked for before a test gives up; with [`PAUSE`] a minute. What fails has
+/// failed by then on a machine with a busy disk, too; what holds is not waited for.
+const TRIES: u32 = 1200;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks until there is an answer. `None` after about ten seconds.
-pub fn eventually<T>(ask: impl FnMut() -> Option<T>) -> Option<T> {
-    eventually_in(TRIES, ask)
-}
-
-/// Asks this often, with [`PAUSE`] between.
-fn eventually_in<T>(tries: u32, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..tries {
+/// Asks until there is an answer. `None` after about a minute.
+pub fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    for _ in 0..TRIES {
         if let Some(answer) = ask() {
             return Some(answer);
         }

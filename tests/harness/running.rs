@@ -1,9 +1,9 @@
 //! A generator that is still at work: a server that says where it listens, and later the truth.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use crate::Truth;
@@ -11,17 +11,19 @@ use crate::Truth;
 #[derive(Debug)]
 pub struct Running {
     child: Child,
+    /// What a generator that holds sockets waits for; the others don't read it.
+    words: Option<ChildStdin>,
     lines: BufReader<ChildStdout>,
 }
 
 impl Running {
     pub fn start(command: &mut Command) -> Self {
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| {
             panic!("can't run {command:?}: {error}; `cargo build -p monitor --example egress`?")
         });
         let lines = BufReader::new(child.stdout.take().expect("a piped stdout"));
-        Self { child, lines }
+        Self { words: child.stdin.take(), child, lines }
     }
 
     pub fn pid(&self) -> u32 {
@@ -42,8 +44,21 @@ impl Running {
         at.unwrap_or_else(|| panic!("the server does not listen: {line:?}"))
     }
 
+    /// Waits until every socket that it is to hold is open.
+    pub fn holding(&mut self) {
+        let line = self.line();
+        assert!(line.contains("holding"), "it holds no sockets: {line:?}");
+    }
+
+    /// Has it use the sockets that it holds.
+    pub fn send(&mut self) {
+        let words = self.words.as_mut().expect("a piped stdin");
+        words.write_all(b"\n").expect("write to the generator");
+    }
+
     /// Waits for the end, which must be a good one.
     pub fn finish(mut self) -> Truth {
+        drop(self.words.take());
         let line = self.line();
         let status = self.child.wait().expect("wait for the generator");
         assert!(status.success(), "the generator failed: {status}, after {line:?}");

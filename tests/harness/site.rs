@@ -196,7 +196,7 @@ impl Site {
             Some(namespace) => namespace.within(connect)?,
             None => connect()?,
         };
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        stream.set_read_timeout(Some(Duration::from_mins(1))).ok()?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .ok()?;
         let mut answer = String::new();
@@ -216,7 +216,7 @@ impl Daemon<'_> {
         self.signal(Signal::TERM);
         let look = || self.child.try_wait().expect("look for the daemon");
         // Its last fdatasync waits for whatever else the disk is busy with.
-        let ended = crate::eventually_in(1200, look);
+        let ended = crate::eventually(look);
         let threads = || threads_of(self.child.id());
         assert!(ended.is_some(), "the daemon does not end\n{}{}", threads(), self.site.log());
         ended.and_then(|status| status.code())

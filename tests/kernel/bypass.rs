@@ -84,7 +84,7 @@ fn who_sent_around_the_queue_and_is_gone_is_named_with_every_byte() {
 fn where_two_can_have_sent_the_bytes_are_nobodys_and_both_are_told_as_attempts() {
     watched(|lab, site| {
         let words = |number: u8| {
-            format!("packet-bypass --from 10.77.0.2 --to 203.0.113.{number}:9 --linger 3000")
+            format!("packet-bypass --from 10.77.0.2 --to 203.0.113.{number}:9 --linger 5000")
         };
         let running = [lab.start(Side::Host, &words(6)), lab.start(Side::Host, &words(7))];
         let truths = running.map(harness::Running::finish);
@@ -115,7 +115,7 @@ fn where_two_can_have_sent_the_bytes_are_nobodys_and_both_are_told_as_attempts()
 #[test]
 fn an_xdp_socket_is_told_while_it_sends_nothing_and_with_every_byte_that_it_sends() {
     watched(|lab, site| {
-        let words = "xdp-transmit --from 10.77.0.2 --to 203.0.113.8:9 --linger 3000";
+        let words = "xdp-transmit --from 10.77.0.2 --to 203.0.113.8:9 --linger 5000";
         let truth = lab.egress(words);
         let told = harness::eventually(|| {
             let events = site.events_of(truth.pid);

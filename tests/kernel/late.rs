@@ -1,8 +1,6 @@
 //! A daemon that starts when everything is already connected: it still knows whose each socket is.
 //! Needs root.
 
-use std::{thread, time::Duration};
-
 use harness::{Gateway, Running, Side, Site, Truth};
 use serde_json::Value;
 
@@ -13,14 +11,18 @@ fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
     event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The records of these flows once there is one for each, with this process.
+/// The records of a process once there is one for each of its flows.
+fn told_of(site: &Site, pid: u32) -> Option<Vec<Value>> {
+    harness::eventually(|| {
+        let events = site.events_of(pid);
+        (events.len() >= EACH).then_some(events)
+    })
+}
+
+/// The records of these flows are there, each with this process.
 fn assert_attributed(site: &Site, truth: &Truth) {
     assert_eq!(truth.flows.len(), EACH, "{}", truth.kind);
-    let all = harness::eventually(|| {
-        let events = site.events_of(truth.pid);
-        (events.len() >= EACH).then_some(events)
-    });
-    let events = all.unwrap_or_else(|| {
+    let events = told_of(site, truth.pid).unwrap_or_else(|| {
         let (of, any) = (site.events_of(truth.pid), site.events(&[]));
         panic!(
             "{}: {} of {EACH} attributed; of all {}:\n{:?}",
@@ -54,34 +56,32 @@ fn connections_and_sockets_that_are_older_than_the_daemon_are_attributed() {
     let serve = format!("serve-tcp --listen [::]:0 --count {EACH}");
     let mut sinks = [lab.start(Side::Internet, &serve), lab.start(Side::Internet, &serve)];
     let hold = |address: &str, sink: &mut Running| {
-        let port = sink.listening().port();
-        format!("hold-tcp --to {address}:{port} --count {EACH} --linger 10000")
+        format!("hold-tcp --to {address}:{} --count {EACH}", sink.listening().port())
     };
+    let held = |words: &str| lab.start(Side::Host, &format!("{words} --count {EACH}"));
     let connecting = lab.start(Side::Host, &hold("203.0.113.5", &mut sinks[0]));
     let mut inside = lab.command_in(&gateway.container, &hold("203.0.113.6", &mut sinks[1]));
     let contained = Running::start(lab.cgroup.admit(&mut inside));
-    let datagrams = lab
-        .start(Side::Host, &format!("hold-udp --to 203.0.113.7:9 --count {EACH} --linger 10000"));
-    let accepting = format!("hold-accepted --listen 10.77.0.2:0 --count {EACH} --linger 10000");
-    let held =
-        |words: &str| lab.start(Side::Host, &format!("{words} --count {EACH} --linger 10000"));
-    let held = [
-        "hold-ping --to 203.0.113.9",
-        "hold-ping --to 2001:db8:f::9",
-        "hold-raw --to 203.0.113.10",
-    ]
-    .map(held);
-    let mut accepting = lab.start(Side::Host, &accepting);
+    let mut accepting = held("hold-accepted --listen 10.77.0.2:0");
     let port = accepting.listening().port();
     let readers = format!("hold-readers --from 203.0.113.8 --to 10.77.0.2:{port} --count {EACH}");
     let readers = lab.start(Side::Internet, &readers);
+    let mut all = [
+        connecting,
+        contained,
+        accepting,
+        held("hold-udp --to 203.0.113.7:9"),
+        held("hold-ping --to 203.0.113.9"),
+        held("hold-ping --to 2001:db8:f::9"),
+        held("hold-raw --to 203.0.113.10"),
+    ];
+    all.iter_mut().for_each(Running::holding);
 
-    thread::sleep(Duration::from_secs(1));
     let daemon = site.start();
-    for truth in [connecting.finish(), contained.finish(), datagrams.finish(), accepting.finish()] {
-        assert_attributed(&site, &truth);
-    }
-    for running in held {
+    all.iter_mut().for_each(Running::send);
+    for running in all {
+        // Who holds those without a connection is looked up while they are open.
+        let _ = told_of(&site, running.pid());
         assert_attributed(&site, &running.finish());
     }
     readers.finish();
