@@ -110,7 +110,7 @@ fn what_is_accepted_by_a_listener_that_is_older_than_the_daemon_is_attributed_to
     });
     let event = told.unwrap_or_else(|| panic!("{:?}", site.events(&[])));
     assert_eq!(text(&event, "/process/executable"), truth.executable, "{event}");
-    assert_eq!(text(&event, "/geofenced/origin"), "pre-existing", "{event}");
+    assert_eq!(text(&event, "/geofenced/origin"), "accepted", "{event}");
     assert_eq!(site.events(&["--destination", "203.0.113.77"]).len(), 1);
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }

@@ -449,6 +449,8 @@ impl Processes {
         if is_kernels_own(sample) {
             return (Origin::Kernel, Sender::Nobody);
         }
+        let is_accepted = self.sockets.is_accepted(sample);
+        let origin = if is_accepted { Origin::Accepted } else { Origin::PreExisting };
         let cookie = sample.flow.cookie;
         let sender = |process: Option<Arc<Process>>| match process {
             Some(process) => {
@@ -459,10 +461,10 @@ impl Processes {
         if let Some((process, at_ns)) = self.held.get(&cookie)
             && (process.is_some() || sample.at_ns < at_ns.saturating_add(UNHELD_KEPT_NS))
         {
-            return (Origin::PreExisting, sender(process.clone()));
+            return (origin, sender(process.clone()));
         }
         let process = match self.sockets.holder(&self.procfs, sample) {
-            Answer::Later => return (Origin::PreExisting, Sender::Nobody),
+            Answer::Later => return (origin, Sender::Nobody),
             Answer::Nobody => None,
             // Such as two pings: told apart by who runs.
             Answer::Several => self.runner(sample),
@@ -472,7 +474,7 @@ impl Processes {
             self.held.clear();
         }
         self.held.insert(cookie, (process.clone(), sample.at_ns));
-        (Origin::PreExisting, sender(process))
+        (origin, sender(process))
     }
 
     /// The process that had this pid at that time, as it is now.

@@ -143,6 +143,19 @@ impl Sockets {
         self.look(sample).unwrap_or(Answer::Nobody)
     }
 
+    /// Whether an older listener accepted this connection after the probes were attached: it was not
+    /// there then, and whoever connects from this host has its owner with it.
+    pub(super) fn is_accepted(&self, sample: &EgressSample) -> bool {
+        const TCP: u8 = 6;
+        let is_known = |key: &Key| self.initial.contains_key(key);
+        match keys(sample).split_first() {
+            Some((connection, listeners)) if sample.flow.transport == TCP => {
+                !is_known(connection) && listeners.iter().any(is_known)
+            }
+            _ => false,
+        }
+    }
+
     /// Gives the memory of an old search back.
     pub(super) fn expire(&mut self, now_ns: u64) {
         if self.searched_ns.is_some_and(|at_ns| at_ns.saturating_add(SEARCH_KEPT_NS) < now_ns) {

@@ -48,6 +48,30 @@ fn the_holder_of_a_socket_that_was_there_at_the_start_is_known_when_both_are_gon
 }
 
 #[test]
+fn what_an_older_listener_accepts_later_is_accepted_and_what_it_had_is_older() {
+    let (proc, mut processes) = host();
+    proc.put(&Fields { sockets: &[4711, 4712], ..curl(77) });
+    let listens = "0: 00000000:1F90 00000000:0000 0A 0:0 0:0 0 1000 0 4711 2 0 0";
+    let had = "1: 0100007F:1F90 0200007F:1000 01 0:0 0:0 0 1000 0 4712 2 0 0";
+    proc.net(1, "tcp", &[listens.into(), had.into()]);
+    processes.scan().unwrap();
+    let mut sample = datagram(now_ns(ClockId::Boottime));
+    sample.flow.transport = 6;
+    sample.socket_type = 1;
+    sample.local[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
+    sample.flow.remote[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 2]);
+    for (cookie, port, expected) in
+        [(5, 0x1000, Origin::PreExisting), (6, 0x1001, Origin::Accepted)]
+    {
+        sample.flow.cookie = cookie;
+        sample.flow.remote_port = port;
+        let (origin, sender) = processes.attribute(&sample);
+        assert_eq!((origin, sender.attribution()), (expected, Attribution::Procfs));
+        assert_eq!(sender.process().unwrap().pid, 77);
+    }
+}
+
+#[test]
 fn a_socket_nobody_holds_is_not_searched_for_with_every_sample() {
     let (_proc, mut processes) = host();
     let mut sample = datagram(20 * SEC);
