@@ -289,6 +289,16 @@ impl Pipeline {
         }
     }
 
+    /// Who sends is known later than that something was sent.
+    fn learn_sender(&mut self, flow: &FlowKey, sender: Sender, now_ns: u64) {
+        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        details.sender = sender;
+        details.renew(&self.rules, egress);
+        if is_told {
+            self.tell(flow, now_ns);
+        }
+    }
+
     fn passage(&self, sample: &EgressSample) -> Passage {
         let name = |index| self.interfaces.get(&index).cloned();
         Passage {
@@ -332,6 +342,9 @@ impl Pipeline {
                 path: counters.path,
                 ..EgressSample::default()
             });
+        }
+        for (flow, sender) in self.processes.ask_again(now) {
+            self.learn_sender(&flow, sender, now);
         }
         self.tell_bypassed(source, now);
         let (outputs, rules) = (&mut self.outputs, &self.rules);

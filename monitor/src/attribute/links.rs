@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use rustc_hash::FxHashMap;
 
 use super::{
-    UNHELD_KEPT_NS,
+    older::UNHELD_KEPT_NS,
     procfs::{Procfs, is_of},
     sockets::Ration,
 };

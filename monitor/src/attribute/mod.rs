@@ -8,6 +8,7 @@ mod container;
 #[cfg(test)]
 mod fake;
 mod links;
+mod older;
 mod procfs;
 mod record;
 mod sockets;
@@ -30,7 +31,7 @@ use self::{
     links::LinkSockets,
     procfs::Reading,
     record::{Change, Learned},
-    sockets::{Answer, Sockets},
+    sockets::Sockets,
     table::{Generation, Mark, Program, Table, Touch, View, same_start},
     users::Users,
 };
@@ -44,10 +45,6 @@ use crate::event::{Ancestor, Attribution, Origin, PARENTS_MAX, Process, Sender, 
 pub const PROCESSES_MAX: usize = 32_768;
 /// How long an ended process is kept, so that its last samples still find it.
 pub const ENDED_KEPT_NS: u64 = 10_000_000_000;
-/// Sockets older than the probes whose holders are kept.
-const HELD_MAX: usize = 8_192;
-/// When a socket that nobody was found to hold is searched for again.
-const UNHELD_KEPT_NS: u64 = 60_000_000_000;
 
 #[derive(Debug, Error)]
 pub enum AttributeError {
@@ -114,6 +111,8 @@ pub struct Processes {
     netns: Option<u64>,
     /// By socket cookie.
     held: FxHashMap<u64, Held>,
+    /// Told without their process, because no search was due.
+    postponed: Vec<EgressSample>,
     forgotten: u64,
     unenriched: u64,
 }
@@ -145,6 +144,7 @@ impl Processes {
             sockets: Sockets::default(),
             links: LinkSockets::default(),
             held: FxHashMap::default(),
+            postponed: Vec::new(),
             forgotten: 0,
             unenriched: 0,
         }
@@ -334,21 +334,6 @@ impl Processes {
         (origin, Sender::Process { process, attribution, creator })
     }
 
-    /// Who ran when the first packet left, where the hook could ask: by pid alone. A kernel thread
-    /// sends for others, so it is never taken for the one who sent.
-    fn runner(&mut self, sample: &EgressSample) -> Option<Arc<Process>> {
-        let EgressSample { sender_tgid: tgid, at_ns, .. } = *sample;
-        if tgid == 0 {
-            return None;
-        }
-        let touch = Touch { tgid, at_ns, started_ns: 0 };
-        if self.table.find(touch).is_none() {
-            self.read_into_table(tgid, |started_ns| started_ns <= at_ns);
-        }
-        let known = self.table.find(touch).filter(|known| !known.is_kernel_thread)?;
-        Some(Arc::clone(&known.program(at_ns).latest().process))
-    }
-
     /// The hook tells no more than the process, and that only from Linux 6.10 on.
     fn packet_sender(&mut self, sample: &EgressSample) -> Sender {
         if sample.owner.tgid == 0 {
@@ -444,58 +429,6 @@ impl Processes {
         (process, is_kernel_thread)
     }
 
-    /// No owner is stored at the socket: it is the kernel's own, or older than the probes.
-    fn unowned(&mut self, sample: &EgressSample) -> (Origin, Sender) {
-        if is_kernels_own(sample) {
-            return (Origin::Kernel, Sender::Nobody);
-        }
-        let is_accepted = self.sockets.is_accepted(sample);
-        let origin = if is_accepted { Origin::Accepted } else { Origin::PreExisting };
-        let cookie = sample.flow.cookie;
-        let sender = |process: Option<Arc<Process>>| match process {
-            Some(process) => {
-                Sender::Process { process, attribution: Attribution::Procfs, creator: None }
-            }
-            None => Sender::Nobody,
-        };
-        if let Some((process, at_ns)) = self.held.get(&cookie)
-            && (process.is_some() || sample.at_ns < at_ns.saturating_add(UNHELD_KEPT_NS))
-        {
-            return (origin, sender(process.clone()));
-        }
-        let process = match self.sockets.holder(&self.procfs, sample) {
-            Answer::Later => return (origin, Sender::Nobody),
-            Answer::Nobody => None,
-            // Such as two pings: told apart by who runs.
-            Answer::Several => self.runner(sample),
-            Answer::Held { tgid, at_ns } => self.holder(tgid, at_ns),
-        };
-        if self.held.len() >= HELD_MAX {
-            self.held.clear();
-        }
-        self.held.insert(cookie, (process.clone(), sample.at_ns));
-        (origin, sender(process))
-    }
-
-    /// The process that had this pid at that time, as it is now.
-    fn holder(&mut self, tgid: u32, at_ns: u64) -> Option<Arc<Process>> {
-        let reading = self.procfs.read(tgid).filter(|reading| reading.started_ns <= at_ns);
-        let touch = Touch { tgid, at_ns, started_ns: 0 };
-        // Of one that is ending `/proc` shows no more than a name.
-        let is_whole =
-            |reading: &Reading| reading.executable.is_some() || self.table.find(touch).is_none();
-        let Some(reading) = reading.filter(is_whole) else {
-            return Some(Arc::clone(&self.table.find(touch)?.latest().latest().process));
-        };
-        let parents = match self.table.born(tgid, reading.started_ns) {
-            Some(known) => known.latest().latest().process.parents.clone(),
-            None => self.parents(reading.parent, 0),
-        };
-        let started_at = Some(self.clock.wall(reading.started_ns));
-        let user = self.users.user(reading.uid);
-        Some(Arc::new(record::read(reading, Learned { parents, user, started_at })))
-    }
-
     /// The chain that begins with this process, read from `/proc` where it is not known.
     fn parents(&mut self, tgid: u32, depth: usize) -> Vec<Ancestor> {
         if tgid == 0 || depth >= PARENTS_MAX {
@@ -540,19 +473,4 @@ fn lineage(process: &Process) -> Vec<Ancestor> {
     };
     let rest = process.parents.iter().take(PARENTS_MAX - 1).cloned();
     std::iter::once(nearest).chain(rest).collect()
-}
-
-/// Whether a socket without an owner is one of those with which the kernel itself answers: resets,
-/// ICMP errors and echo replies, neighbour and multicast listener discovery.
-fn is_kernels_own(sample: &EgressSample) -> bool {
-    const IGMP: u8 = 2;
-    // The kernel's sockets are raw ones, whatever they send.
-    let is_raw = sample.socket_type == sockets::RAW;
-    match (sample.flow.transport, sample.icmp_type) {
-        (IGMP, _) => true,
-        // Resets; echo reply, unreachable, redirect, time exceeded, parameter problem, timestamp
-        // reply; ICMPv6 errors, echo reply, MLD, neighbour discovery with redirect, MLDv2.
-        (6, _) | (1, 0 | 3 | 5 | 11 | 12 | 14) | (58, 1..=4 | 129..=137 | 143) => is_raw,
-        _ => false,
-    }
 }

@@ -32,9 +32,15 @@ const ANY_PROTOCOL: u8 = 255;
 enum Kind {
     /// By transport.
     Ports(u8),
-    /// By protocol.
-    Raw(u8),
-    Ping,
+    /// By protocol. What the packet leaves by tells one family from the other, as no address does.
+    Raw(u8, Family),
+    Ping(Family),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Family {
+    V4,
+    V6,
 }
 
 /// Files below `/proc/PID/net` and the sockets they list.
@@ -46,10 +52,10 @@ const FILES: [(&str, Kind); 10] = [
     ("udplite", Kind::Ports(136)),
     ("udplite6", Kind::Ports(136)),
     // The protocol stands where the others have the port.
-    ("raw", Kind::Raw(0)),
-    ("raw6", Kind::Raw(0)),
-    ("icmp", Kind::Ping),
-    ("icmp6", Kind::Ping),
+    ("raw", Kind::Raw(0, Family::V4)),
+    ("raw6", Kind::Raw(0, Family::V6)),
+    ("icmp", Kind::Ping(Family::V4)),
+    ("icmp6", Kind::Ping(Family::V6)),
 ];
 
 /// Every unspecified address is `0.0.0.0` here: a dual-stack socket sends IPv4 from `::`.
@@ -135,12 +141,20 @@ impl Sockets {
             self.postponed += 1;
             return Answer::Later;
         }
+        self.search_at(procfs, sample.at_ns);
+        self.look(sample).unwrap_or(Answer::Nobody)
+    }
+
+    pub(super) fn is_search_due(&self, now_ns: u64) -> bool {
+        self.ration.is_due(now_ns)
+    }
+
+    pub(super) fn search_at(&mut self, procfs: &Procfs, now_ns: u64) {
         let began = Instant::now();
         self.searches += 1;
         self.search(procfs);
-        self.ration.spend(began, sample.at_ns);
-        self.searched_ns = Some(sample.at_ns);
-        self.look(sample).unwrap_or(Answer::Nobody)
+        self.ration.spend(began, now_ns);
+        self.searched_ns = Some(now_ns);
     }
 
     /// Whether an older listener accepted this connection after the probes were attached: it was not
@@ -164,7 +178,8 @@ impl Sockets {
         }
     }
 
-    fn look(&self, sample: &EgressSample) -> Option<Answer> {
+    /// What the searches so far say.
+    pub(super) fn look(&self, sample: &EgressSample) -> Option<Answer> {
         let keys = keys(sample);
         let found =
             |among: &FxHashMap<Key, Holder>| keys.iter().find_map(|key| among.get(key).copied());
@@ -249,10 +264,12 @@ fn keys(sample: &EgressSample) -> Vec<Key> {
         let key = |local, remote| Key { kind, local, remote };
         return vec![key(local, remote), key(local, NONE), key((ANY, local.1), NONE)];
     }
+    let family = if remote.0.is_ipv4() { Family::V4 } else { Family::V6 };
+    let raw = [Kind::Raw(transport, family), Kind::Raw(ANY_PROTOCOL, family)];
     let kinds = match (sample.socket_type, is_ping) {
-        (RAW, _) => vec![Kind::Raw(transport), Kind::Raw(ANY_PROTOCOL)],
-        (0, true) => vec![Kind::Ping, Kind::Raw(transport), Kind::Raw(ANY_PROTOCOL)],
-        _ => vec![Kind::Ping],
+        (RAW, _) => raw.to_vec(),
+        (0, true) => [&[Kind::Ping(family)], &raw[..]].concat(),
+        _ => vec![Kind::Ping(family)],
     };
     let (local, remote) = ((local.0, 0), (remote.0, 0));
     let ends = [(local, remote), (NONE, remote), (local, NONE), (NONE, NONE)];
@@ -271,11 +288,11 @@ fn parse(line: &str, kind: Kind) -> Option<(Key, u64)> {
     let inode = fields.nth(6)?.parse().ok().filter(|&inode| inode != 0)?;
     let key = match kind {
         Kind::Ports(_) => Key { kind, local, remote },
-        Kind::Raw(_) => {
-            let protocol = u8::try_from(local.1).ok()?;
-            Key { kind: Kind::Raw(protocol), local: (local.0, 0), remote: (remote.0, 0) }
+        Kind::Raw(_, family) => {
+            let kind = Kind::Raw(u8::try_from(local.1).ok()?, family);
+            Key { kind, local: (local.0, 0), remote: (remote.0, 0) }
         }
-        Kind::Ping => Key { kind, local: (local.0, 0), remote: (remote.0, 0) },
+        Kind::Ping(_) => Key { kind, local: (local.0, 0), remote: (remote.0, 0) },
     };
     Some((key, inode))
 }
@@ -373,7 +390,7 @@ mod tests {
             // A dual-stack socket, unconnected, sending IPv4.
             (sample(2, 17, ("10.0.0.1", 5353), ("203.0.113.9", 53)), 103),
             (sample(3, 253, ("10.0.0.1", 0), ("203.0.113.9", 0)), 104),
-            (sample(3, 89, ("10.0.0.1", 0), ("203.0.113.9", 0)), 105),
+            (sample(3, 89, ("2001:db8::1", 0), ("2001:db8::9", 0)), 105),
             (sample(2, 1, ("10.0.0.1", 0), ("203.0.113.9", 0)), 106),
         ] {
             let held = Answer::Held { tgid, at_ns: 100 * SEC };

@@ -1,6 +1,7 @@
 //! Sockets older than the probes: their holders, over a fabricated `/proc`.
 
 use super::*;
+use crate::attribute::older::UNHELD_KEPT_NS;
 
 /// curl, pid 77, holds a UDP socket bound to port 8080.
 fn host_with_an_older_socket() -> (FakeProc, Processes) {
@@ -68,6 +69,38 @@ fn what_an_older_listener_accepts_later_is_accepted_and_what_it_had_is_older() {
         let (origin, sender) = processes.attribute(&sample);
         assert_eq!((origin, sender.attribution()), (expected, Attribution::Procfs));
         assert_eq!(sender.process().unwrap().pid, 77);
+    }
+}
+
+#[test]
+fn what_is_sent_while_no_search_is_due_gets_its_process_when_one_is() {
+    let (proc, mut processes) = host();
+    // The search for this one is too early for what comes then.
+    let other = EgressSample { local_port: 9, ..datagram(20 * SEC) };
+    assert_eq!(processes.attribute(&other).1, Sender::Nobody);
+    proc.put(&Fields { sockets: &[4711], ..curl(77) });
+    let row = "0: 00000000:1F90 00000000:0000 07 0:0 0:0 0 1000 0 4711 2 0 0";
+    proc.net(1, "udp", &[row.into()]);
+    let mut sample = datagram(20 * SEC + 1);
+    sample.flow.cookie = 6;
+    assert_eq!(processes.attribute(&sample), (Origin::PreExisting, Sender::Nobody));
+    assert!(processes.ask_again(20 * SEC + 2).is_empty());
+    let found = processes.ask_again(22 * SEC);
+    let [(flow, sender)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((*flow, sender.attribution()), (sample.flow, Attribution::Procfs));
+    assert_eq!(sender.process().unwrap().pid, 77);
+    assert!(processes.ask_again(40 * SEC).is_empty(), "asked more than once");
+}
+
+#[test]
+fn who_runs_is_asked_where_no_search_can_tell_but_never_for_tcp() {
+    let (_proc, mut processes) = host();
+    let mut ping = EgressSample { sender_tgid: 1, at_ns: 20 * SEC, ..EgressSample::default() };
+    for (cookie, transport, expected) in
+        [(5, 1, Attribution::Procfs), (6, 17, Attribution::Procfs), (7, 6, Attribution::None)]
+    {
+        (ping.flow.cookie, ping.flow.transport) = (cookie, transport);
+        assert_eq!(processes.attribute(&ping).1.attribution(), expected, "{transport}");
     }
 }
 
