@@ -57,6 +57,9 @@ fn every_byte_of_a_mixed_gigabyte_is_told_once() {
     assert!(settled.is_some(), "arrived {arrived}, told {told}: {:?}", metrics.nonzero(BYTES));
     let flows = metrics.sum("geofenced_egress_flows_total", &[]);
     assert!(flows >= FLOWS as f64, "{flows} flows");
+    for reason in ["ring-full-flow", "flow-table-full"] {
+        assert!(metrics.sum(LOST, &[("reason", reason)]) < 0.5, "{:?}", metrics.nonzero(LOST));
+    }
     let unattributed = metrics.nonzero("geofenced_unattributed_bytes_total");
     assert!(unattributed.is_empty(), "{unattributed:?}");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
