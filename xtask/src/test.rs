@@ -14,12 +14,14 @@ use crate::{
 };
 
 /// Debian packages that the tests use.
-const PACKAGES: [Wanted<'static>; 5] = [
+const PACKAGES: [Wanted<'static>; 7] = [
+    ("dnsmasq-base", "dnsmasq: leases addresses to a device on the LAN of the lab"),
     ("ethtool", "ethtool: segmentation off, so that packets on the wire can be counted"),
     ("iproute2", "ip: network namespaces and veth pairs for real packets"),
     ("linux-libc-dev", "asm/unistd.h: the numbers of the system calls that the unit allows"),
     ("nftables", "nft: a datagram the firewall drops is an attempt, not sent"),
     ("systemd", "systemd-analyze: the unit is verified"),
+    ("udhcpc", "udhcpc: the device that asks for an address"),
 ];
 
 /// A real Prometheus scrapes the daemon, and promtool reads its metrics. Unpacked, not installed:
