@@ -87,12 +87,12 @@ impl Site {
         fs::write(directory.join(name).with_extension("toml"), text).expect("write a drop-in");
     }
 
-    /// Watches the members of one cgroup instead of the whole machine.
+    /// Watches the members of one cgroup instead of the whole machine, nor the machine's interfaces: what
+    /// passes them is none of a test's.
     pub fn watch_only(&self, cgroup: &Path) {
-        self.drop_in(
-            "capture",
-            &format!("[capture]\ncgroup = {:?}\n", cgroup.display().to_string()),
-        );
+        let interfaces = if self.namespace.is_none() { "interfaces = []\n" } else { "" };
+        let cgroup = cgroup.display().to_string();
+        self.drop_in("capture", &format!("[capture]\n{interfaces}cgroup = {cgroup:?}\n"));
     }
 
     /// `geofenced <words>` on this site, not yet started.
