@@ -6,10 +6,12 @@ mod sweep;
 
 use std::{cell::RefCell, collections::BTreeMap};
 
+use assets::operator::Holding;
+
 pub(super) use self::{merger::Found, sweep::Family};
 use self::{
     merger::Merger,
-    sweep::{Head, Ranges, Sweep},
+    sweep::{Head, Sweep},
 };
 use super::{
     LocateError,
@@ -18,7 +20,7 @@ use super::{
     layers::Layers,
     mmdb::{CountryFile, OperatorFile},
     rows::{ClassRow, OperatorRow},
-    tables::Tables,
+    tables::{Tables, TablesError},
 };
 use crate::event::CountryCode;
 
@@ -74,24 +76,23 @@ pub(super) enum CountryInput {
     File(CountryFile),
 }
 
+/// Tables, and who runs what of each family.
+type Merged = (Result<Tables, TablesError>, (Vec<u32>, Vec<u32>), (Vec<u64>, Vec<u32>));
+
 impl Inputs<'_> {
     pub(super) fn build(&self) -> Result<Built, LocateError> {
         let merger = RefCell::new(Merger::new(self));
-        let (mut runs4, mut runs6) = ((vec![], vec![]), (vec![], vec![]));
         let mut finer: BTreeMap<u64, u16> =
             self.layers.finer().into_iter().map(|key| (key, 0)).collect();
-        let v4 = self.sweep(Family::V4, &merger).map(|(start, range)| {
-            let merged = merger.borrow_mut().merge(&range);
-            push_run(&mut runs4, start as u32, merged.operator);
-            (start as u32, merged.class)
-        });
-        let v6 = self.sweep(Family::V6, &merger).map(|(start, range)| {
-            let merged = merger.borrow_mut().merge(&range);
-            push_run(&mut runs6, start, merged.operator);
-            finer.entry(start).and_modify(|class| *class = merged.of_database);
-            (start, merged.class)
-        });
-        let tables = Tables::build(v4, v6);
+        let (tables, runs4, runs6) = match &self.country {
+            CountryInput::Embedded(embedded) => {
+                self.merge(embedded.ranges4(), embedded.ranges6(), &merger, &mut finer)
+            }
+            CountryInput::File(file) => {
+                let (v4, v6) = (file.ranges(Family::V4), file.ranges(Family::V6));
+                self.merge(v4, v6, &merger, &mut finer)
+            }
+        };
         let files = [self.country_failure(), self.operator.and_then(OperatorFile::failure)];
         let merger = merger.into_inner();
         if let Some(failure) = files.into_iter().chain([merger.failure]).flatten().next() {
@@ -105,8 +106,35 @@ impl Inputs<'_> {
             runs4,
             runs6,
             finer: finer.into_iter().unzip(),
-            systems: self.embedded.roster.systems.len(),
+            systems: self.embedded.roster.numbers.len(),
         })
+    }
+
+    /// `countries`: ranges of the country database.
+    fn merge(
+        &self,
+        countries4: impl Iterator<Item = (u64, Seen)>,
+        countries6: impl Iterator<Item = (u64, Seen)>,
+        merger: &RefCell<Merger<'_>>,
+        finer: &mut BTreeMap<u64, u16>,
+    ) -> Merged {
+        let (mut runs4, mut runs6) = ((vec![], vec![]), (vec![], vec![]));
+        let roster = &self.embedded.roster;
+        let v4 = self.sweep(Family::V4, countries4, roster.ranges4(), merger);
+        let v4 = v4.map(|(start, range)| {
+            let merged = merger.borrow_mut().merge(&range);
+            push_run(&mut runs4, start as u32, merged.operator);
+            (start as u32, merged.class)
+        });
+        let v6 = self.sweep(Family::V6, countries6, roster.ranges6(), merger);
+        let v6 = v6.map(|(start, range)| {
+            let merged = merger.borrow_mut().merge(&range);
+            push_run(&mut runs6, start, merged.operator);
+            finer.entry(start).and_modify(|class| *class = merged.of_database);
+            (start, merged.class)
+        });
+        let tables = Tables::build(v4, v6);
+        (tables, runs4, runs6)
     }
 
     fn country_failure(&self) -> Option<LocateError> {
@@ -116,19 +144,18 @@ impl Inputs<'_> {
         }
     }
 
-    fn sweep<'a>(&'a self, family: Family, merger: &'a RefCell<Merger<'_>>) -> Sweep<'a> {
-        let countries: Ranges<'a, Seen> = match &self.country {
-            CountryInput::Embedded(embedded) => match family {
-                Family::V4 => Box::new(embedded.ranges4()),
-                Family::V6 => Box::new(embedded.ranges6()),
-            },
-            CountryInput::File(file) => Box::new(file.ranges(family)),
-        };
-        let holdings = match family {
-            Family::V4 => self.embedded.roster.ranges4(),
-            Family::V6 => self.embedded.roster.ranges6(),
-        };
-        let operators: Ranges<'a, Option<u32>> = match self.operator {
+    fn sweep<'a, C, H>(
+        &'a self,
+        family: Family,
+        countries: C,
+        holdings: H,
+        merger: &'a RefCell<Merger<'_>>,
+    ) -> Sweep<'a, C, H>
+    where
+        C: Iterator<Item = (u64, Seen)>,
+        H: Iterator<Item = (u64, Holding)>,
+    {
+        let operators: sweep::Operators<'a> = match self.operator {
             None => Box::new(std::iter::empty()),
             Some(file) => Box::new(
                 file.ranges(family, |found| Some(merger.borrow_mut().operator(&found, false))),
@@ -138,14 +165,10 @@ impl Inputs<'_> {
             Family::V4 => self.layers.segments4(),
             Family::V6 => self.layers.segments6(),
         };
-        let ground = merger.borrow_mut().grounds(segments);
-        Sweep {
-            countries: Head::new(countries),
-            holdings: Head::new(Box::new(holdings)),
-            operators: Head::new(operators),
-            grounds: Head::new(Box::new(ground.into_iter())),
-            at: Some(0),
-        }
+        let countries = Head::new(countries);
+        let (holdings, operators) = (Head::new(holdings), Head::new(operators));
+        let grounds = Head::new(merger.borrow_mut().grounds(segments).into_iter());
+        Sweep { countries, holdings, operators, grounds, at: Some(0) }
     }
 }
 
