@@ -125,7 +125,7 @@ async fn keep_gauges(
             notify::alive();
         }
         // Quickly at first: whoever started the daemon waits for it.
-        let pause = if sweeps == 0 { Duration::from_millis(10) } else { GAUGES };
+        let pause = if sweeps == 0 { Duration::from_millis(1) } else { GAUGES };
         tokio::select! {
             () = sleep(pause) => {}
             () = shutdown.clone().requested() => {}
