@@ -59,6 +59,7 @@ pub struct RunArgs {
 /// Watches this host until it is told to end.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let config = load::config(global)?;
+    keep_little_memory();
     let (mut rules, opened) = open_both(&config, args)?;
     let Opened { mut source, attachments, mut processes, places, attaching } = opened;
     let classes = Classes::new(places);
@@ -192,6 +193,20 @@ pub(super) fn failure(error: ProbeError) -> Failure {
     };
     Failure { exit, error: error.into() }
 }
+
+/// Makes the allocator give back at once what is large. By itself it learns to keep what it was once
+/// asked for, here the arrays that an image is built from, and for each thread.
+#[cfg(target_env = "gnu")]
+fn keep_little_memory() {
+    const LARGE: libc::c_int = 1 << 20;
+    // SAFETY: mallopt(3) sets a number of the allocator's own.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn keep_little_memory() {}
 
 /// What loading the probes and scanning took, and needs no more: the allocator keeps it otherwise.
 #[cfg(target_env = "gnu")]

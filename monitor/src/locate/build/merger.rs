@@ -120,6 +120,38 @@ impl<'a> Merger<'a> {
         merger
     }
 
+    /// One that knows the same operators and no class yet, for another thread. It must not be asked
+    /// for operators that this one does not know.
+    pub(super) fn fork(&self) -> Self {
+        Self {
+            embedded: self.embedded,
+            corrections: self.corrections,
+            classes: vec![ClassRow::default()],
+            by_class: FxHashMap::default(),
+            operators: Vec::new(),
+            by_operator: FxHashMap::default(),
+            facts: self.facts.clone(),
+            last: vec![(Ask::default(), UNASKED); self.last.len()],
+            names: String::new(),
+            by_name: FxHashMap::default(),
+            has_operators: self.has_operators,
+            failure: None,
+        }
+    }
+
+    /// Takes over the classes of a fork. Returns by which number each is known here: as if its ranges
+    /// had been merged here, after those that were.
+    pub(super) fn join(&mut self, fork: Self) -> Vec<u16> {
+        if let Some(failure) = fork.failure {
+            self.failure.get_or_insert(failure);
+        }
+        let mut words = vec![None; fork.classes.len()];
+        for (word, class) in fork.by_class {
+            words[usize::from(class)] = Some(word);
+        }
+        words.into_iter().map(|word| word.map_or(UNASKED, |word| self.intern(word))).collect()
+    }
+
     pub(super) fn merge(&mut self, range: &Range) -> Merged {
         let Range { seen, holding, operator, ground } = *range;
         let found = if self.has_operators { operator.unwrap_or(0) } else { holding.system };

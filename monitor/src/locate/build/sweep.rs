@@ -1,6 +1,6 @@
 //! Walks through several streams of ranges at once. Knows nothing of what they mean together.
 
-use std::vec;
+use std::{iter, vec};
 
 use assets::operator::Holding;
 
@@ -46,6 +46,23 @@ pub(super) struct Sweep<'a, C, H> {
     pub(super) operators: Head<Option<u32>, Operators<'a>>,
     pub(super) grounds: Head<Ground, vec::IntoIter<(u64, Ground)>>,
     pub(super) at: Option<u64>,
+}
+
+impl<C, H> Sweep<'_, C, H>
+where
+    C: Iterator<Item = (u64, Seen)>,
+    H: Iterator<Item = (u64, Holding)>,
+{
+    /// Without operators of a plug-in.
+    pub(super) fn new(countries: C, holdings: H, grounds: Vec<(u64, Ground)>) -> Self {
+        Self {
+            countries: Head::new(countries),
+            holdings: Head::new(holdings),
+            operators: Head::new(Box::new(iter::empty())),
+            grounds: Head::new(grounds.into_iter()),
+            at: Some(0),
+        }
+    }
 }
 
 pub(super) struct Range {
