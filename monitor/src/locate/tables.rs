@@ -59,6 +59,11 @@ impl Tables {
         v4: impl IntoIterator<Item = (u32, u16)>,
         v6: impl IntoIterator<Item = (u64, u16)>,
     ) -> Result<Self, TablesError> {
+        Ok(Self::build4(v4)?.with6(columns6(v6)?))
+    }
+
+    /// Of IPv4 alone.
+    pub(super) fn build4(v4: impl IntoIterator<Item = (u32, u16)>) -> Result<Self, TablesError> {
         let mut tables = Self {
             index: Vec::with_capacity(V4_INDEX),
             starts: Vec::new(),
@@ -67,18 +72,11 @@ impl Tables {
             classes6: Vec::new(),
         };
         tables.fill_v4(v4)?;
-        for range in Merged::new(v6, "IPv6") {
-            let (key, class) = range?;
-            if tables.keys.len() == V6_KEYS {
-                return Err(TablesError::Capacity("IPv6", V6_KEYS));
-            }
-            tables.keys.push(key);
-            tables.classes6.push(class);
-        }
-        if tables.keys.is_empty() {
-            return Err(TablesError::Unordered("IPv6"));
-        }
         Ok(tables)
+    }
+
+    pub(super) fn with6(self, (keys, classes6): (Vec<u64>, Vec<u16>)) -> Self {
+        Self { keys, classes6, ..self }
     }
 
     fn fill_v4(&mut self, ranges: impl IntoIterator<Item = (u32, u16)>) -> Result<(), TablesError> {
@@ -129,6 +127,25 @@ impl Tables {
         let Self { index, starts, classes4, keys, classes6 } = self;
         TablesRef(Columns { index, starts, classes4, keys, classes6 })
     }
+}
+
+/// The columns of IPv6: keys and classes.
+pub(super) fn columns6(
+    v6: impl IntoIterator<Item = (u64, u16)>,
+) -> Result<(Vec<u64>, Vec<u16>), TablesError> {
+    let (mut keys, mut classes) = (Vec::new(), Vec::new());
+    for range in Merged::new(v6, "IPv6") {
+        let (key, class) = range?;
+        if keys.len() == V6_KEYS {
+            return Err(TablesError::Capacity("IPv6", V6_KEYS));
+        }
+        keys.push(key);
+        classes.push(class);
+    }
+    if keys.is_empty() {
+        return Err(TablesError::Unordered("IPv6"));
+    }
+    Ok((keys, classes))
 }
 
 impl<'a> TablesRef<'a> {

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd},
+    thread,
     time::Duration,
 };
 
@@ -26,11 +27,14 @@ use super::{
     attach::{self, attach_all},
     batch::{self, Batch},
     cgroup,
-    interfaces::{Follower, Names},
+    interfaces::{Attaching, Follower, Names},
     places::Places,
     reader::Samples,
 };
-use crate::config::{Capture, NamesConfig};
+use crate::{
+    config::{Capture, NamesConfig},
+    sandbox,
+};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GEOFENCED_PROBES_OBJECT"));
 
@@ -67,15 +71,20 @@ impl fmt::Debug for Kernel {
 impl Kernel {
     /// Loads the probes and attaches them.
     pub fn attach(capture: &Capture, names: NamesConfig) -> Result<Self, ProbeError> {
+        let (kernel, attaching) = Self::begin(capture, names)?;
+        attaching.wait();
+        Ok(kernel)
+    }
+
+    /// The same, but a thread goes on attaching to the interfaces.
+    pub fn begin(capture: &Capture, names: NamesConfig) -> Result<(Self, Attaching), ProbeError> {
         let wanted = match (names.enabled, names.queries) {
             (false, _) => 0,
             (true, false) => naming::ANSWERS,
             (true, true) => naming::ANSWERS | naming::QUERIES,
         };
         let cgroup = cgroup::find(capture.cgroup.as_deref())?;
-        // The probes need none of the kernel's BTF; parsing it would cost 11 MB.
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
+        let mut ebpf = loader()
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .map_max_entries(map::SAMPLES, capture.ring_bytes)
             .map_max_entries(map::FLOWS, capture.max_flows)
@@ -108,24 +117,29 @@ impl Kernel {
             None
         };
         let ring = RingBuf::try_from(take(&mut ebpf, map::SAMPLES)?);
-        Ok(Self {
-            samples: Samples::start(ring.map_err(unusable(map::SAMPLES))?)
-                .map_err(ProbeError::Wait)?,
-            losses: PerCpuArray::try_from(take(&mut ebpf, map::LOSSES)?)
-                .map_err(unusable(map::LOSSES))?,
+        let losses =
+            PerCpuArray::try_from(take(&mut ebpf, map::LOSSES)?).map_err(unusable(map::LOSSES))?;
+        let places = Places::take(&mut ebpf)
+            .inspect_err(|error| {
+                tracing::warn!("the probes don't judge, the daemon does: {error}");
+            })
+            .ok();
+        let samples =
+            Samples::start(ring.map_err(unusable(map::SAMPLES))?).map_err(ProbeError::Wait)?;
+        let (programs, attaching) = follow(ebpf, capture)?;
+        let kernel = Self {
+            samples,
+            losses,
             link_senders,
             flows,
             batch: Batch::new(),
             log,
             attachments,
             flows_capacity: capture.max_flows,
-            places: Places::take(&mut ebpf)
-                .inspect_err(|error| {
-                    tracing::warn!("the probes don't judge, the daemon does: {error}");
-                })
-                .ok(),
-            programs: follow(ebpf, capture)?,
-        })
+            places,
+            programs,
+        };
+        Ok((kernel, attaching))
     }
 
     pub fn attachments(&self) -> &[Attachment] {
@@ -152,12 +166,29 @@ impl Kernel {
     }
 }
 
-fn follow(ebpf: Ebpf, capture: &Capture) -> Result<Programs, ProbeError> {
+/// Without the kernel's BTF, of which the probes need nothing.
+pub(super) fn loader() -> EbpfLoader<'static> {
+    // A new loader reads and parses it, whoever wants it or not: 20 ms and 11 MB. It does without
+    // where it can't read it.
+    let unread = || {
+        if let Err(error) = sandbox::read_no_files() {
+            tracing::debug!("the kernel's BTF is read for nothing: {error}");
+        }
+        EbpfLoader::new()
+    };
+    let mut loader = thread::spawn(unread).join().unwrap_or_else(|_| EbpfLoader::new());
+    loader.btf(None);
+    loader
+}
+
+fn follow(ebpf: Ebpf, capture: &Capture) -> Result<(Programs, Attaching), ProbeError> {
     if !attach::has_interfaces(&ebpf) || capture.interfaces.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(Programs::Held { _ebpf: ebpf });
+        return Ok((Programs::Held { _ebpf: ebpf }, Attaching::default()));
     }
-    let follower = Follower::start(ebpf, capture.interfaces.clone(), capture.cgroup.is_some());
-    follower.map(Programs::Followed).map_err(ProbeError::Wait)
+    let (follower, attaching) =
+        Follower::start(ebpf, capture.interfaces.clone(), capture.cgroup.is_some())
+            .map_err(ProbeError::Wait)?;
+    Ok((Programs::Followed(follower), attaching))
 }
 
 fn permission_or(

@@ -15,7 +15,7 @@ mod trial;
 
 pub use attach::{Attachment, PROBES, tier};
 pub use cgroup::find as find_cgroup;
-pub use interfaces::Names;
+pub use interfaces::{Attaching, Names};
 pub use kernel::Kernel;
 use monitor_ebpf::{
     loss::Loss,

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
+    Ebpf, VerifierLogLevel,
     programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
 };
 use monitor_ebpf::{
@@ -12,7 +12,11 @@ use monitor_ebpf::{
     places::CLASSIFIED,
 };
 
-use super::{ProbeError, kernel::OBJECT, places::Places};
+use super::{
+    ProbeError,
+    kernel::{OBJECT, loader},
+    places::Places,
+};
 use crate::{decode::verdict, event::Verdict};
 
 const ETHERNET: usize = 14;
@@ -36,8 +40,7 @@ pub struct Trial {
 
 impl Trial {
     pub fn load() -> Result<(Self, Places), ProbeError> {
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
+        let mut ebpf = loader()
             .verifier_log_level(VerifierLogLevel::DISABLE)
             // Not used here, and as small as they can be.
             .map_max_entries(map::SAMPLES, 1 << 16)

@@ -2,14 +2,9 @@
 //! compressed here, since no mutation does; what is then read must come out the same when written.
 #![no_main]
 
-#[path = "../../../monitor/src/locate/asset.rs"]
-#[allow(dead_code, reason = "its tests are another's")]
-mod asset;
-
+use assets::{HASH, country};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
-
-const HASH: usize = 32;
 
 /// `body` with what comes after the codes compressed, and the checksum of it all.
 fn seal(body: &[u8]) -> Vec<u8> {
@@ -32,17 +27,17 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 fuzz_target!(|bytes: &[u8]| {
     // As they are, with the checksum mended, and with the columns compressed.
-    let _ = asset::decode(bytes);
+    let _ = country::decode(bytes);
     let body = &bytes[..bytes.len().saturating_sub(HASH)];
     let mended = [body, Sha256::digest(body).as_slice()].concat();
     for bytes in [mended, seal(bytes)] {
-        let Ok(asset) = asset::decode(&bytes) else { continue };
+        let Ok(asset) = country::decode(&bytes) else { continue };
         for starts in [asset.v4.starts.len(), asset.v6.starts.len()] {
             assert!(starts > 0);
         }
         assert!(asset.v4.starts.is_sorted_by(|a, b| a < b));
         assert!(asset.v6.starts.is_sorted_by(|a, b| a < b));
-        let written = asset::encode(&asset).expect("write it");
-        assert_eq!(asset::decode(&written), Ok(asset));
+        let written = country::encode(&asset).expect("write it");
+        assert_eq!(country::decode(&written), Ok(asset));
     }
 });

@@ -5,8 +5,9 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, ensure};
+use assets::operator::FLAGS;
 
-use super::{is_country, is_kept6, roster::FLAGS};
+use super::{is_country, is_kept6};
 
 const MAGIC: &[u8] = b"LOCDBXX\x01";
 const NODE: usize = 12;

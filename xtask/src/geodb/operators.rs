@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use assets::operator::{self, Draft, Holding, System};
 
 use super::{
     libloc::{self, Network, Networks},
     obtain::Packages,
     registrants::Registrants,
-    roster::{self, Draft, Holding, System},
     write,
 };
 
@@ -28,9 +28,9 @@ pub(super) fn build(packages: &Packages, out: &Path) -> anyhow::Result<()> {
     let share = known as f64 / draft.systems.len().max(1) as f64;
     println!("{:.1} % of the systems have a registrant whose country is known", share * 100.0);
     ensure!(share > REGISTERED_MIN, "{} does not fit", packages.registrants.display());
-    let bytes = roster::encode(&draft)?;
-    let read = roster::decode(&bytes).context("what was written")?;
-    let same = read.systems == draft.systems
+    let bytes = operator::encode(&draft)?;
+    let read = operator::decode(&bytes).context("what was written")?;
+    let same = read.systems().eq(draft.systems.iter().cloned())
         && read.ranges4().eq(draft.v4.iter().copied())
         && read.ranges6().eq(draft.v6.iter().copied());
     ensure!(same, "what was written reads back differently");
@@ -46,13 +46,13 @@ pub(super) fn build(packages: &Packages, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn draft(
-    database: &libloc::Database,
+fn draft<'a>(
+    database: &'a libloc::Database,
     v4: &Networks,
     v6: &Networks,
     registrants: &Registrants,
     version: &str,
-) -> anyhow::Result<Draft> {
+) -> anyhow::Result<Draft<'a>> {
     let all = || v4.iter().chain(v6).map(|(_, network)| network);
     // The countries of each system in use, and how many ranges are there.
     let mut in_use: BTreeMap<u32, BTreeMap<Option<[u8; 2]>, u32>> = BTreeMap::new();
@@ -70,14 +70,14 @@ fn draft(
     };
     let names: HashMap<u32, &str> =
         database.systems.iter().map(|(number, name)| (*number, name.as_str())).collect();
-    let systems: Vec<System> = in_use
+    let systems: Vec<System<'_>> = in_use
         .iter()
         .map(|(number, countries)| System {
             number: *number,
             registered: class(registrants.country(*number)),
             // Of equals the first by alphabet: max_by_key takes the last.
             typical: countries.iter().rev().max_by_key(|it| it.1).map_or(0, |it| class(*it.0)),
-            name: names.get(number).map(|name| name.trim().to_owned()).unwrap_or_default(),
+            name: names.get(number).map(|name| name.trim().into()).unwrap_or_default(),
         })
         .collect();
     let places: HashMap<u32, u32> =

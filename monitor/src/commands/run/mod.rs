@@ -1,9 +1,9 @@
 //! `geofenced run`: starts everything in the one order that works, and ends it in the other. Wiring
 //! only: what each part does is its module's.
 //!
-//! Configuration and database first (they may be wrong), then the probes (they need privileges),
-//! then privileges are dropped, and only then are threads started, since capabilities are kept by
-//! thread; but for the ring's reader, which drops its own.
+//! Configuration first (it may be wrong), then databases and probes at once (these need privileges),
+//! then privileges are dropped, and only then are threads started that stay, since capabilities are
+//! kept by thread; but for the ring's reader and the interfaces' thread, which drop their own.
 
 mod classes;
 mod reload;
@@ -11,7 +11,7 @@ mod serve;
 mod status;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{panic, path::PathBuf, sync::Arc, thread};
 
 use clap::Args;
 use monitor_ebpf::{loss::Loss, names::map};
@@ -37,7 +37,8 @@ use crate::{
     outputs::{self, Outputs, live},
     pipeline::{self, Pipeline, Rules},
     probe::{
-        Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source, WAITING_MAX,
+        Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
+        WAITING_MAX,
     },
     sandbox,
     shutdown::{self, Trigger},
@@ -58,9 +59,9 @@ pub struct RunArgs {
 /// Watches this host until it is told to end.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let config = load::config(global)?;
-    let locator = load::kept_locator(&config)?;
-    let mut rules = Rules::new(config.policy.clone(), locator);
-    let Opened { mut source, attachments, mut processes, places } = open_source(&config, args)?;
+    keep_little_memory();
+    let (mut rules, opened) = open_both(&config, args)?;
+    let Opened { mut source, attachments, mut processes, places, attaching } = opened;
     let classes = Classes::new(places);
     classes.put(&mut rules, None);
     let rules = Arc::new(rules);
@@ -97,6 +98,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     if config.names.queries {
         pipeline.tell_lookups();
     }
+    attaching.wait();
     give_back_memory();
     pipeline.note(watch::wall_now(), started(&attachments, &rules));
 
@@ -135,12 +137,25 @@ impl Drop for EndsDaemon {
     }
 }
 
+/// Databases and source at once: the kernel verifies programs while the image of addresses is built.
+fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure> {
+    let (locator, opened) = thread::scope(|scope| {
+        let locator = scope.spawn(|| load::kept_locator(config));
+        let opened = open_source(config, args);
+        (locator.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)), opened)
+    });
+    // What is wrong with the configuration is told first.
+    let rules = Rules::new(config.policy.clone(), locator?);
+    Ok((rules, opened?))
+}
+
 /// The kernel, or a recording.
 struct Opened {
     source: Box<dyn Source + Send>,
     attachments: Vec<Attachment>,
     processes: Processes,
     places: Option<Places>,
+    attaching: Attaching,
 }
 
 fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
@@ -150,9 +165,10 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         let clock = attribute::Clock::now();
         let processes = Processes::with(nowhere, "/etc/passwd", clock, PROCESSES_MAX);
         let source = Box::new(Replay::open(path)?);
-        return Ok(Opened { source, attachments: Vec::new(), processes, places: None });
+        let (attachments, attaching) = (Vec::new(), Attaching::default());
+        return Ok(Opened { source, attachments, processes, places: None, attaching });
     }
-    let mut kernel = Kernel::attach(&config.capture, config.names).map_err(failure)?;
+    let (mut kernel, attaching) = Kernel::begin(&config.capture, config.names).map_err(failure)?;
     let places = kernel.take_places();
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
@@ -165,7 +181,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         Some(path) => Box::new(Recorder::new(kernel, path)?),
         None => Box::new(kernel),
     };
-    Ok(Opened { source, attachments, processes: Processes::new(), places })
+    Ok(Opened { source, attachments, processes: Processes::new(), places, attaching })
 }
 
 pub(super) fn failure(error: ProbeError) -> Failure {
@@ -177,6 +193,20 @@ pub(super) fn failure(error: ProbeError) -> Failure {
     };
     Failure { exit, error: error.into() }
 }
+
+/// Makes the allocator give back at once what is large. By itself it learns to keep what it was once
+/// asked for, here the arrays that an image is built from, and for each thread.
+#[cfg(target_env = "gnu")]
+fn keep_little_memory() {
+    const LARGE: libc::c_int = 1 << 20;
+    // SAFETY: mallopt(3) sets a number of the allocator's own.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    // SAFETY: as above.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn keep_little_memory() {}
 
 /// What loading the probes and scanning took, and needs no more: the allocator keeps it otherwise.
 #[cfg(target_env = "gnu")]

@@ -67,7 +67,7 @@ impl Serving {
                 notify::ready("watching");
             });
         });
-        let gauged = keep_gauges(&vitals, &metrics, &readiness, shutdown.clone());
+        let gauged = keep_gauges(&vitals, &metrics, &readiness, &reloader, shutdown.clone());
         let kept = keep_house(&reloader, shutdown.clone());
         let (api_served, metrics_served, signalled, (), ()) =
             tokio::join!(api_served, metrics_served, signalled, gauged, kept);
@@ -99,6 +99,7 @@ async fn keep_gauges(
     vitals: &Vitals,
     metrics: &Metrics,
     readiness: &Readiness,
+    reloader: &Reloader,
     shutdown: Shutdown,
 ) {
     let entries = &metrics.map_entries;
@@ -114,6 +115,8 @@ async fn keep_gauges(
         let now = vitals.sweeps.load(Ordering::Relaxed);
         if now != sweeps {
             if sweeps == 0 {
+                // What left during the start was looked up by now.
+                reloader.rest();
                 notify::ready("watching");
                 tracing::info!("watching");
             }
@@ -125,7 +128,7 @@ async fn keep_gauges(
             notify::alive();
         }
         // Quickly at first: whoever started the daemon waits for it.
-        let pause = if sweeps == 0 { Duration::from_millis(10) } else { GAUGES };
+        let pause = if sweeps == 0 { Duration::from_millis(1) } else { GAUGES };
         tokio::select! {
             () = sleep(pause) => {}
             () = shutdown.clone().requested() => {}

@@ -1,5 +1,6 @@
 //! Numbers classes and operators as they come, and decides what a range is where its sources differ.
 
+use assets::operator::{ANYCAST, Holding};
 use monitor_ebpf::places::{CLASSES, UNASKED};
 use rustc_hash::FxHashMap;
 
@@ -9,8 +10,7 @@ use super::{
         curated::Corrections,
         embedded::Operators,
         layers::{Said, Segment},
-        roster::{ANYCAST, Holding},
-        rows::{ClassRow, OperatorRow},
+        rows::{ClassRow, ClassWord, OperatorRow},
     },
     Inputs, Seen,
     sweep::Range,
@@ -50,13 +50,40 @@ pub(super) struct Merged {
     pub(super) of_database: u16,
 }
 
+/// What a class takes from its operator: little enough that those of all stay in the processor's
+/// caches, which their rows do not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    country: Option<CountryCode>,
+    /// Whatever databases say of its addresses.
+    is_anycast: Option<bool>,
+}
+
+impl Facts {
+    fn row(self, asn: Option<u32>, name: (u32, u16)) -> OperatorRow {
+        OperatorRow::new(asn, name, self.country, self.is_anycast)
+    }
+}
+
+/// What databases say of a range, but for its operator. The default is nothing that was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ask {
+    country: Option<CountryCode>,
+    second: u8,
+    is_anycast: Option<bool>,
+}
+
 pub(super) struct Merger<'a> {
     embedded: &'a Operators,
     corrections: &'a Corrections,
     pub(super) classes: Vec<ClassRow>,
-    by_class: FxHashMap<ClassRow, u16>,
+    by_class: FxHashMap<ClassWord, u16>,
     pub(super) operators: Vec<OperatorRow>,
     by_operator: FxHashMap<OperatorRow, u32>,
+    /// Of each operator.
+    facts: Vec<Facts>,
+    /// Of each operator, what its last range was.
+    last: Vec<(Ask, u16)>,
     pub(super) names: String,
     by_name: FxHashMap<String, (u32, u16)>,
     has_operators: bool,
@@ -74,22 +101,55 @@ impl<'a> Merger<'a> {
             by_class: FxHashMap::default(),
             operators: vec![OperatorRow::default()],
             by_operator: FxHashMap::default(),
+            facts: vec![Facts::default()],
+            last: vec![(Ask::default(), UNASKED)],
             names: String::new(),
             by_name: FxHashMap::default(),
             has_operators: inputs.operator.is_some(),
             failure: None,
         };
-        for system in &embedded.roster.systems {
+        for system in embedded.roster.systems() {
             let correction = merger.corrections.lookup(system.number);
             let name = correction.and_then(|it| it.name.as_deref()).unwrap_or(&system.name);
             let name = merger.push_name(name);
             let country = correction.and_then(|it| it.country);
             let country = country.or_else(|| embedded.country(system.registered));
             let is_anycast = correction.and_then(|it| it.is_anycast);
-            let row = OperatorRow::new(Some(system.number), name, country, is_anycast);
-            merger.operators.push(row);
+            merger.push_operator(Some(system.number), name, Facts { country, is_anycast });
         }
         merger
+    }
+
+    /// One that knows the same operators and no class yet, for another thread. It must not be asked
+    /// for operators that this one does not know.
+    pub(super) fn fork(&self) -> Self {
+        Self {
+            embedded: self.embedded,
+            corrections: self.corrections,
+            classes: vec![ClassRow::default()],
+            by_class: FxHashMap::default(),
+            operators: Vec::new(),
+            by_operator: FxHashMap::default(),
+            facts: self.facts.clone(),
+            last: vec![(Ask::default(), UNASKED); self.last.len()],
+            names: String::new(),
+            by_name: FxHashMap::default(),
+            has_operators: self.has_operators,
+            failure: None,
+        }
+    }
+
+    /// Takes over the classes of a fork. Returns by which number each is known here: as if its ranges
+    /// had been merged here, after those that were.
+    pub(super) fn join(&mut self, fork: Self) -> Vec<u16> {
+        if let Some(failure) = fork.failure {
+            self.failure.get_or_insert(failure);
+        }
+        let mut words = vec![None; fork.classes.len()];
+        for (word, class) in fork.by_class {
+            words[usize::from(class)] = Some(word);
+        }
+        words.into_iter().map(|word| word.map_or(UNASKED, |word| self.intern(word))).collect()
     }
 
     pub(super) fn merge(&mut self, range: &Range) -> Merged {
@@ -107,36 +167,54 @@ impl<'a> Merger<'a> {
             // Whoever wrote down where an address is needs no second opinion, nor to be told that
             // it may be elsewhere too.
             Some(country) => {
-                let operator_country = self.row(operator).country();
-                self.intern(ClassRow::new(country, None, operator_country, false))
+                let operator_country = self.facts(operator).country;
+                self.intern(ClassWord::new(country, None, operator_country, false))
             }
         };
         Merged { class, operator, of_database }
     }
 
     fn base(&mut self, seen: Seen, holding: Holding, operator: u32) -> u16 {
+        if seen.registered.is_some() {
+            return self.class(seen, holding, operator);
+        }
+        let is_anycast = Some(holding.flags & ANYCAST != 0);
+        let ask = Ask { country: seen.country, second: holding.class, is_anycast };
+        // Most ranges of an operator are as the one of it before: no need to look for the class.
+        match self.last.get(operator as usize) {
+            Some((last, class)) if *last == ask => return *class,
+            _ => {}
+        }
+        let class = self.class(seen, holding, operator);
+        if let Some(last) = self.last.get_mut(operator as usize) {
+            *last = (ask, class);
+        }
+        class
+    }
+
+    fn class(&mut self, seen: Seen, holding: Holding, operator: u32) -> u16 {
         let registered = seen.registered.filter(|code| Some(*code) != seen.country);
         let second = registered.or_else(|| self.embedded.country(holding.class));
-        let operator = self.row(operator);
-        let is_anycast = operator.is_anycast(holding.flags & ANYCAST != 0);
+        let facts = self.facts(operator);
+        let is_anycast = facts.is_anycast.unwrap_or(holding.flags & ANYCAST != 0);
         let country = seen.country.map_or(Country::Unlocated, Country::Known);
-        self.intern(ClassRow::new(country, second, operator.country(), is_anycast))
+        self.intern(ClassWord::new(country, second, facts.country, is_anycast))
     }
 
-    fn row(&self, operator: u32) -> OperatorRow {
-        self.operators.get(operator as usize).copied().unwrap_or_default()
+    fn facts(&self, operator: u32) -> Facts {
+        self.facts.get(operator as usize).copied().unwrap_or_default()
     }
 
-    fn intern(&mut self, row: ClassRow) -> u16 {
-        if let Some(class) = self.by_class.get(&row) {
+    fn intern(&mut self, word: ClassWord) -> u16 {
+        if let Some(class) = self.by_class.get(&word) {
             return *class;
         }
         let Some(class) = u16::try_from(self.classes.len()).ok() else {
             self.fail(format!("more than {CLASSES} combinations of countries"));
             return UNASKED;
         };
-        self.classes.push(row);
-        self.by_class.insert(row, class);
+        self.classes.push(word.row());
+        self.by_class.insert(word, class);
         class
     }
 
@@ -158,10 +236,10 @@ impl<'a> Merger<'a> {
     /// Place in the table. What is not told of a known system is what the embedded database says;
     /// corrections come before what databases say, and before them what an override says.
     pub(super) fn operator(&mut self, found: &Found<'_>, is_override: bool) -> u32 {
-        let systems = &self.embedded.roster.systems;
+        let numbers = &self.embedded.roster.numbers;
         let known = found
             .asn
-            .and_then(|asn| systems.binary_search_by_key(&asn, |system| system.number).ok())
+            .and_then(|asn| numbers.binary_search(&asn).ok())
             // The first row is nobody.
             .map(|at| at + 1);
         let row = known.and_then(|at| self.operators.get(at).copied());
@@ -180,7 +258,8 @@ impl<'a> Merger<'a> {
         let country = correction.and_then(|it| it.country).or(found.country);
         let country = country.or_else(|| row?.country());
         let is_anycast = correction.and_then(|it| it.is_anycast);
-        let row = OperatorRow::new(found.asn, name, country, is_anycast);
+        let facts = Facts { country, is_anycast };
+        let row = facts.row(found.asn, name);
         if let Some(at) = self.by_operator.get(&row) {
             return *at;
         }
@@ -188,9 +267,17 @@ impl<'a> Merger<'a> {
             self.fail(format!("more than {OPERATORS_MAX} operators"));
             return 0;
         }
-        let at = self.operators.len() as u32;
-        self.operators.push(row);
+        let at = self.push_operator(found.asn, name, facts);
         self.by_operator.insert(row, at);
+        at
+    }
+
+    /// Returns its place in the table.
+    fn push_operator(&mut self, asn: Option<u32>, name: (u32, u16), facts: Facts) -> u32 {
+        let at = self.operators.len() as u32;
+        self.operators.push(facts.row(asn, name));
+        self.facts.push(facts);
+        self.last.push((Ask::default(), UNASKED));
         at
     }
 

@@ -1,6 +1,10 @@
 //! Walks through several streams of ranges at once. Knows nothing of what they mean together.
 
-use super::{super::roster::Holding, Seen, merger::Ground};
+use std::{iter, vec};
+
+use assets::operator::Holding;
+
+use super::{Seen, merger::Ground};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Family {
@@ -8,23 +12,22 @@ pub(in super::super) enum Family {
     V6,
 }
 
-/// (first key, value), ascending.
-pub(super) type Ranges<'a, T> = Box<dyn Iterator<Item = (u64, T)> + 'a>;
-
-/// A stream, and what it says here.
-pub(super) struct Head<'a, T> {
+/// A stream of (first key, value), ascending, and what it says here.
+pub(super) struct Head<T, I> {
     now: T,
     next: Option<(u64, T)>,
-    rest: Ranges<'a, T>,
+    rest: I,
 }
 
-impl<'a, T: Copy + Default> Head<'a, T> {
-    pub(super) fn new(mut rest: Ranges<'a, T>) -> Self {
+impl<T: Copy + Default, I: Iterator<Item = (u64, T)>> Head<T, I> {
+    pub(super) fn new(mut rest: I) -> Self {
         Self { now: T::default(), next: rest.next(), rest }
     }
 
     fn advance(&mut self, to: u64) -> Option<u64> {
-        while let Some((_, value)) = self.next.take_if(|(start, _)| *start <= to) {
+        while let Some((start, value)) = self.next
+            && start <= to
+        {
             self.now = value;
             self.next = self.rest.next();
         }
@@ -32,13 +35,34 @@ impl<'a, T: Copy + Default> Head<'a, T> {
     }
 }
 
-/// What all streams say, wherever one of them changes.
-pub(super) struct Sweep<'a> {
-    pub(super) countries: Head<'a, Seen>,
-    pub(super) holdings: Head<'a, Holding>,
-    pub(super) operators: Head<'a, Option<u32>>,
-    pub(super) grounds: Head<'a, Ground>,
+/// Ranges of operators, from a plug-in.
+pub(super) type Operators<'a> = Box<dyn Iterator<Item = (u64, Option<u32>)> + 'a>;
+
+/// What all streams say, wherever one of them changes. The two long ones are not behind a pointer:
+/// they are asked a million times.
+pub(super) struct Sweep<'a, C, H> {
+    pub(super) countries: Head<Seen, C>,
+    pub(super) holdings: Head<Holding, H>,
+    pub(super) operators: Head<Option<u32>, Operators<'a>>,
+    pub(super) grounds: Head<Ground, vec::IntoIter<(u64, Ground)>>,
     pub(super) at: Option<u64>,
+}
+
+impl<C, H> Sweep<'_, C, H>
+where
+    C: Iterator<Item = (u64, Seen)>,
+    H: Iterator<Item = (u64, Holding)>,
+{
+    /// Without operators of a plug-in.
+    pub(super) fn new(countries: C, holdings: H, grounds: Vec<(u64, Ground)>) -> Self {
+        Self {
+            countries: Head::new(countries),
+            holdings: Head::new(holdings),
+            operators: Head::new(Box::new(iter::empty())),
+            grounds: Head::new(grounds.into_iter()),
+            at: Some(0),
+        }
+    }
 }
 
 pub(super) struct Range {
@@ -48,7 +72,11 @@ pub(super) struct Range {
     pub(super) ground: Ground,
 }
 
-impl Iterator for Sweep<'_> {
+impl<C, H> Iterator for Sweep<'_, C, H>
+where
+    C: Iterator<Item = (u64, Seen)>,
+    H: Iterator<Item = (u64, Holding)>,
+{
     type Item = (u64, Range);
 
     fn next(&mut self) -> Option<Self::Item> {

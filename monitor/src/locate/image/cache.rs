@@ -74,14 +74,14 @@ fn keep(folder: &Path, built: &Built, sources: &[u8], inputs: [u8; 32]) -> io::R
     let file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(&unfinished)?;
     let written = write(&file, built, sources, inputs)
-        .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&unfinished, folder.join(NAME)));
     if let Err(error) = written {
         // Part of an image would fill a full disk for nothing.
         let _ = fs::remove_file(&unfinished);
         return Err(error);
     }
-    File::open(folder)?.sync_all()?;
+    // Not synced, which would take longer than to build it: what a power cut leaves of it is found
+    // out when it is opened, and built again.
     Ok(file)
 }
 

@@ -73,6 +73,18 @@ impl Told {
     }
 }
 
+/// What a start waits for: each interface costs a grace period of RCU, in which others may work.
+#[derive(Debug, Default)]
+pub struct Attaching(Option<mpsc::Receiver<()>>);
+
+impl Attaching {
+    /// Returns once the interfaces that were up at first are attached to.
+    pub fn wait(self) {
+        // An end of the thread ends the wait, too.
+        let _ = self.0.map(|is_ready| is_ready.recv());
+    }
+}
+
 /// The running thread. It holds every program and link; dropping this detaches them all.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -82,7 +94,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Returns once the interfaces that are up now are attached to.
+    /// Returns before anything is attached.
     ///
     /// `is_partial`: only a part of this host's sockets is watched, so that a packet without a
     /// known flow says nothing.
@@ -90,7 +102,7 @@ impl Follower {
         ebpf: Ebpf,
         listed: Option<Vec<String>>,
         is_partial: bool,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Attaching)> {
         let told = Arc::<Told>::default();
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::sync_channel(1);
@@ -112,9 +124,8 @@ impl Follower {
                 }
             }
         })?;
-        // An end of the thread ends the wait, too.
-        let _ = is_ready.recv();
-        Ok(Self { told, stop: Some(stop), thread: Some(thread) })
+        let follower = Self { told, stop: Some(stop), thread: Some(thread) };
+        Ok((follower, Attaching(Some(is_ready))))
     }
 }
 
