@@ -1,13 +1,10 @@
 //! Gives up, once the probes are attached, every privilege that the running daemon does not need.
 //! Never gains one, and knows nothing of what the daemon does.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    ptr,
-};
+use std::io;
 
 use capctl::{Cap, CapSet, CapState, ambient, bounding, prctl};
+use landlock::{AccessFs, Ruleset, RulesetAttr as _, RulesetStatus};
 use thiserror::Error;
 
 /// What the running daemon needs.
@@ -72,23 +69,11 @@ pub fn confine_to(needed: &[Cap]) -> Result<Report, SandboxError> {
 /// From here on this thread, and no other, can't open a file to read it. Takes no privilege, but
 /// Landlock (Linux 5.13).
 pub fn read_no_files() -> io::Result<()> {
-    /// `LANDLOCK_ACCESS_FS_READ_FILE`. The set of rules that allow it somewhere stays empty.
-    const HANDLED: u64 = 1 << 2;
-    const ATTRIBUTES: usize = size_of::<u64>();
-    prctl::set_no_new_privs().map_err(|error| io::Error::from_raw_os_error(error.code()))?;
-    let handled = ptr::from_ref(&HANDLED);
-    // SAFETY: reads the first version of its attributes, which is this one word.
-    let rules = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, handled, ATTRIBUTES, 0) };
-    let rules = i32::try_from(rules).map_err(io::Error::other)?;
-    if rules < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
-    let rules = unsafe { OwnedFd::from_raw_fd(rules) };
-    // SAFETY: takes a descriptor and no memory.
-    match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    let restrict =
+        || Ruleset::default().handle_access(AccessFs::ReadFile)?.create()?.restrict_self();
+    match restrict().map_err(io::Error::other)?.ruleset {
+        RulesetStatus::NotEnforced => Err(io::ErrorKind::Unsupported.into()),
+        _ => Ok(()),
     }
 }
 
