@@ -1,23 +1,25 @@
 //! The query filters of `events` and `summary`: one parsing for command line and HTTP, one matching
 //! for store and live stream.
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{CountryCode, Lookup, Origin, Phase, Record, Timestamp, Transport, Verdict},
     locate::codes,
     select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+    when,
 };
 
 /// Filters as they are typed. Field names are the command line's options and the HTTP parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawFilter {
-    /// From this time on: RFC 3339, or a span back from now (90s 15m 24h 7d)
+    /// From this time on: RFC 3339, a date, a time of today, or a span back from now (90s 15m 1h30m 7d)
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Up to this time: RFC 3339, or a span back from now
+    /// Up to this time, likewise
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
@@ -184,11 +186,22 @@ impl Filter {
 }
 
 impl RawFilter {
-    /// `now` is what spans count back from.
+    /// The same with its times in RFC 3339, for a daemon that may be in another zone.
+    pub fn resolve(&self, now: Timestamp, zone: &TimeZone) -> Result<Self, FilterError> {
+        let rfc3339 = |option, text: &Option<String>| {
+            let at = one(option, text.as_deref(), |text| when::parse(text, now, zone))?;
+            Ok(at.map(when::rfc3339))
+        };
+        let (since, until) = (rfc3339("since", &self.since)?, rfc3339("until", &self.until)?);
+        Ok(Self { since, until, ..self.clone() })
+    }
+
+    /// `now` is what spans count back from. Dates and times without an offset are of UTC.
     pub fn parse(&self, now: Timestamp) -> Result<Query, FilterError> {
+        let time = |text: &str| when::parse(text, now, &TimeZone::UTC);
         let filter = Filter {
-            since: one("since", self.since.as_deref(), |t| parse_time(t, now))?,
-            until: one("until", self.until.as_deref(), |t| parse_time(t, now))?,
+            since: one("since", self.since.as_deref(), time)?,
+            until: one("until", self.until.as_deref(), time)?,
             countries: many("country", self.country.as_deref(), parse_country)?,
             operator: one("operator", self.operator.as_deref(), OperatorSelector::parse)?,
             process: one("process", self.process.as_deref(), ProcessSelector::parse)?,
@@ -224,7 +237,7 @@ impl RawFilter {
                 problem: "ends before --since begins".into(),
             });
         }
-        let limit = one("limit", self.limit.as_deref(), parse_number)?;
+        let limit = one("limit", self.limit.as_deref(), parse_limit)?;
         Ok(Query { filter, limit, newest_first: self.reverse })
     }
 }
@@ -246,29 +259,6 @@ fn many<T>(
     parts.map(parse).collect::<Result<_, _>>().map_err(|problem| FilterError { option, problem })
 }
 
-/// RFC 3339, or a span back from now.
-fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        return u64::try_from(at.as_nanosecond())
-            .map(Timestamp)
-            .map_err(|_| format!("`{text}` is before 1970"));
-    }
-    let unit_at = text.len().saturating_sub(1);
-    let seconds_per_unit = match text.as_bytes().last() {
-        Some(b's') => 1,
-        Some(b'm') => 60,
-        Some(b'h') => 3_600,
-        Some(b'd') => 86_400,
-        Some(b'w') => 604_800,
-        _ => 0,
-    };
-    let count = if seconds_per_unit == 0 { None } else { text[..unit_at].parse::<u64>().ok() };
-    let seconds = count.and_then(|count| count.checked_mul(seconds_per_unit));
-    seconds.map(|seconds| Timestamp(now.0.saturating_sub(seconds.saturating_mul(1_000_000_000)))).ok_or_else(
-        || format!("`{text}` is no time; write 2026-11-24T08:00:00Z, or a span back from now such as 90s 15m 24h 7d"),
-    )
-}
-
 fn parse_country(text: &str) -> Result<CountryCode, String> {
     CountryCode::new(text)
         .filter(|code| codes::is_assigned(*code))
@@ -277,6 +267,13 @@ fn parse_country(text: &str) -> Result<CountryCode, String> {
 
 fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number in range"))
+}
+
+fn parse_limit(text: &str) -> Result<usize, String> {
+    match parse_number(text)? {
+        0 => Err("`0` shows nothing; leave it out to show all".into()),
+        limit => Ok(limit),
+    }
 }
 
 fn words<T: std::fmt::Display>(all: &[T]) -> Vec<String> {
@@ -294,9 +291,12 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     #[test]
-    fn a_span_counts_back_from_now() {
-        assert_eq!(parse_time("15m", NOW), Ok(Timestamp::from_secs(1_800_000_000 - 900)));
-        assert_eq!(parse_time("1970-01-02T00:00:00Z", NOW), Ok(Timestamp::from_secs(86_400)));
+    fn times_are_sent_as_they_are_in_the_zone_of_whoever_asks() {
+        let zone = TimeZone::posix("CET-1").unwrap();
+        let raw = RawFilter { since: Some("2027-01-14".into()), ..RawFilter::default() };
+        let sent = raw.resolve(NOW, &zone).unwrap();
+        assert_eq!(sent.since.as_deref(), Some("2027-01-13T23:00:00Z"));
+        assert_ne!(sent.parse(NOW).unwrap().filter.since, raw.parse(NOW).unwrap().filter.since);
     }
 
     #[test]
@@ -316,10 +316,11 @@ mod tests {
         let wrong = |raw: RawFilter| raw.parse(NOW).unwrap_err().to_string();
         let country = Some("CN,Russia".to_owned());
         assert!(wrong(RawFilter { country, ..Default::default() }).starts_with("--country:"));
-        let since = Some("yesterday".to_owned());
+        let since = Some("soon".to_owned());
         assert!(wrong(RawFilter { since, ..Default::default() }).contains("90s 15m"));
+        let limit = Some("0".to_owned());
+        assert!(wrong(RawFilter { limit, ..Default::default() }).starts_with("--limit: `0`"));
         let verdict = Some("bad".to_owned());
         assert!(wrong(RawFilter { verdict, ..Default::default() }).contains("unapproved"));
-        assert!(parse_time("9é", NOW).is_err());
     }
 }

@@ -28,3 +28,4 @@ pub mod store;
 pub mod summary;
 pub mod table;
 pub mod track;
+pub mod when;

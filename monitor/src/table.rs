@@ -83,13 +83,18 @@ pub fn span(seconds: u64) -> String {
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
+/// Of what is shown and typed.
+pub fn zone(utc: bool) -> TimeZone {
+    if utc { TimeZone::UTC } else { TimeZone::system() }
+}
+
 /// Writes times in one zone.
 #[derive(Clone, Debug)]
 pub struct Clock(TimeZone);
 
 impl Clock {
     pub fn new(utc: bool) -> Self {
-        Self(if utc { TimeZone::UTC } else { TimeZone::system() })
+        Self(zone(utc))
     }
 
     /// `2026-11-24 08:00:00`, with a `Z` where it is UTC.

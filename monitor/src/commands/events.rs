@@ -66,6 +66,7 @@ enum Form {
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
+    let args = &EventsArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
     if args.lookups {
         return lookups::run(global, args);
     }

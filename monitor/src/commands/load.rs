@@ -11,13 +11,20 @@ use crate::{
     cli::Global,
     config::Config,
     event::Timestamp,
+    filter::RawFilter,
     locate::{Cache, LocateError, Locator},
     store::{Reader, StoreError},
+    table,
 };
 
 pub(super) fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// As typed here, for a daemon or a ledger anywhere.
+pub(super) fn filter(typed: &RawFilter, utc: bool) -> Result<RawFilter, Failure> {
+    typed.resolve(now(), &table::zone(utc)).map_err(Failure::usage)
 }
 
 pub(super) fn config(global: &Global) -> Result<Config, Failure> {

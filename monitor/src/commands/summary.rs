@@ -43,6 +43,7 @@ struct Parameters<'a> {
 }
 
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
+    let args = &SummaryArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
     let query = args.filter.parse(load::now()).map_err(Failure::usage)?;
     let rows = rows(global, args, query)?;
     print(global, args, &rows)?;
