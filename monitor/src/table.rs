@@ -1,7 +1,11 @@
 //! Tables for people: columns that fit the terminal, people's units, colours, times. Renders text;
 //! asks nobody. Control characters in names that others chose never reach the terminal.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, TableComponent, presets::NOTHING};
@@ -176,8 +180,8 @@ impl Listing {
         let last = self.columns.len().saturating_sub(1);
         for (index, ((text, style), column)) in cells.iter().zip(self.columns).enumerate() {
             let width = self.widths[index];
-            let text =
-                if self.is_cut { shortened(text, width) } else { Cow::Borrowed(text.as_str()) };
+            let is_cut = self.is_cut && !is_address(text);
+            let text = if is_cut { shortened(text, width) } else { Cow::Borrowed(text.as_str()) };
             let padding = " ".repeat(width.saturating_sub(text.width()));
             let text = styled(&text, *style, color);
             // Writing to a String cannot fail.
@@ -193,6 +197,11 @@ impl Listing {
         line.truncate(line.trim_end().len());
         line
     }
+}
+
+/// What people copy, and so is never cut.
+fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok() || text.parse::<IpAddr>().is_ok()
 }
 
 /// At most `width` cells wide; the middle goes, since names differ at both ends.
@@ -245,6 +254,14 @@ mod tests {
             let line = listing.row(&plain([&long, "1 B", &long]), false);
             assert!(line.width() <= width, "{} > {width}", line.width());
             assert!(line.contains(ELLIPSIS));
+        }
+    }
+
+    #[test]
+    fn an_address_is_never_cut() {
+        let listing = Listing::new(&COLUMNS, Some(22));
+        for address in ["203.0.113.255:65535", "[2001:db8:1234:5678:9abc:def0:1234:5678]:443"] {
+            assert!(listing.row(&plain(["a", "1 B", address]), false).ends_with(address));
         }
     }
 

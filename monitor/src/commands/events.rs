@@ -26,14 +26,13 @@ const fn column(head: &'static str, least: usize, share: usize) -> Column {
 
 const SENT: Column = Column { head: "SENT", least: 10, share: 0, is_number: true };
 
-/// For terminals narrower than [`FULL_WIDTH`].
-const NARROW: [Column; 7] = [
+/// For terminals narrower than [`FULL_WIDTH`]. On one of 80 columns an IPv4 address with its port fits.
+const NARROW: [Column; 6] = [
     column("TIME", 14, 0),
     column("VERDICT", 10, 0),
     column("CC", 2, 0),
     column("PROCESS", 12, 2),
-    column("DESTINATION", 15, 3),
-    column("PROTO", 5, 0),
+    column("DESTINATION", 21, 3),
     SENT,
 ];
 
@@ -210,9 +209,12 @@ fn cells(event: &Event<'_>, clock: &Clock, is_full: bool, is_wide: bool) -> Vec<
         plain(country(event)),
         plain(process(event)),
         plain(destination(event, is_wide)),
-        plain(event.network.transport.as_deref().map_or_else(|| "-".to_owned(), protocol)),
-        plain(sent),
     ];
+    if is_full {
+        let transport = event.network.transport.as_deref();
+        cells.push(plain(transport.map_or_else(|| "-".to_owned(), protocol)));
+    }
+    cells.push(plain(sent));
     if is_full {
         cells.push(plain(printable(&event.geofenced.origin).into_owned()));
         cells.push(plain(reason(event)));
