@@ -78,8 +78,10 @@ impl Processes {
         self.sockets.search_at(&self.procfs, now_boot_ns);
         let mut found = Vec::new();
         for sample in std::mem::take(&mut self.postponed) {
+            let known = self.held.get(&sample.flow.cookie).and_then(|(process, _)| process.clone());
             let answer = self.sockets.look(&sample);
-            let process = answer.and_then(|answer| self.answered(&sample, answer));
+            let found_now = || answer.and_then(|answer| self.answered(&sample, answer));
+            let process = known.or_else(found_now);
             self.hold(sample.flow.cookie, process.clone(), now_boot_ns);
             if let Some(process) = process {
                 let (attribution, creator) = (Attribution::Procfs, None);
