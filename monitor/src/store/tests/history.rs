@@ -281,7 +281,7 @@ impl History {
         raw.phase = some(self, &["sent"]);
         raw.user = some(self, &["1", "me"]);
         raw.unit = some(self, &["chrony"]);
-        raw.limit = some(self, &["1", "7", "0", "1000"]);
+        raw.limit = some(self, &["1", "7", "1000"]);
         raw.reverse = self.random(2) == 0;
         let mut query = raw.parse(Timestamp(self.now)).unwrap();
         if self.random(2) == 0 {
