@@ -17,8 +17,8 @@ use geofenced::{
     config::{RecordMode, StoreConfig},
     event::{
         Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
-        Egress, Entry, FlowId, Judgement, Operator, Origin, Phase, Place, Process, Provenance,
-        Reason, Record, Sender, Timestamp, Traffic, Transport, User, Verdict,
+        Egress, Entry, ExecutedFile, FlowId, Judgement, Operator, Origin, Phase, Place, Process,
+        Provenance, Reason, Record, Sender, Timestamp, Traffic, Transport, User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
     store::{Reader, Store},
@@ -396,6 +396,8 @@ fn process(program: u32, pid: u32) -> Arc<Process> {
         pid,
         name: format!("program-{program}").into(),
         executable: text(format!("/usr/lib/vendor{}/bin/program-{program}", program % 17)),
+        executable_claimed: None,
+        file: ExecutedFile::default(),
         command_line: text(format!(
             "program-{program} --config /etc/program-{program}.conf --id {pid}"
         )),

@@ -280,14 +280,40 @@ pub struct Ancestor {
 /// Most parents that are told of a process.
 pub const PARENTS_MAX: usize = 4;
 
+/// A file as the kernel knows it, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    /// As stat(2) gives it.
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// What is known of the file that a process executed, besides its path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ExecutedFile {
+    /// `None`: only a path is known, or nothing.
+    pub id: Option<FileId>,
+    /// The path leads to this very file also from the host's root, in its mount namespace.
+    pub is_hosts: bool,
+    /// Other paths that policy rules name and that lead to it there. Not stored.
+    pub known_as: Option<Arc<[Arc<str>]>>,
+    /// Of its content. `None`: not read yet, or it was gone before it could be.
+    pub sha256: Option<[u8; 32]>,
+}
+
 /// A process as it was when it sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     /// The thread group id.
     pub pid: u32,
-    /// The kernel's comm.
+    /// The kernel's comm: the process chooses it.
     pub name: Arc<str>,
+    /// Path of the file that was executed, as the kernel tells it; in a mount namespace or root of
+    /// the process's own, the path there.
     pub executable: Option<Arc<str>>,
+    /// What was passed to execve(2), where no more is known. Never satisfies an allowing rule.
+    pub executable_claimed: Option<Arc<str>>,
+    pub file: ExecutedFile,
     /// Arguments joined by spaces.
     pub command_line: Option<Arc<str>>,
     pub started_at: Option<Timestamp>,

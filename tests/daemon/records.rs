@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use geofenced::event::{
-    Attribution, Certainty, Country, CountryCode, Egress, FlowId, Judgement, Operator, Origin,
-    Phase, Place, Process, Reason, Record, Sender, Timestamp, Traffic, Transport, User, Verdict,
+    Attribution, Certainty, Country, CountryCode, Egress, ExecutedFile, FlowId, Judgement,
+    Operator, Origin, Phase, Place, Process, Reason, Record, Sender, Timestamp, Traffic, Transport,
+    User, Verdict,
 };
 
 /// 2027-01-15 08:00:00 UTC.
@@ -33,6 +34,8 @@ pub(crate) fn violation(number: u64) -> Record {
                 pid: 42,
                 name: "curl".into(),
                 executable: Some("/usr/bin/curl".into()),
+                executable_claimed: None,
+                file: ExecutedFile::default(),
                 command_line: Some("curl https://example.org".into()),
                 started_at: Some(START),
                 parents: vec![],

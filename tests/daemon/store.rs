@@ -17,9 +17,9 @@ use std::{
 use geofenced::{
     config::{RecordMode, StoreConfig},
     event::{
-        Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry, FlowId,
-        Judgement, Origin, Phase, Place, Process, Reason, Record, Sender, Timestamp, Traffic,
-        Transport, User, Verdict,
+        Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry,
+        ExecutedFile, FlowId, Judgement, Origin, Phase, Place, Process, Reason, Record, Sender,
+        Timestamp, Traffic, Transport, User, Verdict,
     },
     filter::{Query, RawFilter},
     store::{IndexLimits, Options, Reader, Store, StoreError},
@@ -86,6 +86,8 @@ fn flow(number: u64) -> Record {
                 pid: 1 + (number % 30_000) as u32,
                 name: text(format!("program{}", number % 7)),
                 executable: Some(text(format!("/usr/bin/program{}", number % 7))),
+                executable_claimed: None,
+                file: ExecutedFile::default(),
                 command_line: Some(text(format!("program --number {number}"))),
                 started_at: None,
                 parents: Vec::new(),

@@ -8,7 +8,7 @@ use monitor_ebpf::sample::{
 use tempfile::TempDir;
 
 use super::Procfs;
-use crate::event::{Process, User};
+use crate::event::{ExecutedFile, Process, User};
 
 pub(super) const SEC: u64 = 1_000_000_000;
 
@@ -108,6 +108,8 @@ pub(super) fn process(pid: u32, name: &str) -> Process {
         pid,
         name: name.into(),
         executable: None,
+        executable_claimed: None,
+        file: ExecutedFile::default(),
         command_line: None,
         started_at: None,
         parents: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use monitor_ebpf::sample::{ExecSample, Owner};
 
 use super::{procfs::Reading, table::View};
-use crate::event::{Ancestor, Process, Timestamp, User};
+use crate::event::{Ancestor, ExecutedFile, Process, Timestamp, User};
 
 /// What the caller looked up.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(super) fn read(reading: Reading, learned: Learned) -> Process {
         pid: reading.pid,
         name: reading.comm.into(),
         executable: reading.executable.map(Into::into),
+        executable_claimed: None,
+        file: ExecutedFile::default(),
         command_line: reading.command_line.map(Into::into),
         started_at,
         parents,
@@ -50,6 +52,8 @@ pub(super) fn sampled(owner: &Owner, learned: Learned) -> Process {
         pid: owner.tgid,
         name: comm(owner).into(),
         executable: None,
+        executable_claimed: None,
+        file: ExecutedFile::default(),
         command_line: None,
         started_at: learned.started_at,
         parents: learned.parents,

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::event::{
-    Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress, FlowId,
-    Judgement, Origin, Place, Provenance, Reason, Sender, Traffic, Transport, User,
+    Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
+    ExecutedFile, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, Traffic, Transport,
+    User,
 };
 
 fn ancestor(pid: u32) -> Ancestor {
@@ -25,6 +26,8 @@ pub(crate) fn process() -> Process {
         pid: 42,
         name: "curl".into(),
         executable: Some("/usr/bin/curl".into()),
+        executable_claimed: None,
+        file: ExecutedFile::default(),
         command_line: Some("curl https://example.org".into()),
         started_at: Some(Timestamp::from_secs(10)),
         parents: vec![ancestor(41), ancestor(40), ancestor(39), ancestor(1)],

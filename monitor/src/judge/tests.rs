@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     event::{
-        Attribution, FlowId, Operator, Origin, Phase, Process, Timestamp, Traffic, Transport, User,
+        Attribution, ExecutedFile, FlowId, Operator, Origin, Phase, Process, Timestamp, Traffic,
+        Transport, User,
     },
     select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
 };
@@ -66,6 +67,8 @@ pub(super) fn sender() -> Sender {
         pid: 7,
         name: "chronyd".into(),
         executable: Some("/usr/sbin/chronyd".into()),
+        executable_claimed: None,
+        file: ExecutedFile::default(),
         command_line: None,
         started_at: None,
         parents: Vec::new(),

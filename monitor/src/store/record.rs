@@ -21,8 +21,8 @@ use super::{
 };
 use crate::event::{
     Ancestor, Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry,
-    FlowId, Judgement, Mac, Operator, Origin, Passage, Phase, Place, Process, Reason, Record,
-    Rollup, Sender, Timestamp, Traffic, Transport, User, Verdict,
+    ExecutedFile, FlowId, Judgement, Mac, Operator, Origin, Passage, Phase, Place, Process, Reason,
+    Record, Rollup, Sender, Timestamp, Traffic, Transport, User, Verdict,
 };
 
 /// Bytes that decode to nothing that this version knows.
@@ -472,6 +472,8 @@ pub(super) fn process_from_stored(
         pid: process.pid,
         name: tables.text(process.name)?,
         executable: tables.maybe(process.executable)?,
+        executable_claimed: None,
+        file: ExecutedFile::default(),
         command_line: tables.maybe(process.command_line)?,
         started_at: process.started_at.map(Timestamp),
         parents: process.parents.iter().map(parent).collect::<Result<_, RecordError>>()?,

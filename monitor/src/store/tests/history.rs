@@ -6,8 +6,9 @@ use std::{net::SocketAddr, sync::Arc};
 use crate::{
     event::{
         Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
-        Egress, Entry, FlowId, Judgement, Lookup, Notice, Operator, Origin, Phase, Place, Process,
-        Provenance, Reason, Record, Rollup, Sender, Timestamp, Traffic, Transport, User, Verdict,
+        Egress, Entry, ExecutedFile, FlowId, Judgement, Lookup, Notice, Operator, Origin, Phase,
+        Place, Process, Provenance, Reason, Record, Rollup, Sender, Timestamp, Traffic, Transport,
+        User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -129,6 +130,8 @@ impl History {
             pid: 100 + program as u32,
             name: if program == 0 { "Web Content".into() } else { format!("prog{program}").into() },
             executable: text(format!("/opt/v{}/prog{program}", self.random(2))),
+            executable_claimed: None,
+            file: ExecutedFile::default(),
             command_line: self.one_of(&[None, Some("a b c".into())]),
             started_at: self.one_of(&[None, Some(Timestamp(self.now))]),
             parents: vec![
