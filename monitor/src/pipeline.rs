@@ -2,6 +2,7 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod senders;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,7 +12,7 @@ use monitor_ebpf::{
     sample::{EgressSample, FlowKey, phase},
 };
 
-use self::bypass::Bypasses;
+use self::{bypass::Bypasses, senders::asked_for};
 use crate::{
     attribute::{Clock, Processes},
     config::{Policy, RecordMode},
@@ -97,6 +98,8 @@ struct Details {
     is_itemised: bool,
     /// It was counted as a violation, which is done once.
     is_counted: bool,
+    /// It was told of this very process that it sends on the connection.
+    is_sender_known: bool,
 }
 
 #[derive(Debug)]
@@ -163,12 +166,16 @@ impl Pipeline {
     /// Takes in one sample.
     pub fn accept(&mut self, bytes: &[u8]) {
         match decode(bytes) {
-            Ok(Sample::Exec(exec)) => self.processes.learn_exec(&exec),
+            Ok(Sample::Exec(exec)) => {
+                self.processes.learn_exec(&exec);
+                self.correct(exec.process.executed_ns);
+            }
             Ok(Sample::Fork(fork)) => self.processes.learn_fork(&fork),
             Ok(Sample::Exit(exit)) => self.processes.forget(&exit),
             Ok(Sample::SocketEnd(end)) => self.flows.close(end.cookie),
             Ok(Sample::Egress(egress)) => self.egress(&egress),
             Ok(Sample::Name(sample)) => self.name(&sample),
+            Ok(Sample::Sender(sender)) => self.sent_by(&sender),
             Err(error) => {
                 self.metrics.decode_errors_total.with_label_values(&[error.reason()]).inc();
             }
@@ -180,7 +187,7 @@ impl Pipeline {
             Observed::Known => {}
             Observed::NowSent(flow) => {
                 // One process connected, another may send.
-                if sample.sender_tgid != 0 {
+                if sample.runner.tgid != 0 {
                     self.attribute_again(&flow, sample);
                 }
                 self.tell(&flow, sample.at_ns);
@@ -210,7 +217,16 @@ impl Pipeline {
         let is_sent = egress.phase == Phase::Sent;
         let provenance = Arc::clone(self.rules.provenance());
         let (is_itemised, is_counted) = (false, false);
-        let details = Details { sender, place, judgement, provenance, is_itemised, is_counted };
+        let is_sender_known = false;
+        let details = Details {
+            sender,
+            place,
+            judgement,
+            provenance,
+            is_itemised,
+            is_counted,
+            is_sender_known,
+        };
         self.flows.add(sample, egress, details);
         if is_sent {
             self.tell(&sample.flow, sample.at_ns);
@@ -278,25 +294,6 @@ impl Pipeline {
             kind: question.kind,
             answer,
         }));
-    }
-
-    fn attribute_again(&mut self, flow: &FlowKey, sample: &EgressSample) {
-        let (_, sender) = self.processes.attribute(sample);
-        if let Some((egress, _, details)) = self.flows.look(flow) {
-            details.sender = sender;
-            details.place.domain = asked_for(sample, details.place.domain.take());
-            details.renew(&self.rules, egress);
-        }
-    }
-
-    /// Who sends is known later than that something was sent.
-    fn learn_sender(&mut self, flow: &FlowKey, sender: Sender, now_ns: u64) {
-        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
-        details.sender = sender;
-        details.renew(&self.rules, egress);
-        if is_told {
-            self.tell(flow, now_ns);
-        }
     }
 
     fn passage(&self, sample: &EgressSample) -> Passage {
@@ -436,17 +433,6 @@ impl Pipeline {
     }
 }
 
-/// The name that the owner of the socket asked for, as it is known of who sends on it.
-fn asked_for(sample: &EgressSample, domain: Option<Domain>) -> Option<Domain> {
-    let is_of_another = |domain: &Domain| domain.source == DomainSource::Dns;
-    match domain {
-        Some(domain) if sample.sender_tgid != 0 && is_of_another(&domain) => {
-            Some(Domain { source: DomainSource::DnsHost, ..domain })
-        }
-        domain => domain,
-    }
-}
-
 /// Judges again where the rules changed since, and delivers.
 fn deliver(outputs: &mut Outputs, rules: &Arc<Rules>, telling: Telling, details: &mut Details) {
     let Telling { egress, growth, is_new } = telling;
@@ -479,23 +465,5 @@ impl Details {
         self.place = Place { domain, ..rules.locate(None, egress) };
         self.judgement = judge(&rules.policy, egress, &self.sender, &self.place);
         self.provenance = Arc::clone(rules.provenance());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_owner_of_a_socket_asked_for_is_not_said_of_another_who_sends_on_it() {
-        let domain = |source| Some(Domain { name: "example.org".into(), source });
-        let mut sample = EgressSample::default();
-        let own = asked_for(&sample, domain(DomainSource::Dns));
-        assert_eq!(own, domain(DomainSource::Dns));
-        sample.sender_tgid = 7;
-        let other = asked_for(&sample, domain(DomainSource::Dns));
-        assert_eq!(other, domain(DomainSource::DnsHost));
-        let said = asked_for(&sample, domain(DomainSource::Sni));
-        assert_eq!(said, domain(DomainSource::Sni));
     }
 }

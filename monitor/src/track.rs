@@ -244,6 +244,17 @@ impl<D> Flows<D> {
         Some((&live.egress, live.told, &mut live.details))
     }
 
+    /// The flows of a socket.
+    pub fn of_socket(&self, cookie: u64) -> Vec<FlowKey> {
+        self.by_socket.get(&cookie).cloned().unwrap_or_default()
+    }
+
+    /// The flows of which this holds; looks at all.
+    pub fn keys_where(&self, mut is_it: impl FnMut(&D) -> bool) -> Vec<FlowKey> {
+        let found = self.live.iter().filter(|(_, live)| is_it(&live.details));
+        found.map(|(key, _)| *key).collect()
+    }
+
     /// Tells a flow now; `None` if there is no such flow.
     pub fn tell(&mut self, key: &FlowKey, now: BootNs) -> Option<(Telling, &mut D)> {
         let live = self.live.get_mut(key)?;

@@ -3,12 +3,12 @@
 use std::{fs, path::Path, process::Command};
 
 use monitor_ebpf::sample::{
-    EgressSample, ExecSample, FILENAME_BYTES, FlowCounters, FlowKey, ForkSample, NameHead, Owner,
-    SocketEndSample, kind, ownership, phase, told,
+    EgressSample, ExecSample, FILENAME_BYTES, FlowCounters, FlowKey, ForkSample, NAME_BYTES,
+    NameHead, Owner, PATH_BYTES, SocketEndSample, kind, ownership, path_end, phase, told,
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 100 * SECOND;
@@ -42,7 +42,15 @@ impl Recording {
 fn owner(at_ns: u64) -> Owner {
     let mut comm = [0; 16];
     comm[..6].copy_from_slice(b"uplink");
-    Owner { tgid: PID, tid: PID, comm, started_ns: START, touched_ns: at_ns, ..Owner::default() }
+    Owner {
+        tgid: PID,
+        tid: PID,
+        comm,
+        started_ns: START,
+        executed_ns: START + 1,
+        touched_ns: at_ns,
+        ..Owner::default()
+    }
 }
 
 /// A process is forked, becomes /opt/uplink, sends one datagram and is gone.
@@ -50,6 +58,9 @@ fn one_datagram() -> Recording {
     let mut recording = Recording::default();
     let mut filename = [0; FILENAME_BYTES];
     filename[..11].copy_from_slice(b"/opt/uplink");
+    // By a kernel that says which file it was, from the file up.
+    let mut path = [0; PATH_BYTES + NAME_BYTES];
+    path[..11].copy_from_slice(b"uplink\0opt\0");
     let flow =
         FlowKey { cookie: 9, remote: CN, remote_port: 5000, transport: 17, ..FlowKey::default() };
     let attempt = EgressSample {
@@ -81,11 +92,13 @@ fn one_datagram() -> Recording {
     let exec = ExecSample {
         kind: kind::EXEC,
         filename_bytes: 11,
-        at_ns: START + 1,
         process: owner(START + 1),
-        parent_tgid: 0,
-        reserved: 0,
+        path_bytes: 11,
+        path_end: path_end::ROOT,
+        inode: 4711,
         filename,
+        path,
+        ..FromZeros::new_zeroed()
     };
     let end = SocketEndSample { kind: kind::SOCKET_END, at_ns: START + 4, cookie: 9, reserved: 0 };
     recording.sample(&fork).sample(&exec).sample(&attempt).sample(&sent).sample(&end);

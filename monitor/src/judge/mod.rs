@@ -126,7 +126,8 @@ fn is_anycast(place: &Place) -> bool {
     place.operator.as_ref().is_some_and(|operator| operator.is_anycast)
 }
 
-const fn severity(verdict: Verdict) -> u8 {
+/// Of two verdicts the one with more is the worse.
+pub const fn severity(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Local => 0,
         Verdict::Approved => 1,

@@ -3,6 +3,7 @@
 
 mod attach;
 mod batch;
+mod btf;
 mod cgroup;
 mod interfaces;
 mod kernel;
@@ -16,7 +17,7 @@ mod trial;
 pub use attach::{Attachment, PROBES, tier};
 pub use cgroup::find as find_cgroup;
 pub use interfaces::{Attaching, Names};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Starts};
 use monitor_ebpf::{
     loss::Loss,
     sample::{FlowCounters, FlowKey, LinkSender},

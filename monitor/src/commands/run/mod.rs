@@ -38,7 +38,7 @@ use crate::{
     pipeline::{self, Pipeline, Rules},
     probe::{
         Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
-        WAITING_MAX,
+        WAITING_MAX, find_cgroup,
     },
     sandbox,
     shutdown::{self, Trigger},
@@ -169,7 +169,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         return Ok(Opened { source, attachments, processes, places: None, attaching });
     }
     let (mut kernel, attaching) = Kernel::begin(&config.capture, config.names).map_err(failure)?;
-    let places = kernel.take_places();
+    let (places, starts) = (kernel.take_places(), kernel.take_starts());
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
         if let Err(problem) = &attachment.outcome {
@@ -181,7 +181,20 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         Some(path) => Box::new(Recorder::new(kernel, path)?),
         None => Box::new(kernel),
     };
-    Ok(Opened { source, attachments, processes: Processes::new(), places, attaching })
+    let mut processes = Processes::new();
+    if let Ok(mount) = find_cgroup(None) {
+        processes.set_cgroups(&mount);
+    }
+    if !processes.sees_host_files() {
+        tracing::warn!(
+            "the host's root can't be looked into: no rule for a process can allow; run outside of \
+             containers, or with CAP_SYS_PTRACE"
+        );
+    }
+    if let Some(starts) = starts {
+        processes.set_last_exec(Box::new(move |tgid| starts.executed_ns(tgid)));
+    }
+    Ok(Opened { source, attachments, processes, places, attaching })
 }
 
 pub(super) fn failure(error: ProbeError) -> Failure {
