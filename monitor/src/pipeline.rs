@@ -2,6 +2,7 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod digests;
 mod senders;
 
 use std::{net::IpAddr, sync::Arc};
@@ -14,7 +15,7 @@ use monitor_ebpf::{
 
 use self::{bypass::Bypasses, senders::asked_for};
 use crate::{
-    attribute::{Clock, Processes},
+    attribute::{self, Clock, Processes},
     config::{Policy, RecordMode},
     decode::{Sample, decode, verdict},
     event::{
@@ -117,6 +118,7 @@ pub struct Pipeline {
     unattributed_told: u64,
     bypasses: Bypasses,
     losses_told: [u64; Loss::ALL.len()],
+    digests_lost_told: [u64; attribute::digests::REASONS.len()],
 }
 
 impl Pipeline {
@@ -129,6 +131,8 @@ impl Pipeline {
         capacity: u32,
         wall_offset_ns: i64,
     ) -> Self {
+        let mut processes = processes;
+        processes.set_rule_paths(&rules.policy.rule_paths());
         let flows = Flows::new(capacity, wall_offset_ns);
         let losses_told = [0; Loss::ALL.len()];
         Self {
@@ -144,6 +148,7 @@ impl Pipeline {
             unattributed_told: 0,
             bypasses: Bypasses::default(),
             losses_told,
+            digests_lost_told: [0; attribute::digests::REASONS.len()],
         }
     }
 
@@ -154,6 +159,7 @@ impl Pipeline {
 
     /// New rules, for flows that begin and for live ones when they are told again.
     pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
+        self.processes.set_rule_paths(&rules.policy.rule_paths());
         self.rules = rules;
         self.outputs.set_mode(mode);
     }
@@ -218,7 +224,7 @@ impl Pipeline {
         let provenance = Arc::clone(self.rules.provenance());
         let (is_itemised, is_counted) = (false, false);
         let is_sender_known = false;
-        let details = Details {
+        let mut details = Details {
             sender,
             place,
             judgement,
@@ -227,8 +233,11 @@ impl Pipeline {
             is_counted,
             is_sender_known,
         };
+        self.ask_digest(&mut details);
+        // One that waits for its digest is told by a sweep, if that does not come first.
+        let is_ready = !self.waits_for_digest(&details.sender);
         self.flows.add(sample, egress, details);
-        if is_sent {
+        if is_sent && is_ready {
             self.tell(&sample.flow, sample.at_ns);
         }
     }
@@ -340,6 +349,7 @@ impl Pipeline {
                 ..EgressSample::default()
             });
         }
+        self.learn_digests(now);
         for (flow, sender) in self.processes.ask_again(now) {
             self.learn_sender(&flow, sender, now);
         }

@@ -2,7 +2,12 @@
 //! policy's paths lead to one. A process may show any file under any path in a mount namespace or root
 //! of its own; here it can't. Reads no content.
 
-use std::{os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+};
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, makedev, openat, openat2, statx,
@@ -83,10 +88,21 @@ impl HostFiles {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let file = openat2(self.root.as_ref()?, relative, flags, Mode::empty(), resolve).ok()?;
-        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
-        let stat = statx(&file, "", AtFlags::EMPTY_PATH, wanted).ok()?;
-        let device = makedev(stat.stx_dev_major, stat.stx_dev_minor);
-        Some(Found { id: FileId { device, inode: stat.stx_ino }, mount: stat.stx_mnt_id })
+        found(file.as_fd())
+    }
+
+    /// The file that a path leads to, to be read.
+    pub(super) fn open(&self, path: &str) -> Option<File> {
+        let relative = Path::new(path).strip_prefix("/").ok()?;
+        // Never waits for the other end of what is no file.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(self.root.as_ref()?, relative, flags, Mode::empty(), resolve).ok().map(File::from)
+    }
+
+    /// Whether an open file is this one.
+    pub(super) fn is_file(&self, file: BorrowedFd<'_>, id: FileId) -> bool {
+        found(file).is_some_and(|found| self.is(found, id))
     }
 
     /// The device that the kernel itself has for a file may be another than stat(2) gives: btrfs
@@ -95,6 +111,13 @@ impl HostFiles {
         let device = || self.procfs.as_ref()?.device_of_mount(found.mount);
         found.id == id || (found.id.inode == id.inode && device() == Some(id.device))
     }
+}
+
+fn found(file: BorrowedFd<'_>) -> Option<Found> {
+    let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, wanted).ok()?;
+    let device = makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    Some(Found { id: FileId { device, inode: stat.stx_ino }, mount: stat.stx_mnt_id })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod cgroup;
 mod cgroups;
 mod connections;
 mod container;
+pub mod digests;
 #[cfg(test)]
 mod fake;
 mod hosts;
@@ -37,6 +38,7 @@ use self::cgroup::Cgroup;
 use self::{
     cgroups::Cgroups,
     connections::Connections,
+    digests::Digests,
     hosts::HostFiles,
     links::LinkSockets,
     procfs::Reading,
@@ -132,6 +134,7 @@ pub struct Processes {
     hosts: HostFiles,
     cgroups: Cgroups,
     connections: Connections,
+    digests: Digests,
     last_exec: Option<LastExec>,
     corrected: Vec<Correction>,
     forgotten: u64,
@@ -167,6 +170,7 @@ impl Processes {
             hosts: HostFiles::new(&procfs),
             cgroups: Cgroups::default(),
             connections: Connections::default(),
+            digests: Digests::default(),
             last_exec: None,
             corrected: Vec::new(),
             procfs,
@@ -185,6 +189,11 @@ impl Processes {
     /// Where the hierarchy of cgroup v2 is mounted: then a cgroup is known by its number.
     pub fn set_cgroups(&mut self, mount: &Path) {
         self.cgroups = Cgroups::at(mount);
+    }
+
+    /// From here on the files that processes executed are read for their digests.
+    pub fn read_digests(&mut self) -> io::Result<()> {
+        self.digests.start(&self.procfs)
     }
 
     /// Whether files can be looked at as the host sees them. If not, none is known to be the host's,
@@ -442,15 +451,19 @@ impl Processes {
         reading: Option<&Reading>,
         before: Option<&View>,
     ) -> Whereabouts {
-        let netns = |view: &View| {
-            let is_same = view.mark.is_none_or(|mark| {
-                mark.netns_cookie == owner.netns_cookie
-                    || mark.netns_cookie == 0
-                    || owner.netns_cookie == 0
-            });
-            view.process.netns.filter(|_| is_same)
+        // An exec does not say in which network namespace, and comes after most changes of it.
+        let is_known = |view: &&View| {
+            let cookie = view.mark.map_or(0, |mark| mark.netns_cookie);
+            cookie != 0 && cookie == owner.netns_cookie
         };
-        let netns = before.and_then(netns).or_else(|| reading?.netns);
+        let is_possible = |view: &&View| {
+            let cookie = view.mark.map_or(0, |mark| mark.netns_cookie);
+            cookie == 0 || owner.netns_cookie == 0
+        };
+        let known = before.filter(is_known).and_then(|view| view.process.netns);
+        let read = reading.and_then(|reading| reading.netns);
+        let possible = before.filter(is_possible).and_then(|view| view.process.netns);
+        let netns = known.or(read).or(possible);
         Whereabouts { cgroup: self.cgroup(owner.cgroup_id, reading, before), netns }
     }
 

@@ -156,6 +156,11 @@ impl Procfs {
         })
     }
 
+    /// The file that a process executes, to be read.
+    pub(super) fn open_executable(&self, pid: u32) -> Option<File> {
+        File::open(self.root.join(pid.to_string()).join("exe")).ok()
+    }
+
     /// Whether this process is in the mount namespace of the first: a namespace has mounts, and numbers
     /// of them, of its own.
     pub(super) fn shares_mounts(&self) -> bool {

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use monitor_ebpf::sample::{ExecSample, ForkSample, Owner};
 
 use super::{
-    Processes, lineage,
+    Processes,
+    digests::{REASONS, Sha256Digest},
+    lineage,
     procfs::Reading,
     record::{self, Executed, Learned, Told},
     table::{Generation, Mark, Program, ProgramId, Touch, View, same_start},
 };
-use crate::event::{ExecutedFile, Process};
+use crate::event::{ExecutedFile, FileId, Process};
 
 /// An exec is told when it is over; `/proc` shows the new program from some moment of it on. It takes
 /// so much less long than this that a reading of before is of the former program.
@@ -116,6 +118,9 @@ impl Processes {
             (path.map(Into::into), reading.and_then(|it| it.file))
         };
         let file = self.hosts.identify(path.as_deref(), id);
+        if let Some(id) = id {
+            self.digests.forget_unread(id);
+        }
         let claimed = if path.is_none() { told.claimed } else { None };
         Executed { path, claimed, file, command_line }
     }
@@ -185,6 +190,36 @@ impl Processes {
                 Arc::make_mut(&mut view.process).file.known_as = known_as;
             }
         }
+    }
+
+    /// Of the file that a process executed; `None` also while it is being read.
+    pub fn digest(&mut self, process: &Process) -> Option<Sha256Digest> {
+        self.digests.of(process)
+    }
+
+    /// Whether the digest of the file is on its way.
+    pub fn awaits_digest(&self, process: &Process) -> bool {
+        process.file.id.is_some_and(|id| self.digests.is_awaited(id))
+    }
+
+    /// Digests that came since this was last asked; processes have theirs from now on.
+    pub fn learn_digests(&mut self) -> Vec<(FileId, Sha256Digest)> {
+        let learned = self.digests.take();
+        if !learned.is_empty() {
+            for view in self.table.views_mut() {
+                let file = &view.process.file;
+                let new = learned.iter().find(|(id, _)| file.id == Some(*id));
+                if let Some((_, digest)) = new.filter(|_| file.sha256.is_none()) {
+                    Arc::make_mut(&mut view.process).file.sha256 = Some(*digest);
+                }
+            }
+        }
+        learned
+    }
+
+    /// Files whose digest could not be read, by [`super::digests::REASONS`].
+    pub fn digests_lost(&self) -> [u64; REASONS.len()] {
+        self.digests.lost()
     }
 
     /// What was told wrongly of processes, since this was last asked.

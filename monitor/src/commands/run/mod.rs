@@ -191,6 +191,9 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
              containers, or with CAP_SYS_PTRACE"
         );
     }
+    if let Err(error) = processes.read_digests() {
+        tracing::warn!("executed files are not read for their digests: {error}");
+    }
     if let Some(starts) = starts {
         processes.set_last_exec(Box::new(move |tgid| starts.executed_ns(tgid)));
     }
@@ -250,6 +253,10 @@ fn new_metrics(
     let losses = Loss::ALL.map(|loss| (pipeline::STAGE.to_owned(), loss.reason().to_owned()));
     known.losses.extend(losses);
     let reasons = [names::TABLE_FULL, names::STREAMS_FULL];
+    let digest = attribute::digests::REASONS;
+    known
+        .losses
+        .extend(digest.map(|reason| (attribute::digests::STAGE.to_owned(), reason.to_owned())));
     known.losses.extend(reasons.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
