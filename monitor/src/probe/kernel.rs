@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes;
 
 use super::{
-    Attachment, Bypassed, ProbeError, Source,
+    Attachment, Bypassed, ProbeError, Progress, Source,
     attach::{self, attach_all},
     batch::{self, Batch},
     cgroup,
@@ -240,6 +240,10 @@ impl Source for Kernel {
 
     fn collect(&mut self) {
         self.samples.collect();
+    }
+
+    fn progress(&mut self) -> Progress {
+        self.samples.progress()
     }
 
     fn waiting(&self) -> usize {
