@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 use monitor_ebpf::{
     loss::Loss,
     places::UNASKED,
-    sample::{EgressSample, FlowKey, phase},
+    sample::{EgressSample, FlowCounters, FlowKey, phase},
 };
 
 use self::{bypass::Bypasses, senders::asked_for};
@@ -28,7 +28,7 @@ use crate::{
     names::{self, Learned, NameSample, Names, dns::Question},
     outputs::Outputs,
     probe::{self, ProbeError, Source},
-    track::{Due, Flows, Observed, Telling, remote},
+    track::{self, Due, Flows, Observed, Telling, remote},
 };
 
 /// `stage` of what the probes lose.
@@ -198,6 +198,7 @@ impl Pipeline {
                 }
                 self.tell(&flow, sample.at_ns);
             }
+            Observed::Found(flow) => self.learn_flow(&flow, sample),
             Observed::New => self.begin(sample),
         }
     }
@@ -208,7 +209,53 @@ impl Pipeline {
     }
 
     fn add(&mut self, sample: &EgressSample, origin: Origin, sender: Sender) {
-        let mut egress = self.flows.state(sample, origin);
+        let egress = self.flows.state(sample, origin);
+        self.enter(sample, egress, sender);
+    }
+
+    /// No sample tells of a flow that is counted: who sends it is not known.
+    fn begin_orphan(&mut self, flow: FlowKey, counters: &FlowCounters) {
+        let sample = EgressSample {
+            phase: if counters.sent_packets > 0 { phase::SENT } else { phase::ATTEMPT },
+            at_ns: counters.first_ns,
+            flow,
+            sent_bytes: counters.sent_bytes,
+            sent_packets: counters.sent_packets,
+            path: counters.path,
+            ..EgressSample::default()
+        };
+        if self.flows.lose(&sample) == Observed::New {
+            let origin = Processes::unknown(counters.path);
+            let egress = Egress { local: None, ..self.flows.state(&sample, origin) };
+            self.enter(&sample, egress, Sender::Nobody);
+            self.flows.orphan(&flow);
+        } else {
+            self.tell(&flow, counters.last_ns);
+        }
+    }
+
+    /// A flow was begun by its counters; now its sample has come.
+    fn learn_flow(&mut self, flow: &FlowKey, sample: &EgressSample) {
+        let (origin, sender) = self.processes.attribute(sample);
+        self.flows.correct(flow, origin, self.passage(sample));
+        if let Some((egress, _, details)) = self.flows.look(flow) {
+            let named = match egress.remote {
+                Some(remote) if origin != Origin::Accepted => self.names.name(sample, remote.ip()),
+                _ => None,
+            };
+            let domain = details.place.domain.take();
+            details.place.domain = asked_for(sample, named.or(domain));
+            details.sender = sender;
+            details.renew(&self.rules, egress);
+            let is_sent = egress.phase == Phase::Sent;
+            if is_sent {
+                self.tell(flow, sample.at_ns);
+            }
+        }
+    }
+
+    fn enter(&mut self, sample: &EgressSample, mut egress: Egress, sender: Sender) {
+        let origin = egress.origin;
         egress.passage = self.passage(sample);
         let class = self.rules.class(sample);
         let mut place = self.rules.locate(class, &egress);
@@ -333,21 +380,15 @@ impl Pipeline {
         let mut orphans = Vec::new();
         let now = source.now_ns();
         let flows = &mut self.flows;
+        flows.begin_sweep(source.progress());
         source.sweep(&mut |key, counters| {
             if flows.count(&key, &counters, now) {
                 orphans.push((key, counters));
             }
         })?;
+        let missing = orphans.len() as u64;
         for (flow, counters) in orphans {
-            self.begin(&EgressSample {
-                phase: if counters.sent_packets > 0 { phase::SENT } else { phase::ATTEMPT },
-                at_ns: counters.first_ns,
-                flow,
-                sent_bytes: counters.sent_bytes,
-                sent_packets: counters.sent_packets,
-                path: counters.path,
-                ..EgressSample::default()
-            });
+            self.begin_orphan(flow, &counters);
         }
         self.learn_digests(now);
         for (flow, sender) in self.processes.ask_again(now) {
@@ -369,6 +410,7 @@ impl Pipeline {
         self.names.expire(now);
         self.count_names();
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
+        self.count_lost(track::STAGE, track::SAMPLE_MISSING, missing, wall);
         self.count_losses(source.losses()?, wall);
         self.count_unattributed(source.unattributed_bytes());
         self.outputs.tick(wall);
@@ -396,16 +438,22 @@ impl Pipeline {
     }
 
     fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
+        let mut lost = Vec::new();
         for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_told)) {
             let count = now.saturating_sub(*told);
             *told = *now;
-            if count > 0 {
-                let labels = [STAGE, loss.reason()];
-                self.metrics.events_lost_total.with_label_values(&labels).inc_by(count);
-                let notice =
-                    Notice::Lost { stage: STAGE.into(), reason: loss.reason().into(), count };
-                self.outputs.note(Entry::Notice { at, notice });
-            }
+            lost.push((loss.reason(), count));
+        }
+        for (reason, count) in lost {
+            self.count_lost(STAGE, reason, count, at);
+        }
+    }
+
+    fn count_lost(&mut self, stage: &'static str, reason: &'static str, count: u64, at: Timestamp) {
+        if count > 0 {
+            self.metrics.events_lost_total.with_label_values(&[stage, reason]).inc_by(count);
+            let notice = Notice::Lost { stage: stage.into(), reason: reason.into(), count };
+            self.outputs.note(Entry::Notice { at, notice });
         }
     }
 

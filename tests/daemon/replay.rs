@@ -33,6 +33,10 @@ impl Recording {
     fn tick(&mut self, at_ns: u64) -> &mut Self {
         self.frame(b'T', &at_ns.to_le_bytes())
     }
+    /// The beginning of a sweep: how far samples are submitted, and taken in.
+    fn progress(&mut self, submitted: u64, taken_in: u64) -> &mut Self {
+        self.frame(b'P', &[submitted, taken_in].map(u64::to_le_bytes).concat())
+    }
     fn counters(&mut self, flow: FlowKey, counters: FlowCounters) -> &mut Self {
         let bytes = [flow.as_bytes(), counters.as_bytes()].concat();
         self.frame(b'C', &bytes)
@@ -151,6 +155,57 @@ fn a_datagram_to_an_unapproved_country_is_stored_with_its_process() {
     assert_eq!(event["geofenced"]["phase"], "sent");
     assert_eq!(event["geofenced"]["attribution"], "socket");
     assert!(event["event"]["end"].is_string(), "its socket was closed: {event}");
+}
+
+/// The flow of [`one_datagram`], as its counters tell it in the sweep of this second.
+fn counted(recording: &mut Recording, second: u64, taken_in: u64) {
+    let flow =
+        FlowKey { cookie: 9, remote: CN, remote_port: 5000, transport: 17, ..FlowKey::default() };
+    let (sent_bytes, sent_packets) = (128, 1);
+    let counters = FlowCounters {
+        sent_bytes,
+        sent_packets,
+        first_ns: START + 2,
+        last_ns: START + 3,
+        ..FlowCounters::default()
+    };
+    recording.progress(500, taken_in).counters(flow, counters).tick(START + second * SECOND);
+}
+
+#[test]
+fn a_pipeline_that_lags_tells_a_flow_by_its_sample_and_not_by_its_older_counters() {
+    let mut recording = Recording::default();
+    (5..20).for_each(|second| counted(&mut recording, second, 499));
+    recording.0.extend(one_datagram().0);
+    let (_, events) = replayed(&recording, "unapproved");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["process"]["pid"], PID);
+    assert_eq!(events[0]["geofenced"]["origin"], "process");
+    assert_eq!(events[0]["geofenced"]["revision"], 1, "told once, and its end");
+}
+
+#[test]
+fn a_flow_whose_sample_is_lost_is_told_without_a_process_or_a_source() {
+    let mut recording = Recording::default();
+    (5..9).for_each(|second| counted(&mut recording, second, 500));
+    let (_, events) = replayed(&recording, "unapproved");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["geofenced"]["attribution"], "none");
+    assert_eq!(events[0]["source"]["bytes"], 128);
+    assert!(events[0]["source"]["ip"].is_null(), "{}", events[0]);
+}
+
+#[test]
+fn a_sample_that_comes_after_all_says_who_sent() {
+    let mut recording = Recording::default();
+    (5..9).for_each(|second| counted(&mut recording, second, 500));
+    recording.0.extend(one_datagram().0);
+    let (_, events) = replayed(&recording, "unapproved");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["process"]["executable"], "/opt/uplink");
+    assert_eq!(events[0]["geofenced"]["origin"], "process");
+    assert_eq!(events[0]["geofenced"]["attribution"], "socket");
+    assert_eq!(events[0]["source"]["bytes"], 128);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use monitor_ebpf::sample::{EgressSample, FlowKey, Owner, Runner};
+use monitor_ebpf::sample::{EgressSample, FlowKey, Owner, Runner, path};
 
 use super::{
     Processes,
@@ -22,6 +22,17 @@ const POSTPONED_MAX: usize = 1_024;
 pub(super) const UNHELD_KEPT_NS: u64 = 60_000_000_000;
 
 impl Processes {
+    /// By which way a flow leaves of which only the counters are known, by their [`path`].
+    pub fn unknown(by: u8) -> Origin {
+        match by {
+            path::FORWARDED => Origin::Forwarded,
+            path::TUNNEL => Origin::Tunnel,
+            path::KERNEL => Origin::Kernel,
+            path::PACKET => Origin::PacketSocket,
+            _ => Origin::PreExisting,
+        }
+    }
+
     /// No owner is stored at the socket: it is the kernel's own, or older than the probes.
     pub(super) fn unowned(&mut self, sample: &EgressSample) -> (Origin, Sender) {
         if is_kernels_own(sample) {

@@ -118,6 +118,7 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `country` | ISO 3166-1 alpha-2 of the destination; `local` for local addresses; `none` where no database knows the country |
 | `transport` | `tcp`, `udp`, `icmp` and the other named ones of `events`; `other` for the rest |
 | `reason` of violations | `country` `operator` `unlocated` `rule:<name>`, bounded by the rules of the configuration |
+| `stage` `reason` of losses | `probe`: `ring-full-*`, `flow-table-full`, `packet-malformed`, `owner-unstored`; `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`; `live`: `client-slow` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |
 | `attribution` | `socket` `creator` `procfs` `none` |

@@ -24,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes;
 
 use super::{
-    Attachment, Bypassed, ProbeError, Source,
+    Attachment, Bypassed, ProbeError, Progress, Source,
     attach::{self, attach_all},
     batch::{self, Batch},
     btf::Layout,
@@ -339,6 +339,10 @@ impl Source for Kernel {
 
     fn collect(&mut self) {
         self.samples.collect();
+    }
+
+    fn progress(&mut self) -> Progress {
+        self.samples.progress()
     }
 
     fn waiting(&self) -> usize {

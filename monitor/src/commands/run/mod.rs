@@ -43,6 +43,7 @@ use crate::{
     sandbox,
     shutdown::{self, Trigger},
     store::Store,
+    track,
 };
 
 /// Options for those who work on geofenced itself.
@@ -258,6 +259,7 @@ fn new_metrics(
         .losses
         .extend(digest.map(|reason| (attribute::digests::STAGE.to_owned(), reason.to_owned())));
     known.losses.extend(reasons.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
+    known.losses.push((track::STAGE.to_owned(), track::SAMPLE_MISSING.to_owned()));
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
         decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED]]
