@@ -29,6 +29,7 @@ use crate::{
     attribute::{self, PROCESSES_MAX, Processes, Procfs},
     cli::{COMMIT, Exit, Global, VERSION},
     config::{Capture, Config},
+    connections,
     decode::DecodeError,
     event::Notice,
     locate::codes,
@@ -61,6 +62,8 @@ pub struct RunArgs {
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let config = load::config(global)?;
     keep_little_memory();
+    // Before anything is opened: a descriptor a probe, an interface, a segment.
+    let descriptors = connections::descriptors();
     let (mut rules, opened) = open_both(&config, args)?;
     let Opened { mut source, attachments, mut processes, places, attaching } = opened;
     let classes = Classes::new(places);
@@ -118,7 +121,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
     let api = Api { events, live, status, locate, metrics: Arc::clone(&metrics) };
-    let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown };
+    let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
     if !writer.join() {
@@ -260,6 +263,11 @@ fn new_metrics(
         .extend(digest.map(|reason| (attribute::digests::STAGE.to_owned(), reason.to_owned())));
     known.losses.extend(reasons.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
     known.losses.push((track::STAGE.to_owned(), track::SAMPLE_MISSING.to_owned()));
+    let listeners = [connections::METRICS, connections::API];
+    known.refusals = listeners
+        .into_iter()
+        .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
+        .collect();
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
         decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED]]
