@@ -399,9 +399,11 @@ impl Processes {
         let view = View { mark: Some(Mark::of(owner)), process: Arc::clone(&process) };
         if let Some(known) = self.table.born(owner.tgid, started_ns) {
             let full = if let Some(program) = known.program_of(touch) {
+                program.is_told = true;
                 program.show(view)
             } else {
                 let mut program = Program::new(touch.executed_ns, view);
+                program.is_told = true;
                 program.read_ns = reading.map(|reading| reading.read_ns);
                 program.is_by_reading = true;
                 known.become_program(program)
@@ -435,6 +437,7 @@ impl Processes {
         let process = Arc::new(record::process(owner.tgid, &name, executed, whereabouts, learned));
         let view = View { mark: Some(Mark::of(owner)), process: Arc::clone(&process) };
         let mut program = Program::new(touch.executed_ns, view);
+        program.is_told = true;
         program.read_ns = read_ns;
         program.is_by_reading = true;
         let started_ns = if started_ns == 0 { touch.at_ns } else { started_ns };

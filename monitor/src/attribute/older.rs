@@ -134,7 +134,9 @@ impl Processes {
                 self.read_into_table(tgid, |started_ns| started_ns <= at_ns);
             }
             let known = self.table.find(touch).filter(|known| !known.is_kernel_thread)?;
-            return Some(Arc::clone(&known.program_of(touch)?.latest().process));
+            let program = known.program_of(touch)?;
+            program.is_told = true;
+            return Some(Arc::clone(&program.latest().process));
         }
         // Not as its leader, since its name was not asked for.
         let owner = Owner {

@@ -231,7 +231,8 @@ impl Processes {
 /// Leaves of a program what does not rest on a reading of `/proc`.
 fn correct(program: &mut Program, corrected: &mut Vec<super::Correction>) {
     program.read_ns = None;
-    let (is_by_reading, claimed) = (program.is_by_reading, program.claimed.clone());
+    let (is_by_reading, is_told) = (program.is_by_reading, program.is_told);
+    let claimed = program.claimed.clone();
     for view in program.views_mut() {
         let known = &view.process;
         if known.command_line.is_none() && !(is_by_reading && known.executable.is_some()) {
@@ -245,8 +246,7 @@ fn correct(program: &mut Program, corrected: &mut Vec<super::Correction>) {
         }
         let process = Arc::new(process);
         let before = std::mem::replace(&mut view.process, Arc::clone(&process));
-        // Nobody else was told of it.
-        if Arc::strong_count(&before) > 1 {
+        if is_told {
             corrected.push((before, process));
         }
     }

@@ -80,6 +80,8 @@ pub(super) struct Program {
     pub(super) claimed: Option<Arc<str>>,
     /// Of the parent, which it came from by a fork.
     pub(super) origin: Option<ProgramId>,
+    /// A flow was told with it.
+    pub(super) is_told: bool,
     /// Children came with it.
     pub(super) is_inherited: bool,
     first: View,
@@ -95,6 +97,7 @@ impl Program {
             is_by_reading: false,
             claimed: None,
             origin: None,
+            is_told: false,
             is_inherited: false,
             first: view,
             later: VecDeque::new(),
@@ -265,7 +268,9 @@ impl Table {
     pub(super) fn hit(&mut self, touch: Touch, owner: &Owner) -> Option<(Arc<Process>, bool)> {
         let generation = self.find(touch)?;
         let is_kernel_thread = generation.is_kernel_thread;
-        let view = generation.program_of(touch)?.fitting(owner)?;
+        let program = generation.program_of(touch)?;
+        program.is_told = true;
+        let view = program.fitting(owner)?;
         if let Some(mark) = view.mark.as_mut().filter(|mark| mark.netns_cookie == 0) {
             mark.netns_cookie = owner.netns_cookie;
         }

@@ -98,17 +98,30 @@ fn handed_on(sender: &Sender, process: &Arc<Process>) -> Option<Sender> {
     Some(Sender::Process { process, attribution: Attribution::Socket, creator })
 }
 
-fn names(sender: &Sender, whom: &Arc<Process>) -> bool {
-    match sender {
-        Sender::Process { process, creator, .. } => {
-            Arc::ptr_eq(process, whom) || creator.as_ref().is_some_and(|it| Arc::ptr_eq(it, whom))
-        }
-        Sender::Nobody => false,
-    }
+fn names(sender: &Sender, whom: &Process) -> bool {
+    let is_it = |known: &Process| is_program(known, whom);
+    sender.process().is_some_and(is_it) || sender.creator().is_some_and(is_it)
 }
 
-fn corrected(sender: &Sender, was: &Arc<Process>, is: &Arc<Process>) -> Sender {
-    let right = |it: &Arc<Process>| Arc::clone(if Arc::ptr_eq(it, was) { is } else { it });
+/// Whether this is the process as the same program, whatever else was learnt of it since.
+fn is_program(one: &Process, other: &Process) -> bool {
+    one.pid == other.pid
+        && one.started_at == other.started_at
+        && one.executable == other.executable
+        && one.file.id == other.file.id
+        && one.command_line == other.command_line
+}
+
+fn corrected(sender: &Sender, was: &Process, is: &Arc<Process>) -> Sender {
+    let right = |it: &Arc<Process>| {
+        if !is_program(it, was) {
+            return Arc::clone(it);
+        }
+        // Who it was, and where, it was as another program too.
+        let Process { executable, executable_claimed, file, command_line, .. } = (**is).clone();
+        let it = (**it).clone();
+        Arc::new(Process { executable, executable_claimed, file, command_line, ..it })
+    };
     match sender {
         Sender::Process { process, attribution, creator } => Sender::Process {
             process: right(process),
