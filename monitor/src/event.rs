@@ -320,9 +320,9 @@ pub struct Process {
     /// Nearest first, at most [`PARENTS_MAX`].
     pub parents: Vec<Ancestor>,
     pub user: User,
-    /// systemd unit: `chrony.service`.
+    /// systemd unit: `chrony.service`; of a user's manager `user:1000/backup.service`.
     pub unit: Option<Arc<str>>,
-    /// Full container id, as the runtime writes it.
+    /// Full id or name of the outermost container, as the host's runtime writes it.
     pub container: Option<Arc<str>>,
     /// Path below the cgroup mount: `/system.slice/chrony.service`.
     pub cgroup: Option<Arc<str>>,

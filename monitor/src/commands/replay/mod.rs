@@ -74,7 +74,7 @@ fn rejudge(config: Config, args: &ReplayArgs) -> Result<Rejudge, Failure> {
     }
     let locator = load::locator(&config)?;
     let is_located_again = args.database.is_some() || args.operator_database.is_some();
-    Ok(Rejudge::new(Rules::new(config.policy, locator), is_located_again))
+    Ok(Rejudge::new(Rules::new(config.policy.with_links_followed(), locator), is_located_again))
 }
 
 fn judge_again(
