@@ -330,6 +330,17 @@ pub struct Process {
     pub netns: Option<u64>,
 }
 
+/// Before a program in totals of which only a claim is known. No path begins so.
+pub const CLAIMED: &str = "claimed:";
+
+impl Process {
+    /// By what name totals are kept: the executable, else what was claimed, marked as such.
+    pub fn program(&self) -> Arc<str> {
+        let claim = self.executable_claimed.as_ref().unwrap_or(&self.name);
+        self.executable.clone().unwrap_or_else(|| format!("{CLAIMED}{claim}").into())
+    }
+}
+
 /// Who sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sender {
@@ -515,7 +526,7 @@ impl Record {
 pub struct Rollup {
     /// Start of the hour.
     pub hour: Timestamp,
-    /// Executable, else name; empty for egress without a process.
+    /// As [`Process::program`] tells it; empty for egress without a process.
     pub program: Arc<str>,
     pub user: Option<User>,
     pub country: Country,

@@ -34,7 +34,7 @@ fn policy(policy: &Policy) -> Vec<String> {
         basis,
         disputed,
         unknown_country,
-        trust_claims: _,
+        trust_claims,
         local_networks,
         rules,
         sha256: _,
@@ -84,7 +84,7 @@ fn policy(policy: &Policy) -> Vec<String> {
     let mut reached = true;
     for rule in rules {
         out.push(sentence(rule, reached));
-        out.extend(programs::of_rule(rule));
+        out.extend(programs::of_rule(rule, *trust_claims));
         reached &= !rule.is_catch_all();
     }
     out.extend(programs::of_policy(policy));

@@ -12,11 +12,13 @@ use super::{Policy, Rule};
 use crate::select::{ContainerSelector, ProgramSelector};
 
 /// What there is to say of a rule besides what it asks for.
-pub(super) fn of_rule(rule: &Rule) -> Vec<String> {
+pub(super) fn of_rule(rule: &Rule, trust_claims: bool) -> Vec<String> {
     let name = &rule.name;
     let mut out = Vec::new();
     match (&rule.process, rule.allow) {
-        (Some(ProgramSelector::File { path, .. }), true) => out.push(allowed(name, path)),
+        (Some(ProgramSelector::File { path, .. }), true) => {
+            out.push(allowed(name, path, trust_claims));
+        }
         (Some(ProgramSelector::File { path, .. }), false) => out.push(format!(
             "Rule {name} meets whatever may be {path}: the file, also by another path, what has this path in a container or another root, and what only says that it is it."
         )),
@@ -58,8 +60,11 @@ pub(super) fn of_policy(policy: &Policy) -> Vec<String> {
     out
 }
 
-fn allowed(rule: &str, path: &str) -> String {
-    let never = |why: &str| format!("Warning: rule {rule} can never match: {why}.");
+fn allowed(rule: &str, path: &str, trust_claims: bool) -> String {
+    let never = |why: &str| {
+        let which = if trust_claims { "match only claims" } else { "never match" };
+        format!("Warning: rule {rule} can {which}: {why}.")
+    };
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -100,7 +105,7 @@ mod tests {
 
     fn said(path: &str, allow: bool) -> String {
         let process = Some(ProgramSelector::parse(path).unwrap());
-        of_rule(&Rule { process, ..rule("a", allow) }).join("\n")
+        of_rule(&Rule { process, ..rule("a", allow) }, false).join("\n")
     }
 
     #[test]
@@ -134,6 +139,13 @@ mod tests {
         }
         assert!(said(&path("missing"), false).starts_with("Rule a meets whatever may be /"));
         assert!(said("curl", false).contains("calls itself curl"));
+    }
+
+    #[test]
+    fn where_claims_are_trusted_a_file_that_is_not_there_can_still_be_claimed() {
+        let process = ProgramSelector::parse("/no/such").ok();
+        let said = of_rule(&Rule { process, ..rule("a", true) }, true);
+        assert!(said[0].starts_with("Warning: rule a can match only claims: there is no file"));
     }
 
     #[test]

@@ -4,18 +4,19 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::event::Process;
+use crate::event::{CLAIMED, Process};
 
 /// A program as a query searches for it: a path, or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSelector(pub Arc<str>);
 
 impl ProcessSelector {
+    /// Also as totals tell it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("a process is a name or a path, not nothing".into());
+        match text.strip_prefix(CLAIMED).unwrap_or(text) {
+            "" => Err("a process is a name or a path, not nothing".into()),
+            text => Ok(Self(text.into())),
         }
-        Ok(Self(text.into()))
     }
 
     /// By path what was executed or claimed to be, by name also what it calls itself.

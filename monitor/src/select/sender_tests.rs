@@ -122,6 +122,9 @@ fn a_query_finds_programs_by_what_they_are_and_by_what_they_claim() {
     assert!(query(CURL).finds(&unknown(CURL)));
     let claimed = Process { name: "x".into(), ..unknown("/opt/curl") };
     assert!(query("curl").finds(&claimed) && !query(CURL).finds(&claimed));
+    assert_eq!(claimed.program().as_ref(), "claimed:/opt/curl");
+    assert!(query(&claimed.program()).finds(&claimed));
+    assert_eq!(curl().program().as_ref(), CURL);
 }
 
 #[test]
