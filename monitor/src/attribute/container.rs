@@ -97,7 +97,7 @@ fn is_task_id(text: &str) -> bool {
     })
 }
 
-/// BuildKit: a random number, in base 36.
+/// `BuildKit`: a random number, in base 36.
 fn is_build_id(text: &str) -> bool {
     text.len() == 25 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'))
 }

@@ -90,7 +90,7 @@ fn allowed(rule: &str, path: &str, trust_claims: bool) -> String {
     )
 }
 
-/// The kernel's test: binfmt_script.
+/// The kernel's test: `binfmt_script`.
 fn is_script(path: &Path) -> bool {
     let mut first = [0; 2];
     File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"#!"

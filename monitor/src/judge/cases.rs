@@ -104,7 +104,7 @@ fn every_row_of_who_is_meant_is_judged_as_it_says() {
         for ((path, allow, trust_claims), verdict) in rules.into_iter().zip(verdicts) {
             let process = ProgramSelector::parse(path).ok();
             let rules = vec![Rule { process, ..rule("named", allow) }];
-            let policy = Policy { rules, trust_claims, ..policy(&[]) };
+            let policy = Policy { trust_claims, rules, ..policy(&[]) };
             let judged = judge(&policy, &egress(), &sender, &place("US", "?", "?", false));
             let found = if matches!(judged.reason, Reason::Rule(_)) { "yes" } else { "no" };
             assert_eq!(found, verdict, "{case}: {path} allow={allow} trust_claims={trust_claims}");

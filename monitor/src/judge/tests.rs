@@ -51,8 +51,8 @@ pub(crate) fn rule(name: &str, allow: bool) -> Rule {
     }
 }
 
-fn program(text: &str) -> Option<ProgramSelector> {
-    Some(ProgramSelector::parse(text).unwrap())
+fn program(text: &str) -> ProgramSelector {
+    ProgramSelector::parse(text).unwrap()
 }
 
 pub(super) fn egress() -> Egress {
@@ -161,7 +161,7 @@ fn a_rule_comes_before_local_and_country_and_the_first_that_matches_decides() {
     let mut policy = policy(&["US"]);
     policy.rules = vec![
         Rule { port: Some(53), ..rule("dns", true) },
-        Rule { process: program("/usr/sbin/chronyd"), ..rule("ntp", true) },
+        Rule { process: Some(program("/usr/sbin/chronyd")), ..rule("ntp", true) },
         rule("rest", false),
     ];
     let approved = (Verdict::Approved, "rule:ntp".to_owned());
@@ -176,7 +176,7 @@ fn a_rule_comes_before_local_and_country_and_the_first_that_matches_decides() {
 fn every_selector_of_a_rule_must_match() {
     let place = place(known("DE"), Some("DE"));
     let full = Rule {
-        process: program("/usr/sbin/chronyd"),
+        process: Some(program("/usr/sbin/chronyd")),
         unit: Some(UnitSelector("chrony.service".into())),
         user: Some(UserSelector::Id(101)),
         container: Some(ContainerSelector::None),
@@ -196,7 +196,7 @@ fn every_selector_of_a_rule_must_match() {
     assert!(!decides(&full, &Sender::Nobody));
     assert!(decides(&rule("all", true), &Sender::Nobody));
     let others = [
-        Rule { process: program("/usr/sbin/ntpd"), ..full.clone() },
+        Rule { process: Some(program("/usr/sbin/ntpd")), ..full.clone() },
         Rule { container: ContainerSelector::parse("web").ok(), ..full.clone() },
         Rule { sha256: Some([8; 32]), ..full.clone() },
         Rule { unit: Some(UnitSelector("ntp.service".into())), ..full.clone() },
@@ -220,7 +220,7 @@ fn an_address_alone_is_judged_by_the_rules_that_need_no_more() {
     let remote: SocketAddr = "203.0.113.7:0".parse().unwrap();
     let mut policy = policy(&["US"]);
     policy.rules = vec![
-        Rule { process: program("/usr/sbin/chronyd"), ..rule("ntp", true) },
+        Rule { process: Some(program("/usr/sbin/chronyd")), ..rule("ntp", true) },
         Rule { country: vec![code("DE")], ..rule("germany", true) },
     ];
     let judged = judge_address(&policy, remote, &place(known("DE"), None));
@@ -253,7 +253,7 @@ fn some_rule() -> impl Strategy<Value = Rule> {
     let country = prop::collection::vec(some_code(), 0..2);
     (name, any::<bool>(), port, process, country).prop_map(
         |(name, allow, port, process, country)| {
-            let process = process.and_then(program);
+            let process = process.map(program);
             Rule { process, port, country, ..rule(name, allow) }
         },
     )
@@ -497,6 +497,6 @@ fn a_destination_that_nobody_saw_is_never_approved_but_by_a_rule_for_its_sender(
     assert_eq!(verdict(&policy), (Verdict::Unknown, "unlocated".into()));
     policy.rules = vec![Rule { port: Some(0), ..rule("no-port", true) }];
     assert_eq!(verdict(&policy), (Verdict::Unknown, "unlocated".into()));
-    policy.rules = vec![Rule { process: program("/usr/sbin/chronyd"), ..rule("ntp", true) }];
+    policy.rules = vec![Rule { process: Some(program("/usr/sbin/chronyd")), ..rule("ntp", true) }];
     assert_eq!(verdict(&policy), (Verdict::Approved, "rule:ntp".into()));
 }

@@ -237,7 +237,7 @@ fn is_container(process: &Process, name: &str) -> bool {
 /// Whether the cgroup is within one that a service or a user's manager was given: who runs there
 /// makes cgroups as they like.
 fn is_delegated(process: &Process) -> bool {
-    let first = cgroup_parts(process).find(|part| !part.ends_with(".slice"));
+    let first = cgroup_parts(process).find(|part| part.strip_suffix(".slice").is_none());
     let is_nspawns = process.cgroup.as_ref().is_some_and(|it| it.starts_with(NSPAWN));
     first.is_some_and(|part| part.ends_with(".service")) && !is_nspawns
 }
