@@ -175,9 +175,17 @@ pub struct ProcessFields<'a> {
     pub command_line: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Time>,
+    /// Of the executed file's content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HashFields<'a>>,
     /// The nearest parent, its own within it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Box<ProcessFields<'a>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashFields<'a> {
+    pub sha256: Text<'a>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +217,13 @@ pub struct Geofenced<'a> {
     /// How `destination.domain` is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_source: Option<Text<'a>>,
+    /// What was passed to execve, where no more is known. No proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_claimed: Option<Text<'a>>,
+    /// `process.executable` leads to the executed file also from the host's root. Only where the
+    /// file is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_of_host: Option<bool>,
     /// Who made the socket, if another process than the one that sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creator: Option<Creator<'a>>,
@@ -281,6 +296,12 @@ pub struct Creator<'a> {
     pub name: Text<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_claimed: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_of_host: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HashFields<'a>>,
 }
 
 impl Event<'_> {
@@ -385,6 +406,7 @@ fn process_fields(process: &Process) -> ProcessFields<'_> {
             executable: text(ancestor.executable.as_ref()),
             command_line: text(ancestor.command_line.as_ref()),
             start: ancestor.started_at.map(Time),
+            hash: None,
             parent,
         }))
     });
@@ -394,8 +416,18 @@ fn process_fields(process: &Process) -> ProcessFields<'_> {
         executable: text(process.executable.as_ref()),
         command_line: text(process.command_line.as_ref()),
         start: process.started_at.map(Time),
+        hash: hash(process),
         parent,
     }
+}
+
+fn hash(process: &Process) -> Option<HashFields<'_>> {
+    process.file.sha256.map(|hash| HashFields { sha256: hex(&hash).into() })
+}
+
+/// Whether the executable is the host's file; `None` where nothing is known of the file.
+fn of_host(process: &Process) -> Option<bool> {
+    process.file.id.map(|_| process.file.is_hosts)
 }
 
 fn geofenced(record: &Record) -> Geofenced<'_> {
@@ -414,7 +446,12 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
             pid: it.pid,
             name: it.name.as_ref().into(),
             executable: text(it.executable.as_ref()),
+            executable_claimed: text(it.executable_claimed.as_ref()),
+            executable_of_host: of_host(it),
+            hash: hash(it),
         }),
+        executable_claimed: process.and_then(|it| text(it.executable_claimed.as_ref())),
+        executable_of_host: process.and_then(of_host),
         domain_source: place.domain.as_ref().map(|domain| domain.source.word().into()),
         operator_country: operator.and_then(|it| it.country).map(|code| code.to_string().into()),
         second_country: place.second.map(|code| code.to_string().into()),

@@ -2,7 +2,9 @@
 
 mod explain;
 mod fingerprint;
+mod programs;
 mod raw;
+mod rules;
 mod validate;
 mod values;
 
@@ -21,7 +23,10 @@ pub use self::explain::explain;
 use self::raw::Sources;
 use crate::{
     event::{CountryCode, Transport},
-    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+    select::{
+        ContainerSelector, DestinationSelector, OperatorSelector, ProgramSelector, UnitSelector,
+        UserSelector,
+    },
 };
 
 pub const DEFAULT_PATH: &str = "/etc/geofenced/config.toml";
@@ -73,6 +78,7 @@ impl Config {
             basis: Basis::Either,
             disputed: Disputed::Unapproved,
             unknown_country: UnknownCountry::Unapproved,
+            trust_claims: false,
             local_networks: Vec::new(),
             rules: Vec::new(),
             sha256: [0; 32],
@@ -155,6 +161,8 @@ pub struct Policy {
     pub basis: Basis,
     pub disputed: Disputed,
     pub unknown_country: UnknownCountry,
+    /// A path that was only claimed may satisfy a rule that allows.
+    pub trust_claims: bool,
     /// Beyond the built-in ones.
     pub local_networks: Vec<IpNet>,
     pub rules: Vec<Rule>,
@@ -187,9 +195,12 @@ impl Policy {
 pub struct Rule {
     pub name: Arc<str>,
     pub allow: bool,
-    pub process: Option<ProcessSelector>,
+    pub process: Option<ProgramSelector>,
     pub unit: Option<UnitSelector>,
     pub user: Option<UserSelector>,
+    pub container: Option<ContainerSelector>,
+    /// Of the executed file. One that is not known matches none.
+    pub sha256: Option<[u8; 32]>,
     pub destination: Option<DestinationSelector>,
     pub port: Option<u16>,
     pub transport: Option<Transport>,

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     event::{CountryCode, Transport},
-    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+    select::{
+        ContainerSelector, DestinationSelector, OperatorSelector, UnitSelector, UserSelector,
+        parse_sha256,
+    },
 };
 
 /// `raw` is what `sources` say; `defaults` is for what they do not say.
@@ -131,6 +134,7 @@ impl Check<'_> {
             basis: basis.unwrap_or(defaults.basis),
             disputed: disputed.unwrap_or(defaults.disputed),
             unknown_country: unknown.unwrap_or(defaults.unknown_country),
+            trust_claims: raw.trust_claims.unwrap_or(defaults.trust_claims),
             local_networks: local.unwrap_or(defaults.local_networks),
             rules: self.rules(&raw.rule)?,
             sha256: [0; 32],
@@ -162,13 +166,17 @@ impl Check<'_> {
         Ok(Rule {
             name,
             allow: raw.allow,
-            process: self.optional(
-                &key("process"),
-                raw.process.as_ref(),
-                ProcessSelector::parse,
-            )?,
+            process: self.optional(&key("process"), raw.process.as_ref(), |text| {
+                values::program(text, raw.allow)
+            })?,
             unit: self.optional(&key("unit"), raw.unit.as_ref(), UnitSelector::parse)?,
             user: self.optional(&key("user"), raw.user.as_ref(), UserSelector::parse)?,
+            container: self.optional(
+                &key("container"),
+                raw.container.as_ref(),
+                ContainerSelector::parse,
+            )?,
+            sha256: self.optional(&key("sha256"), raw.sha256.as_ref(), parse_sha256)?,
             destination: self.optional(
                 &key("destination"),
                 raw.destination.as_ref(),

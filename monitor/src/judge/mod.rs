@@ -14,7 +14,7 @@ use crate::{
 /// then the worst of what is known of location and operator. `docs/verdicts.md` has a row for each
 /// case, and the tests read it.
 pub fn judge(policy: &Policy, egress: &Egress, sender: &Sender, place: &Place) -> Judgement {
-    let rule = rules::first_match(&policy.rules, egress, sender, place);
+    let rule = rules::first_match(policy, egress, sender, place);
     let mut judgement = judged(policy, place, rule);
     // Approving addresses that no database knows approves none that nobody saw.
     if egress.remote.is_none() && rule.is_none() && judgement.verdict == Verdict::Approved {
@@ -140,3 +140,5 @@ pub const fn severity(verdict: Verdict) -> u8 {
 mod cases;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::rule;
