@@ -170,26 +170,6 @@ pub struct Policy {
     pub sha256: [u8; 32],
 }
 
-impl Policy {
-    /// Paths that the rules name programs by.
-    pub fn rule_paths(&self) -> Vec<Arc<str>> {
-        let mut paths: Vec<_> = self
-            .rules
-            .iter()
-            .filter_map(|rule| rule.process.as_ref())
-            .map(|it| Arc::clone(&it.0))
-            .filter(|path| path.starts_with('/'))
-            .collect();
-        paths.sort();
-        paths.dedup();
-        paths
-    }
-
-    pub fn wants_hashes(&self) -> bool {
-        false
-    }
-}
-
 /// Each empty or absent selector matches everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
