@@ -153,10 +153,11 @@ impl Wrong {
         self.user += usize::from(!parts[2]);
         self.cgroup += usize::from(!parts[3]);
         self.mixed += usize::from(parts == [true; 4]);
-        if self.such_as.len() < 5 {
+        // Another process is the worst: of these each is shown.
+        if self.such_as.len() < 5 || (!parts[0] && self.pid <= 5) {
             let of = text(record, "/geofenced/phase");
             self.such_as.push(format!(
-                "{of} {:?}: {pid:?} {executable:?} {user:?} {cgroup:?} for {right:?}",
+                "{of} {:?}: {pid:?} {executable:?} {user:?} {cgroup:?} for {used:?}",
                 flow_of(record)
             ));
         }
@@ -178,8 +179,15 @@ fn told(site: &Site, flows: &HashMap<Flow, Used>) -> Vec<Value> {
         missing(&records).is_empty().then_some(records)
     });
     told.unwrap_or_else(|| {
-        let missing = missing(&site.events(&[]));
-        panic!("{} flows are not told: {:?}\n{}", missing.len(), missing.first(), site.log())
+        let records = site.events(&[]);
+        let missing = missing(&records);
+        for flow in missing.iter().take(3) {
+            println!("{flow:?}: {:?}", flows.get(flow));
+            for record in records.iter().filter(|it| flow_of(it) == *flow) {
+                println!("    told as {record}");
+            }
+        }
+        panic!("{} flows are not told\n{}", missing.len(), site.log())
     })
 }
 

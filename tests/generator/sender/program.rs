@@ -66,14 +66,30 @@ pub(crate) fn become_user(uid: u32) -> io::Result<()> {
     check(unsafe { libc::setgroups(0, ptr::null()) })?;
     // SAFETY: setresgid(2) takes no pointers.
     check(unsafe { libc::setresgid(uid, uid, uid) })?;
-    set_users(uid, uid)
+    // SAFETY: setresuid(2) takes no pointers.
+    check(unsafe { libc::setresuid(uid, uid, uid) })?;
+    be_seen()
 }
 
-/// With 0 as the saved user, root may be taken back until the next exec.
-pub(crate) fn set_users(uid: u32, saved: u32) -> io::Result<()> {
+/// As this user until the next change: root stays the saved user, and is taken back for it.
+pub(crate) fn change_user(uid: u32) -> io::Result<()> {
+    let same = u32::MAX;
     // SAFETY: setresuid(2) takes no pointers.
-    check(unsafe { libc::setresuid(uid, uid, saved) })?;
-    // Otherwise /proc/self would be root's until the next exec.
+    check(unsafe { libc::setresuid(same, 0, same) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::setresuid(uid, uid, 0) })?;
+    be_seen()
+}
+
+/// An exec makes the effective user the saved one: root, so that the next program may change, too.
+pub(crate) fn hand_root_on() -> io::Result<()> {
+    let same = u32::MAX;
+    // SAFETY: setresuid(2) takes no pointers.
+    check(unsafe { libc::setresuid(same, 0, same) }).map(drop)
+}
+
+/// Otherwise /proc/self is root's after a change of users, until the next exec.
+fn be_seen() -> io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(Into::into)
 }
 

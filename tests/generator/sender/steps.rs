@@ -44,7 +44,7 @@ impl Steps {
                     let first = SocketAddr::new(self.parsed()?, self.parsed()?);
                     return spawn::many(count, first, &self.rest());
                 }
-                "walk" => return walk::between(self.parsed()?, self.parsed()?, self.rest()),
+                "walk" => return walk::between(self.parsed()?, self.parsed()?, &self.rest()),
                 step => {
                     self.step(step)
                         .map_err(|error| io::Error::other(format!("{step}: {error}")))?;
@@ -56,7 +56,7 @@ impl Steps {
 
     fn step(&mut self, step: &str) -> io::Result<()> {
         match step {
-            "udp" => self.keep(UdpSocket::bind("0.0.0.0:0")?.into()),
+            "udp" => self.keep(&UdpSocket::bind("0.0.0.0:0")?.into()),
             "take" => self.take_kept(),
             "connect" => self.udp()?.connect(self.parsed::<SocketAddr>()?),
             "sendto" => self.udp()?.send_to(&PAYLOAD, self.parsed::<SocketAddr>()?).map(drop),
@@ -66,15 +66,15 @@ impl Steps {
             }
             "tcp" => {
                 let connected = stream::tcp(self.parsed()?, self.parsed()?)?;
-                self.keep(connected)
+                self.keep(&connected)
             }
             "mptcp" => {
                 let connected = stream::multipath(self.parsed()?)?;
-                self.keep(connected)
+                self.keep(&connected)
             }
             "accept" => {
                 let accepted = stream::accept(self.parsed()?)?;
-                self.keep(accepted)
+                self.keep(&accepted)
             }
             "joined" => stream::wait_for_a_second_path(self.socket()?),
             "finish" => stream::finish(self.socket()?),
@@ -91,7 +91,7 @@ impl Steps {
             "receive" => {
                 let through = UnixDatagram::bind(self.word()?)?;
                 say(&json!({ "holding": true }))?;
-                self.keep(socket::take(&through)?)
+                self.keep(&socket::take(&through)?)
             }
             "hold" => hold(),
             "link" => fs::hard_link(self.word()?, self.word()?),
@@ -133,9 +133,9 @@ impl Steps {
         Ok(self.socket()?.try_clone()?.into())
     }
 
-    fn keep(&mut self, socket: OwnedFd) -> io::Result<()> {
+    fn keep(&mut self, socket: &OwnedFd) -> io::Result<()> {
         drop(self.socket.take());
-        leave_at(&socket, KEPT)?;
+        leave_at(socket, KEPT)?;
         self.take_kept()
     }
 

@@ -108,7 +108,7 @@ pub(crate) fn raw_segments(
         segment.extend_from_slice(&(number * bytes as u32).to_be_bytes());
         segment.extend_from_slice(&[0; 4]);
         // Header length in words of four bytes, flags, window, no checksum that anybody checks.
-        segment.extend_from_slice(&[(TCP_HEADER_BYTES / 4 << 4) as u8, ACK, 1, 0, 0, 0, 0, 0]);
+        segment.extend_from_slice(&[((TCP_HEADER_BYTES / 4) << 4) as u8, ACK, 1, 0, 0, 0, 0, 0]);
         segment.resize(TCP_HEADER_BYTES + bytes, b'x');
         socket::length(socket.send(&segment, 0)?.cast_signed())?;
     }

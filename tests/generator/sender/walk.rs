@@ -35,11 +35,13 @@ struct Plan {
     users: Vec<u32>,
 }
 
-/// An open socket, as one program hands it to the next: `FD/udp/ADDRESS`, `-` where it is not
+/// An open socket, as one program hands it to the next: `FD/udp/own/ADDRESS`, `-` where it is not
 /// connected.
 struct Held {
     socket: OwnedFd,
     is_stream: bool,
+    /// Another process has it, too: who connected it elsewhere would change what that one sends.
+    is_shared: bool,
     connected: Option<SocketAddr>,
 }
 
@@ -49,7 +51,7 @@ impl Held {
         is_stream: bool,
         to: Option<SocketAddr>,
     ) -> io::Result<Self> {
-        let held = Self { socket: socket.into(), is_stream, connected: to };
+        let held = Self { socket: socket.into(), is_stream, is_shared: false, connected: to };
         fcntl_setfd(&held.socket, FdFlags::empty())?;
         Ok(held)
     }
@@ -57,7 +59,8 @@ impl Held {
     fn word(&self) -> String {
         let kind = if self.is_stream { "tcp" } else { "udp" };
         let to = self.connected.map_or_else(|| "-".to_owned(), |to| to.to_string());
-        format!("{}/{kind}/{to}", self.socket.as_raw_fd())
+        let whose = if self.is_shared { "shared" } else { "own" };
+        format!("{}/{kind}/{whose}/{to}", self.socket.as_raw_fd())
     }
 
     fn parse(word: &str) -> Option<Self> {
@@ -65,8 +68,12 @@ impl Held {
         let fd = parts.next()?.parse().ok()?;
         // SAFETY: the program before handed it over, and nothing else here uses it.
         let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let is_stream = parts.next()? == "tcp";
-        Some(Self { socket, is_stream, connected: parts.next()?.parse().ok() })
+        let (is_stream, is_shared) = (parts.next()? == "tcp", parts.next()? == "shared");
+        Some(Self { socket, is_stream, is_shared, connected: parts.next()?.parse().ok() })
+    }
+
+    fn may_be_pointed(&self) -> bool {
+        !self.is_stream && !self.is_shared
     }
 
     fn datagrams(&self) -> io::Result<UdpSocket> {
@@ -78,7 +85,7 @@ impl Held {
     }
 }
 
-/// Numbers by SplitMix64 (Steele, Lea, Flood 2014).
+/// Numbers by `SplitMix64` (Steele, Lea, Flood 2014).
 struct Dice(u64);
 
 impl Dice {
@@ -104,7 +111,8 @@ struct Walker {
 }
 
 /// The steps of these numbers, with the sockets that the program before held.
-pub(crate) fn between(from: u64, to: u64, held: Vec<String>) -> io::Result<()> {
+pub(crate) fn between(from: u64, to: u64, held: &[String]) -> io::Result<()> {
+    program::change_user(rustix::process::getuid().as_raw())?;
     let plan = env::var(PLAN).map_err(io::Error::other)?;
     let mut walker = Walker {
         plan: serde_json::from_str(&plan)?,
@@ -140,6 +148,7 @@ impl Walker {
                     let left = steps.end - steps.start;
                     let middle = steps.start + 1 + dice.roll(left.min(CHILD_MAX));
                     self.tell(number, "fork", None)?;
+                    self.held.iter_mut().for_each(|held| held.is_shared = true);
                     let own = steps.start..middle;
                     spawn::child(|| self.walk(own))?;
                     children += 1;
@@ -153,10 +162,8 @@ impl Walker {
                     self.tell(number, "exec", None)?;
                     return Err(self.execute(steps, &mut dice));
                 }
-                // Root, or root until it changed users and without a program executed since.
-                17..23 if program::set_users(0, 0).is_ok() => {
-                    let user = *dice.pick(&self.plan.users).unwrap_or(&0);
-                    program::set_users(user, 0)?;
+                17..23 => {
+                    program::change_user(*dice.pick(&self.plan.users).unwrap_or(&0))?;
                     self.tell(number, "user", None)?;
                 }
                 23..31 => {
@@ -177,7 +184,8 @@ impl Walker {
                     self.tell(number, "send", Some(("tcp", port, self.plan.sink)))?;
                     self.hold(held, &mut dice);
                 }
-                roll => self.use_socket(number, roll, &mut dice)?,
+                43..52 => self.connect(number, &mut dice)?,
+                roll => self.send(number, roll < 80, &mut dice)?,
             }
         }
         for _ in 0..children {
@@ -186,36 +194,40 @@ impl Walker {
         Ok(())
     }
 
-    /// Connects, or sends on, one of the sockets that are there.
-    fn use_socket(&mut self, number: u64, roll: u64, dice: &mut Dice) -> io::Result<()> {
+    /// Points a socket that no other process has somewhere, for what is sent later.
+    fn connect(&mut self, number: u64, dice: &mut Dice) -> io::Result<()> {
+        if !self.held.iter().any(Held::may_be_pointed) {
+            self.hold(Held::new(UdpSocket::bind("0.0.0.0:0")?, false, None)?, dice);
+        }
+        let to = destination(number);
+        let Some(held) = self.held.iter_mut().find(|held| held.may_be_pointed()) else {
+            return Err(io::Error::other("no socket of its own"));
+        };
+        held.datagrams()?.connect(to)?;
+        held.connected = Some(to);
+        let port = held.port()?;
+        self.tell(number, "connect", Some(("udp", port, to)))
+    }
+
+    /// Sends on one of the sockets that are there: where it is connected, or elsewhere.
+    fn send(&mut self, number: u64, where_connected: bool, dice: &mut Dice) -> io::Result<()> {
         if self.held.is_empty() {
             self.held.push(Held::new(UdpSocket::bind("0.0.0.0:0")?, false, None)?);
         }
-        let at = dice.roll(self.held.len() as u64) as usize;
-        let held = &mut self.held[at];
-        let to = destination(number);
-        let (action, to) = match held.connected {
-            Some(to) if roll < 80 => {
+        let held = &self.held[dice.roll(self.held.len() as u64) as usize];
+        let to = match held.connected {
+            Some(to) if where_connected || held.is_stream => {
                 rustix::io::write(&held.socket, &PAYLOAD)?;
-                ("send", to)
-            }
-            Some(to) if held.is_stream => {
-                rustix::io::write(&held.socket, &PAYLOAD)?;
-                ("send", to)
-            }
-            _ if roll < 52 => {
-                held.datagrams()?.connect(to)?;
-                held.connected = Some(to);
-                ("connect", to)
+                to
             }
             _ => {
+                let to = destination(number);
                 held.datagrams()?.send_to(&PAYLOAD, to)?;
-                ("send", to)
+                to
             }
         };
         let kind = if held.is_stream { "tcp" } else { "udp" };
-        let port = held.port()?;
-        self.tell(number, action, Some((kind, port, to)))
+        self.tell(number, "send", Some((kind, held.port()?, to)))
     }
 
     /// Another program, or the same again, goes on.
@@ -224,7 +236,10 @@ impl Walker {
         let image = dice.pick(&self.plan.images).unwrap_or(&same);
         let mut words = vec!["walk".into(), steps.start.to_string(), steps.end.to_string()];
         words.extend(self.held.iter().map(Held::word));
-        program::execute(image, words)
+        match program::hand_root_on() {
+            Ok(()) => program::execute(image, words),
+            Err(error) => error,
+        }
     }
 
     fn hold(&mut self, held: Held, dice: &mut Dice) {

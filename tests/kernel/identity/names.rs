@@ -100,10 +100,8 @@ fn a_worker_that_outlives_the_main_thread_is_told_with_its_program_and_met_by_it
     let own = ground.programs.copy("own/works");
     ground.allow("works", &own);
     ground.watched(|| {
-        let mut words = "udp leader-ends".to_owned();
-        for port in 1..=600 {
-            words += &format!(" hold sendto 203.0.113.10:{port}");
-        }
+        let sends = (1..=600).map(|port| format!("hold sendto 203.0.113.10:{port}"));
+        let words = format!("udp leader-ends {}", sends.collect::<Vec<_>>().join(" "));
         let mut works = ground.start(&own, &words);
         let pid = u64::from(works.pid());
         let mut first: Option<i64> = None;
