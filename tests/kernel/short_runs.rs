@@ -72,9 +72,9 @@ impl Files {
             },
             way("renamed by prctl", "", format!("exec {one} name other {send}")),
             way("script", "", format!("exec {script} {send}")),
+            // Another name of the same file, so the rule is for it too.
             Way {
                 executable: format!("{many}/{{run}}"),
-                allowed: false,
                 ..way(
                     "deleted while it runs",
                     "",

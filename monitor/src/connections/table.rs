@@ -195,7 +195,8 @@ impl Ticket {
             if since.is_some() && until <= now {
                 return wait;
             }
-            sleep_until(until).await;
+            // Its first request may come meanwhile, and then it has the other patience.
+            sleep_until(until.min(now + idle)).await;
         }
     }
 }
