@@ -401,6 +401,9 @@ impl Processes {
             let full = if let Some(program) = known.program_of(touch) {
                 program.is_told = true;
                 program.show(view)
+            } else if touch.executed_ns < known.latest().executed_ns {
+                // Of a program that is forgotten: what the process is by now stays as it is.
+                false
             } else {
                 let mut program = Program::new(touch.executed_ns, view);
                 program.is_told = true;

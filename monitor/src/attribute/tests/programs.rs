@@ -103,3 +103,23 @@ fn a_subflow_that_the_kernel_makes_is_of_who_made_the_connection() {
     let sender = SenderSample { cookie: 5, owner: shell, ..SenderSample::default() };
     assert_eq!(processes.learn_sender(&sender).unwrap().0, [8, 9]);
 }
+
+#[test]
+fn a_touch_by_a_program_that_is_forgotten_does_not_make_it_the_latest() {
+    let (_proc, mut processes) = host();
+    let at = |executed_ns| Owner {
+        started_ns: 5 * SEC,
+        executed_ns,
+        ..user(owner(77, "x", executed_ns + 1), 1000)
+    };
+    processes.learn_fork(&fork(10, 77, 5 * SEC));
+    for number in 1..20 {
+        let sample = exec(at(6 * SEC + number), "/usr/bin/curl");
+        processes.learn_exec(&seen(sample, path_end::ROOT, &["curl", "bin", "usr"]));
+    }
+    assert_eq!(claim(&named(&mut processes, at(6 * SEC + 1))), (None, None));
+    // A child is what its parent is now.
+    processes.learn_fork(&fork(77, 78, 7 * SEC));
+    let child = Owner { started_ns: 7 * SEC, ..user(owner(78, "x", 8 * SEC), 1000) };
+    assert_eq!(claim(&named(&mut processes, child)), (Some("/usr/bin/curl"), None));
+}
