@@ -179,7 +179,8 @@ pub struct EgressSample {
     /// Who ran when the first packet left, if another than `owner`; 0 where the hook can't ask, and
     /// for TCP, whose packets leave whoever runs.
     pub sender_tgid: u32,
-    pub reserved: u32,
+    /// Of the socket's network namespace, as `lsns -t net` shows it; 0 where the kernel doesn't tell.
+    pub netns_inode: u32,
     /// What the flow sent up to now: its first packet, or the handshake it continues.
     pub sent_bytes: u64,
     pub sent_packets: u64,
@@ -271,7 +272,8 @@ pub struct FragmentPorts {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketEndSample {
     pub kind: u32,
-    pub reserved: u32,
+    /// Who closed it last; a kernel thread where the kernel did it later, for whoever it was.
+    pub tgid: u32,
     pub at_ns: u64,
     pub cookie: u64,
 }

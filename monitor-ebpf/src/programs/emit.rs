@@ -84,7 +84,7 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     sample.class = answer.class;
     sample.generation = answer.generation;
     sample.sender_tgid = 0;
-    sample.reserved = 0;
+    sample.netns_inode = 0;
     sample.sent_bytes = flow.sent_bytes;
     sample.sent_packets = flow.sent_packets;
     sample.listener_cookie = flow.listener_cookie;
@@ -160,11 +160,8 @@ fn urgently() -> u64 {
 }
 
 #[inline(always)]
-pub fn socket_end(cookie: u64, at_ns: u64) {
-    submit(
-        SocketEndSample { kind: kind::SOCKET_END, reserved: 0, at_ns, cookie },
-        Loss::RingFullEnd,
-    );
+pub fn socket_end(cookie: u64, tgid: u32, at_ns: u64) {
+    submit(SocketEndSample { kind: kind::SOCKET_END, tgid, at_ns, cookie }, Loss::RingFullEnd);
 }
 
 #[inline(always)]

@@ -9,6 +9,7 @@ mod container;
 mod fake;
 mod links;
 mod older;
+mod place;
 mod procfs;
 mod record;
 mod sockets;
@@ -23,12 +24,12 @@ use std::{io, path::PathBuf, sync::Arc};
 use monitor_ebpf::sample::{
     EgressSample, ExecSample, ExitSample, ForkSample, Owner, ownership, path,
 };
-use rustc_hash::FxHashMap;
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use self::{
     links::LinkSockets,
+    older::Older,
     procfs::Reading,
     record::{Change, Learned},
     sockets::Sockets,
@@ -95,9 +96,6 @@ pub struct Counters {
     pub socket_searches_cut: u64,
 }
 
-/// The holder of a socket that is older than the probes, if one was found, and when.
-type Held = (Option<Arc<Process>>, u64);
-
 /// The cache of processes. Samples come in the order in which the probes wrote them.
 #[derive(Debug)]
 pub struct Processes {
@@ -109,10 +107,7 @@ pub struct Processes {
     links: LinkSockets,
     /// This process's network namespace.
     netns: Option<u64>,
-    /// By socket cookie.
-    held: FxHashMap<u64, Held>,
-    /// Told without their process, because no search was due.
-    postponed: Vec<EgressSample>,
+    older: Older,
     forgotten: u64,
     unenriched: u64,
 }
@@ -143,8 +138,7 @@ impl Processes {
             table: Table::new(processes_max),
             sockets: Sockets::default(),
             links: LinkSockets::default(),
-            held: FxHashMap::default(),
-            postponed: Vec::new(),
+            older: Older::default(),
             forgotten: 0,
             unenriched: 0,
         }
@@ -251,13 +245,13 @@ impl Processes {
     pub fn expire(&mut self, now_boot_ns: u64) {
         self.table.expire(now_boot_ns.saturating_sub(ENDED_KEPT_NS));
         self.sockets.expire(now_boot_ns);
+        self.older.expire(now_boot_ns);
     }
 
     /// Looks for sockets below IP; about every second.
     pub fn look_below_ip(&mut self, now_boot_ns: u64) {
         let held = self.links.look(&self.procfs, std::process::id(), now_boot_ns);
         for (inode, tgid) in held {
-            // Of several holders, the lowest pid comes first: the parent, as a rule.
             if self.links.all().any(|it| it.inode == inode && it.process.is_none()) {
                 let process = self.holder(tgid, now_boot_ns);
                 self.links.hold(inode, process);
