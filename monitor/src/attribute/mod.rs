@@ -8,6 +8,7 @@ mod container;
 #[cfg(test)]
 mod fake;
 mod links;
+pub mod namespaces;
 mod older;
 mod place;
 mod procfs;
@@ -51,6 +52,25 @@ pub const ENDED_KEPT_NS: u64 = 10_000_000_000;
 pub enum AttributeError {
     #[error("can't list {path}: {error}; mount proc there and let the daemon see every process")]
     Unlisted { path: PathBuf, error: io::Error },
+    #[error(
+        "started in a PID namespace of its own, where the host's processes can't be named: start it in the host's (containers: `--pid=host`, Kubernetes: `hostPID: true`)"
+    )]
+    OtherPids,
+    #[error(
+        "{path} is of another PID namespace than this process: mount the host's there, from within it (`mount -t proc proc {path}`)"
+    )]
+    OtherProc { path: PathBuf },
+    #[error(
+        "started in a time namespace of its own, which it can't leave ({error}): start it by `nsenter --time=/proc/1/ns/time`, or with CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+    )]
+    OtherTime { error: io::Error },
+}
+
+impl AttributeError {
+    /// Whether the host, or how this was started on it, is at fault.
+    pub fn is_host(&self) -> bool {
+        !matches!(self, Self::Unlisted { .. })
+    }
 }
 
 /// Translates the probes' clock (`CLOCK_BOOTTIME`) into wall time.

@@ -211,7 +211,9 @@ impl Processes {
     /// A socket was closed, which says whose it was to the end: flows that waited for it, with who sent.
     pub fn closed(&mut self, end: &SocketEndSample) -> Vec<(FlowKey, Sender)> {
         let Some(all) = self.older.waiting.get_mut(&end.cookie) else { return Vec::new() };
-        all.iter_mut().for_each(|it| it.closed_by = Some(end.tgid));
+        for waiting in all {
+            waiting.closed_by = Some(end.tgid);
+        }
         let is_told = |it: &Waiting| it.sample.flow.cookie == end.cookie && it.among.is_some();
         let mut found = Vec::new();
         for Waiting { sample, among, .. } in self.older.take_waiting(is_told) {

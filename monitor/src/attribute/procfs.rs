@@ -143,8 +143,18 @@ impl Procfs {
 
     /// Inode of the network namespace of a process.
     pub(super) fn netns(&self, pid: u32) -> Option<u64> {
-        let target = fs::read_link(self.root.join(pid.to_string()).join("ns/net")).ok()?;
-        bracketed(target.to_str()?, "net:")
+        self.namespace(&pid.to_string(), "net")
+    }
+
+    /// Inode of a namespace of a process, or of `self`.
+    pub(super) fn namespace(&self, process: &str, kind: &str) -> Option<u64> {
+        let target = fs::read_link(self.root.join(process).join("ns").join(kind)).ok()?;
+        bracketed(target.to_str()?, &format!("{kind}:"))
+    }
+
+    /// The pid that this process is shown under, if it is.
+    pub(super) fn own_pid(&self) -> Option<u32> {
+        fs::read_link(self.root.join("self")).ok()?.to_str()?.parse().ok()
     }
 
     /// Lines of `/proc/PID/net/NAME` after the heading; none where the file is missing.

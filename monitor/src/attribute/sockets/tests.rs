@@ -50,7 +50,7 @@ fn sample(
 }
 
 /// Who holds the socket.
-fn held(answer: Answer) -> Option<u32> {
+fn held(answer: &Answer) -> Option<u32> {
     match answer {
         Answer::Held(place) => Some(place.tgid),
         _ => None,
@@ -83,7 +83,7 @@ fn each_kind_of_socket_is_found_by_what_its_packets_show() {
         (sample(3, 89, ("2001:db8::1", 0), ("2001:db8::9", 0)), 105),
         (sample(2, 1, ("10.0.0.1", 0), ("203.0.113.9", 0)), 106),
     ] {
-        assert_eq!(held(sockets.holder(&proc.procfs(), &sample)), Some(tgid));
+        assert_eq!(held(&sockets.holder(&proc.procfs(), &sample)), Some(tgid));
     }
     assert_eq!(sockets.searches, 1);
 }
@@ -108,7 +108,7 @@ fn every_network_namespace_is_searched_once() {
     proc.put(&Fields { pid: 102, netns: 2, sockets: &[12], ..Fields::default() });
     proc.net(102, "udp", &[line(&hex("0.0.0.0", 99), &hex("0.0.0.0", 0), 12)]);
     let sample = sample(2, 17, ("10.0.0.1", 99), ("203.0.113.9", 53));
-    assert_eq!(held(Sockets::default().holder(&proc.procfs(), &sample)), Some(102));
+    assert_eq!(held(&Sockets::default().holder(&proc.procfs(), &sample)), Some(102));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_real_socket_of_this_process_is_found() {
     let port = socket.local_addr().unwrap().port();
     let sample = sample(2, 17, ("127.0.0.1", port), ("127.0.0.1", 9));
     let answer = Sockets::default().holder(&Procfs::host(), &sample);
-    assert_eq!(held(answer), Some(std::process::id()));
+    assert_eq!(held(&answer), Some(std::process::id()));
 }
 
 const HERE: (&str, u16) = ("10.0.0.1", 8080);
@@ -171,7 +171,7 @@ fn what_two_namespaces_listen_for_on_one_port_is_accepted_by_each_in_its_own() {
     for (netns, expected) in [(7, Some(101)), (8, Some(102)), (9, None)] {
         assert!(sockets.is_accepted(&accepted(netns)) == expected.is_some());
         let answer = sockets.holder(&proc.procfs(), &accepted(netns));
-        assert_eq!(held(answer), expected, "{netns}");
+        assert_eq!(held(&answer), expected, "{netns}");
     }
 }
 
@@ -191,7 +191,7 @@ fn in_a_namespace_that_is_not_told_the_connection_itself_decides_or_nothing() {
     let connection = line(&hex("10.0.0.1", 8080), &hex("203.0.113.9", 50_000), 13);
     proc.net(102, "tcp", &[listener, connection]);
     let later = EgressSample { at_ns: 102 * SEC, ..accepted(0) };
-    assert_eq!(held(sockets.holder(&proc.procfs(), &later)), Some(103));
+    assert_eq!(held(&sockets.holder(&proc.procfs(), &later)), Some(103));
 }
 
 /// A datagram from port 99, of a socket with this inode that these processes hold.
@@ -210,16 +210,16 @@ fn a_socket_that_was_passed_on_belongs_to_who_holds_it_now() {
     let (proc, mut sample) = one_socket(11, &[101]);
     let mut sockets = Sockets::default();
     sockets.begin(&proc.procfs(), 99 * SEC);
-    assert_eq!(held(sockets.holder(&proc.procfs(), &sample)), Some(101));
+    assert_eq!(held(&sockets.holder(&proc.procfs(), &sample)), Some(101));
     proc.put(&Fields { pid: 101, ..Fields::default() });
     proc.put(&Fields { pid: 102, sockets: &[11], ..Fields::default() });
-    assert_eq!(held(sockets.holder(&proc.procfs(), &sample)), Some(102));
+    assert_eq!(held(&sockets.holder(&proc.procfs(), &sample)), Some(102));
     // Again, before the next search is due.
     proc.put(&Fields { pid: 102, ..Fields::default() });
     proc.put(&Fields { pid: 103, sockets: &[11], ..Fields::default() });
     assert_eq!(sockets.holder(&proc.procfs(), &sample), Answer::Later);
     sample.at_ns += 2 * SEC;
-    assert_eq!(held(sockets.holder(&proc.procfs(), &sample)), Some(103));
+    assert_eq!(held(&sockets.holder(&proc.procfs(), &sample)), Some(103));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_holder_that_moved_the_socket_to_another_descriptor_holds_it_still() {
     let mut sockets = Sockets::default();
     sockets.begin(&proc.procfs(), 99 * SEC);
     proc.put(&Fields { pid: 101, sockets: &[8, 9, 11], ..Fields::default() });
-    assert_eq!(held(sockets.holder(&proc.procfs(), &sample)), Some(101));
+    assert_eq!(held(&sockets.holder(&proc.procfs(), &sample)), Some(101));
     assert_eq!(sockets.searches, 0);
 }
 
@@ -264,7 +264,7 @@ fn who_held_a_socket_long_ago_is_searched_for_anew_unless_it_ran() {
     sockets.begin(&proc.procfs(), 99 * SEC);
     sample.at_ns = 99 * SEC + SEARCH_KEPT_NS;
     sample.sender_tgid = 101;
-    assert_eq!(held(sockets.holder(&proc.procfs(), &sample)), Some(101));
+    assert_eq!(held(&sockets.holder(&proc.procfs(), &sample)), Some(101));
     assert_eq!(sockets.searches, 0);
     // Another shares it by now.
     let other = Some(proc.path().join("other"));
@@ -307,7 +307,7 @@ fn what_several_hold_is_nobodys_unless_they_are_one_program_of_one_user_in_one_c
         proc.put(&fields);
         proc.net(fields.pid, "udp", std::slice::from_ref(&row));
         let answer = Sockets::default().holder(&proc.procfs(), &sample);
-        assert_eq!(held(answer.clone()), expected, "{:?}", (fields.pid, fields.executable));
+        assert_eq!(held(&answer), expected, "{:?}", (fields.pid, fields.executable));
         assert!(expected.is_some() || answer == Answer::Several);
         proc.remove(fields.pid);
     }
