@@ -104,7 +104,7 @@ fn one_datagram() -> Recording {
         path,
         ..FromZeros::new_zeroed()
     };
-    let end = SocketEndSample { kind: kind::SOCKET_END, at_ns: START + 4, cookie: 9, reserved: 0 };
+    let end = SocketEndSample { kind: kind::SOCKET_END, at_ns: START + 4, cookie: 9, tgid: PID };
     recording.sample(&fork).sample(&exec).sample(&attempt).sample(&sent).sample(&end);
     recording.counters(flow, counters).tick(START + SECOND).tick(START + 2 * SECOND);
     recording
