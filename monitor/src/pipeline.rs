@@ -199,10 +199,8 @@ impl Pipeline {
         match self.flows.observe(sample) {
             Observed::Known => {}
             Observed::NowSent(flow) => {
-                // One process connected, another may send.
-                if sample.runner.tgid != 0 {
-                    self.attribute_again(&flow, sample);
-                }
+                // One process connected, or was when it did, another may send.
+                self.attribute_again(&flow, sample);
                 self.tell(&flow, sample.at_ns);
             }
             Observed::Accepted(flow) => self.learn_accepted(&flow, sample),
@@ -299,7 +297,7 @@ impl Pipeline {
             is_counted,
             is_sender_known,
         };
-        self.ask_digest(&mut details);
+        self.ask_digest(&mut details.sender, &details.judgement);
         // One that waits for its digest is told by a sweep, if that does not come first.
         let is_ready = !self.waits_for_digest(&details.sender);
         self.flows.add(sample, egress, details);

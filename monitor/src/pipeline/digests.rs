@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use monitor_ebpf::sample::FlowKey;
 
-use super::{Details, Pipeline};
+use super::Pipeline;
 use crate::{
     attribute::digests::{REASONS, STAGE, Sha256Digest},
-    event::{FileId, Process, Sender},
+    event::{FileId, Judgement, Process, Sender},
 };
 
 impl Pipeline {
     /// With the digest of what the sender executed, if that is known; else it is asked for, where the
     /// record is kept one by one or a rule may rest on it.
-    pub(super) fn ask_digest(&mut self, details: &mut Details) {
-        let is_wanted =
-            self.rules.policy.wants_hashes() || self.outputs.is_itemised(&details.judgement);
-        let Sender::Process { process, .. } = &mut details.sender else { return };
+    pub(super) fn ask_digest(&mut self, sender: &mut Sender, judgement: &Judgement) {
+        let is_wanted = self.rules.policy.wants_hashes() || self.outputs.is_itemised(judgement);
+        let Sender::Process { process, .. } = sender else { return };
         if is_wanted && process.file.sha256.is_none() {
             let digest = self.processes.digest(process);
             if digest.is_some() {

@@ -58,9 +58,14 @@ impl Pipeline {
     pub(super) fn attribute_again(&mut self, flow: &FlowKey, sample: &EgressSample) {
         let (_, sender) = self.processes.attribute(sample);
         if let Some((egress, _, details)) = self.flows.look(flow) {
+            if is_same(&details.sender, &sender) {
+                return;
+            }
             details.sender = sender;
             details.place.domain = asked_for(sample, details.place.domain.take());
             details.renew(&self.rules, egress);
+            let (mut sender, judgement) = (details.sender.clone(), details.judgement.clone());
+            self.ask_digest(&mut sender, &judgement);
         }
     }
 
@@ -101,6 +106,17 @@ fn handed_on(sender: &Sender, process: &Arc<Process>) -> Option<Sender> {
 fn names(sender: &Sender, whom: &Process) -> bool {
     let is_it = |known: &Process| is_program(known, whom);
     sender.process().is_some_and(is_it) || sender.creator().is_some_and(is_it)
+}
+
+fn is_same(one: &Sender, other: &Sender) -> bool {
+    match (one, other) {
+        (
+            Sender::Process { process, attribution, creator },
+            Sender::Process { process: its, attribution: by, creator: maker },
+        ) => Arc::ptr_eq(process, its) && attribution == by && creator == maker,
+        (Sender::Nobody, Sender::Nobody) => true,
+        _ => false,
+    }
 }
 
 /// Whether this is the process as the same program, whatever else was learnt of it since.
