@@ -29,6 +29,7 @@ use crate::{
     attribute::{self, PROCESSES_MAX, Processes, Procfs},
     cli::{COMMIT, Exit, Global, VERSION},
     config::{Capture, Config},
+    connections,
     decode::DecodeError,
     event::Notice,
     locate::codes,
@@ -139,6 +140,7 @@ impl Drop for EndsDaemon {
 
 /// Databases and source at once: the kernel verifies programs while the image of addresses is built.
 fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure> {
+    connections::descriptors();
     let (locator, opened) = thread::scope(|scope| {
         let locator = scope.spawn(|| load::kept_locator(config));
         let opened = open_source(config, args);
@@ -238,6 +240,11 @@ fn new_metrics(
     known.losses.extend(losses);
     let reasons = [names::TABLE_FULL, names::STREAMS_FULL];
     known.losses.extend(reasons.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
+    let listeners = [connections::METRICS, connections::API];
+    known.refusals = listeners
+        .into_iter()
+        .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
+        .collect();
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
         decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED]]
