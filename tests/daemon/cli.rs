@@ -103,6 +103,27 @@ fn violations_are_an_exit_code_only_where_that_is_asked() {
 }
 
 #[test]
+fn violations_that_were_only_added_up_are_an_exit_code_too() {
+    let rollup = Rollup {
+        hour: START,
+        program: "/usr/bin/curl".into(),
+        user: None,
+        country: Country::Unlocated,
+        verdict: Verdict::Unapproved,
+        provenance: None,
+        flows: 7,
+        traffic: Traffic::default(),
+    };
+    let daemon = Daemon::with(Events { rollups: vec![rollup], ..Events::default() });
+    for arguments in [&["events", "--fail-on-violation"][..], &["summary", "--fail-on-violation"]] {
+        assert_eq!(daemon.run(arguments).status.code(), Some(3), "{arguments:?}");
+    }
+    let said = daemon.run(&["events", "--fail-on-violation"]).stderr;
+    assert!(String::from_utf8(said).unwrap().contains("7 violations were only added up"));
+    assert_eq!(daemon.run(&["events"]).status.code(), Some(0));
+}
+
+#[test]
 fn bad_usage_is_one_thing_wrong_and_exit_code_2() {
     let daemon = two_flows();
     for (arguments, part) in [

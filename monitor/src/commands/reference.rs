@@ -75,7 +75,9 @@ or attempt. A query shows the latest state of a flow once; `--follow` shows each
 `destination.packets` (what came back), `verdicts.approved|unapproved|unknown|local` (flows),
 `first_seen`, `last_seen`; by device also `name` and `addresses`. The largest come first; `--limit` keeps the largest, `--reverse` turns them
 round. Approved traffic that is only rolled up has program, user, country and verdict: asked by
-something else it stands in the row `(rolled up)`.
+something else it stands in the row `(rolled up)`. So do violations of a user whose share of the store is
+used up ([decision 13](decisions/0013-shares-of-the-store.md)): they count here, and make
+`--fail-on-violation` fail here and in `events`, but have no record of their own.
 
 A device is a sender on the LAN: its `key` is its hardware address, under which its IPv4 and IPv6
 addresses are one, else its only address. Its name is that of the DHCP lease, read at the time of

@@ -91,7 +91,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let mut pipeline = Pipeline::new(
         processes,
         Arc::clone(&rules),
-        Outputs::new(Arc::clone(&metrics), config.store.record, queue, live.clone()),
+        Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone()),
         Arc::clone(&metrics),
         config.capture.max_flows,
         watch::wall_offset_ns(),
