@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global) -> Outcome {
     }
     let mut out = out::stdout();
     if global.output == Output::Csv {
-        out::csv_line(&mut out, ["kind", "text"])?;
+        out::csv_head(&mut out, ["kind", "text"])?;
     }
     for (kind, text) in &lines {
         match global.output {

@@ -186,7 +186,7 @@ impl Printer {
             Form::Json => out::json_line(&mut self.out, event)?,
             Form::Csv => {
                 if is_first {
-                    out::csv_line(&mut self.out, ecs::COLUMNS)?;
+                    out::csv_head(&mut self.out, ecs::COLUMNS)?;
                 }
                 out::csv_line(&mut self.out, ecs::row(event)?)?;
             }

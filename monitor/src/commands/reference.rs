@@ -65,6 +65,13 @@ const CLI_TAIL: &str = "\
 
 `-o json` is one object a line. `events` writes the fields below, nested at the dots; what is not known
 is absent. `-o csv` has these columns in this order, then with a header; lists are joined by spaces.
+
+Names, command lines and domains are what others chose. What would do something to a terminal or change
+what is read of its neighbours (control and formatting characters, bidirectional ones among them) is
+escaped wherever it is written: in JSON as `\\u001b`, which is the same text to who reads it as JSON; in
+tables, CSV, messages and the log visibly, as `\\u{1b}`. In CSV, text that begins with `= + - @`, a tab or
+a carriage return has a `'` in front, lest a spreadsheet calculate it: a login shell is `'-bash` there.
+JSON has every text as it is.
 In JSON `process.parent` holds up to four parents, each within the one before.
 
 `geofenced.revision` counts the states told of a flow, from 0; `geofenced.last_seen` is its last packet

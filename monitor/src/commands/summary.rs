@@ -84,7 +84,7 @@ fn print(global: &Global, args: &SummaryArgs, rows: &[Row]) -> anyhow::Result<()
     match global.output {
         Output::Json => rows.iter().try_for_each(|row| out::json_line(&mut out, row))?,
         Output::Csv => {
-            out::csv_line(&mut out, CSV_HEAD)?;
+            out::csv_head(&mut out, CSV_HEAD)?;
             rows.iter().try_for_each(|row| out::csv_line(&mut out, csv_row(row)?))?;
         }
         Output::Table if rows.is_empty() => {}
