@@ -341,6 +341,23 @@ fn check_says_what_the_configuration_means() {
 }
 
 #[test]
+fn check_warns_of_what_can_never_match_and_finds_nothing_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let rule = "[[policy.rule]]\nname = 'as'\nallow = true\noperator = '15169'";
+    let config = site(directory.path(), rule);
+    let output = geofenced(&["check", "-o", "json", "--config", &config]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines = stdout(&output).lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let warnings: Vec<String> = lines
+        .filter(|line| line["kind"] == "warning")
+        .map(|line| line["text"].as_str().unwrap().to_owned())
+        .collect();
+    let is_told = |part: &str| warnings.iter().any(|it| it.contains(part));
+    assert!(is_told("policy.rule.operator: \"15169\"") && is_told(".toml:"), "{warnings:?}");
+    assert!(is_told("multicast is local"), "{warnings:?}");
+}
+
+#[test]
 fn a_bad_configuration_is_one_line_and_exit_code_2_for_every_command() {
     let directory = tempfile::tempdir().unwrap();
     let config = site(directory.path(), "[policy]\napproved_countries = ['USA']");
