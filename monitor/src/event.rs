@@ -553,6 +553,12 @@ pub enum Notice {
     Reloaded { policy_sha256: [u8; 32] },
     /// A torn tail of `bytes` was cut from `segment` on open.
     Cut { segment: u64, bytes: u64 },
+    /// A user (`None`: what has none) used up a share of the store: so many flows that sent, and
+    /// attempts that did not, since the last such notice are told by no record of their own. The
+    /// flows are in the roll-ups.
+    AddedUp { user: Option<u32>, flows: u64, attempts: u64 },
+    /// Retention removed these segments, with so many entries, from `from` to `to`.
+    Removed { segments: Vec<u64>, entries: u64, from: Timestamp, to: Timestamp },
 }
 
 /// A question to a resolver, or its answer. Told only where the configuration asks for it.

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod names;
 pub mod outputs;
 pub mod pipeline;
+pub mod printable;
 pub mod probe;
 pub mod sandbox;
 pub mod select;

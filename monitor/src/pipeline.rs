@@ -26,7 +26,7 @@ use crate::{
     locate::{ClassRow, Locator},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
     names::{self, Learned, NameSample, Names, dns::Question},
-    outputs::Outputs,
+    outputs::{Kept, Outputs},
     probe::{self, ProbeError, Source},
     track::{self, Due, Flows, Observed, Telling, remote},
 };
@@ -95,8 +95,7 @@ struct Details {
     place: Place,
     judgement: Judgement,
     provenance: Arc<Provenance>,
-    /// It is in the ledger one by one, and stays so whatever it is judged later.
-    is_itemised: bool,
+    kept: Kept,
     /// It was counted as a violation, which is done once.
     is_counted: bool,
     /// It was told of this very process that it sends on the connection.
@@ -286,17 +285,10 @@ impl Pipeline {
         self.count_class(sample, class, &judgement);
         let is_sent = egress.phase == Phase::Sent;
         let provenance = Arc::clone(self.rules.provenance());
-        let (is_itemised, is_counted) = (false, false);
+        let (kept, is_counted) = (Kept::default(), false);
         let is_sender_known = false;
-        let mut details = Details {
-            sender,
-            place,
-            judgement,
-            provenance,
-            is_itemised,
-            is_counted,
-            is_sender_known,
-        };
+        let mut details =
+            Details { sender, place, judgement, provenance, kept, is_counted, is_sender_known };
         self.ask_digest(&mut details.sender, &details.judgement);
         // One that waits for its digest is told by a sweep, if that does not come first.
         let is_ready = !self.waits_for_digest(&details.sender);
@@ -418,7 +410,7 @@ impl Pipeline {
         let settled = self.flows.settle(now, room, |due, details| match due {
             Due::Tell(telling) => deliver(outputs, rules, telling, details),
             Due::Meter(egress, growth) => {
-                outputs.meter(&details.record(egress.clone()), growth, details.is_itemised);
+                outputs.meter(&details.record(egress.clone()), growth, details.kept);
             }
         });
         source.forget(&settled.over)?;
@@ -521,7 +513,7 @@ fn deliver(outputs: &mut Outputs, rules: &Arc<Rules>, telling: Telling, details:
         outputs.count_violation(&record);
     }
     details.is_counted |= is_violation;
-    details.is_itemised = outputs.deliver(record, growth, is_new, details.is_itemised);
+    details.kept = outputs.deliver(record, growth, is_new, details.kept);
 }
 
 impl Details {

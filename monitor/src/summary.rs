@@ -219,6 +219,10 @@ impl Summary {
         };
         let row = self.row(&key, rollup.hour);
         row.add(rollup.verdict, rollup.flows, rollup.traffic, [rollup.hour, rollup.hour]);
+        // Its flows all sent: attempts are in no roll-up.
+        if rollup.verdict == Verdict::Unapproved {
+            row.violations += rollup.flows;
+        }
     }
 
     /// Key, address and name of the device on the LAN that sent, where that is asked for.
@@ -340,6 +344,25 @@ mod tests {
         let rows = summary.into_rows();
         let counts = (rows[0].flows, rows[0].attempts, rows[0].violations, rows[0].source.bytes);
         assert_eq!(counts, (1, 1, 1, 1500));
+    }
+
+    #[test]
+    fn a_violation_that_was_added_up_is_one() {
+        let mut summary = Summary::new(By::Verdict, Leases::default());
+        let rollup = Rollup {
+            hour: Timestamp::from_secs(1_799_996_400),
+            program: "/usr/bin/curl".into(),
+            user: None,
+            country: Country::Unlocated,
+            verdict: Verdict::Unapproved,
+            provenance: None,
+            flows: 7,
+            traffic: Traffic::default(),
+        };
+        summary.add_rollup(&rollup);
+        summary.add_rollup(&Rollup { verdict: Verdict::Unknown, flows: 5, ..rollup });
+        let violations: Vec<u64> = summary.into_rows().iter().map(|row| row.violations).collect();
+        assert_eq!(violations.iter().sum::<u64>(), 7);
     }
 
     #[test]

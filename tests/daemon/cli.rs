@@ -103,6 +103,27 @@ fn violations_are_an_exit_code_only_where_that_is_asked() {
 }
 
 #[test]
+fn violations_that_were_only_added_up_are_an_exit_code_too() {
+    let rollup = Rollup {
+        hour: START,
+        program: "/usr/bin/curl".into(),
+        user: None,
+        country: Country::Unlocated,
+        verdict: Verdict::Unapproved,
+        provenance: None,
+        flows: 7,
+        traffic: Traffic::default(),
+    };
+    let daemon = Daemon::with(Events { rollups: vec![rollup], ..Events::default() });
+    for arguments in [&["events", "--fail-on-violation"][..], &["summary", "--fail-on-violation"]] {
+        assert_eq!(daemon.run(arguments).status.code(), Some(3), "{arguments:?}");
+    }
+    let said = daemon.run(&["events", "--fail-on-violation"]).stderr;
+    assert!(String::from_utf8(said).unwrap().contains("7 violations were only added up"));
+    assert_eq!(daemon.run(&["events"]).status.code(), Some(0));
+}
+
+#[test]
 fn bad_usage_is_one_thing_wrong_and_exit_code_2() {
     let daemon = two_flows();
     for (arguments, part) in [
@@ -317,6 +338,23 @@ fn check_says_what_the_configuration_means() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("Canada"), "{}", stdout(&output));
     assert!(stdout(&output).contains("country database"));
+}
+
+#[test]
+fn check_warns_of_what_can_never_match_and_finds_nothing_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let rule = "[[policy.rule]]\nname = 'as'\nallow = true\noperator = '15169'";
+    let config = site(directory.path(), rule);
+    let output = geofenced(&["check", "-o", "json", "--config", &config]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines = stdout(&output).lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let warnings: Vec<String> = lines
+        .filter(|line| line["kind"] == "warning")
+        .map(|line| line["text"].as_str().unwrap().to_owned())
+        .collect();
+    let is_told = |part: &str| warnings.iter().any(|it| it.contains(part));
+    assert!(is_told("policy.rule.operator: \"15169\"") && is_told(".toml:"), "{warnings:?}");
+    assert!(is_told("multicast is local"), "{warnings:?}");
 }
 
 #[test]

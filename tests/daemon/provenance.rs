@@ -54,7 +54,8 @@ fn before_and_after(mode: RecordMode) -> ([Arc<Rules>; 2], Vec<Record>, Vec<Roll
     let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
     let store = Store::open(&config).unwrap();
     let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics)).unwrap();
-    let outputs = Outputs::new(Arc::clone(&metrics), mode, queue, live::channel());
+    config.record = mode;
+    let outputs = Outputs::new(Arc::clone(&metrics), &config, queue, live::channel());
     let clock = Clock { wall_at_boot_ns: 0 };
     let processes =
         Processes::with(Procfs::at("/nonexistent"), "/etc/passwd", clock, PROCESSES_MAX);

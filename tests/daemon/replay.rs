@@ -113,21 +113,30 @@ fn one_datagram() -> Recording {
 /// Runs the daemon over a recording; what it printed, and the events it left in the ledger.
 fn replayed(recording: &Recording, record: &str) -> (String, Vec<Value>) {
     let directory = TempDir::new().unwrap();
+    let ran = replay(&directory, recording, &format!("record = \"{record}\""));
+    (ran, asked(&directory, &["events"]))
+}
+
+/// What a command of the one that ran there says.
+fn asked(directory: &TempDir, words: &[&str]) -> Vec<Value> {
+    let words = [words, &["-o", "json"]].concat();
+    let said = geofenced(&directory.path().join("config.toml"), &words).1;
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Runs the daemon over a recording, with these settings of its store; what it printed.
+fn replay(directory: &TempDir, recording: &Recording, store: &str) -> String {
     let path = |name: &str| directory.path().join(name);
     let config = format!(
         "[policy]\napproved_countries = [\"US\"]\n[[geo.override]]\nnetwork = \"203.0.113.0/24\"\n\
-         country = \"CN\"\n[store]\npath = \"{}\"\nrecord = \"{record}\"\n[metrics]\nlisten = \"\"\n\
+         country = \"CN\"\n[store]\npath = \"{}\"\n{store}\n[metrics]\nlisten = \"\"\n\
          [api]\nsocket = \"{}\"\n",
         path("store").display(),
         path("api.sock").display(),
     );
     fs::write(path("config.toml"), config).unwrap();
     fs::write(path("recording"), &recording.0).unwrap();
-    let ran =
-        geofenced(&path("config.toml"), &["run", "--replay", path("recording").to_str().unwrap()]);
-    let events = geofenced(&path("config.toml"), &["events", "-o", "json"]);
-    let lines = events.1.lines().map(|line| serde_json::from_str(line).unwrap());
-    (ran.0, lines.collect())
+    geofenced(&path("config.toml"), &["run", "--replay", path("recording").to_str().unwrap()]).0
 }
 
 /// stderr and stdout of a command that must succeed.
@@ -259,4 +268,64 @@ fn a_recording_cut_short_is_refused_in_one_line() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("cut short"), "{said}");
+}
+
+/// A datagram of this user, by a socket of its own.
+fn datagram_of(user: u32, number: u64) -> EgressSample {
+    let at_ns = START + number;
+    let flow = FlowKey {
+        cookie: 1 + number,
+        remote: CN,
+        remote_port: 5000,
+        transport: 17,
+        ..FlowKey::default()
+    };
+    let owner = Owner { uid: user, tgid: 5000 + user, ..owner(at_ns) };
+    EgressSample {
+        kind: kind::EGRESS,
+        phase: phase::SENT,
+        ownership: ownership::USER,
+        at_ns,
+        sent_bytes: 40,
+        sent_packets: 1,
+        flow,
+        owner,
+        creator: owner,
+        ..EgressSample::default()
+    }
+}
+
+#[test]
+fn a_flood_leaves_what_was_stored_before_it_and_what_others_send_after_it() {
+    const FLOOD: u64 = 60_000;
+    let (victim, nobody) = (1000, 65_534);
+    let mut recording = Recording::default();
+    let mut number = 0;
+    let mut send = |recording: &mut Recording, user, count| {
+        for _ in 0..count {
+            number += 1;
+            let at_ns = START + number;
+            let (kind, cookie) = (kind::SOCKET_END, 1 + number);
+            let end = SocketEndSample { kind, at_ns, cookie, tgid: 0 };
+            recording.sample(&datagram_of(user, number)).sample(&end);
+            // As often as the queue is emptied, lest it lose some.
+            if number % 1_000 == 0 {
+                recording.tick(START + SECOND * (number / 1_000));
+            }
+        }
+    };
+    send(&mut recording, victim, 100);
+    send(&mut recording, nobody, FLOOD);
+    send(&mut recording, victim, 100);
+    recording.tick(START + SECOND * 100).tick(START + SECOND * 200);
+    let directory = TempDir::new().unwrap();
+    // So small that the flood, told one by one, would be all that it holds.
+    let said = replay(&directory, &recording, "max_size = \"1MiB\"");
+    assert!(said.contains("user 65534 used up a share"), "{said}");
+    assert_eq!(asked(&directory, &["events", "--user", "1000"]).len(), 200);
+    let told = asked(&directory, &["summary", "--by", "verdict"]);
+    let sum = FLOOD + 200;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["key"], "unapproved");
+    assert_eq!((&told[0]["flows"], &told[0]["violations"]), (&sum.into(), &sum.into()));
 }

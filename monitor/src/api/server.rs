@@ -33,6 +33,7 @@ use crate::{
     connections::{self, Bounds, Peer, Served, refused},
     event::Timestamp,
     filter::{Query, RawFilter},
+    printable,
     shutdown::Shutdown,
     summary::By,
 };
@@ -42,7 +43,7 @@ pub const BOUNDS: Bounds = Bounds {
     connections: 128,
     of_peer: 64,
     first_request: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
+    idle: Duration::from_mins(1),
     grace: Duration::from_secs(2),
 };
 /// Queries that run at once; more are told to come again.
@@ -191,8 +192,11 @@ impl IntoResponse for Refusal {
 }
 
 fn json(value: &impl Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+    match printable::to_json(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
@@ -275,10 +279,10 @@ async fn summary(
         summarize(server.api.events.as_ref(), query, by, &is_over)
     });
     let rows = folded.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for row in rows {
-        lines += &serde_json::to_string(&row).map_err(Refusal::unavailable)?;
-        lines.push('\n');
+        printable::push_json(&mut lines, &row).map_err(Refusal::unavailable)?;
+        lines.push(b'\n');
     }
     Ok(ndjson(lines.into()))
 }

@@ -18,6 +18,7 @@ use crate::{
     event::Record,
     filter::{Filter, Query},
     metrics::Metrics,
+    printable,
     shutdown::Shutdown,
 };
 
@@ -35,7 +36,7 @@ type Chunk = Result<Bytes, io::Error>;
 /// Appends one JSON line. A value that can't be written (there is none) becomes an error line.
 fn push_line(buffer: &mut Vec<u8>, value: &impl Serialize) {
     let start = buffer.len();
-    if let Err(error) = serde_json::to_writer(&mut *buffer, value) {
+    if let Err(error) = printable::push_json(buffer, value) {
         buffer.truncate(start);
         buffer.extend_from_slice(br#"{"error":"an event could not be written as JSON"}"#);
         tracing::error!(%error, "an event could not be written as JSON");

@@ -1,13 +1,13 @@
 //! `check`: reads what the daemon would read, says what it means, changes nothing.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
-use super::{Outcome, load, out};
+use super::{Failure, Outcome, load, out};
 use crate::{
     cli::{Exit, Global, Output},
-    config::explain,
+    config::{doubts, explain},
     table::printable,
 };
 
@@ -26,9 +26,11 @@ pub(super) fn run(global: &Global) -> Outcome {
         lines.push(("database", format!("The {} database is {database}.", database.label)));
         lines.extend(database.warning(load::now()).map(|warning| ("warning", warning)));
     }
+    let doubts = doubts(global.config.as_deref(), Path::new("/")).map_err(Failure::usage)?;
+    lines.extend(doubts.iter().map(|doubt| ("warning", format!("Warning: {doubt}."))));
     let mut out = out::stdout();
     if global.output == Output::Csv {
-        out::csv_line(&mut out, ["kind", "text"])?;
+        out::csv_head(&mut out, ["kind", "text"])?;
     }
     for (kind, text) in &lines {
         match global.output {

@@ -284,7 +284,7 @@ fn print(global: &Global, diagnosis: &Diagnosis<'_>) -> anyhow::Result<()> {
     match global.output {
         Output::Json => out::json_line(&mut out, diagnosis)?,
         Output::Csv => {
-            out::csv_line(&mut out, ["check", "state", "requires", "found", "lost"])?;
+            out::csv_head(&mut out, ["check", "state", "requires", "found", "lost"])?;
             for it in diagnosis.checks {
                 let cells = [&it.name, it.state, &it.requires, &it.found, &it.lost];
                 out::csv_line(&mut out, cells)?;

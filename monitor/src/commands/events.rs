@@ -7,7 +7,7 @@ use std::{
 
 use anstyle::Style;
 
-use super::{Failure, Outcome, load, lookups, out};
+use super::{Failure, Outcome, load, lookups, out, summary};
 use crate::{
     api::{
         EventSource, LostLine,
@@ -16,7 +16,8 @@ use crate::{
     cli::{EventsArgs, Exit, Global, Output},
     ecs::{self, Event},
     event::{Certainty, Origin, Phase, Record, Transport},
-    filter::Query,
+    filter::{Query, RawFilter},
+    summary::By,
     table::{self, Clock, Column, Listing, WIDTH_UNKNOWN, bytes, printable, verdict_style},
 };
 
@@ -85,8 +86,25 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     if printer.shown == 0 && !args.follow {
         eprintln!("no events match");
     }
-    let found = args.fail_on_violation && printer.violations > 0;
+    let found =
+        args.fail_on_violation && (printer.violations > 0 || were_added_up(global, args, query)?);
     Ok(if found { Exit::Violations } else { Exit::Fine })
+}
+
+/// Whether there are violations that have no record of their own: those of users whose share of the
+/// store is used up.
+fn were_added_up(global: &Global, args: &EventsArgs, query: Query) -> Result<bool, Failure> {
+    if args.follow {
+        return Ok(false);
+    }
+    let filter = RawFilter { limit: None, ..args.filter.clone() };
+    let query = Query { limit: None, ..query };
+    let rows = summary::rows(global, By::Verdict, &filter, query)?;
+    let violations: u64 = rows.iter().map(|row| row.violations).sum();
+    if violations > 0 {
+        eprintln!("{violations} violations were only added up; `geofenced summary` tells them");
+    }
+    Ok(violations > 0)
 }
 
 /// What can end the asking.
@@ -168,7 +186,7 @@ impl Printer {
             Form::Json => out::json_line(&mut self.out, event)?,
             Form::Csv => {
                 if is_first {
-                    out::csv_line(&mut self.out, ecs::COLUMNS)?;
+                    out::csv_head(&mut self.out, ecs::COLUMNS)?;
                 }
                 out::csv_line(&mut self.out, ecs::row(event)?)?;
             }

@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, args: &LocateArgs) -> Outcome {
     match global.output {
         Output::Json => found.iter().try_for_each(|it| out::json_line(&mut out, it))?,
         Output::Csv => {
-            out::csv_line(&mut out, CSV_HEAD)?;
+            out::csv_head(&mut out, CSV_HEAD)?;
             found.iter().try_for_each(|it| out::csv_line(&mut out, csv_row(it)))?;
         }
         Output::Table => {
@@ -71,7 +71,7 @@ fn tell_notices(locator: &Locator) {
 
 fn country(code: &str) -> String {
     let name = CountryCode::new(code).and_then(codes::name);
-    name.map_or_else(|| code.to_owned(), |name| format!("{code} {name}"))
+    name.map_or_else(|| printable(code).into_owned(), |name| format!("{code} {name}"))
 }
 
 fn row(it: &Located, color: bool) -> Vec<String> {
@@ -89,9 +89,9 @@ fn row(it: &Located, color: bool) -> Vec<String> {
     vec![
         to.ip.to_string(),
         code.unwrap_or_else(|| "-".to_owned()),
-        it.geofenced.second_country.clone().unwrap_or_else(|| "-".to_owned()),
+        it.geofenced.second_country.as_deref().map_or("-".into(), printable).into_owned(),
         printable(&operator.join(" ")).into_owned(),
-        styled(verdict, verdict_style(verdict), color),
+        styled(&printable(verdict), verdict_style(verdict), color),
         printable(&it.geofenced.reason).into_owned(),
         printable(&it.geofenced.databases.join("; ")).into_owned(),
     ]

@@ -112,7 +112,7 @@ impl Printer {
             Output::Json => out::json_line(&mut self.out, event)?,
             Output::Csv => {
                 if is_first {
-                    out::csv_line(&mut self.out, LOOKUP_COLUMNS)?;
+                    out::csv_head(&mut self.out, LOOKUP_COLUMNS)?;
                 }
                 out::csv_line(&mut self.out, lookup_row(event)?)?;
             }

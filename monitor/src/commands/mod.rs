@@ -22,6 +22,7 @@ use crate::{
     cli::{Cli, Command, Exit, command},
     locate::NOTICES,
     logging,
+    table::printable,
 };
 
 /// Why a command ended without its answer: one line, and the exit code.
@@ -69,7 +70,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) if failure.is_closed_pipe() => Exit::Fine.into(),
         Err(failure) => {
-            eprintln!("geofenced: {}", one_line(&failure.error));
+            eprintln!("geofenced: {}", printable(&one_line(&failure.error)));
             failure.exit.into()
         }
     }

@@ -65,6 +65,13 @@ const CLI_TAIL: &str = "\
 
 `-o json` is one object a line. `events` writes the fields below, nested at the dots; what is not known
 is absent. `-o csv` has these columns in this order, then with a header; lists are joined by spaces.
+
+Names, command lines and domains are what others chose. What would do something to a terminal or change
+what is read of its neighbours (control and formatting characters, bidirectional ones among them) is
+escaped wherever it is written: in JSON as `\\u001b`, which is the same text to who reads it as JSON; in
+tables, CSV, messages and the log visibly, as `\\u{1b}`. In CSV, text that begins with `= + - @`, a tab or
+a carriage return has a `'` in front, lest a spreadsheet calculate it: a login shell is `'-bash` there.
+JSON has every text as it is.
 In JSON `process.parent` holds up to four parents, each within the one before.
 
 `geofenced.revision` counts the states told of a flow, from 0; `geofenced.last_seen` is its last packet
@@ -75,7 +82,9 @@ or attempt. A query shows the latest state of a flow once; `--follow` shows each
 `destination.packets` (what came back), `verdicts.approved|unapproved|unknown|local` (flows),
 `first_seen`, `last_seen`; by device also `name` and `addresses`. The largest come first; `--limit` keeps the largest, `--reverse` turns them
 round. Approved traffic that is only rolled up has program, user, country and verdict: asked by
-something else it stands in the row `(rolled up)`.
+something else it stands in the row `(rolled up)`. So do violations of a user whose share of the store is
+used up ([decision 13](decisions/0013-shares-of-the-store.md)): they count here, and make
+`--fail-on-violation` fail here and in `events`, but have no record of their own.
 
 A device is a sender on the LAN: its `key` is its hardware address, under which its IPv4 and IPv6
 addresses are one, else its only address. Its name is that of the DHCP lease, read at the time of

@@ -16,7 +16,7 @@ pub(super) fn run(global: &Global) -> Outcome {
     match global.output {
         Output::Json => out::json_line(&mut out, &status)?,
         Output::Csv => {
-            out::csv_line(&mut out, ["name", "value"])?;
+            out::csv_head(&mut out, ["name", "value"])?;
             for [name, value] in lines(&status, false) {
                 out::csv_line(&mut out, [name, value])?;
             }

@@ -45,7 +45,7 @@ struct Parameters<'a> {
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     let args = &SummaryArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
     let query = args.filter.parse(load::now()).map_err(Failure::usage)?;
-    let rows = rows(global, args, query)?;
+    let rows = rows(global, args.by, &args.filter, query)?;
     print(global, args, &rows)?;
     if rows.is_empty() {
         eprintln!("nothing matches");
@@ -54,9 +54,15 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     Ok(if found { Exit::Violations } else { Exit::Fine })
 }
 
-fn rows(global: &Global, args: &SummaryArgs, query: Query) -> Result<Vec<Row>, Failure> {
+/// From the daemon, else from the ledger. `query` is what `filter` says.
+pub(super) fn rows(
+    global: &Global,
+    by: By,
+    filter: &RawFilter,
+    query: Query,
+) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
-    let parameters = Parameters { by: args.by, filter: &args.filter };
+    let parameters = Parameters { by, filter };
     let client = Client::new(&load::socket(global)?)?;
     let asked = client.lines("/v1/summary", &parameters, |line| {
         let row = serde_json::from_slice(line);
@@ -67,7 +73,7 @@ fn rows(global: &Global, args: &SummaryArgs, query: Query) -> Result<Vec<Row>, F
         Ok(()) => Ok(rows),
         Err(error) if error.is_absent() => {
             let reader = load::ledger_instead(global, &error)?;
-            Ok(summarize(reader.as_ref(), query, args.by, &|| false)?)
+            Ok(summarize(reader.as_ref(), query, by, &|| false)?)
         }
         Err(error) => Err(error.into()),
     }
@@ -78,7 +84,7 @@ fn print(global: &Global, args: &SummaryArgs, rows: &[Row]) -> anyhow::Result<()
     match global.output {
         Output::Json => rows.iter().try_for_each(|row| out::json_line(&mut out, row))?,
         Output::Csv => {
-            out::csv_line(&mut out, CSV_HEAD)?;
+            out::csv_head(&mut out, CSV_HEAD)?;
             rows.iter().try_for_each(|row| out::csv_line(&mut out, csv_row(row)?))?;
         }
         Output::Table if rows.is_empty() => {}

@@ -1,5 +1,6 @@
 //! Configuration after validation: types that cannot lie. `raw` is what the files say.
 
+mod doubts;
 mod explain;
 mod fingerprint;
 mod programs;
@@ -19,8 +20,11 @@ use std::{
 use ipnet::IpNet;
 use monitor_ebpf::settings;
 
-pub use self::explain::explain;
 use self::raw::Sources;
+pub use self::{
+    doubts::{Doubt, doubts},
+    explain::explain,
+};
 use crate::{
     event::{CountryCode, Transport},
     select::{

@@ -179,7 +179,7 @@ impl Sources {
         format!("{}:{line}", file.display())
     }
 
-    fn file_and_line(&self, span: &Range<usize>) -> (PathBuf, usize) {
+    pub(super) fn file_and_line(&self, span: &Range<usize>) -> (PathBuf, usize) {
         let index = self.0.partition_point(|source| source.base <= span.start).saturating_sub(1);
         self.0.get(index).map_or((PathBuf::new(), 1), |source| {
             let before = source.text.as_bytes().iter().take(span.start - source.base);

@@ -111,7 +111,8 @@ impl Bounds {
     }
 }
 
-/// Asks for all descriptors that this process may have, and says how many these are.
+/// Asks for all descriptors that this process may have, and says how many these are. Call it before
+/// any are needed: each probe, interface and segment takes one.
 pub fn descriptors() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // What was not granted is not needed either: bounds follow the answer.

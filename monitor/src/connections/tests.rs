@@ -1,3 +1,5 @@
+//! Connections over loopback, within bounds that a few of them reach. What is asked is no matter.
+
 use std::net::SocketAddr;
 
 use axum::{http::StatusCode, response::IntoResponse as _, routing::get};

@@ -16,10 +16,34 @@ pub(super) fn dnsmasq(text: &str, each: &mut dyn FnMut(Lease)) {
             each(Lease {
                 address: address.parse().ok(),
                 mac: Mac::parse(mac),
-                name: Some(name.to_owned()),
+                name: Some(unquoted(name)),
             });
         }
     }
+}
+
+/// A string of dhcpd's, which escapes quotes, backslashes and, by three octal digits, what is not
+/// printable; any other text as it is.
+fn unquoted(text: &str) -> String {
+    let Some(quoted) = text.strip_prefix('"') else { return text.to_owned() };
+    let mut name = Vec::with_capacity(quoted.len());
+    let mut rest = quoted.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match (byte, rest) {
+            (b'"', _) => break,
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                name.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            (b'\\', [escaped, after @ ..]) => {
+                name.push(*escaped);
+                rest = after;
+            }
+            (byte, _) => name.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&name).into_owned()
 }
 
 /// dhcpd.leases(5): `lease ADDRESS { hardware ethernet MAC; client-hostname "NAME"; ... }`.
@@ -32,7 +56,7 @@ pub(super) fn dhcpd(text: &str, each: &mut dyn FnMut(Lease)) {
         } else if let Some(mac) = value("hardware ethernet ") {
             lease.mac = Mac::parse(mac);
         } else if let Some(name) = value("client-hostname ") {
-            lease.name = Some(name.trim_matches('"').to_owned());
+            lease.name = Some(unquoted(name));
         } else if line == "}" && lease != Lease::default() {
             each(std::mem::take(&mut lease));
         }
@@ -50,7 +74,21 @@ pub(super) fn kea(text: &str, each: &mut dyn FnMut(Lease)) {
         each(Lease {
             address: cell(address).and_then(|text| text.parse().ok()),
             mac: cell(mac).and_then(Mac::parse),
-            name: cell(name).map(|name| name.trim_end_matches('.').to_owned()),
+            // A comma in it is written so.
+            name: cell(name).map(|name| name.trim_end_matches('.').replace("&#x2c", ",")),
+        });
+    }
+}
+
+/// libvirt's helper for its dnsmasq: `[{"ip-address": "..", "mac-address": "..", "hostname": ".."}]`.
+pub(super) fn libvirt(text: &str, each: &mut dyn FnMut(Lease)) {
+    let Ok(document) = serde_json::from_str::<Value>(text) else { return };
+    for lease in document.as_array().into_iter().flatten() {
+        let text = |key: &str| lease[key].as_str();
+        each(Lease {
+            address: text("ip-address").and_then(|it| it.parse().ok()),
+            mac: text("mac-address").and_then(Mac::parse),
+            name: text("hostname").map(str::to_owned),
         });
     }
 }
@@ -79,7 +117,7 @@ mod tests {
 
     use super::{super::Reader, *};
 
-    const ALL: [Reader; 4] = [dnsmasq, dhcpd, kea, networkd];
+    const ALL: [Reader; 5] = [dnsmasq, dhcpd, kea, libvirt, networkd];
 
     fn leases(read: Reader, text: &str) -> Vec<Lease> {
         let mut leases = Vec::new();
@@ -103,6 +141,31 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].address, "192.0.2.1".parse().ok());
         assert_eq!(found[0].name, None);
+    }
+
+    #[test]
+    fn a_name_with_quotes_is_the_one_that_the_device_chose() {
+        let names = [
+            (r#""tv";"#, "tv"),
+            (r#""Ana's \"tv\" \\ 1";"#, r#"Ana's "tv" \ 1"#),
+            (r#""caf\303\251\033[2J";"#, "café\u{1b}[2J"),
+            (r#""tv"#, "tv"),
+            (r#"""quoted"";"#, ""),
+        ];
+        for (written, name) in names {
+            let text = format!("lease 192.0.2.1 {{\n  client-hostname {written}\n}}\n");
+            assert_eq!(leases(dhcpd, &text)[0].name.as_deref(), Some(name), "{written}");
+        }
+        let line = "1764115200 02:00:5e:00:53:01 192.0.2.1 \"camera\" *\n";
+        assert_eq!(leases(dnsmasq, line)[0].name.as_deref(), Some("camera"));
+    }
+
+    #[test]
+    fn a_comma_in_a_name_of_kea_is_one() {
+        let text = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,\
+                    hostname,state,user_context,pool_id\n\
+                    192.0.2.3,02:00:5e:00:53:03,01:02,3600,1764115200,1,0,0,printer&#x2cold.,0,,0\n";
+        assert_eq!(leases(kea, text)[0].name.as_deref(), Some("printer,old"));
     }
 
     proptest! {

@@ -35,17 +35,36 @@ const NAME_MAX: usize = 255;
 /// Reads leases out of a file's text, the newer ones later.
 type Reader = fn(&str, &mut dyn FnMut(Lease));
 
-/// Where DHCP servers keep their leases: a file, or a directory of them.
-const PLACES: [(&str, Reader); 8] = [
-    // dnsmasq: Debian, Fedora, OpenWrt.
+/// Where DHCP servers keep their leases; a `*` stands for any name or part of one. What is read later
+/// is newer.
+const PLACES: [(&str, Reader); 22] = [
+    // dnsmasq: Debian, Fedora, OpenWrt, Pi-hole; of NetworkManager's shared connections, lxc-net, LXD,
+    // its snap, and Incus.
     ("var/lib/misc/dnsmasq.leases", formats::dnsmasq),
+    ("var/lib/misc/dnsmasq.*.leases", formats::dnsmasq),
     ("var/lib/dnsmasq/dnsmasq.leases", formats::dnsmasq),
     ("tmp/dhcp.leases", formats::dnsmasq),
+    ("etc/pihole/dhcp.leases", formats::dnsmasq),
+    ("var/lib/NetworkManager/dnsmasq-*.leases", formats::dnsmasq),
+    ("var/lib/lxd/networks/*/dnsmasq.leases", formats::dnsmasq),
+    ("var/snap/lxd/common/lxd/networks/*/dnsmasq.leases", formats::dnsmasq),
+    ("var/lib/incus/networks/*/dnsmasq.leases", formats::dnsmasq),
+    // libvirt: a network's file before 1.2.6, a bridge's since.
+    ("var/lib/libvirt/dnsmasq/*.leases", formats::dnsmasq),
+    ("var/lib/libvirt/dnsmasq/*.status", formats::libvirt),
     ("var/lib/dhcp/dhcpd.leases", formats::dhcpd),
     ("var/lib/dhcpd/dhcpd.leases", formats::dhcpd),
+    // Kea moves its file away to clean it up (kea-lfc(8)): the last clean one is `.2` or, before it is
+    // renamed, `.completed`; `.1` is what is being cleaned.
+    ("var/lib/kea/kea-leases4.csv.2", formats::kea),
+    ("var/lib/kea/kea-leases4.csv.completed", formats::kea),
+    ("var/lib/kea/kea-leases4.csv.1", formats::kea),
     ("var/lib/kea/kea-leases4.csv", formats::kea),
+    ("var/lib/kea/kea-leases6.csv.2", formats::kea),
+    ("var/lib/kea/kea-leases6.csv.completed", formats::kea),
+    ("var/lib/kea/kea-leases6.csv.1", formats::kea),
     ("var/lib/kea/kea-leases6.csv", formats::kea),
-    ("var/lib/systemd/network/dhcp-server-lease", formats::networkd),
+    ("var/lib/systemd/network/dhcp-server-lease/*", formats::networkd),
 ];
 
 /// One lease, as far as it was understood.
@@ -72,7 +91,7 @@ impl Leases {
     fn below(root: &Path) -> Self {
         let mut leases = Self::default();
         for (place, read) in PLACES {
-            for path in files(&root.join(place)) {
+            for path in files(root, place) {
                 if let Ok(bytes) = content(&path) {
                     read(&String::from_utf8_lossy(&bytes), &mut |lease| leases.put(lease));
                 }
@@ -109,13 +128,28 @@ impl Leases {
     }
 }
 
-fn files(place: &Path) -> Vec<PathBuf> {
-    match fs::read_dir(place) {
-        Ok(entries) => {
-            entries.filter_map(|entry| Some(entry.ok()?.path())).take(FILES_MAX).collect()
-        }
-        Err(_) => vec![place.to_owned()],
+/// The files of a place, in the order of their names.
+fn files(root: &Path, place: &str) -> Vec<PathBuf> {
+    let mut found = vec![root.to_owned()];
+    for part in place.split('/') {
+        found = match part.split_once('*') {
+            None => found.into_iter().map(|path| path.join(part)).collect(),
+            Some((begin, end)) => {
+                let is_meant = |name: &str| {
+                    name.len() >= part.len() - 1 && name.starts_with(begin) && name.ends_with(end)
+                };
+                let below = found.iter().filter_map(|path| fs::read_dir(path).ok()).flatten();
+                let entries = below.filter_map(|entry| Some(entry.ok()?.path()));
+                let meant = entries.filter(|path| {
+                    path.file_name().is_some_and(|name| is_meant(&name.to_string_lossy()))
+                });
+                let mut found: Vec<PathBuf> = meant.take(FILES_MAX).collect();
+                found.sort();
+                found
+            }
+        };
     }
+    found
 }
 
 /// Of a server's file. Some of the places are anybody's to write to: nothing there may lead elsewhere,
@@ -213,13 +247,75 @@ mod tests {
     #[test]
     fn of_a_directory_a_bounded_number_of_files_is_read() {
         let root = tempfile::tempdir().unwrap();
-        let place = root.path().join(PLACE);
+        let place = root.path().join("var/lib/NetworkManager");
         fs::create_dir_all(&place).unwrap();
         for number in 1..=100 {
             let line = LINE.replace("192.0.2.1", &format!("192.0.2.{number}"));
-            fs::write(place.join(format!("{number}")), line).unwrap();
+            fs::write(place.join(format!("dnsmasq-lan{number}.leases")), line).unwrap();
         }
+        fs::write(place.join("dnsmasq-lan1.pid"), LINE.replace("192.0.2.1", "192.0.2.200"))
+            .unwrap();
         assert_eq!(Leases::below(root.path()).by_address.len(), FILES_MAX);
+    }
+
+    #[test]
+    fn the_files_of_those_who_run_a_dnsmasq_of_their_own_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let places = [
+            "var/lib/misc/dnsmasq.lxcbr0.leases",
+            "etc/pihole/dhcp.leases",
+            "var/lib/NetworkManager/dnsmasq-wlan0.leases",
+            "var/lib/lxd/networks/lxdbr0/dnsmasq.leases",
+            "var/snap/lxd/common/lxd/networks/lxdbr0/dnsmasq.leases",
+            "var/lib/incus/networks/incusbr0/dnsmasq.leases",
+            "var/lib/libvirt/dnsmasq/default.leases",
+            "var/lib/libvirt/dnsmasq/virbr0.status",
+        ];
+        for (number, place) in (1..).zip(places) {
+            let path = root.path().join(place);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let text = if place.ends_with(".status") {
+                format!(
+                    "[\n  {{\n    \"ip-address\": \"192.0.2.{number}\",\n    \"mac-address\": \
+                     \"02:00:5e:00:53:0{number}\",\n    \"hostname\": \"host{number}\",\n    \
+                     \"expiry-time\": 1764115200\n  }}\n]\n"
+                )
+            } else {
+                format!("1764115200 02:00:5e:00:53:0{number} 192.0.2.{number} host{number} *\n")
+            };
+            fs::write(path, text).unwrap();
+        }
+        let leases = Leases::below(root.path());
+        for (number, place) in (1..).zip(places) {
+            let name = leases.name(Some(Mac([2, 0, 0x5e, 0, 0x53, number])), None);
+            assert_eq!(name, Some(format!("host{number}").as_str()), "{place}");
+        }
+    }
+
+    #[test]
+    fn what_kea_set_aside_to_clean_it_up_is_read_and_the_newest_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let place = root.path().join("var/lib/kea");
+        fs::create_dir_all(&place).unwrap();
+        let files = [
+            ("kea-leases4.csv.2", "1,2,3,4", "oldest"),
+            ("kea-leases4.csv.completed", "2,3,4", "older"),
+            ("kea-leases4.csv.1", "3,4", "newer"),
+            ("kea-leases4.csv", "4", "newest"),
+        ];
+        for (file, numbers, name) in files {
+            let rows = numbers.split(',').map(|number| {
+                format!(
+                    "192.0.2.{number},02:00:5e:00:53:0{number},,3600,1764115200,1,0,0,{name},0,\n"
+                )
+            });
+            let head = "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,\
+                        hostname,state,user_context\n";
+            fs::write(place.join(file), head.to_owned() + &rows.collect::<String>()).unwrap();
+        }
+        let leases = Leases::below(root.path());
+        let names = (1..=4).map(|it| leases.name(None, at(&format!("192.0.2.{it}"))).unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["oldest", "older", "newer", "newest"]);
     }
 
     #[test]

@@ -4,20 +4,46 @@
 mod ledger;
 pub mod live;
 pub mod rollup;
+mod shares;
 pub mod store;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    config::RecordMode,
+    config::{RecordMode, StoreConfig},
     event::{
-        Attribution, Country, CountryCode, Entry, Judgement, Origin, Phase, Reason, Record,
+        Attribution, Country, CountryCode, Entry, Judgement, Notice, Origin, Phase, Reason, Record,
         Timestamp, Traffic, Transport, Verdict,
     },
     metrics::{COUNTRY_LOCAL, COUNTRY_NONE, KnownLabels, Metrics, TRANSPORT_OTHER},
 };
 use rollup::RollupTable;
+use shares::{Holder, Shares, Worth};
 use store::StoreQueue;
+
+/// The log is told again of the same user after so long.
+const SHARE_WARNING_SECONDS: u64 = 3_600;
+/// Stage of the losses of lookups.
+const LOOKUPS: &str = "lookups";
+
+/// How a flow is in the ledger. It decides once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// Added up, for what it was judged; told one by one once it is judged otherwise.
+    #[default]
+    Added,
+    /// Added up to its end, for want of room in the share of its user.
+    Unpaid,
+    /// One by one to its end: else its last state there would be an old one.
+    Itemised,
+}
+
+/// What a holder had no room for since it was told last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unpaid {
+    flows: u64,
+    attempts: u64,
+}
 
 /// The outputs of one pipeline.
 #[derive(Debug)]
@@ -27,17 +53,33 @@ pub struct Outputs {
     rollups: RollupTable,
     store: StoreQueue,
     live: live::Sender,
+    shares: Shares,
+    /// By user; `None`: whoever has none.
+    unpaid: BTreeMap<Option<u32>, Unpaid>,
+    lookups_unpaid: u64,
+    /// When the log was told of each, so that it is not told of each again.
+    warned: BTreeMap<Option<u32>, Timestamp>,
 }
 
 impl Outputs {
     pub fn new(
         metrics: Arc<Metrics>,
-        mode: RecordMode,
+        config: &StoreConfig,
         store: StoreQueue,
         live: live::Sender,
     ) -> Self {
         let rollups = RollupTable::new(Arc::clone(&metrics));
-        Self { metrics, mode, rollups, store, live }
+        Self {
+            metrics,
+            mode: config.record,
+            rollups,
+            store,
+            live,
+            shares: Shares::of(config),
+            unpaid: BTreeMap::new(),
+            lookups_unpaid: 0,
+            warned: BTreeMap::new(),
+        }
     }
 
     /// After a reload.
@@ -50,15 +92,8 @@ impl Outputs {
     /// `growth` is what came since the last call for this flow, of this or of [`Self::meter`]: each
     /// byte is told once. `is_new`: this is the first telling of the flow as sent; flows and
     /// violations are counted then. An attempt is never counted, whatever `is_new` says.
-    /// `was_itemised`: what the call before for this flow gave back: whether it is in the ledger one by
-    /// one. It stays so, for else its last state there would be an old one.
-    pub fn deliver(
-        &mut self,
-        record: Record,
-        growth: Traffic,
-        is_new: bool,
-        was_itemised: bool,
-    ) -> bool {
+    /// `kept`: what the call before for this flow gave back.
+    pub fn deliver(&mut self, record: Record, growth: Traffic, is_new: bool, kept: Kept) -> Kept {
         let begins = is_new && record.egress.phase == Phase::Sent;
         if begins {
             self.count_flow(&record);
@@ -67,25 +102,58 @@ impl Outputs {
             }
         }
         self.count_growth(&record, growth);
-        let is_itemised = was_itemised || self.is_itemised(&record.judgement);
-        if is_itemised {
+        let kept = self.keep(&record, kept);
+        if kept == Kept::Itemised {
             let record = Arc::new(record);
             live::send(&self.live, Arc::clone(&record));
             // Without listeners the record is ours alone and moves on uncopied.
             self.store.push(Entry::Flow(Arc::unwrap_or_clone(record)));
         } else {
-            self.rollups.add(&record, u64::from(begins), growth);
+            self.rollups.add(&record, u64::from(begins), growth, &mut self.shares);
             live::send(&self.live, Arc::new(record));
         }
-        is_itemised
+        kept
     }
 
     /// Counts growth that is not worth a stored state of its own. What grew here is in the totals
     /// of the next state delivered, but not again in its `growth`.
-    pub fn meter(&mut self, record: &Record, growth: Traffic, was_itemised: bool) {
+    pub fn meter(&mut self, record: &Record, growth: Traffic, kept: Kept) {
         self.count_growth(record, growth);
-        if !was_itemised && !self.is_itemised(&record.judgement) {
-            self.rollups.add(record, 0, growth);
+        let is_added = match kept {
+            Kept::Itemised => false,
+            Kept::Unpaid => true,
+            Kept::Added => !self.is_itemised(&record.judgement),
+        };
+        if is_added {
+            self.rollups.add(record, 0, growth, &mut self.shares);
+        }
+    }
+
+    /// Decides where a flow goes, and lets its user pay for it.
+    fn keep(&mut self, record: &Record, kept: Kept) -> Kept {
+        match kept {
+            Kept::Itemised => {
+                self.shares.charge(record);
+                Kept::Itemised
+            }
+            Kept::Unpaid => Kept::Unpaid,
+            Kept::Added if !self.is_itemised(&record.judgement) => Kept::Added,
+            Kept::Added if self.shares.pay(record, Worth::of(record)) => Kept::Itemised,
+            Kept::Added => {
+                self.miss(record);
+                Kept::Unpaid
+            }
+        }
+    }
+
+    /// Counts a flow that has no place of its own.
+    fn miss(&mut self, record: &Record) {
+        let labels = [rollup::STAGE, rollup::SHARE];
+        self.metrics.events_lost_total.with_label_values(&labels).inc();
+        let unpaid = self.unpaid.entry(Holder::of(record).user_id()).or_default();
+        match record.egress.phase {
+            Phase::Sent => unpaid.flows += 1,
+            Phase::Attempt => unpaid.attempts += 1,
         }
     }
 
@@ -96,12 +164,23 @@ impl Outputs {
 
     /// Puts an entry that is no flow into the ledger.
     pub fn note(&mut self, entry: Entry) {
+        if let Entry::Lookup(lookup) = &entry
+            && !self.shares.pay_lookup(lookup)
+        {
+            self.lookups_unpaid += 1;
+            self.metrics.events_lost_total.with_label_values(&[LOOKUPS, rollup::SHARE]).inc();
+            return;
+        }
         self.store.push(entry);
     }
 
     /// Appends the roll-ups that are due; cheap when none is. Call it about every second.
     pub fn tick(&mut self, now: Timestamp) {
-        if self.rollups.is_due(now) {
+        self.shares.tick(now);
+        if self.rollups.is_due(now) || self.has_unpaid() && self.rollups.is_time(now) {
+            for entry in self.take_unpaid(now) {
+                self.store.push(entry);
+            }
             for rollup in self.rollups.take(now) {
                 self.store.push(Entry::Rollup(rollup));
             }
@@ -111,9 +190,37 @@ impl Outputs {
     /// Appends all roll-ups, and waits a while for room in a full queue: at the end, when nothing
     /// else is kept waiting. Once `self` is dropped, the store's writer writes the rest and ends.
     pub fn flush(&mut self, now: Timestamp) {
+        for entry in self.take_unpaid(now) {
+            self.store.push_last(entry);
+        }
         for rollup in self.rollups.take(now) {
             self.store.push_last(Entry::Rollup(rollup));
         }
+    }
+
+    fn has_unpaid(&self) -> bool {
+        !self.unpaid.is_empty() || self.lookups_unpaid > 0
+    }
+
+    /// Tells the ledger, and now and then the log, whose flows are only added up.
+    fn take_unpaid(&mut self, at: Timestamp) -> Vec<Entry> {
+        self.warned.retain(|_, warned| at.secs() < warned.secs() + SHARE_WARNING_SECONDS);
+        let mut notices = Vec::new();
+        for (user, Unpaid { flows, attempts }) in std::mem::take(&mut self.unpaid) {
+            if self.warned.insert(user, *self.warned.get(&user).unwrap_or(&at)).is_none() {
+                let who = user.map_or("what has no user".to_owned(), |id| format!("user {id}"));
+                tracing::warn!(
+                    "{who} used up a share of the store: further flows are added up by program, \
+                     country and verdict; [store] max_size makes shares larger"
+                );
+            }
+            notices.push(Notice::AddedUp { user, flows, attempts });
+        }
+        if let count @ 1.. = std::mem::take(&mut self.lookups_unpaid) {
+            let (stage, reason) = (LOOKUPS.into(), rollup::SHARE.into());
+            notices.push(Notice::Lost { stage, reason, count });
+        }
+        notices.into_iter().map(|notice| Entry::Notice { at, notice }).collect()
     }
 
     /// Whether a flow that is judged so is kept one by one.
@@ -190,6 +297,8 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
             loss(store::STAGE, store::QUEUE_FULL),
             loss(store::STAGE, store::UNWRITTEN),
             loss(rollup::STAGE, rollup::TABLE_FULL),
+            loss(rollup::STAGE, rollup::SHARE),
+            loss(LOOKUPS, rollup::SHARE),
             loss(live::STAGE, crate::api::SLOW_CLIENT),
         ],
         queues: vec![(store::STAGE.to_owned(), store::QUEUE_ENTRIES as u64)],

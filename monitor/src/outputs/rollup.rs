@@ -5,6 +5,7 @@ use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
 use rustc_hash::FxHasher;
 
+use super::shares::{Holder, Shares};
 use crate::{
     event::{Country, Process, Provenance, Record, Rollup, Timestamp, Traffic, User, Verdict},
     metrics::Metrics,
@@ -12,13 +13,16 @@ use crate::{
 
 /// Most rows between two flushes; what comes beyond is added up without program and user.
 pub const ROWS_MAX: usize = 16_384;
-/// Program of the rows that have neither program nor user for want of room.
+/// Program of the rows of those whose share has no room for its name; and, without a user, of those
+/// for which the table has none.
 pub const OVERFLOW_PROGRAM: &str = "(others)";
 /// A power cut loses at most this much of the roll-ups.
 pub const FLUSH_SECONDS: u64 = 60;
 pub const STAGE: &str = "rollup";
 /// The totals are kept, program and user are not.
 pub const TABLE_FULL: &str = "table-full";
+/// The totals are kept; the flow is not told by itself, since its user's share of the store is used up.
+pub const SHARE: &str = "share";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -50,7 +54,14 @@ impl RollupTable {
         }
     }
 
-    pub(super) fn add(&mut self, record: &Record, flows: u64, growth: Traffic) {
+    /// A row that is not there yet is paid for out of `shares`, if it is to have a program.
+    pub(super) fn add(
+        &mut self,
+        record: &Record,
+        flows: u64,
+        growth: Traffic,
+        shares: &mut Shares,
+    ) {
         if flows == 0 && growth.is_zero() {
             return;
         }
@@ -64,7 +75,11 @@ impl RollupTable {
             verdict: record.judgement.verdict,
             provenance: record.provenance.clone(),
         };
-        if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
+        let is_new = !self.rows.contains_key(&key);
+        if is_new && !shares.pay_row(Holder::of(record), &key.program) {
+            key.program = Arc::clone(&self.overflow);
+        }
+        if is_new && self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
             self.metrics.events_lost_total.with_label_values(&[STAGE, TABLE_FULL]).inc();
             key.program = Arc::clone(&self.overflow);
             key.user = None;
@@ -75,7 +90,11 @@ impl RollupTable {
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        !self.rows.is_empty() && now.secs() >= self.flushed_at.secs() + FLUSH_SECONDS
+        !self.rows.is_empty() && self.is_time(now)
+    }
+
+    pub(super) fn is_time(&self, now: Timestamp) -> bool {
+        now.secs() >= self.flushed_at.secs() + FLUSH_SECONDS
     }
 
     /// What came since the last call, in a stable order.

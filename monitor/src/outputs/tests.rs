@@ -56,6 +56,15 @@ fn later() -> Timestamp {
     Timestamp::from_secs(1_800_000_004)
 }
 
+fn config(record: RecordMode) -> StoreConfig {
+    StoreConfig {
+        path: "/nowhere".into(),
+        record,
+        retention: std::time::Duration::from_hours(24 * 30),
+        max_bytes: 512 << 20,
+    }
+}
+
 struct Rig {
     outputs: Outputs,
     writer: store::StoreWriter,
@@ -67,7 +76,7 @@ fn rig(mode: RecordMode, memory: Memory, capacity: usize) -> Rig {
     let metrics = metrics();
     let (queue, writer) =
         store::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, later).unwrap();
-    let outputs = Outputs::new(Arc::clone(&metrics), mode, queue, live::channel());
+    let outputs = Outputs::new(Arc::clone(&metrics), &config(mode), queue, live::channel());
     Rig { outputs, writer, metrics, memory }
 }
 
@@ -102,7 +111,7 @@ fn sent(bytes: u64, packets: u64) -> Traffic {
 fn an_unapproved_flow_is_itemised_counted_and_streamed() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
     let mut listener = rig.outputs.live.subscribe();
-    rig.outputs.deliver(full_record(), sent(1500, 3), true, false);
+    rig.outputs.deliver(full_record(), sent(1500, 3), true, Kept::Added);
     assert_eq!(*listener.try_recv().unwrap(), full_record());
     let (entries, metrics) = rig.finish();
     assert_eq!(entries, [Entry::Flow(full_record())]);
@@ -118,11 +127,11 @@ fn a_violation_is_counted_when_the_attempt_becomes_a_packet_and_only_then() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
     let mut attempt = full_record();
     attempt.egress.phase = Phase::Attempt;
-    rig.outputs.deliver(attempt, Traffic::default(), true, false);
+    rig.outputs.deliver(attempt, Traffic::default(), true, Kept::Added);
     let violations = rig.metrics.violations_total.with_label_values(&["CN", "rule:no-cn"]);
     assert_eq!(violations.get(), 0);
-    rig.outputs.deliver(full_record(), sent(40, 1), true, false);
-    rig.outputs.deliver(full_record(), sent(40, 1), false, false);
+    rig.outputs.deliver(full_record(), sent(40, 1), true, Kept::Added);
+    rig.outputs.deliver(full_record(), sent(40, 1), false, Kept::Added);
     assert_eq!(violations.get(), 1);
     assert_eq!(rig.finish().0.len(), 3);
 }
@@ -130,9 +139,9 @@ fn a_violation_is_counted_when_the_attempt_becomes_a_packet_and_only_then() {
 #[test]
 fn approved_traffic_is_rolled_up_to_the_byte_whether_delivered_or_metered() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
-    rig.outputs.deliver(approved(), sent(100, 1), true, false);
-    rig.outputs.meter(&approved(), sent(20, 1), false);
-    rig.outputs.deliver(approved(), sent(3, 1), false, false);
+    rig.outputs.deliver(approved(), sent(100, 1), true, Kept::Added);
+    rig.outputs.meter(&approved(), sent(20, 1), Kept::Added);
+    rig.outputs.deliver(approved(), sent(3, 1), false, Kept::Added);
     let (entries, metrics) = rig.finish();
     let record = approved();
     assert_eq!(
@@ -154,17 +163,17 @@ fn approved_traffic_is_rolled_up_to_the_byte_whether_delivered_or_metered() {
 #[test]
 fn a_flow_that_was_stored_one_by_one_stays_so_when_it_is_approved_later() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
-    let is_itemised = rig.outputs.deliver(full_record(), sent(100, 1), true, false);
-    assert!(rig.outputs.deliver(approved(), sent(50, 1), false, is_itemised));
-    rig.outputs.meter(&approved(), sent(7, 1), true);
+    let kept = rig.outputs.deliver(full_record(), sent(100, 1), true, Kept::Added);
+    assert_eq!(rig.outputs.deliver(approved(), sent(50, 1), false, kept), Kept::Itemised);
+    rig.outputs.meter(&approved(), sent(7, 1), Kept::Itemised);
     assert_eq!(rig.finish().0, [Entry::Flow(full_record()), Entry::Flow(approved())]);
 }
 
 #[test]
 fn in_mode_all_an_approved_flow_is_itemised_and_not_rolled_up() {
     let mut rig = rig(RecordMode::All, Memory::default(), 16);
-    rig.outputs.deliver(approved(), sent(100, 1), true, false);
-    rig.outputs.meter(&approved(), sent(1, 1), false);
+    rig.outputs.deliver(approved(), sent(100, 1), true, Kept::Added);
+    rig.outputs.meter(&approved(), sent(1, 1), Kept::Added);
     assert_eq!(rig.finish().0, [Entry::Flow(approved())]);
 }
 
@@ -174,11 +183,11 @@ fn rollups_are_appended_at_their_interval_and_not_before() {
     let start = Timestamp::from_secs(1_800_000_000);
     let after = |seconds| Timestamp::from_secs(start.secs() + seconds);
     rig.outputs.flush(start);
-    rig.outputs.deliver(approved(), sent(1, 1), true, false);
+    rig.outputs.deliver(approved(), sent(1, 1), true, Kept::Added);
     rig.outputs.tick(after(rollup::FLUSH_SECONDS - 1));
-    rig.outputs.deliver(approved(), sent(2, 1), false, false);
+    rig.outputs.deliver(approved(), sent(2, 1), false, Kept::Added);
     rig.outputs.tick(after(rollup::FLUSH_SECONDS));
-    rig.outputs.deliver(approved(), sent(4, 1), false, false);
+    rig.outputs.deliver(approved(), sent(4, 1), false, Kept::Added);
     let bytes: Vec<u64> = rig
         .finish()
         .0
@@ -195,15 +204,16 @@ fn rollups_are_appended_at_their_interval_and_not_before() {
 fn a_full_table_of_rollups_loses_detail_and_no_byte() {
     let metrics = metrics();
     let mut table = RollupTable::new(Arc::clone(&metrics));
+    let mut shares = Shares::of(&config(RecordMode::Unapproved));
     for number in 0..rollup::ROWS_MAX as u64 + 5 {
         let mut record = bare_record();
         // An hour apart each: rows of their own.
         record.egress.last_at = Timestamp::from_secs(number * 3_600);
-        table.add(&record, 1, sent(10, 1));
+        table.add(&record, 1, sent(10, 1), &mut shares);
     }
     let mut named = approved();
     named.egress.last_at = Timestamp::from_secs(0);
-    table.add(&named, 1, sent(10, 1));
+    table.add(&named, 1, sent(10, 1), &mut shares);
     let rows = table.take(later());
     let bytes: u64 = rows.iter().map(|row| row.traffic.sent_bytes).sum();
     assert_eq!(bytes, (rollup::ROWS_MAX as u64 + 6) * 10);
@@ -221,7 +231,7 @@ fn what_a_full_queue_drops_is_counted_and_told_in_the_ledger() {
     let mut rig = rig(RecordMode::All, memory, 2);
     // The writer holds one at most, the queue two: of ten at least seven find no room.
     for _ in 0..10 {
-        rig.outputs.deliver(full_record(), sent(1, 1), true, false);
+        rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
     }
     let lost = rig.metrics.events_lost_total.with_label_values(&[store::STAGE, store::QUEUE_FULL]);
     let dropped = lost.get();
@@ -242,8 +252,8 @@ fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
     let memory = Memory::default();
     *memory.failures.lock().unwrap() = vec!["append", "sync", "sync", "retain", "size"];
     let mut rig = rig(RecordMode::All, memory, 16);
-    rig.outputs.deliver(full_record(), sent(1, 1), true, false);
-    rig.outputs.deliver(bare_record(), sent(1, 1), true, false);
+    rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
+    rig.outputs.deliver(bare_record(), sent(1, 1), true, Kept::Added);
     let (entries, metrics) = rig.finish();
     assert_eq!(entries, [Entry::Flow(full_record()), Entry::Flow(bare_record())]);
     let expected = [("append", 1), ("sync", 2), ("retain", 1), ("size", 1)];
@@ -261,7 +271,7 @@ fn a_ledger_that_fails_to_the_end_does_not_keep_the_daemon_and_every_entry_is_co
     let memory = Memory::default();
     *memory.failures.lock().unwrap() = vec!["sync"; 100];
     let mut rig = rig(RecordMode::All, memory, 16);
-    rig.outputs.deliver(full_record(), sent(1, 1), true, false);
+    rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
     let (_, metrics) = rig.end(false);
     let lost = metrics.events_lost_total.with_label_values(&[store::STAGE, store::UNWRITTEN]);
     assert_eq!(lost.get(), 1);
@@ -273,8 +283,8 @@ fn latency_runs_from_the_kernel_to_the_disk_for_first_states() {
     let mut rig = rig(RecordMode::All, Memory::default(), 16);
     let mut first = full_record();
     first.egress.revision = 0;
-    rig.outputs.deliver(first, sent(1, 1), true, false);
-    rig.outputs.deliver(full_record(), sent(1, 1), false, false);
+    rig.outputs.deliver(first, sent(1, 1), true, Kept::Added);
+    rig.outputs.deliver(full_record(), sent(1, 1), false, Kept::Added);
     let (_, metrics) = rig.finish();
     assert_eq!(metrics.event_latency_seconds.get_sample_count(), 1);
     assert!((metrics.event_latency_seconds.get_sample_sum() - 2.0).abs() < 1e-9);
@@ -283,7 +293,7 @@ fn latency_runs_from_the_kernel_to_the_disk_for_first_states() {
 #[test]
 fn bytes_without_a_process_are_counted_by_origin() {
     let mut rig = rig(RecordMode::All, Memory::default(), 16);
-    rig.outputs.deliver(bare_record(), sent(77, 1), true, false);
+    rig.outputs.deliver(bare_record(), sent(77, 1), true, Kept::Added);
     let (_, metrics) = rig.finish();
     assert_eq!(metrics.unattributed_bytes_total.with_label_values(&["process"]).get(), 77);
 }
@@ -298,4 +308,123 @@ fn known_labels_hold_every_violation_a_policy_can_find_by_country() {
         }
     }
     assert!(known.losses.contains(&("store".into(), "queue-full".into())));
+}
+
+/// As small as a share can be.
+fn little() -> StoreConfig {
+    StoreConfig { max_bytes: 1 << 20, ..config(RecordMode::Unapproved) }
+}
+
+fn flow_of(user: u32, number: u64) -> Record {
+    let mut record = full_record();
+    record.egress.flow = crate::event::FlowId(u128::from(number));
+    let mut process = record.sender.process().unwrap().clone();
+    process.user = crate::event::User { id: user, name: None };
+    if let crate::event::Sender::Process { process: it, .. } = &mut record.sender {
+        *it = Arc::new(process);
+    }
+    record
+}
+
+#[test]
+fn a_flood_of_one_user_is_added_up_as_the_violations_it_is_and_another_is_told_whole() {
+    const FLOOD: u64 = 5_000;
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
+    rig.outputs.shares = Shares::of(&little());
+    for number in 0..FLOOD {
+        rig.outputs.deliver(flow_of(1000, number), sent(40, 1), true, Kept::Added);
+    }
+    for number in 0..100 {
+        let kept = rig.outputs.deliver(flow_of(7, FLOOD + number), sent(40, 1), true, Kept::Added);
+        assert_eq!(kept, Kept::Itemised);
+    }
+    let violations = rig.metrics.violations_total.with_label_values(&["CN", "rule:no-cn"]).get();
+    assert_eq!(violations, FLOOD + 100, "each is counted, however it is kept");
+    let (entries, metrics) = rig.finish();
+    let one_by_one = |user| {
+        let is = |entry: &&Entry| {
+            matches!(entry, Entry::Flow(it)
+            if it.sender.process().is_some_and(|process| process.user.id == user))
+        };
+        entries.iter().filter(is).count() as u64
+    };
+    assert_eq!(one_by_one(7), 100);
+    assert!((100..2_000).contains(&one_by_one(1000)), "{}", one_by_one(1000));
+    let rows: Vec<&Rollup> = entries
+        .iter()
+        .filter_map(|entry| if let Entry::Rollup(it) = entry { Some(it) } else { None })
+        .collect();
+    assert_eq!(rows.len(), 1);
+    let added = FLOOD - one_by_one(1000);
+    assert_eq!((rows[0].flows, rows[0].traffic), (added, sent(40 * added, added)));
+    assert_eq!((rows[0].verdict, &*rows[0].program), (Verdict::Unapproved, "/usr/bin/curl"));
+    let told = Notice::AddedUp { user: Some(1000), flows: added, attempts: 0 };
+    let is_told = |entry: &Entry| matches!(entry, Entry::Notice { notice, .. } if *notice == told);
+    assert!(entries.iter().any(is_told));
+    assert_eq!(metrics.events_lost_total.with_label_values(&["rollup", "share"]).get(), added);
+}
+
+#[test]
+fn a_flow_that_was_added_up_stays_so_and_no_byte_is_told_twice() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
+    rig.outputs.shares = Shares::of(&little());
+    let kept = (0..).map(|it| rig.outputs.deliver(flow_of(1, it), sent(1, 1), true, Kept::Added));
+    let itemised = kept.take_while(|kept| *kept == Kept::Itemised).count() as u64;
+    // A month later there is room again.
+    rig.outputs.tick(Timestamp::from_secs(later().secs() + 86_400 * 30));
+    rig.outputs.meter(&flow_of(1, itemised), sent(10, 1), Kept::Unpaid);
+    let kept = rig.outputs.deliver(flow_of(1, itemised), sent(100, 1), false, Kept::Unpaid);
+    assert_eq!(kept, Kept::Unpaid);
+    assert_eq!(
+        rig.outputs.deliver(flow_of(1, itemised + 1), sent(1, 1), true, Kept::Added),
+        Kept::Itemised
+    );
+    let (entries, _) = rig.finish();
+    let bytes = entries.iter().map(|entry| match entry {
+        Entry::Rollup(rollup) => rollup.traffic.sent_bytes,
+        _ => 0,
+    });
+    assert_eq!(bytes.sum::<u64>(), 111);
+}
+
+#[test]
+fn a_user_who_invents_programs_does_not_fill_the_store_with_their_names() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
+    rig.outputs.shares = Shares::of(&little());
+    for number in 0..5_000 {
+        let mut record = approved();
+        let mut process = record.sender.process().unwrap().clone();
+        process.executable = Some(format!("/tmp/{number}/{}", "x".repeat(200)).into());
+        if let crate::event::Sender::Process { process: it, .. } = &mut record.sender {
+            *it = Arc::new(process);
+        }
+        rig.outputs.deliver(record, sent(40, 1), true, Kept::Added);
+    }
+    let (entries, _) = rig.finish();
+    let rows: Vec<&Rollup> = entries
+        .iter()
+        .filter_map(|entry| if let Entry::Rollup(it) = entry { Some(it) } else { None })
+        .collect();
+    assert!(rows.len() < 500, "{} rows", rows.len());
+    assert_eq!(rows.iter().map(|row| row.flows).sum::<u64>(), 5_000);
+    let others = rows.iter().find(|row| *row.program == *rollup::OVERFLOW_PROGRAM).unwrap();
+    assert!(others.user.is_some(), "the user is known, and stays so");
+}
+
+#[test]
+fn an_attempt_without_a_place_of_its_own_is_told_by_number() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
+    rig.outputs.shares = Shares::of(&little());
+    for number in 0..2_000 {
+        let mut attempt = flow_of(1000, number);
+        attempt.egress.phase = Phase::Attempt;
+        rig.outputs.deliver(attempt, Traffic::default(), true, Kept::Added);
+    }
+    let sent = rig.outputs.deliver(flow_of(1000, 2_000), sent(40, 1), true, Kept::Added);
+    assert_eq!(sent, Kept::Itemised, "attempts leave room for what is sent");
+    let (entries, _) = rig.finish();
+    let itemised = entries.iter().filter(|it| matches!(it, Entry::Flow(_))).count() as u64 - 1;
+    let told = Notice::AddedUp { user: Some(1000), flows: 0, attempts: 2_000 - itemised };
+    let is_told = |entry: &Entry| matches!(entry, Entry::Notice { notice, .. } if *notice == told);
+    assert!(entries.iter().any(is_told));
 }

@@ -74,6 +74,8 @@ pub struct Store {
     recovery: Recovery,
     retention: Duration,
     max_bytes: u64,
+    /// What retention removed and the ledger was not told of.
+    unnoted: Option<Entry>,
     /// Last: released when all else is closed.
     _lock: lock::Lock,
 }
@@ -123,6 +125,7 @@ impl Store {
             recovery,
             retention: config.retention,
             max_bytes: config.max_bytes,
+            unnoted: None,
             _lock: lock,
         })
     }
@@ -173,11 +176,27 @@ impl Store {
         self.index.as_ref().is_none_or(|index| index.wait(timeout))
     }
 
-    /// Deletes whole segments that are too old or too many. Call it every few minutes.
+    /// Deletes whole segments that are too old or too many, and tells the ledger which. Call it every
+    /// few minutes. What it tells is acknowledged by the next sync.
     pub fn retain(&mut self, now: Timestamp) -> Result<Deleted, StoreError> {
         let oldest = Timestamp(now.0.saturating_sub(self.retention.as_nanos() as u64));
         let active = self.writer.progress().segment;
-        retention::apply(&self.reader, self.index.as_ref(), active, oldest, self.max_bytes)
+        // What it was not told of before, as on a full disk.
+        self.note_removed()?;
+        let (reader, bounds) = (&self.reader, (oldest, self.max_bytes));
+        let mut deleted = Deleted::default();
+        let result = retention::apply(reader, self.index.as_ref(), active, bounds, &mut deleted);
+        self.unnoted = deleted.notice().map(|notice| Entry::Notice { at: now, notice });
+        self.note_removed()?;
+        result.map(|()| deleted)
+    }
+
+    fn note_removed(&mut self) -> Result<(), StoreError> {
+        if let Some(entry) = &self.unnoted {
+            self.writer.append(entry)?;
+        }
+        self.unnoted = None;
+        Ok(())
     }
 
     /// Acknowledges what is pending and closes the index in order.

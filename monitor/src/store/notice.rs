@@ -8,7 +8,7 @@ use super::{
     record::{RecordError, Text},
     tables::{Interner, Tables},
 };
-use crate::event::Notice;
+use crate::event::{Notice, Timestamp};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum StoredNotice {
@@ -18,6 +18,8 @@ pub(super) enum StoredNotice {
     Lost { stage: Text, reason: Text, count: u64 },
     Reloaded { policy_sha256: [u8; 32] },
     Cut { segment: u64, bytes: u64 },
+    AddedUp { user: Option<u32>, flows: u64, attempts: u64 },
+    Removed { segments: Vec<u64>, entries: u64, from: u64, to: u64 },
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNotice {
@@ -36,6 +38,15 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNo
             StoredNotice::Reloaded { policy_sha256: *policy_sha256 }
         }
         Notice::Cut { segment, bytes } => StoredNotice::Cut { segment: *segment, bytes: *bytes },
+        Notice::AddedUp { user, flows, attempts } => {
+            StoredNotice::AddedUp { user: *user, flows: *flows, attempts: *attempts }
+        }
+        Notice::Removed { segments, entries, from, to } => StoredNotice::Removed {
+            segments: segments.clone(),
+            entries: *entries,
+            from: from.0,
+            to: to.0,
+        },
     }
 }
 
@@ -59,5 +70,11 @@ pub(super) fn notice_from_stored(
         }
         StoredNotice::Reloaded { policy_sha256 } => Notice::Reloaded { policy_sha256 },
         StoredNotice::Cut { segment, bytes } => Notice::Cut { segment, bytes },
+        StoredNotice::AddedUp { user, flows, attempts } => {
+            Notice::AddedUp { user, flows, attempts }
+        }
+        StoredNotice::Removed { segments, entries, from, to } => {
+            Notice::Removed { segments, entries, from: Timestamp(from), to: Timestamp(to) }
+        }
     })
 }

@@ -1,64 +1,164 @@
-//! Retention: whole segments go, oldest first, never the one that is written. Nothing else deletes.
+//! Retention: whole segments go, never the one that is written: those that are too old, and where the
+//! store is too large those without a violation before those with one. Nothing else deletes.
 
 use std::{fs, io, path::Path};
 
 use super::{
     error::{StoreCounters, StoreError},
     index::Index,
-    ledger::{self, segment_path},
-    query::Reader,
+    ledger::{self, frame::verdict_bit, segment_path},
+    query::{QueryStats, Reader},
 };
-use crate::event::Timestamp;
+use crate::event::{Notice, Timestamp, Verdict};
+
+/// Of a store that is too large the newest part (one in so many bytes) has nothing to fear as long as
+/// there is older: what just happened is worth more than that nothing happened long ago.
+const NEWEST_PART: u64 = 4;
 
 /// What retention deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deleted {
-    pub segments: u64,
+    /// Their numbers, ascending.
+    pub segments: Vec<u64>,
     pub bytes: u64,
-    /// Entries in them: states of flows, roll-ups and notices.
+    /// Entries in them: states of flows, roll-ups, lookups and notices.
     pub entries: u64,
+    /// Earliest and latest instant in them.
+    pub span: Option<(Timestamp, Timestamp)>,
+}
+
+impl Deleted {
+    /// What the ledger tells of it; `None` if nothing was deleted.
+    pub(super) fn notice(&self) -> Option<Notice> {
+        let (from, to) = self.span.unwrap_or_default();
+        let (segments, entries) = (self.segments.clone(), self.entries);
+        (!segments.is_empty()).then_some(Notice::Removed { segments, entries, from, to })
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    number: u32,
+    bytes: u64,
 }
 
 /// Deletes segments whose entries are all older than `oldest`, and then as many as it takes to have
-/// ledger and index in `max_bytes`.
+/// ledger and index in `max_bytes`. `deleted` tells of what is gone even where this fails.
 pub(super) fn apply(
     reader: &Reader,
     index: Option<&Index>,
     active: u32,
-    oldest: Timestamp,
-    max_bytes: u64,
-) -> Result<Deleted, StoreError> {
-    let directory = reader.ledger();
-    let mut deleted = Deleted::default();
-    let segments = ledger::list(directory).map_err(StoreError::io("list", directory))?;
-    let mut sizes = Vec::new();
-    for segment in segments {
-        let path = segment_path(directory, segment);
-        let bytes = fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
-        sizes.push((segment, bytes));
+    (oldest, max_bytes): (Timestamp, u64),
+    deleted: &mut Deleted,
+) -> Result<(), StoreError> {
+    let result = delete(reader, index, active, (oldest, max_bytes), deleted);
+    if !deleted.segments.is_empty() {
+        deleted.segments.sort_unstable();
+        StoreCounters::add(&reader.counters().segments_deleted, deleted.segments.len() as u64);
+        let directory = reader.ledger();
+        ledger::sync_directory(directory).map_err(StoreError::io("sync", directory))?;
     }
-    let mut ledger_bytes: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
-    for (segment, bytes) in sizes.into_iter().filter(|(segment, _)| *segment < active) {
-        let totals = reader.totals(segment)?;
-        let is_expired = totals.last < oldest.0;
-        if !is_expired && ledger_bytes + bytes_below(&reader.index_path()) <= max_bytes {
+    result
+}
+
+fn delete(
+    reader: &Reader,
+    index: Option<&Index>,
+    active: u32,
+    (oldest, max_bytes): (Timestamp, u64),
+    deleted: &mut Deleted,
+) -> Result<(), StoreError> {
+    let mut segments = segments(reader)?;
+    let mut ledger_bytes: u64 = segments.iter().map(|it| it.bytes).sum();
+    segments.retain(|it| it.number < active);
+    let mut kept = Vec::new();
+    for segment in segments {
+        if reader.totals(segment.number)?.last < oldest.0 {
+            remove(reader, index, segment, deleted)?;
+            ledger_bytes -= segment.bytes;
+        } else {
+            kept.push(segment);
+        }
+    }
+    let is_too_large = |bytes: u64| bytes + bytes_below(&reader.index_path()) > max_bytes;
+    if !is_too_large(ledger_bytes) {
+        return Ok(());
+    }
+    for segment in by_worth(reader, kept, ledger_bytes)? {
+        if !is_too_large(ledger_bytes) {
             break;
         }
-        let path = segment_path(directory, segment);
-        fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-        if let Some(index) = index {
-            index.forget_below(segment + 1);
+        remove(reader, index, segment, deleted)?;
+        ledger_bytes -= segment.bytes;
+    }
+    Ok(())
+}
+
+fn segments(reader: &Reader) -> Result<Vec<Segment>, StoreError> {
+    let directory = reader.ledger();
+    let numbers = ledger::list(directory).map_err(StoreError::io("list", directory))?;
+    let sized = numbers.into_iter().map(|number| {
+        let path = segment_path(directory, number);
+        let bytes = fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
+        Ok(Segment { number, bytes })
+    });
+    sized.collect()
+}
+
+/// What can go first comes first: older segments without a violation, then the others, each from the
+/// oldest on.
+fn by_worth(
+    reader: &Reader,
+    segments: Vec<Segment>,
+    ledger_bytes: u64,
+) -> Result<Vec<Segment>, StoreError> {
+    let (mut lesser, mut others) = (Vec::new(), Vec::new());
+    let mut newer = ledger_bytes;
+    for segment in segments {
+        newer -= segment.bytes;
+        let is_newest = newer < ledger_bytes / NEWEST_PART;
+        if is_newest || has_violations(reader, segment.number)? {
+            others.push(segment);
+        } else {
+            lesser.push(segment);
         }
-        ledger_bytes -= bytes;
-        deleted.segments += 1;
-        deleted.bytes += bytes;
-        deleted.entries += totals.flows + totals.rollups + totals.notices;
     }
-    if deleted.segments > 0 {
-        ledger::sync_directory(directory).map_err(StoreError::io("sync", directory))?;
-        StoreCounters::add(&reader.counters().segments_deleted, deleted.segments);
+    lesser.append(&mut others);
+    Ok(lesser)
+}
+
+/// By the heads of its blocks, which are read only where something must go.
+fn has_violations(reader: &Reader, segment: u32) -> Result<bool, StoreError> {
+    let mut verdicts = 0;
+    reader.walk(segment, 0, true, &mut QueryStats::default(), |_, head| {
+        verdicts |= head.summary.verdicts;
+    })?;
+    Ok(verdicts & verdict_bit(Verdict::Unapproved) != 0)
+}
+
+fn remove(
+    reader: &Reader,
+    index: Option<&Index>,
+    segment: Segment,
+    deleted: &mut Deleted,
+) -> Result<(), StoreError> {
+    let totals = reader.totals(segment.number)?;
+    let directory = reader.ledger();
+    let path = segment_path(directory, segment.number);
+    fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+    if let Some(index) = index {
+        // It keeps what it knows of four segments in one database, until all four are gone.
+        let rest = ledger::list(directory).map_err(StoreError::io("list", directory))?;
+        index.keep_only(&rest);
     }
-    Ok(deleted)
+    deleted.segments.push(segment.number.into());
+    deleted.bytes += segment.bytes;
+    deleted.entries += totals.flows + totals.rollups + totals.notices;
+    if totals.first <= totals.last {
+        let (from, to) = deleted.span.map_or((u64::MAX, 0), |(from, to)| (from.0, to.0));
+        deleted.span = Some((Timestamp(from.min(totals.first)), Timestamp(to.max(totals.last))));
+    }
+    Ok(())
 }
 
 /// Bytes of all files below a directory; 0 where there is none.

@@ -166,7 +166,7 @@ impl Printer {
             return out::json_line(&mut self.out, &json(change)?);
         }
         if !self.has_head {
-            out::csv_line(&mut self.out, CSV_HEAD)?;
+            out::csv_head(&mut self.out, CSV_HEAD)?;
             self.has_head = true;
         }
         out::csv_line(&mut self.out, csv_row(change)?)

@@ -80,15 +80,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
 
     let store = Store::open(&config.store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let sockets = runtime.block_on(async {
-        let path = global.socket.as_deref().unwrap_or(&config.api.socket);
-        let api = server::bind(path)?;
-        let metrics = match config.metrics.listen {
-            Some(address) => Some(metrics::serve::bind(address).await?),
-            None => None,
-        };
-        anyhow::Ok(Sockets { api, metrics })
-    })?;
+    let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
     let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
     let live = live::channel();
@@ -97,7 +89,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let mut pipeline = Pipeline::new(
         processes,
         Arc::clone(&rules),
-        Outputs::new(Arc::clone(&metrics), config.store.record, queue, live.clone()),
+        Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone()),
         Arc::clone(&metrics),
         config.capture.max_flows,
         watch::wall_offset_ns(),
@@ -133,6 +125,16 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     served?;
     watched?;
     Ok(Exit::Fine)
+}
+
+async fn bind(global: &Global, config: &Config) -> anyhow::Result<Sockets> {
+    let path = global.socket.as_deref().unwrap_or(&config.api.socket);
+    let api = server::bind(path)?;
+    let metrics = match config.metrics.listen {
+        Some(address) => Some(metrics::serve::bind(address).await?),
+        None => None,
+    };
+    Ok(Sockets { api, metrics })
 }
 
 /// Before any thread is started.

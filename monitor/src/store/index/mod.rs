@@ -140,9 +140,9 @@ impl Index {
         }
     }
 
-    /// Retention deleted all segments below this.
-    pub(super) fn forget_below(&self, segment: u32) {
-        self.shared.forget_below(segment);
+    /// Retention left these segments.
+    pub(super) fn keep_only(&self, segments: &[u32]) {
+        self.shared.keep_only(segments);
     }
 
     /// Waits until everything due is indexed; false if that took longer than `timeout`.

@@ -2,6 +2,7 @@
 //! seal that holds, at most [`OPEN_MAX`] at once, sealed when closed, set aside when wrong.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -232,12 +233,13 @@ impl Shared {
         }
     }
 
-    /// Forgets and removes what covers only segments below this.
-    pub(super) fn forget_below(&self, segment: u32) {
+    /// Forgets and removes what covers none of these segments.
+    pub(super) fn keep_only(&self, segments: &[u32]) {
         let mut state = self.lock();
-        let current = period_of(segment);
-        let old: Vec<u32> = state.periods.range(..current).map(|(period, _)| *period).collect();
-        for period in old {
+        let kept: BTreeSet<u32> = segments.iter().map(|segment| period_of(*segment)).collect();
+        let gone: Vec<u32> =
+            state.periods.keys().filter(|period| !kept.contains(period)).copied().collect();
+        for period in gone {
             state.periods.remove(&period);
             if let Err(error) = remove(&self.path_of(period)) {
                 tracing::warn!(period, %error, "cannot remove an old part of the store index");

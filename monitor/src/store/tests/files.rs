@@ -13,7 +13,7 @@ use super::{
     open, settle, small, write,
 };
 use crate::{
-    event::{Entry, Notice, Timestamp},
+    event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
     store::{Reader, Store, StoreError, ledger},
 };
@@ -189,12 +189,94 @@ fn retention_by_size_deletes_the_oldest_segments_and_their_index() {
     let deleted = store.retain(newest).unwrap();
     let after = store.reader().stats().unwrap();
     assert!(after.ledger_bytes + after.index_bytes <= store.max_bytes);
-    assert_eq!(before.segments - after.segments, deleted.segments);
+    assert_eq!(before.segments - after.segments, deleted.segments.len() as u64);
     assert_eq!(deleted.entries, 4000 - after.flow_states - after.rollups - after.notices);
     assert!(after.oldest > before.oldest && after.segments > 2);
     let kept = &entries[deleted.entries as usize..];
     let query = everything();
     assert_eq!(ask(&store.reader(), &query), expected(kept, &query));
+}
+
+/// Many segments, of which only the `violations`th hold a violation.
+fn mixed(store: &mut Store, history: &mut History, violations: &[usize]) -> Vec<Vec<Entry>> {
+    let mut segments = Vec::new();
+    for number in 0..12 {
+        let mut entries = Vec::new();
+        let begun = store.reader().segments().unwrap().len();
+        while store.reader().segments().unwrap().len() == begun {
+            let Entry::Flow(mut record) = history.entry() else { continue };
+            if record.egress.revision > 0 {
+                continue;
+            }
+            // Not the last, which begins the next segment.
+            let is_violation = violations.contains(&number) && entries.len() < 10;
+            record.judgement.verdict =
+                if is_violation { Verdict::Unapproved } else { Verdict::Approved };
+            entries.push(Entry::Flow(record));
+            store.append(entries.last().unwrap()).unwrap();
+            store.sync().unwrap();
+        }
+        segments.push(entries);
+    }
+    segments
+}
+
+#[test]
+fn what_was_in_violation_is_kept_longer_than_what_was_not_and_what_went_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(8);
+    let mut store = open(directory.path());
+    // The first four have one index.
+    mixed(&mut store, &mut history, &[0, 1, 2, 3]);
+    settle(&store);
+    let before = store.reader().stats().unwrap();
+    let violations = |reader: &Reader| {
+        let mut query = everything();
+        query.filter.verdicts = vec![Verdict::Unapproved];
+        ask(reader, &query)
+    };
+    let old = violations(&store.reader());
+    assert_eq!(old.len(), 40);
+    store.max_bytes = (before.ledger_bytes + before.index_bytes) * 4 / 5;
+    let newest = before.newest.unwrap();
+    let deleted = store.retain(newest).unwrap();
+    store.sync().unwrap();
+    settle(&store);
+    let reader = store.reader();
+    assert!(deleted.segments.len() > 2);
+    assert!(violations(&reader) == old, "removed: {:?}", deleted.segments);
+    assert_eq!(ask(&reader, &everything()), ask(&reader.without_index(), &everything()));
+    let numbers = reader.segments().unwrap();
+    assert!(numbers.starts_with(&[1, 2, 3, 4]) && !numbers.contains(&5), "{numbers:?}");
+    let mut told = Vec::new();
+    let each = |_, notice| {
+        told.push(notice);
+        std::ops::ControlFlow::Continue(())
+    };
+    reader.notices(None, None, each).unwrap();
+    let (from, to) = deleted.span.unwrap();
+    let (segments, entries) = (deleted.segments.clone(), deleted.entries);
+    assert_eq!(told, [Notice::Removed { segments, entries, from, to }]);
+    // Opened again it is what it was.
+    drop(store);
+    let store = open(directory.path());
+    settle(&store);
+    assert_eq!(violations(&store.reader()), old);
+    assert!(store.recovery().cuts.is_empty());
+}
+
+#[test]
+fn what_just_happened_is_kept_although_it_is_no_violation() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(8);
+    let mut store = open(directory.path());
+    // All but the newest hold one.
+    mixed(&mut store, &mut history, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    settle(&store);
+    let before = store.reader().stats().unwrap();
+    store.max_bytes = (before.ledger_bytes + before.index_bytes) * 2 / 3;
+    let deleted = store.retain(before.newest.unwrap()).unwrap();
+    assert_eq!(deleted.segments[..3], [1, 2, 3], "the oldest go");
 }
 
 #[test]
@@ -205,7 +287,7 @@ fn retention_by_age_never_deletes_the_segment_that_is_written() {
     let entries = history.entries(500);
     write(&mut store, &entries, &mut history);
     let newest = store.reader().stats().unwrap().newest.unwrap();
-    assert_eq!(store.retain(newest).unwrap().segments, 0, "30 days are not over");
+    assert!(store.retain(newest).unwrap().segments.is_empty(), "30 days are not over");
     let later = Timestamp(newest.0 + Duration::from_hours(24 * 365).as_nanos() as u64);
     store.retain(later).unwrap();
     assert_eq!(store.reader().segments().unwrap().len(), 1);

@@ -264,6 +264,14 @@ impl History {
             Notice::Lost { stage: "ring".into(), reason: "full".into(), count },
             Notice::Reloaded { policy_sha256: [count as u8; 32] },
             Notice::Cut { segment: count, bytes: 77 },
+            Notice::AddedUp { user: Some(1000), flows: count, attempts: 3 },
+            Notice::AddedUp { user: None, flows: count, attempts: 0 },
+            Notice::Removed {
+                segments: vec![1, 2, count],
+                entries: 9,
+                from: Timestamp(1),
+                to: Timestamp(count),
+            },
         ])
     }
 
