@@ -12,4 +12,4 @@ pub mod settings;
 pub mod tracepoint;
 
 /// Raised with every change of a layout in this crate.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;

@@ -22,10 +22,13 @@ pub enum Loss {
     /// The ring had no room for what names a destination: the flow is told without, or by another
     /// name.
     RingFullName = 7,
+    /// More questions without an answer, or more answers than were asked for, than is told of one
+    /// flow to a name server: it goes without what they name.
+    NameExcess = 8,
 }
 
 impl Loss {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::RingFullFlow,
         Self::RingFullAttempt,
         Self::RingFullEnd,
@@ -34,6 +37,7 @@ impl Loss {
         Self::PacketMalformed,
         Self::OwnerUnstored,
         Self::RingFullName,
+        Self::NameExcess,
     ];
 
     /// The `reason` label of `geofenced_events_lost_total`.
@@ -47,6 +51,7 @@ impl Loss {
             Self::PacketMalformed => "packet-malformed",
             Self::OwnerUnstored => "owner-unstored",
             Self::RingFullName => "ring-full-name",
+            Self::NameExcess => "name-excess",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod rename;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,12 +19,13 @@ use crate::{
     decode::{Sample, decode, verdict},
     event::{
         DatabaseId, Domain, DomainSource, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin,
-        Passage, Phase, Place, Provenance, Reason, Record, Sender, Timestamp, Transport, Verdict,
+        Passage, Phase, Place, Provenance, Reason, Record, Sender, ServerName, Timestamp,
+        Transport, Verdict,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
-    names::{self, Learned, NameSample, Names, dns::Question},
+    names::{self, Learned, NameSample, Names, Resolvers, dns::Question},
     outputs::Outputs,
     probe::{self, ProbeError, Source},
     track::{Due, Flows, Observed, Telling, remote},
@@ -149,6 +151,11 @@ impl Pipeline {
         self.tells_lookups = true;
     }
 
+    /// Whose answers may satisfy a rule that allows.
+    pub fn trust(&mut self, resolvers: Resolvers) {
+        self.names.trust(resolvers);
+    }
+
     /// New rules, for flows that begin and for live ones when they are told again.
     pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
         self.rules = rules;
@@ -166,7 +173,11 @@ impl Pipeline {
             Ok(Sample::Exec(exec)) => self.processes.learn_exec(&exec),
             Ok(Sample::Fork(fork)) => self.processes.learn_fork(&fork),
             Ok(Sample::Exit(exit)) => self.processes.forget(&exit),
-            Ok(Sample::SocketEnd(end)) => self.flows.close(end.cookie),
+            Ok(Sample::SocketEnd(end)) => {
+                self.names.end(end.cookie);
+                self.tell_unread(end.at_ns);
+                self.flows.close(end.cookie);
+            }
             Ok(Sample::Egress(egress)) => self.egress(&egress),
             Ok(Sample::Name(sample)) => self.name(&sample),
             Err(error) => {
@@ -191,6 +202,9 @@ impl Pipeline {
 
     fn begin(&mut self, sample: &EgressSample) {
         let (origin, sender) = self.processes.attribute(sample);
+        if self.names.wants_namespace() && self.processes.is_of_host(&sender) {
+            self.names.learn_namespace(sample.owner.netns_cookie);
+        }
         self.add(sample, origin, sender);
     }
 
@@ -232,26 +246,28 @@ impl Pipeline {
         let (flow, at_ns) = (&sample.head.flow, sample.head.at_ns);
         for learned in self.names.learn(sample) {
             match learned {
-                Learned::Flow(domain) => self.rename(flow, domain, at_ns),
+                Learned::Said(said) => self.rename(flow, said, at_ns),
                 Learned::Asked(question) => self.tell_lookup(sample, question, None),
                 Learned::Answered(answer) => {
                     self.tell_lookup(sample, answer.question, Some(answer.addresses));
                 }
             }
         }
+        self.tell_unread(at_ns);
     }
 
-    /// A flow says itself where it goes: better known than by what others asked for, and judged by
-    /// it from now on.
-    fn rename(&mut self, flow: &FlowKey, domain: Domain, now_ns: u64) {
-        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
-        let known = details.place.domain.as_ref();
-        if known.is_some_and(|known| known.source == DomainSource::Dns || *known == domain) {
-            return;
+    /// Flows whose own names could not be read.
+    fn tell_unread(&mut self, now_ns: u64) {
+        for flow in self.names.take_unread() {
+            self.rename(&flow, ServerName::Undetermined, now_ns);
         }
-        details.place.domain = Some(domain);
-        details.renew(&self.rules, egress);
-        if is_told {
+    }
+
+    /// A flow says itself where it goes, and is judged by that too from now on.
+    fn rename(&mut self, flow: &FlowKey, said: ServerName, now_ns: u64) {
+        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        let is_news = details.say(said, &self.rules, egress);
+        if is_news && is_told {
             self.tell(flow, now_ns);
         }
     }
@@ -360,6 +376,7 @@ impl Pipeline {
         self.bypasses.forget(&settled.over);
         self.processes.expire(now);
         self.names.expire(now);
+        self.tell_unread(now);
         self.count_names();
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
         self.count_losses(source.losses()?, wall);
@@ -384,8 +401,12 @@ impl Pipeline {
         };
         lost(names::TABLE_FULL, now.evicted - before.evicted);
         lost(names::STREAMS_FULL, now.streams_evicted - before.streams_evicted);
-        let malformed = now.malformed - before.malformed;
-        self.metrics.decode_errors_total.with_label_values(&[names::MALFORMED]).inc_by(malformed);
+        lost(names::QUESTIONS_FULL, now.questions_evicted - before.questions_evicted);
+        let unread = |reason, count| {
+            self.metrics.decode_errors_total.with_label_values(&[reason]).inc_by(count);
+        };
+        unread(names::MALFORMED, now.malformed - before.malformed);
+        unread(names::UNASKED, now.unasked - before.unasked);
     }
 
     fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
@@ -429,6 +450,8 @@ impl Pipeline {
 
     /// Tells what is untold and hands the outputs back, to be closed.
     pub fn finish(mut self, now_ns: u64, wall: Timestamp) -> Outputs {
+        self.names.end_all();
+        self.tell_unread(now_ns);
         let (outputs, rules) = (&mut self.outputs, &self.rules);
         self.flows.finish(now_ns, |telling, details| deliver(outputs, rules, telling, details));
         self.outputs.flush(wall);
@@ -441,7 +464,7 @@ fn asked_for(sample: &EgressSample, domain: Option<Domain>) -> Option<Domain> {
     let is_of_another = |domain: &Domain| domain.source == DomainSource::Dns;
     match domain {
         Some(domain) if sample.sender_tgid != 0 && is_of_another(&domain) => {
-            Some(Domain { source: DomainSource::DnsHost, ..domain })
+            Some(Domain { source: DomainSource::DnsHost, is_trusted: false, ..domain })
         }
         domain => domain,
     }
@@ -475,8 +498,8 @@ impl Details {
     }
 
     fn renew(&mut self, rules: &Arc<Rules>, egress: &Egress) {
-        let domain = self.place.domain.take();
-        self.place = Place { domain, ..rules.locate(None, egress) };
+        let (domain, server_name) = (self.place.domain.take(), self.place.server_name.take());
+        self.place = Place { domain, server_name, ..rules.locate(None, egress) };
         self.judgement = judge(&rules.policy, egress, &self.sender, &self.place);
         self.provenance = Arc::clone(rules.provenance());
     }
@@ -488,14 +511,13 @@ mod tests {
 
     #[test]
     fn what_the_owner_of_a_socket_asked_for_is_not_said_of_another_who_sends_on_it() {
-        let domain = |source| Some(Domain { name: "example.org".into(), source });
+        let domain =
+            |source, is_trusted| Some(Domain { name: "example.org".into(), source, is_trusted });
         let mut sample = EgressSample::default();
-        let own = asked_for(&sample, domain(DomainSource::Dns));
-        assert_eq!(own, domain(DomainSource::Dns));
+        let own = asked_for(&sample, domain(DomainSource::Dns, true));
+        assert_eq!(own, domain(DomainSource::Dns, true));
         sample.sender_tgid = 7;
-        let other = asked_for(&sample, domain(DomainSource::Dns));
-        assert_eq!(other, domain(DomainSource::DnsHost));
-        let said = asked_for(&sample, domain(DomainSource::Sni));
-        assert_eq!(said, domain(DomainSource::Sni));
+        let other = asked_for(&sample, domain(DomainSource::Dns, true));
+        assert_eq!(other, domain(DomainSource::DnsHost, false));
     }
 }

@@ -14,7 +14,7 @@ use monitor_ebpf::{
     places::verdict,
     sample::{
         EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameHead,
-        NameSample, Owner, SocketEndSample, SocketOwner, kind, ownership, phase,
+        NameSample, Owner, SocketEndSample, SocketOwner, kind, ownership, phase, told,
     },
 };
 
@@ -225,8 +225,10 @@ pub fn name<const N: usize>(head: &NameHead, skb: *mut __sk_buff, at: u32) {
     match kernel::load_into(skb, at, head.payload_bytes, &mut sample.payload) {
         Some(bytes) => {
             sample.head.bytes = bytes;
-            // A rule for the name may object.
-            entry.submit(wakeup(verdict::UNAPPROVED.into()));
+            // A rule for a name may object; what only may lead to one can wait.
+            let is_urgent = head.what != told::QUERY && head.what != told::PLAIN;
+            let verdict = if is_urgent { verdict::UNAPPROVED } else { verdict::LOCAL };
+            entry.submit(wakeup(verdict.into()));
         }
         None => {
             maps::count(Loss::PacketMalformed);

@@ -67,7 +67,7 @@ pub fn packet_ingress(context: SkBuffContext) -> i32 {
                 add(&raw mut (*counters).received_packets, packet.packets);
                 (*counters).last_ns = kernel::now_ns();
             }
-            names::arrive(skb, &packet, &key);
+            names::arrive(skb, &packet, &key, counters);
         }
     } else {
         maps::count(Loss::PacketMalformed);
@@ -150,8 +150,7 @@ fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, sender: u32, now
         first_ns: now,
         last_ns: now,
         path: path::SOCKET,
-        naming: 0,
-        reserved: [0; 6],
+        ..FlowCounters::default()
     };
     let mut listener_cookie = 0;
     let storage = storage.map(|storage| {

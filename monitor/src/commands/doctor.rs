@@ -51,7 +51,7 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
     let config = load::config(global)?;
     let kernel = kernel_release();
     let mut checks = vec![cgroup(config.capture.cgroup.as_deref())];
-    let attached = Kernel::attach(&config.capture, config.names);
+    let attached = Kernel::attach(&config.capture, &config.names);
     let (tier, exit) = match &attached {
         Ok(source) => {
             checks.extend(source.attachments().iter().map(probe_check));

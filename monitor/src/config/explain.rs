@@ -1,6 +1,6 @@
 //! What a configuration means, in sentences for `geofenced check`. Decides nothing.
 
-use super::{Basis, Config, Geo, Policy, RecordMode, Rule, UnknownCountry};
+use super::{Basis, Config, Geo, Policy, RecordMode, Rule, Trust, Undetermined, UnknownCountry};
 use crate::{
     event::CountryCode,
     locate::codes,
@@ -55,6 +55,9 @@ fn policy(policy: &Policy) -> Vec<String> {
         }
         UnknownCountry::Approved => "An address without a country is approved.".into(),
     });
+    if policy.undetermined == Undetermined::Unapproved {
+        out.push("A stream whose name could not be read is unapproved.".into());
+    }
     if policy.basis != Basis::Operator {
         out.push(format!(
             "Where only the second country database objects, a flow is {}, and marked as disputed.",
@@ -117,7 +120,7 @@ fn selectors(rule: &Rule) -> String {
     parts.extend(rule.destination.as_ref().map(|it| match it {
         DestinationSelector::Network(network) => format!("to {network}"),
         DestinationSelector::Domain(name) => {
-            format!("to {name} and its subdomains, where the name asked for is known")
+            format!("to {name} and its subdomains, {}", by_whose_word(rule))
         }
     }));
     parts.extend(rule.operator.as_ref().map(|it| match it {
@@ -128,6 +131,16 @@ fn selectors(rule: &Rule) -> String {
         parts.push(format!("in {}", names(&rule.country)));
     }
     parts.join(" ")
+}
+
+fn by_whose_word(rule: &Rule) -> &'static str {
+    match (rule.allows_by_name(), rule.trust) {
+        (false, _) => "by whatever name is known",
+        (true, Trust::Resolver) => "where a trusted resolver told the process that name",
+        (true, Trust::ServerName) => {
+            "where a trusted resolver told the process that name; the server name that the program itself writes is enough"
+        }
+    }
 }
 
 fn warnings(config: &Config) -> Vec<String> {

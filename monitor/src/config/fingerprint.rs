@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::Policy;
+use super::{Policy, Trust, Undetermined};
 use crate::{
     event::CountryCode,
     select::{DestinationSelector, OperatorSelector, UserSelector},
@@ -25,6 +25,9 @@ fn canonical(policy: &Policy) -> String {
     let _ = writeln!(out, "basis {}", policy.basis.word());
     let _ = writeln!(out, "disputed {}", policy.disputed.word());
     let _ = writeln!(out, "unknown {}", policy.unknown_country.word());
+    if policy.undetermined == Undetermined::Unapproved {
+        out.push_str("undetermined unapproved\n");
+    }
     for network in IpNet::aggregate(&policy.local_networks) {
         let _ = writeln!(out, "local {network}");
     }
@@ -51,6 +54,8 @@ fn canonical(policy: &Policy) -> String {
                 DestinationSelector::Domain(name) => quoted(name),
             }),
         );
+        let is_said = rule.trust == Trust::ServerName;
+        selector("trust", is_said.then(|| "server-name".to_owned()));
         selector("port", rule.port.map(|port| port.to_string()));
         selector("transport", rule.transport.map(|transport| transport.0.to_string()));
         selector("country", (!rule.country.is_empty()).then(|| countries(&rule.country)));

@@ -2,6 +2,7 @@
 
 mod explain;
 mod fingerprint;
+mod naming;
 mod raw;
 mod validate;
 mod values;
@@ -17,8 +18,11 @@ use std::{
 use ipnet::IpNet;
 use monitor_ebpf::settings;
 
-pub use self::explain::explain;
 use self::raw::Sources;
+pub use self::{
+    explain::explain,
+    naming::{NamesConfig, Trust, Undetermined},
+};
 use crate::{
     event::{CountryCode, Transport},
     select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
@@ -73,6 +77,7 @@ impl Config {
             basis: Basis::Either,
             disputed: Disputed::Unapproved,
             unknown_country: UnknownCountry::Unapproved,
+            undetermined: Undetermined::Ignore,
             local_networks: Vec::new(),
             rules: Vec::new(),
             sha256: [0; 32],
@@ -92,7 +97,7 @@ impl Config {
                 ring_bytes: settings::RING_BYTES,
                 max_flows: settings::FLOWS,
             },
-            names: NamesConfig { enabled: true, queries: false },
+            names: NamesConfig::default(),
             store: StoreConfig {
                 path: PathBuf::from("/var/lib/geofenced"),
                 record: RecordMode::Unapproved,
@@ -155,6 +160,8 @@ pub struct Policy {
     pub basis: Basis,
     pub disputed: Disputed,
     pub unknown_country: UnknownCountry,
+    /// Of `[names]`, since it decides verdicts.
+    pub undetermined: Undetermined,
     /// Beyond the built-in ones.
     pub local_networks: Vec<IpNet>,
     pub rules: Vec<Rule>,
@@ -171,6 +178,8 @@ pub struct Rule {
     pub unit: Option<UnitSelector>,
     pub user: Option<UserSelector>,
     pub destination: Option<DestinationSelector>,
+    /// Whose word for a domain is enough.
+    pub trust: Trust,
     pub port: Option<u16>,
     pub transport: Option<Transport>,
     pub country: Vec<CountryCode>,
@@ -214,14 +223,6 @@ pub struct Capture {
     pub ring_bytes: u32,
     /// Flows the kernel counts at once (`max_flows`, default 262144).
     pub max_flows: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamesConfig {
-    /// Destinations are named by DNS and server names.
-    pub enabled: bool,
-    /// Each question to a resolver, and its answer, is a record of its own.
-    pub queries: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

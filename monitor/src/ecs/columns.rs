@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 65] = [
+pub const COLUMNS: [&str; 67] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -49,6 +49,7 @@ pub const COLUMNS: [&str; 65] = [
     "service.name",
     "observer.ingress.interface.name",
     "observer.egress.interface.name",
+    "tls.client.server_name",
     "geofenced.verdict",
     "geofenced.certainty",
     "geofenced.reason",
@@ -56,6 +57,7 @@ pub const COLUMNS: [&str; 65] = [
     "geofenced.attribution",
     "geofenced.phase",
     "geofenced.domain_source",
+    "geofenced.server_name_source",
     "geofenced.creator.pid",
     "geofenced.creator.name",
     "geofenced.creator.executable",

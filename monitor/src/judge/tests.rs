@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    config::{Trust, Undetermined},
     event::{
         Attribution, ExecutedFile, FlowId, Operator, Origin, Phase, Process, Timestamp, Traffic,
         Transport, User,
@@ -24,6 +25,7 @@ pub(super) fn policy(approved: &[&str]) -> Policy {
         basis: Basis::Either,
         disputed: Disputed::Unapproved,
         unknown_country: UnknownCountry::Unapproved,
+        undetermined: Undetermined::Ignore,
         local_networks: Vec::new(),
         rules: Vec::new(),
         sha256: [0; 32],
@@ -38,6 +40,7 @@ pub(super) fn rule(name: &str, allow: bool) -> Rule {
         unit: None,
         user: None,
         destination: None,
+        trust: Trust::Resolver,
         port: None,
         transport: None,
         country: Vec::new(),
@@ -90,7 +93,7 @@ fn place(country: Country, operator: Option<&str>) -> Place {
             is_anycast: false,
         })
     });
-    Place { country, second: None, operator, domain: None }
+    Place { country, second: None, operator, domain: None, server_name: None }
 }
 
 fn known(text: &str) -> Country {
@@ -280,6 +283,7 @@ fn some_place() -> impl Strategy<Value = Place> {
         second,
         operator,
         domain: None,
+        server_name: None,
     })
 }
 

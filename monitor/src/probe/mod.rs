@@ -7,6 +7,7 @@ mod cgroup;
 mod interfaces;
 mod kernel;
 mod load;
+mod namespace;
 mod places;
 mod reader;
 mod replay;
@@ -21,6 +22,7 @@ use monitor_ebpf::{
     loss::Loss,
     sample::{FlowCounters, FlowKey, LinkSender},
 };
+pub use namespace::namespace_cookie;
 pub use places::Places;
 pub use reader::WAITING_MAX;
 pub use replay::{Recorder, Replay};

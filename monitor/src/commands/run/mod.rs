@@ -28,16 +28,16 @@ use crate::{
     api::{Api, server},
     attribute::{self, PROCESSES_MAX, Processes, Procfs},
     cli::{COMMIT, Exit, Global, VERSION},
-    config::{Capture, Config},
+    config::{Capture, Config, NamesConfig},
     decode::DecodeError,
     event::Notice,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
-    names,
+    names::{self, Resolvers},
     outputs::{self, Outputs, live},
     pipeline::{self, Pipeline, Rules},
     probe::{
-        Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
+        self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
         WAITING_MAX,
     },
     sandbox,
@@ -95,9 +95,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         config.capture.max_flows,
         watch::wall_offset_ns(),
     );
-    if config.names.queries {
-        pipeline.tell_lookups();
-    }
+    name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
     pipeline.note(watch::wall_now(), started(&attachments, &rules));
@@ -126,6 +124,15 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     served?;
     watched?;
     Ok(Exit::Fine)
+}
+
+fn name_by(pipeline: &mut Pipeline, names: &NamesConfig, args: &RunArgs) {
+    if names.queries {
+        pipeline.tell_lookups();
+    }
+    // Of a recording nobody knows where it was made.
+    let namespace = args.replay.is_none().then(probe::namespace_cookie).flatten();
+    pipeline.trust(Resolvers::new(&names.resolvers, namespace));
 }
 
 /// Ends the daemon when the thread that holds it ends, in whatever way.
@@ -168,7 +175,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         let (attachments, attaching) = (Vec::new(), Attaching::default());
         return Ok(Opened { source, attachments, processes, places: None, attaching });
     }
-    let (mut kernel, attaching) = Kernel::begin(&config.capture, config.names).map_err(failure)?;
+    let (mut kernel, attaching) = Kernel::begin(&config.capture, &config.names).map_err(failure)?;
     let places = kernel.take_places();
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
@@ -236,11 +243,10 @@ fn new_metrics(
     let mut known = outputs::known_labels(&countries);
     let losses = Loss::ALL.map(|loss| (pipeline::STAGE.to_owned(), loss.reason().to_owned()));
     known.losses.extend(losses);
-    let reasons = [names::TABLE_FULL, names::STREAMS_FULL];
-    known.losses.extend(reasons.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
+    known.losses.extend(names::LOSSES.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
-        decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED]]
+        decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED, names::UNASKED]]
             .concat()
             .iter()
             .map(|it| (*it).to_owned())
