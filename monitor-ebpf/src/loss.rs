@@ -22,13 +22,16 @@ pub enum Loss {
     /// The ring had no room for what names a destination: the flow is told without, or by another
     /// name.
     RingFullName = 7,
+    /// The ring was full when it was to be told who sends on a connection: it is told with who made
+    /// it.
+    RingFullSender = 8,
     /// More questions without an answer, or more answers than were asked for, than is told of one
     /// flow to a name server: it goes without what they name.
-    NameExcess = 8,
+    NameExcess = 9,
 }
 
 impl Loss {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RingFullFlow,
         Self::RingFullAttempt,
         Self::RingFullEnd,
@@ -37,6 +40,7 @@ impl Loss {
         Self::PacketMalformed,
         Self::OwnerUnstored,
         Self::RingFullName,
+        Self::RingFullSender,
         Self::NameExcess,
     ];
 
@@ -51,6 +55,7 @@ impl Loss {
             Self::PacketMalformed => "packet-malformed",
             Self::OwnerUnstored => "owner-unstored",
             Self::RingFullName => "ring-full-name",
+            Self::RingFullSender => "ring-full-sender",
             Self::NameExcess => "name-excess",
         }
     }

@@ -11,6 +11,8 @@ pub mod program {
     pub const PACKET_EGRESS: &str = "packet_egress";
     /// The same for kernels that let a packet program ask who runs (Linux 6.10).
     pub const PACKET_EGRESS_NAMED: &str = "packet_egress_named";
+    /// The same for kernels that also let it ask for user and cgroup (Linux 6.18).
+    pub const PACKET_EGRESS_WHOLE: &str = "packet_egress_whole";
     pub const PACKET_INGRESS: &str = "packet_ingress";
     pub const UPLINK_EGRESS: &str = "uplink_egress";
     /// The same for kernels that let a tc program ask who runs (Linux 6.10).
@@ -50,4 +52,6 @@ pub mod map {
 pub mod setting {
     /// One byte of [`crate::settings::naming`].
     pub const NAMING: &str = "NAMING";
+    /// One byte of [`crate::layout::reads`].
+    pub const READS: &str = "READS";
 }

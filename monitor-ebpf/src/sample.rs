@@ -14,6 +14,7 @@ pub mod kind {
     pub const FORK: u32 = 4;
     pub const EXIT: u32 = 5;
     pub const NAME: u32 = 6;
+    pub const SENDER: u32 = 7;
 }
 
 /// [`EgressSample::phase`].
@@ -153,10 +154,35 @@ pub struct Owner {
     pub cgroup_id: u64,
     /// 0 where the hook can't ask for it.
     pub netns_cookie: u64,
-    /// When the process was forked; 0 if that was before the probes.
+    /// When the process was forked; 0 if that was before the probes, or is not known any more.
     pub started_ns: u64,
+    /// When it last executed a program, which numbers its programs; 0 if it has not since its fork, or
+    /// since the probes, or that is not known any more.
+    pub executed_ns: u64,
     /// When it touched the socket.
     pub touched_ns: u64,
+}
+
+/// Who ran when a packet left.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Runner {
+    /// 0: nobody is told.
+    pub tgid: u32,
+    /// [`Runner::UNASKED`] where the hook can't ask.
+    pub uid: u32,
+    /// 0 where the hook can't ask.
+    pub cgroup_id: u64,
+    /// As in [`Owner`].
+    pub started_ns: u64,
+    /// As in [`Owner`].
+    pub executed_ns: u64,
+}
+
+impl Runner {
+    pub const UNASKED: u32 = u32::MAX;
 }
 
 /// Value of the socket storage. Cloned to accepted sockets by the kernel (`BPF_F_CLONE`).
@@ -177,7 +203,10 @@ pub struct SocketOwner {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct ProcessStart {
+    /// 0: before the probes.
     pub started_ns: u64,
+    /// As in [`Owner`].
+    pub executed_ns: u64,
     pub parent_tgid: u32,
     pub reserved: u32,
 }
@@ -212,15 +241,19 @@ pub struct EgressSample {
     pub class: u16,
     /// `places::active`, as it was.
     pub generation: u32,
-    /// Who ran when the first packet left, if another than `owner`; 0 where the hook can't ask, and
-    /// for TCP, whose packets leave whoever runs.
-    pub sender_tgid: u32,
+    /// Inode of the socket's network namespace; 0 where the kernel's BTF does not say where it is.
+    pub netns_inode: u32,
     pub reserved: u32,
     /// What the flow sent up to now: its first packet, or the handshake it continues.
     pub sent_bytes: u64,
     pub sent_packets: u64,
     /// Cookie of the listener whose SYN-ACK this flow continues; else 0.
     pub listener_cookie: u64,
+    /// Of the Multipath TCP connection that this socket is a subflow of; else 0.
+    pub connection_cookie: u64,
+    /// If another than `owner`, or `owner` as another program, user or elsewhere. Never for TCP, whose
+    /// packets leave whoever runs.
+    pub runner: Runner,
     /// By [`ownership`]: the user, else the creator or listener's owner.
     pub owner: Owner,
     pub creator: Owner,
@@ -312,8 +345,34 @@ pub struct SocketEndSample {
     pub cookie: u64,
 }
 
+/// Somebody sends on a TCP socket, who did not send on it last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SenderSample {
+    pub kind: u32,
+    pub reserved: u32,
+    /// Of the socket that was sent on: of Multipath TCP, the connection's.
+    pub cookie: u64,
+    /// `touched_ns` is after the first send.
+    pub owner: Owner,
+}
+
 /// Longest file name an exec sample carries.
 pub const FILENAME_BYTES: usize = 256;
+/// Longest path that is told whole.
+pub const PATH_BYTES: usize = 1024;
+/// Longest name of a file (`NAME_MAX`) and its NUL.
+pub const NAME_BYTES: usize = 256;
+
+/// [`ExecSample::path_end`]: where the way up from the file ended.
+pub mod path_end {
+    /// It is not known, or too long.
+    pub const UNKNOWN: u32 = 0;
+    /// At the root of the process's mount namespace.
+    pub const ROOT: u32 = 1;
+    /// At a file that is in no directory, such as `memfd_create(2)` makes.
+    pub const DETACHED: u32 = 2;
+}
 
 /// A process became another program.
 #[repr(C)]
@@ -322,13 +381,26 @@ pub struct ExecSample {
     pub kind: u32,
     /// Bytes of `filename` in use; `FILENAME_BYTES` may mean that it was cut.
     pub filename_bytes: u32,
-    pub at_ns: u64,
-    /// The process; `touched_ns` is the exec.
+    /// The process; `executed_ns` is when it did.
     pub process: Owner,
     /// 0 if unknown.
     pub parent_tgid: u32,
-    pub reserved: u32,
+    /// Bytes of `path` in use.
+    pub path_bytes: u32,
+    /// [`path_end`].
+    pub path_end: u32,
+    /// `super_block.s_dev`: major number in the upper 12 bits.
+    pub device: u32,
+    /// Of the file that was mapped; 0: the kernel's BTF does not say where it is.
+    pub inode: u64,
+    /// Inode of the mount namespace.
+    pub mount_ns: u32,
+    /// Names that the file still has; 0: it was removed.
+    pub links: u32,
+    /// What was passed to execve(2).
     pub filename: [u8; FILENAME_BYTES],
+    /// The names on the way from the file up, each with a NUL.
+    pub path: [u8; PATH_BYTES + NAME_BYTES],
 }
 
 /// A process (never a thread) was forked.
@@ -407,16 +479,18 @@ pub struct ExitSample {
 const _: () = {
     assert!(size_of::<FlowKey>() == 32);
     assert!(size_of::<FlowCounters>() == 56);
-    assert!(size_of::<Owner>() == 64);
-    assert!(size_of::<SocketOwner>() == 144);
-    assert!(size_of::<ProcessStart>() == 16);
-    assert!(size_of::<EgressSample>() == 248);
+    assert!(size_of::<Owner>() == 72);
+    assert!(size_of::<SocketOwner>() == 160);
+    assert!(size_of::<ProcessStart>() == 24);
+    assert!(size_of::<EgressSample>() == 304);
     assert!(size_of::<Interface>() == 48);
     assert!(size_of::<Transit>() == 56);
     assert!(size_of::<LinkSender>() == 40);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<SocketEndSample>() == 24);
-    assert!(size_of::<ExecSample>() == 344);
+    assert!(size_of::<ExecSample>() == 1648);
+    assert!(size_of::<SenderSample>() == 88);
+    assert!(size_of::<Runner>() == 32);
     assert!(size_of::<ForkSample>() == 24);
     assert!(size_of::<ExitSample>() == 16);
     assert!(size_of::<NameHead>() == 80);

@@ -19,6 +19,9 @@ pub const FRAGMENTS: u32 = 4096;
 /// Processes that send on sockets below IP whose sends are counted at once.
 pub const LINK_SENDERS: u32 = 1024;
 
+/// TCP sockets of which it is remembered who sent last.
+pub const SENDERS: u32 = 1 << 14;
+
 /// Processes whose start time the kernel remembers for socket owners.
 pub const STARTS: u32 = 1 << 15;
 

@@ -4,8 +4,8 @@
 use monitor_ebpf::{
     places::verdict,
     sample::{
-        EgressSample, ExecSample, ExitSample, ForkSample, NameHead, SocketEndSample, kind,
-        ownership, phase, told,
+        EgressSample, ExecSample, ExitSample, ForkSample, NameHead, SenderSample, SocketEndSample,
+        kind, ownership, path_end, phase, told,
     },
 };
 use zerocopy::FromBytes;
@@ -15,12 +15,13 @@ use crate::{event::Verdict, names::NameSample};
 /// What the probes tell.
 #[derive(Clone, Debug)]
 pub enum Sample {
-    Egress(EgressSample),
+    Egress(Box<EgressSample>),
     SocketEnd(SocketEndSample),
     Exec(Box<ExecSample>),
     Fork(ForkSample),
     Exit(ExitSample),
     Name(NameSample),
+    Sender(SenderSample),
 }
 
 /// Why bytes are no sample.
@@ -63,12 +64,13 @@ pub fn decode(bytes: &[u8]) -> Result<Sample, DecodeError> {
     let length = || DecodeError::Length { bytes: bytes.len() };
     let (first, _) = bytes.split_first_chunk::<4>().ok_or_else(length)?;
     match u32::from_ne_bytes(*first) {
-        kind::EGRESS => egress(read(bytes)?),
+        kind::EGRESS => egress(Box::new(read(bytes)?)),
         kind::SOCKET_END => Ok(Sample::SocketEnd(read(bytes)?)),
         kind::EXEC => exec(Box::new(read(bytes)?)),
         kind::FORK => Ok(Sample::Fork(read(bytes)?)),
         kind::EXIT => Ok(Sample::Exit(read(bytes)?)),
         kind::NAME => name(bytes),
+        kind::SENDER => Ok(Sample::Sender(read(bytes)?)),
         kind => Err(DecodeError::Kind { kind }),
     }
 }
@@ -78,7 +80,7 @@ fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     read.map(|(sample, _)| sample).ok_or(DecodeError::Length { bytes: bytes.len() })
 }
 
-fn egress(sample: EgressSample) -> Result<Sample, DecodeError> {
+fn egress(sample: Box<EgressSample>) -> Result<Sample, DecodeError> {
     if sample.phase > phase::SENT {
         return Err(DecodeError::Value { value: sample.phase.into() });
     }
@@ -94,6 +96,12 @@ fn egress(sample: EgressSample) -> Result<Sample, DecodeError> {
 fn exec(sample: Box<ExecSample>) -> Result<Sample, DecodeError> {
     if sample.filename_bytes as usize > sample.filename.len() {
         return Err(DecodeError::Value { value: sample.filename_bytes });
+    }
+    if sample.path_bytes as usize > sample.path.len() {
+        return Err(DecodeError::Value { value: sample.path_bytes });
+    }
+    if sample.path_end > path_end::DETACHED {
+        return Err(DecodeError::Value { value: sample.path_end });
     }
     Ok(Sample::Exec(sample))
 }

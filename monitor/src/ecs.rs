@@ -189,9 +189,17 @@ pub struct ProcessFields<'a> {
     pub command_line: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Time>,
+    /// Of the executed file's content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HashFields<'a>>,
     /// The nearest parent, its own within it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Box<ProcessFields<'a>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashFields<'a> {
+    pub sha256: Text<'a>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,6 +234,13 @@ pub struct Geofenced<'a> {
     /// How `tls.client.server_name` is known; `undetermined`: it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name_source: Option<Text<'a>>,
+    /// What was passed to execve, where no more is known. No proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_claimed: Option<Text<'a>>,
+    /// `process.executable` leads to the executed file also from the host's root. Only where the
+    /// file is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_of_host: Option<bool>,
     /// Who made the socket, if another process than the one that sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creator: Option<Creator<'a>>,
@@ -298,6 +313,12 @@ pub struct Creator<'a> {
     pub name: Text<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_claimed: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_of_host: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HashFields<'a>>,
 }
 
 impl Event<'_> {
@@ -408,6 +429,7 @@ fn process_fields(process: &Process) -> ProcessFields<'_> {
             executable: text(ancestor.executable.as_ref()),
             command_line: text(ancestor.command_line.as_ref()),
             start: ancestor.started_at.map(Time),
+            hash: None,
             parent,
         }))
     });
@@ -417,8 +439,18 @@ fn process_fields(process: &Process) -> ProcessFields<'_> {
         executable: text(process.executable.as_ref()),
         command_line: text(process.command_line.as_ref()),
         start: process.started_at.map(Time),
+        hash: hash(process),
         parent,
     }
+}
+
+fn hash(process: &Process) -> Option<HashFields<'_>> {
+    process.file.sha256.map(|hash| HashFields { sha256: hex(&hash).into() })
+}
+
+/// Whether the executable is the host's file; `None` where nothing is known of the file.
+fn of_host(process: &Process) -> Option<bool> {
+    process.file.id.map(|_| process.file.is_hosts)
 }
 
 fn geofenced(record: &Record) -> Geofenced<'_> {
@@ -437,7 +469,12 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
             pid: it.pid,
             name: it.name.as_ref().into(),
             executable: text(it.executable.as_ref()),
+            executable_claimed: text(it.executable_claimed.as_ref()),
+            executable_of_host: of_host(it),
+            hash: hash(it),
         }),
+        executable_claimed: process.and_then(|it| text(it.executable_claimed.as_ref())),
+        executable_of_host: process.and_then(of_host),
         domain_source: place.shown_source().map(|source| source.word().into()),
         server_name_source: place.server_name.as_ref().map(|said| said.source().word().into()),
         operator_country: operator.and_then(|it| it.country).map(|code| code.to_string().into()),

@@ -330,14 +330,25 @@ pub struct Process {
     /// Nearest first, at most [`PARENTS_MAX`].
     pub parents: Vec<Ancestor>,
     pub user: User,
-    /// systemd unit: `chrony.service`.
+    /// systemd unit: `chrony.service`; of a user's manager `user:1000/backup.service`.
     pub unit: Option<Arc<str>>,
-    /// Full container id, as the runtime writes it.
+    /// Full id or name of the outermost container, as the host's runtime writes it.
     pub container: Option<Arc<str>>,
     /// Path below the cgroup mount: `/system.slice/chrony.service`.
     pub cgroup: Option<Arc<str>>,
     /// Inode of the network namespace, as `lsns -t net` shows it.
     pub netns: Option<u64>,
+}
+
+/// Before a program in totals of which only a claim is known. No path begins so.
+pub const CLAIMED: &str = "claimed:";
+
+impl Process {
+    /// By what name totals are kept: the executable, else what was claimed, marked as such.
+    pub fn program(&self) -> Arc<str> {
+        let claim = self.executable_claimed.as_ref().unwrap_or(&self.name);
+        self.executable.clone().unwrap_or_else(|| format!("{CLAIMED}{claim}").into())
+    }
 }
 
 /// Who sent.
@@ -517,7 +528,7 @@ impl Record {
 pub struct Rollup {
     /// Start of the hour.
     pub hour: Timestamp,
-    /// Executable, else name; empty for egress without a process.
+    /// As [`Process::program`] tells it; empty for egress without a process.
     pub program: Arc<str>,
     pub user: Option<User>,
     pub country: Country,

@@ -145,9 +145,9 @@ impl Filter {
             && (self.countries.is_empty()
                 || record.place.country.code().is_some_and(|code| self.countries.contains(&code)))
             && self.operator.as_ref().is_none_or(|o| o.matches(record.place.operator.as_deref()))
-            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.matches(it)))
+            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.finds(it)))
             && self.pid.is_none_or(|pid| process.is_some_and(|it| it.pid == pid))
-            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(it)))
+            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.finds(it)))
             && self.user.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(&it.user)))
             && self.destination.as_ref().is_none_or(|it| {
                 egress.remote.is_some_and(|remote| it.matches(remote, &record.place))
@@ -171,9 +171,9 @@ impl Filter {
             && self.phase.is_none();
         knows
             && self.overlaps(lookup.at, lookup.at)
-            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.matches(it)))
+            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.finds(it)))
             && self.pid.is_none_or(|pid| process.is_some_and(|it| it.pid == pid))
-            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(it)))
+            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.finds(it)))
             && self.user.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(&it.user)))
             && self.destination.as_ref().is_none_or(|d| d.matches_lookup(lookup))
             && (self.transports.is_empty() || self.transports.contains(&lookup.transport))

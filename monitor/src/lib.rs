@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod connections;
 pub mod decode;
 pub mod devices;
 pub mod ecs;

@@ -2,25 +2,26 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod digests;
 mod rename;
+mod senders;
 
 use std::{net::IpAddr, sync::Arc};
 
 use monitor_ebpf::{
     loss::Loss,
     places::UNASKED,
-    sample::{EgressSample, FlowKey, phase},
+    sample::{EgressSample, FlowCounters, FlowKey, phase},
 };
 
-use self::bypass::Bypasses;
+use self::{bypass::Bypasses, senders::asked_for};
 use crate::{
-    attribute::{Clock, Processes},
+    attribute::{self, Clock, Processes},
     config::{Policy, RecordMode},
     decode::{Sample, decode, verdict},
     event::{
-        DatabaseId, Domain, DomainSource, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin,
-        Passage, Phase, Place, Provenance, Reason, Record, Sender, ServerName, Timestamp,
-        Transport, Verdict,
+        DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase, Place,
+        Provenance, Reason, Record, Sender, ServerName, Timestamp, Transport, Verdict,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
@@ -28,7 +29,7 @@ use crate::{
     names::{self, Learned, NameSample, Names, Resolvers, dns::Question},
     outputs::Outputs,
     probe::{self, ProbeError, Source},
-    track::{Due, Flows, Observed, Telling, remote},
+    track::{self, Due, Flows, Observed, Telling, remote},
 };
 
 /// `stage` of what the probes lose.
@@ -99,6 +100,8 @@ struct Details {
     is_itemised: bool,
     /// It was counted as a violation, which is done once.
     is_counted: bool,
+    /// It was told of this very process that it sends on the connection.
+    is_sender_known: bool,
 }
 
 #[derive(Debug)]
@@ -116,6 +119,7 @@ pub struct Pipeline {
     unattributed_told: u64,
     bypasses: Bypasses,
     losses_told: [u64; Loss::ALL.len()],
+    digests_lost_told: [u64; attribute::digests::REASONS.len()],
 }
 
 impl Pipeline {
@@ -128,6 +132,8 @@ impl Pipeline {
         capacity: u32,
         wall_offset_ns: i64,
     ) -> Self {
+        let mut processes = processes;
+        processes.set_rule_paths(&rules.policy.rule_paths());
         let flows = Flows::new(capacity, wall_offset_ns);
         let losses_told = [0; Loss::ALL.len()];
         Self {
@@ -143,6 +149,7 @@ impl Pipeline {
             unattributed_told: 0,
             bypasses: Bypasses::default(),
             losses_told,
+            digests_lost_told: [0; attribute::digests::REASONS.len()],
         }
     }
 
@@ -158,6 +165,7 @@ impl Pipeline {
 
     /// New rules, for flows that begin and for live ones when they are told again.
     pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
+        self.processes.set_rule_paths(&rules.policy.rule_paths());
         self.rules = rules;
         self.outputs.set_mode(mode);
     }
@@ -170,7 +178,10 @@ impl Pipeline {
     /// Takes in one sample.
     pub fn accept(&mut self, bytes: &[u8]) {
         match decode(bytes) {
-            Ok(Sample::Exec(exec)) => self.processes.learn_exec(&exec),
+            Ok(Sample::Exec(exec)) => {
+                self.processes.learn_exec(&exec);
+                self.correct(exec.process.executed_ns);
+            }
             Ok(Sample::Fork(fork)) => self.processes.learn_fork(&fork),
             Ok(Sample::Exit(exit)) => self.processes.forget(&exit),
             Ok(Sample::SocketEnd(end)) => {
@@ -180,6 +191,7 @@ impl Pipeline {
             }
             Ok(Sample::Egress(egress)) => self.egress(&egress),
             Ok(Sample::Name(sample)) => self.name(&sample),
+            Ok(Sample::Sender(sender)) => self.sent_by(&sender),
             Err(error) => {
                 self.metrics.decode_errors_total.with_label_values(&[error.reason()]).inc();
             }
@@ -191,11 +203,12 @@ impl Pipeline {
             Observed::Known => {}
             Observed::NowSent(flow) => {
                 // One process connected, another may send.
-                if sample.sender_tgid != 0 {
+                if sample.runner.tgid != 0 {
                     self.attribute_again(&flow, sample);
                 }
                 self.tell(&flow, sample.at_ns);
             }
+            Observed::Found(flow) => self.learn_flow(&flow, sample),
             Observed::New => self.begin(sample),
         }
     }
@@ -209,7 +222,53 @@ impl Pipeline {
     }
 
     fn add(&mut self, sample: &EgressSample, origin: Origin, sender: Sender) {
-        let mut egress = self.flows.state(sample, origin);
+        let egress = self.flows.state(sample, origin);
+        self.enter(sample, egress, sender);
+    }
+
+    /// No sample tells of a flow that is counted: who sends it is not known.
+    fn begin_orphan(&mut self, flow: FlowKey, counters: &FlowCounters) {
+        let sample = EgressSample {
+            phase: if counters.sent_packets > 0 { phase::SENT } else { phase::ATTEMPT },
+            at_ns: counters.first_ns,
+            flow,
+            sent_bytes: counters.sent_bytes,
+            sent_packets: counters.sent_packets,
+            path: counters.path,
+            ..EgressSample::default()
+        };
+        if self.flows.lose(&sample) == Observed::New {
+            let origin = Processes::unknown(counters.path);
+            let egress = Egress { local: None, ..self.flows.state(&sample, origin) };
+            self.enter(&sample, egress, Sender::Nobody);
+            self.flows.orphan(&flow);
+        } else {
+            self.tell(&flow, counters.last_ns);
+        }
+    }
+
+    /// A flow was begun by its counters; now its sample has come.
+    fn learn_flow(&mut self, flow: &FlowKey, sample: &EgressSample) {
+        let (origin, sender) = self.processes.attribute(sample);
+        self.flows.correct(flow, origin, self.passage(sample));
+        if let Some((egress, _, details)) = self.flows.look(flow) {
+            let named = match egress.remote {
+                Some(remote) if origin != Origin::Accepted => self.names.name(sample, remote.ip()),
+                _ => None,
+            };
+            let domain = details.place.domain.take();
+            details.place.domain = asked_for(sample, named.or(domain));
+            details.sender = sender;
+            details.renew(&self.rules, egress);
+            let is_sent = egress.phase == Phase::Sent;
+            if is_sent {
+                self.tell(flow, sample.at_ns);
+            }
+        }
+    }
+
+    fn enter(&mut self, sample: &EgressSample, mut egress: Egress, sender: Sender) {
+        let origin = egress.origin;
         egress.passage = self.passage(sample);
         let class = self.rules.class(sample);
         let mut place = self.rules.locate(class, &egress);
@@ -224,9 +283,21 @@ impl Pipeline {
         let is_sent = egress.phase == Phase::Sent;
         let provenance = Arc::clone(self.rules.provenance());
         let (is_itemised, is_counted) = (false, false);
-        let details = Details { sender, place, judgement, provenance, is_itemised, is_counted };
+        let is_sender_known = false;
+        let mut details = Details {
+            sender,
+            place,
+            judgement,
+            provenance,
+            is_itemised,
+            is_counted,
+            is_sender_known,
+        };
+        self.ask_digest(&mut details);
+        // One that waits for its digest is told by a sweep, if that does not come first.
+        let is_ready = !self.waits_for_digest(&details.sender);
         self.flows.add(sample, egress, details);
-        if is_sent {
+        if is_sent && is_ready {
             self.tell(&sample.flow, sample.at_ns);
         }
     }
@@ -296,25 +367,6 @@ impl Pipeline {
         }));
     }
 
-    fn attribute_again(&mut self, flow: &FlowKey, sample: &EgressSample) {
-        let (_, sender) = self.processes.attribute(sample);
-        if let Some((egress, _, details)) = self.flows.look(flow) {
-            details.sender = sender;
-            details.place.domain = asked_for(sample, details.place.domain.take());
-            details.renew(&self.rules, egress);
-        }
-    }
-
-    /// Who sends is known later than that something was sent.
-    fn learn_sender(&mut self, flow: &FlowKey, sender: Sender, now_ns: u64) {
-        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
-        details.sender = sender;
-        details.renew(&self.rules, egress);
-        if is_told {
-            self.tell(flow, now_ns);
-        }
-    }
-
     fn passage(&self, sample: &EgressSample) -> Passage {
         let name = |index| self.interfaces.get(&index).cloned();
         Passage {
@@ -343,22 +395,17 @@ impl Pipeline {
         let mut orphans = Vec::new();
         let now = source.now_ns();
         let flows = &mut self.flows;
+        flows.begin_sweep(source.progress());
         source.sweep(&mut |key, counters| {
             if flows.count(&key, &counters, now) {
                 orphans.push((key, counters));
             }
         })?;
+        let missing = orphans.len() as u64;
         for (flow, counters) in orphans {
-            self.begin(&EgressSample {
-                phase: if counters.sent_packets > 0 { phase::SENT } else { phase::ATTEMPT },
-                at_ns: counters.first_ns,
-                flow,
-                sent_bytes: counters.sent_bytes,
-                sent_packets: counters.sent_packets,
-                path: counters.path,
-                ..EgressSample::default()
-            });
+            self.begin_orphan(flow, &counters);
         }
+        self.learn_digests(now);
         for (flow, sender) in self.processes.ask_again(now) {
             self.learn_sender(&flow, sender, now);
         }
@@ -379,6 +426,7 @@ impl Pipeline {
         self.tell_unread(now);
         self.count_names();
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
+        self.count_lost(track::STAGE, track::SAMPLE_MISSING, missing, wall);
         self.count_losses(source.losses()?, wall);
         self.count_unattributed(source.unattributed_bytes());
         self.outputs.tick(wall);
@@ -410,16 +458,22 @@ impl Pipeline {
     }
 
     fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
+        let mut lost = Vec::new();
         for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_told)) {
             let count = now.saturating_sub(*told);
             *told = *now;
-            if count > 0 {
-                let labels = [STAGE, loss.reason()];
-                self.metrics.events_lost_total.with_label_values(&labels).inc_by(count);
-                let notice =
-                    Notice::Lost { stage: STAGE.into(), reason: loss.reason().into(), count };
-                self.outputs.note(Entry::Notice { at, notice });
-            }
+            lost.push((loss.reason(), count));
+        }
+        for (reason, count) in lost {
+            self.count_lost(STAGE, reason, count, at);
+        }
+    }
+
+    fn count_lost(&mut self, stage: &'static str, reason: &'static str, count: u64, at: Timestamp) {
+        if count > 0 {
+            self.metrics.events_lost_total.with_label_values(&[stage, reason]).inc_by(count);
+            let notice = Notice::Lost { stage: stage.into(), reason: reason.into(), count };
+            self.outputs.note(Entry::Notice { at, notice });
         }
     }
 
@@ -459,17 +513,6 @@ impl Pipeline {
     }
 }
 
-/// The name that the owner of the socket asked for, as it is known of who sends on it.
-fn asked_for(sample: &EgressSample, domain: Option<Domain>) -> Option<Domain> {
-    let is_of_another = |domain: &Domain| domain.source == DomainSource::Dns;
-    match domain {
-        Some(domain) if sample.sender_tgid != 0 && is_of_another(&domain) => {
-            Some(Domain { source: DomainSource::DnsHost, is_trusted: false, ..domain })
-        }
-        domain => domain,
-    }
-}
-
 /// Judges again where the rules changed since, and delivers.
 fn deliver(outputs: &mut Outputs, rules: &Arc<Rules>, telling: Telling, details: &mut Details) {
     let Telling { egress, growth, is_new } = telling;
@@ -502,22 +545,5 @@ impl Details {
         self.place = Place { domain, server_name, ..rules.locate(None, egress) };
         self.judgement = judge(&rules.policy, egress, &self.sender, &self.place);
         self.provenance = Arc::clone(rules.provenance());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_owner_of_a_socket_asked_for_is_not_said_of_another_who_sends_on_it() {
-        let domain =
-            |source, is_trusted| Some(Domain { name: "example.org".into(), source, is_trusted });
-        let mut sample = EgressSample::default();
-        let own = asked_for(&sample, domain(DomainSource::Dns, true));
-        assert_eq!(own, domain(DomainSource::Dns, true));
-        sample.sender_tgid = 7;
-        let other = asked_for(&sample, domain(DomainSource::Dns, true));
-        assert_eq!(other, domain(DomainSource::DnsHost, false));
     }
 }

@@ -1,5 +1,7 @@
 //! Selectors that policy rules and query filters share: what each accepts and what it matches.
 
+mod sender;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -7,7 +9,10 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::event::{Lookup, Operator, Place, Process, User};
+pub use self::sender::{
+    ContainerSelector, ProcessSelector, ProgramSelector, UnitSelector, parse_sha256,
+};
+use crate::event::{Lookup, Operator, Place, User};
 
 /// A destination: a network, or a name with its subdomains.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,47 +134,6 @@ impl UserSelector {
             Self::Id(id) => user.id == *id,
             Self::Name(name) => user.name.as_ref() == Some(name),
         }
-    }
-}
-
-/// A program: a path matches the executable, a bare name the process name or the file name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessSelector(pub Arc<str>);
-
-impl ProcessSelector {
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("a process is a name or a path, not nothing".into());
-        }
-        Ok(Self(text.into()))
-    }
-
-    pub fn matches(&self, process: &Process) -> bool {
-        let wanted = self.0.as_ref();
-        let executable = process.executable.as_deref();
-        if wanted.contains('/') {
-            return executable == Some(wanted);
-        }
-        process.name.as_ref() == wanted
-            || executable.and_then(|path| path.rsplit('/').next()) == Some(wanted)
-    }
-}
-
-/// A systemd unit; `chrony` means `chrony.service`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitSelector(pub Arc<str>);
-
-impl UnitSelector {
-    pub fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "" => Err("a unit is a name such as chrony.service, not nothing".into()),
-            _ if text.contains('.') => Ok(Self(text.into())),
-            _ => Ok(Self(format!("{text}.service").into())),
-        }
-    }
-
-    pub fn matches(&self, process: &Process) -> bool {
-        process.unit.as_ref() == Some(&self.0)
     }
 }
 

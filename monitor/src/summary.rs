@@ -252,10 +252,10 @@ fn record_key(by: By, record: &Record) -> String {
     match by {
         By::Country => country_key(record.place.country),
         By::Operator => operator_key(record),
-        By::Process => record.sender.process().map_or_else(
-            || NO_PROCESS.to_owned(),
-            |process| process.executable.as_ref().unwrap_or(&process.name).to_string(),
-        ),
+        By::Process => record
+            .sender
+            .process()
+            .map_or_else(|| NO_PROCESS.to_owned(), |process| process.program().to_string()),
         By::Destination => match (record.place.shown(), record.egress.remote) {
             (Some((name, _)), _) => name.to_string(),
             (None, Some(remote)) => remote.ip().to_string(),

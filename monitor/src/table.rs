@@ -51,6 +51,13 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A process by its name and pid. With a question mark where no more is known of the program than
+/// what the process says.
+pub fn process(name: &str, pid: u32, is_known: bool) -> String {
+    let mark = if is_known { "" } else { "?" };
+    format!("{mark}{}[{pid}]", printable(name))
+}
+
 /// Bytes in people's units, powers of 1024: `999 B`, `1.5 KiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -277,6 +284,12 @@ mod tests {
     fn a_name_that_holds_an_escape_sequence_is_shown_and_not_obeyed() {
         assert_eq!(printable("a\u{1b}[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\n\\u{202e}c");
         assert!(matches!(printable("plain é"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_program_that_is_only_claimed_is_marked() {
+        assert_eq!(process("curl", 7, true), "curl[7]");
+        assert_eq!(process("cu\nrl", 7, false), "?cu\\nrl[7]");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! nothing of processes or countries (`D` is what the pipeline found out about a flow), asks no
 //! clock and does no I/O.
 
+mod missing;
+
 use std::{
     hash::{BuildHasher, RandomState},
     mem,
@@ -11,9 +13,16 @@ use std::{
 use monitor_ebpf::sample::{EgressSample, FlowCounters, FlowKey, NO_SOCKET, path, phase};
 use rustc_hash::FxHashMap;
 
-use crate::event::{
-    Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, canonical,
+use self::missing::Missing;
+use crate::{
+    event::{Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, canonical},
+    probe::Progress,
 };
+
+/// `stage` of what goes missing here.
+pub const STAGE: &str = "track";
+/// `reason`: counters without a sample, though all that was submitted has been taken in.
+pub const SAMPLE_MISSING: &str = "sample-missing";
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 type BootNs = u64;
@@ -39,8 +48,6 @@ const TELL_FIRST: BootNs = 2 * SECOND;
 const TELL_LONGEST: BootNs = 60 * SECOND;
 /// Most flows of a socket among which the one that answers belong to is looked for.
 const TRANSLATED_MAX: usize = 64;
-/// How old counters must be before a missing sample is taken for lost.
-const ORPHAN_AGE: BootNs = 2 * SECOND;
 
 /// A live flow.
 #[derive(Debug)]
@@ -51,6 +58,10 @@ pub struct Live<D> {
     closed: bool,
     /// Where it stands among the flows of its socket.
     slot: usize,
+    /// Begun by its counters alone.
+    is_orphan: bool,
+    /// The sweep that found an attempt to have sent, of which no sample has told yet.
+    sends_at: Option<BootNs>,
     told: bool,
     tell_at: BootNs,
     tell_after: BootNs,
@@ -72,6 +83,8 @@ pub enum Observed {
     New,
     /// What was an attempt has sent; to be told.
     NowSent(FlowKey),
+    /// A flow that its counters alone began: what the sample knows is better.
+    Found(FlowKey),
 }
 
 /// Something to tell of a flow.
@@ -110,6 +123,7 @@ pub struct Flows<D> {
     closing: FxHashMap<(SocketAddr, SocketAddr), FlowKey>,
     /// Flows of the control socket, and for whom they speak.
     controls: FxHashMap<FlowKey, FlowKey>,
+    missing: Missing,
     ids: RandomState,
     /// Wall clock less boot clock, in nanoseconds.
     wall_offset_ns: i64,
@@ -124,6 +138,7 @@ impl<D> Flows<D> {
             by_socket: FxHashMap::default(),
             closing: FxHashMap::default(),
             controls: FxHashMap::default(),
+            missing: Missing::default(),
             ids: RandomState::new(),
             wall_offset_ns,
             capacity: capacity as usize,
@@ -160,13 +175,44 @@ impl<D> Flows<D> {
             }
         }
         let Some(live) = self.live.get_mut(&sample.flow) else { return Observed::New };
-        if sample.phase != phase::SENT || live.egress.phase == Phase::Sent {
-            return Observed::Known;
+        let is_now_sent = sample.phase == phase::SENT && live.egress.phase != Phase::Sent;
+        if is_now_sent {
+            live.egress.phase = Phase::Sent;
+            live.egress.traffic = first_traffic(sample);
         }
+        if sample.phase == phase::SENT && live.egress.local.is_none() {
+            live.egress.local = Some(local(sample));
+        }
+        match (mem::take(&mut live.is_orphan), is_now_sent) {
+            (true, _) => Observed::Found(sample.flow),
+            (false, true) => Observed::NowSent(sample.flow),
+            (false, false) => Observed::Known,
+        }
+    }
+
+    /// No sample tells of this flow, and none will: `sample` is what its counters say. What was an attempt
+    /// has sent; another flow is to be looked into and added, and then to be [`Self::orphan`].
+    pub fn lose(&mut self, sample: &EgressSample) -> Observed {
+        let Some(live) = self.live.get_mut(&sample.flow) else { return Observed::New };
         live.egress.phase = Phase::Sent;
-        live.egress.local = Some(local(sample));
         live.egress.traffic = first_traffic(sample);
+        live.is_orphan = true;
         Observed::NowSent(sample.flow)
+    }
+
+    /// Should a sample come of this flow all the same, it is believed.
+    pub fn orphan(&mut self, key: &FlowKey) {
+        if let Some(live) = self.live.get_mut(key) {
+            live.is_orphan = true;
+        }
+    }
+
+    /// By which way a flow leaves, better known than before.
+    pub fn correct(&mut self, key: &FlowKey, origin: Origin, passage: Passage) {
+        if let Some(live) = self.live.get_mut(key) {
+            live.egress.origin = origin;
+            live.egress.passage = passage;
+        }
     }
 
     /// The listener's flow that the accepted socket continues becomes that socket's.
@@ -227,6 +273,8 @@ impl<D> Flows<D> {
             last_ns: sample.at_ns,
             closed: false,
             slot: 0,
+            is_orphan: false,
+            sends_at: None,
             told: false,
             tell_at: sample.at_ns + ATTEMPT_PATIENCE,
             tell_after: TELL_FIRST,
@@ -242,6 +290,17 @@ impl<D> Flows<D> {
     pub fn look(&mut self, key: &FlowKey) -> Option<(&Egress, bool, &mut D)> {
         let live = self.live.get_mut(key)?;
         Some((&live.egress, live.told, &mut live.details))
+    }
+
+    /// The flows of a socket.
+    pub fn of_socket(&self, cookie: u64) -> Vec<FlowKey> {
+        self.by_socket.get(&cookie).cloned().unwrap_or_default()
+    }
+
+    /// The flows of which this holds; looks at all.
+    pub fn keys_where(&self, mut is_it: impl FnMut(&D) -> bool) -> Vec<FlowKey> {
+        let found = self.live.iter().filter(|(_, live)| is_it(&live.details));
+        found.map(|(key, _)| *key).collect()
     }
 
     /// Tells a flow now; `None` if there is no such flow.
@@ -262,7 +321,13 @@ impl<D> Flows<D> {
         }
     }
 
-    /// Takes note of counters. `true`: no sample told of this flow, so it must have been lost.
+    /// A sweep begins. `progress`: of before it reads any counters.
+    pub fn begin_sweep(&mut self, progress: Progress) {
+        self.missing.begin(progress);
+    }
+
+    /// Takes note of counters. `true`: the sample that should have told of this flow, or that the attempt
+    /// has sent, is lost.
     pub fn count(&mut self, key: &FlowKey, counters: &FlowCounters, now: BootNs) -> bool {
         let traffic = Traffic {
             sent_bytes: counters.sent_bytes,
@@ -291,9 +356,11 @@ impl<D> Flows<D> {
             return false;
         }
         let wall_offset_ns = self.wall_offset_ns;
-        let Some(live) = self.live.get_mut(key) else {
-            return now.saturating_sub(counters.first_ns) > ORPHAN_AGE;
-        };
+        let Some(live) = self.live.get_mut(key) else { return self.missing.is_lost(key, now) };
+        if live.egress.phase == Phase::Attempt && traffic.sent_packets > 0 {
+            live.sends_at = Some(now);
+            return self.missing.is_lost(key, now);
+        }
         live.last_ns = live.last_ns.max(counters.last_ns);
         // Set back, the wall clock must not take a flow's last packet back with it.
         let last_at = Timestamp(live.last_ns.saturating_add_signed(wall_offset_ns));
@@ -411,7 +478,10 @@ impl<D> Live<D> {
     }
 
     fn is_due(&self, now: BootNs) -> bool {
-        now >= self.tell_at && (!self.told || self.egress.traffic != self.told_traffic)
+        // An attempt that has sent is no attempt: the sample that says so is on its way.
+        let is_superseded = self.egress.phase == Phase::Attempt && self.sends_at == Some(now);
+        let is_news = !self.told || self.egress.traffic != self.told_traffic;
+        now >= self.tell_at && is_news && !is_superseded
     }
 
     fn tell(&mut self, now: BootNs) -> Telling {

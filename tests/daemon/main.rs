@@ -3,6 +3,7 @@
 
 mod api;
 mod cli;
+mod connections;
 mod places;
 mod policies;
 mod prometheus;

@@ -43,8 +43,8 @@ fn endpoint(metrics: Metrics) -> Endpoint {
         runtime.block_on(async {
             let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
             is_bound.send(listener.local_addr().unwrap()).unwrap();
-            let served = serve::serve(listener, Arc::new(metrics), readiness, shutdown.requested());
-            served.await.unwrap();
+            let (metrics, ended) = (Arc::new(metrics), shutdown.requested());
+            serve::serve(listener, metrics, readiness, serve::BOUNDS, ended).await;
         });
     });
     Endpoint { address: bound.recv().unwrap(), ready, trigger, thread: Some(thread) }

@@ -1,10 +1,12 @@
 //! `geofenced replay`: stored records judged again, as a person and a script see it.
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Output, sync::Arc};
 
 use geofenced::{
     config::Config,
-    event::{Country, CountryCode, Entry, Phase, Rollup, Traffic, Verdict},
+    event::{
+        Country, CountryCode, Entry, Phase, Process, Record, Rollup, Sender, Traffic, Verdict,
+    },
     store::Store,
 };
 use serde_json::Value;
@@ -78,6 +80,60 @@ fn another_policy_turns_verdicts_round_and_the_table_says_which() {
     let message = std::str::from_utf8(&output.stderr).unwrap();
     assert!(message.contains("5 more flows were added up by hour"), "{message}");
     assert!(message.contains("the country of 5 of them"), "{message}");
+}
+
+/// `record`, by another process.
+fn sent_by(record: Record, change: impl FnOnce(&mut Process)) -> Record {
+    let Sender::Process { process, attribution, creator } = record.sender else {
+        panic!("records have a process")
+    };
+    let mut process = (*process).clone();
+    change(&mut process);
+    let sender = Sender::Process { process: Arc::new(process), attribution, creator };
+    Record { sender, ..record }
+}
+
+#[test]
+fn a_rule_for_a_program_means_the_hosts_file_of_stored_records_too_even_by_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let (file, link) = (root.join("program-1.2"), root.join("program"));
+    fs::write(&file, "").unwrap();
+    symlink(&file, &link).unwrap();
+    let path: Arc<str> = file.to_str().unwrap().into();
+    let mut config = Config::builtin();
+    config.store.path = root.join("store");
+    let mut store = Store::open(&config.store).unwrap();
+    let hosts = sent_by(violation(0), |it| {
+        (it.executable, it.file.is_hosts) = (Some(Arc::clone(&path)), true);
+    });
+    let elsewhere = sent_by(violation(1), |it| it.executable = Some(Arc::clone(&path)));
+    let claimed = sent_by(violation(2), |it| {
+        (it.executable, it.executable_claimed) = (None, link.to_str().map(Into::into));
+    });
+    for record in [hosts, elsewhere, claimed] {
+        store.append(&Entry::Flow(record)).unwrap();
+    }
+    store.close().unwrap();
+    let text = format!(
+        "[store]\npath = \"{}\"\n[[policy.rule]]\nname = \"p\"\nallow = true\nprocess = \"{}\"\n",
+        config.store.path.display(),
+        link.display()
+    );
+    fs::write(root.join("config.toml"), &text).unwrap();
+    let changed = |output: Output| -> Vec<i64> {
+        let starts = stdout(&output).lines().map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(event["geofenced"]["reason"], "rule:p");
+            let second = &event["@timestamp"].as_str().unwrap()[18..19];
+            second.parse().unwrap()
+        });
+        starts.collect()
+    };
+    assert_eq!(changed(replay(&root, &["-o", "json"])), [0]);
+    let trusting = format!("[policy]\ntrust_claims = true\n{text}");
+    fs::write(root.join("config.toml"), trusting).unwrap();
+    assert_eq!(changed(replay(&root, &["-o", "json"])), [0, 2]);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::{fs, path::Path, process::Command};
 
 use monitor_ebpf::sample::{
-    EgressSample, ExecSample, FILENAME_BYTES, FlowCounters, FlowKey, ForkSample, NameHead, Owner,
-    SocketEndSample, kind, ownership, phase, told,
+    EgressSample, ExecSample, FILENAME_BYTES, FlowCounters, FlowKey, ForkSample, NAME_BYTES,
+    NameHead, Owner, PATH_BYTES, SenderSample, SocketEndSample, kind, ownership, path_end, phase,
+    told,
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use zerocopy::IntoBytes;
+use zerocopy::{FromZeros, IntoBytes};
 
 #[path = "../generator/hello.rs"]
 #[expect(dead_code, reason = "only TLS is wanted here")]
@@ -37,6 +38,10 @@ impl Recording {
     fn tick(&mut self, at_ns: u64) -> &mut Self {
         self.frame(b'T', &at_ns.to_le_bytes())
     }
+    /// The beginning of a sweep: how far samples are submitted, and taken in.
+    fn progress(&mut self, submitted: u64, taken_in: u64) -> &mut Self {
+        self.frame(b'P', &[submitted, taken_in].map(u64::to_le_bytes).concat())
+    }
     fn counters(&mut self, flow: FlowKey, counters: FlowCounters) -> &mut Self {
         let bytes = [flow.as_bytes(), counters.as_bytes()].concat();
         self.frame(b'C', &bytes)
@@ -46,7 +51,15 @@ impl Recording {
 fn owner(at_ns: u64) -> Owner {
     let mut comm = [0; 16];
     comm[..6].copy_from_slice(b"uplink");
-    Owner { tgid: PID, tid: PID, comm, started_ns: START, touched_ns: at_ns, ..Owner::default() }
+    Owner {
+        tgid: PID,
+        tid: PID,
+        comm,
+        started_ns: START,
+        executed_ns: START + 1,
+        touched_ns: at_ns,
+        ..Owner::default()
+    }
 }
 
 /// A process is forked, becomes /opt/uplink, sends one datagram and is gone.
@@ -56,9 +69,22 @@ fn one_datagram() -> Recording {
 
 /// The same, and then says hello to each of these names.
 fn one_datagram_saying(names: &[&str]) -> Recording {
+    one_datagram_and(|recording, flow| {
+        for name in names {
+            let hello = hello::record(&hello::client_hello(name, 0));
+            recording.frame(b'S', &named(told::TLS, flow, &hello));
+        }
+    })
+}
+
+/// The same, and then something more before its socket is closed.
+fn one_datagram_and(more: impl FnOnce(&mut Recording, FlowKey)) -> Recording {
     let mut recording = Recording::default();
     let mut filename = [0; FILENAME_BYTES];
     filename[..11].copy_from_slice(b"/opt/uplink");
+    // By a kernel that says which file it was, from the file up.
+    let mut path = [0; PATH_BYTES + NAME_BYTES];
+    path[..11].copy_from_slice(b"uplink\0opt\0");
     let flow =
         FlowKey { cookie: 9, remote: CN, remote_port: 5000, transport: 17, ..FlowKey::default() };
     let attempt = EgressSample {
@@ -90,18 +116,17 @@ fn one_datagram_saying(names: &[&str]) -> Recording {
     let exec = ExecSample {
         kind: kind::EXEC,
         filename_bytes: 11,
-        at_ns: START + 1,
         process: owner(START + 1),
-        parent_tgid: 0,
-        reserved: 0,
+        path_bytes: 11,
+        path_end: path_end::ROOT,
+        inode: 4711,
         filename,
+        path,
+        ..FromZeros::new_zeroed()
     };
     let end = SocketEndSample { kind: kind::SOCKET_END, at_ns: START + 4, cookie: 9, reserved: 0 };
     recording.sample(&fork).sample(&exec).sample(&attempt).sample(&sent);
-    for name in names {
-        let hello = hello::record(&hello::client_hello(name, 0));
-        recording.frame(b'S', &named(told::TLS, flow, &hello));
-    }
+    more(&mut recording, flow);
     recording.sample(&end);
     recording.counters(flow, counters).tick(START + SECOND).tick(START + 2 * SECOND);
     recording
@@ -176,8 +201,59 @@ fn a_datagram_to_an_unapproved_country_is_stored_with_its_process() {
     assert!(event["event"]["end"].is_string(), "its socket was closed: {event}");
 }
 
+/// The flow of [`one_datagram`], as its counters tell it in the sweep of this second.
+fn counted(recording: &mut Recording, second: u64, taken_in: u64) {
+    let flow =
+        FlowKey { cookie: 9, remote: CN, remote_port: 5000, transport: 17, ..FlowKey::default() };
+    let (sent_bytes, sent_packets) = (128, 1);
+    let counters = FlowCounters {
+        sent_bytes,
+        sent_packets,
+        first_ns: START + 2,
+        last_ns: START + 3,
+        ..FlowCounters::default()
+    };
+    recording.progress(500, taken_in).counters(flow, counters).tick(START + second * SECOND);
+}
+
 #[test]
-fn an_answer_of_dns_before_the_datagram_names_its_destination() {
+fn a_pipeline_that_lags_tells_a_flow_by_its_sample_and_not_by_its_older_counters() {
+    let mut recording = Recording::default();
+    (5..20).for_each(|second| counted(&mut recording, second, 499));
+    recording.0.extend(one_datagram().0);
+    let (_, events) = replayed(&recording, "unapproved");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["process"]["pid"], PID);
+    assert_eq!(events[0]["geofenced"]["origin"], "process");
+    assert_eq!(events[0]["geofenced"]["revision"], 1, "told once, and its end");
+}
+
+#[test]
+fn a_flow_whose_sample_is_lost_is_told_without_a_process_or_a_source() {
+    let mut recording = Recording::default();
+    (5..9).for_each(|second| counted(&mut recording, second, 500));
+    let (_, events) = replayed(&recording, "unapproved");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["geofenced"]["attribution"], "none");
+    assert_eq!(events[0]["source"]["bytes"], 128);
+    assert!(events[0]["source"]["ip"].is_null(), "{}", events[0]);
+}
+
+#[test]
+fn a_sample_that_comes_after_all_says_who_sent() {
+    let mut recording = Recording::default();
+    (5..9).for_each(|second| counted(&mut recording, second, 500));
+    recording.0.extend(one_datagram().0);
+    let (_, events) = replayed(&recording, "unapproved");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["process"]["executable"], "/opt/uplink");
+    assert_eq!(events[0]["geofenced"]["origin"], "process");
+    assert_eq!(events[0]["geofenced"]["attribution"], "socket");
+    assert_eq!(events[0]["source"]["bytes"], 128);
+}
+
+/// The process asks for www.example.org, and is told where the datagram goes.
+fn answer_of_dns() -> Recording {
     let question = b"\x03www\x07Example\x03org\x00\x00\x01\x00\x01";
     let record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xcb\x00\x71\x07";
     let header = b"\x12\x34\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00";
@@ -187,10 +263,39 @@ fn an_answer_of_dns_before_the_datagram_names_its_destination() {
     let mut recording = Recording::default();
     recording.frame(b'S', &named(told::QUERY, flow, &query));
     recording.frame(b'S', &named(told::ANSWER, flow, &answer));
+    recording
+}
+
+#[test]
+fn an_answer_of_dns_before_the_datagram_names_its_destination() {
+    let mut recording = answer_of_dns();
     recording.0.extend(one_datagram().0);
     let (_, events) = replayed(&recording, "all");
     assert_eq!(events[0]["destination"]["domain"], "www.example.org");
     assert_eq!(events[0]["geofenced"]["domain_source"], "dns");
+}
+
+#[test]
+fn what_one_process_asked_for_allows_no_other_who_sends_on_its_connection() {
+    let rules = "[[policy.rule]]\nname = \"good\"\nallow = true\ndestination = \"example.org\"\n\
+                 [names]\nresolvers = [\"::\"]\n";
+    let judged = |more: &[SenderSample]| {
+        let mut recording = answer_of_dns();
+        let sent = one_datagram_and(|recording, _| {
+            for sender in more {
+                recording.sample(sender);
+            }
+        });
+        recording.0.extend(sent.0);
+        let (_, events) = replayed_by(&recording, "all", rules);
+        let text = |name: &str| events[0]["geofenced"][name].as_str().unwrap().to_owned();
+        (text("verdict"), text("domain_source"))
+    };
+    let expected = |verdict: &str, source: &str| (verdict.to_owned(), source.to_owned());
+    assert_eq!(judged(&[]), expected("approved", "dns"));
+    let other = Owner { tgid: PID + 1, tid: PID + 1, ..owner(START + 3) };
+    let sender = SenderSample { kind: kind::SENDER, reserved: 0, cookie: 9, owner: other };
+    assert_eq!(judged(&[sender]), expected("unapproved", "dns-host"));
 }
 
 #[test]

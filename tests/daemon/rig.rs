@@ -18,6 +18,7 @@ use geofenced::{
         Api, Each, EventSource, Located, LocatedDestination, LocatedJudgement, SourceError, server,
         status::{self, Status},
     },
+    connections,
     ecs::Time,
     event::{Lookup, Record, Rollup},
     filter::{Filter, Query},
@@ -138,7 +139,8 @@ fn serve(socket: &Path, api: Api, shutdown: Shutdown, is_bound: &std::sync::mpsc
     runtime.block_on(async {
         let bound = server::bind(socket).unwrap();
         is_bound.send(()).unwrap();
-        bound.serve(api, shutdown).await.unwrap();
+        let bounds = server::BOUNDS.within(connections::descriptors());
+        bound.serve(api, bounds, shutdown).await;
     });
 }
 

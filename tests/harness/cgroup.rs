@@ -1,8 +1,8 @@
 //! A cgroup of the test's own, so that a daemon can be told to watch nothing else.
 
 use std::{
-    fs::{self, File},
-    os::unix::process::CommandExt,
+    fs::{self, File, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -28,8 +28,27 @@ impl Cgroup {
         Self { members: Arc::new(members.expect("open cgroup.procs")), path }
     }
 
+    /// One below this one, which each user may enter; drop it first.
+    pub fn inside(&self, name: &str) -> Self {
+        let path = self.path.join(name);
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // Who moves needs the right to do so at both ends and above.
+        for directory in [&self.path, &path] {
+            let members = directory.join("cgroup.procs");
+            fs::set_permissions(members, Permissions::from_mode(0o666)).expect("chmod");
+        }
+        let members = File::options().write(true).open(path.join("cgroup.procs"));
+        Self { members: Arc::new(members.expect("open cgroup.procs")), path }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its path below the mount, as `/proc/PID/cgroup` has it.
+    pub fn name(&self) -> String {
+        let below = self.path.strip_prefix(mount()).expect("below the mount");
+        format!("/{}", below.display())
     }
 
     /// Lets `command` start inside.

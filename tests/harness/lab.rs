@@ -57,7 +57,7 @@ impl Lab {
             internet.ip(&format!("{family} route add local {network} dev lo"));
             host.ip(&format!("{family} route add {network} via {via}"));
         }
-        Self { host, internet, cgroup: Cgroup::new(), generator: generator() }
+        Self { host, internet, cgroup: Cgroup::new(), generator: example("egress") }
     }
 
     fn namespace(&self, side: Side) -> &Namespace {
@@ -199,9 +199,9 @@ pub(crate) fn script(rules: &[u8]) -> std::fs::File {
     file
 }
 
-/// The generator is an example of the package whose test this is: `target/<profile>/examples`.
-fn generator() -> PathBuf {
+/// What sends is an example of the package whose test this is: `target/<profile>/examples`.
+pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("a test runs from target/<profile>/deps");
-    profile.join("examples").join("egress")
+    profile.join("examples").join(name)
 }

@@ -14,12 +14,13 @@ use monitor_ebpf::{
     places::verdict,
     sample::{
         EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameHead,
-        NameSample, Owner, SocketEndSample, SocketOwner, kind, ownership, phase, told,
+        NameSample, Owner, Runner, SenderSample, SocketEndSample, SocketOwner, kind, ownership,
+        phase, told,
     },
 };
 
 use super::{
-    kernel,
+    kernel, layout,
     maps::{self, QUIET, SAMPLES},
     places,
 };
@@ -37,6 +38,8 @@ pub struct Flow<'a> {
     pub sent_bytes: u64,
     pub sent_packets: u64,
     pub at_ns: u64,
+    pub netns_inode: u32,
+    pub connection_cookie: u64,
     pub passage: Passage,
 }
 
@@ -47,8 +50,8 @@ pub struct Passage {
     pub mac: [u8; 6],
     pub ifindex: u32,
     pub from_ifindex: u32,
-    /// Who runs; 0 where the hook can't ask, or it means nothing.
-    pub tgid: u32,
+    /// Who runs; nobody where the hook can't ask, or it means nothing.
+    pub runner: Runner,
 }
 
 /// Whether the sample was submitted; if not, it is counted.
@@ -83,31 +86,23 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     sample.verdict = answer.verdict;
     sample.class = answer.class;
     sample.generation = answer.generation;
-    sample.sender_tgid = 0;
+    sample.netns_inode = flow.netns_inode;
     sample.reserved = 0;
     sample.sent_bytes = flow.sent_bytes;
     sample.sent_packets = flow.sent_packets;
     sample.listener_cookie = flow.listener_cookie;
-    match storage {
-        Some(storage) => {
-            let user_known = storage.user.tgid != 0 && flow.ownership != ownership::CREATOR;
-            copy(&mut sample.owner, if user_known { &storage.user } else { &storage.creator });
-            copy(&mut sample.creator, &storage.creator);
-            if flow.passage.tgid != sample.owner.tgid {
-                sample.sender_tgid = flow.passage.tgid;
-            }
+    sample.connection_cookie = flow.connection_cookie;
+    sample.runner = flow.passage.runner;
+    if let Some(storage) = storage {
+        let user_known = storage.user.tgid != 0 && flow.ownership != ownership::CREATOR;
+        copy(&mut sample.owner, if user_known { &storage.user } else { &storage.creator });
+        copy(&mut sample.creator, &storage.creator);
+        if kernel::is_same(&flow.passage.runner, &sample.owner) {
+            sample.runner = Runner::default();
         }
-        None => {
-            sample.owner = Owner::default();
-            sample.creator = Owner::default();
-            if flow.ownership == ownership::NONE {
-                sample.sender_tgid = flow.passage.tgid;
-            } else if flow.passage.tgid != 0 {
-                sample.owner.tgid = flow.passage.tgid;
-                sample.owner.started_ns = kernel::started_ns(flow.passage.tgid);
-                sample.owner.touched_ns = flow.at_ns;
-            }
-        }
+    } else {
+        sample.owner = Owner::default();
+        sample.creator = Owner::default();
     }
     entry.submit(wakeup);
     true
@@ -178,6 +173,12 @@ pub fn exit(tgid: u32, at_ns: u64) {
     submit(ExitSample { kind: kind::EXIT, tgid, at_ns }, Loss::RingFullProcess);
 }
 
+#[inline(always)]
+pub fn sender(cookie: u64, owner: &Owner) {
+    let sample = SenderSample { kind: kind::SENDER, reserved: 0, cookie, owner: *owner };
+    submit(sample, Loss::RingFullSender);
+}
+
 /// `filename` points into the tracepoint's record.
 #[inline(always)]
 pub fn exec(process: &Owner, parent_tgid: u32, filename: *const c_void) {
@@ -187,11 +188,10 @@ pub fn exec(process: &Owner, parent_tgid: u32, filename: *const c_void) {
     };
     let sample = in_place(&mut entry);
     sample.kind = kind::EXEC;
-    sample.at_ns = process.touched_ns;
     sample.process = *process;
     sample.parent_tgid = parent_tgid;
-    sample.reserved = 0;
     sample.filename = [0; FILENAME_BYTES];
+    layout::executable(sample);
     // SAFETY: writes at most FILENAME_BYTES of the sample; a bad address is an error, not a fault.
     let read = unsafe {
         bpf_probe_read_kernel_str(

@@ -281,7 +281,7 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         Sender::Packet => {
             passage.path = path::PACKET;
             if NAMED {
-                passage.tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+                passage.runner = kernel::runner::<false>();
             }
         }
         Sender::Control => passage.path = path::KERNEL,
@@ -399,7 +399,7 @@ fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u1
     let flow = emit::Flow {
         key,
         phase: phase::SENT,
-        ownership: if passage.tgid == 0 { ownership::NONE } else { ownership::USER },
+        ownership: if passage.runner.tgid == 0 { ownership::NONE } else { ownership::USER },
         socket_type: 0,
         icmp_type: packet.icmp_type,
         local: &local.0,
@@ -408,6 +408,8 @@ fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u1
         sent_bytes: counters.sent_bytes,
         sent_packets: counters.sent_packets,
         at_ns: now,
+        netns_inode: 0,
+        connection_cookie: 0,
         passage,
     };
     if !emit::egress(&flow, None) {

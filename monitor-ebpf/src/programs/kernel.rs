@@ -1,5 +1,5 @@
-//! The only reader of kernel structures, all of them UAPI: `__sk_buff`, `bpf_sock`,
-//! `bpf_sock_addr`, and helper results. Nothing here needs BTF or a struct offset of one kernel.
+//! The only reader of the kernel's stable structures: `__sk_buff`, `bpf_sock`, `bpf_sock_addr`, and
+//! helper results. Nothing here needs BTF or a struct offset of one kernel; `layout` is for those.
 
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
@@ -13,7 +13,7 @@ use aya_ebpf::{
         },
     },
 };
-use monitor_ebpf::sample::{Owner, SocketOwner};
+use monitor_ebpf::sample::{Owner, ProcessStart, Runner, SocketOwner};
 
 use super::maps::{OWNERS, STARTS};
 
@@ -49,12 +49,19 @@ pub fn storage(socket: *mut bpf_sock, create: bool) -> Option<&'static mut Socke
     unsafe { value.cast::<SocketOwner>().as_mut() }
 }
 
+/// Whether somebody is known to have made the socket, or to use it.
+#[inline(always)]
+pub fn is_owned(socket: *mut bpf_sock) -> bool {
+    storage(socket, false).is_some_and(|it| it.creator.tgid != 0 || it.user.tgid != 0)
+}
+
 /// The current process. `netns_cookie` is for the caller's context to ask.
 #[inline(always)]
 pub fn current(touched_ns: u64) -> Owner {
     let pid_tgid = bpf_get_current_pid_tgid();
     let uid_gid = bpf_get_current_uid_gid();
     let tgid = (pid_tgid >> 32) as u32;
+    let start = start(tgid);
     Owner {
         tgid,
         tid: pid_tgid as u32,
@@ -64,17 +71,43 @@ pub fn current(touched_ns: u64) -> Owner {
         // SAFETY: a helper without arguments.
         cgroup_id: unsafe { bpf_get_current_cgroup_id() },
         netns_cookie: 0,
-        started_ns: started_ns(tgid),
+        started_ns: start.started_ns,
+        executed_ns: start.executed_ns,
         touched_ns,
     }
 }
 
-/// When a process was forked; 0 if that was before the probes.
+/// The current process, as much as tells it from another: with user and cgroup if `WHOLE`.
 #[inline(always)]
-pub fn started_ns(tgid: u32) -> u64 {
-    // SAFETY: an LRU slot may be given to another key under us; a start time that fits no process
-    // is then refused by user space, which compares it.
-    unsafe { STARTS.get(tgid) }.map_or(0, |start| start.started_ns)
+pub fn runner<const WHOLE: bool>() -> Runner {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let start = start(tgid);
+    Runner {
+        tgid,
+        uid: if WHOLE { bpf_get_current_uid_gid() as u32 } else { Runner::UNASKED },
+        // SAFETY: a helper without arguments.
+        cgroup_id: if WHOLE { unsafe { bpf_get_current_cgroup_id() } } else { 0 },
+        started_ns: start.started_ns,
+        executed_ns: start.executed_ns,
+    }
+}
+
+/// Whether this is the owner as it was when it touched the socket, as far as was asked.
+#[inline(always)]
+pub fn is_same(runner: &Runner, owner: &Owner) -> bool {
+    runner.tgid == owner.tgid
+        && runner.executed_ns == owner.executed_ns
+        && (runner.uid == Runner::UNASKED
+            || (runner.uid == owner.uid && runner.cgroup_id == owner.cgroup_id))
+}
+
+/// When a process was forked and when it last executed a program; zeroes if that was before the
+/// probes.
+#[inline(always)]
+pub fn start(tgid: u32) -> ProcessStart {
+    // SAFETY: an LRU slot may be given to another key under us; what fits no process is then refused
+    // by user space, which compares it.
+    unsafe { STARTS.get(tgid) }.copied().unwrap_or_default()
 }
 
 #[inline(always)]
@@ -260,7 +293,7 @@ pub fn sender(skb: *mut __sk_buff, packet: &Packet) -> Sender {
             (&raw const (*socket).src_port).read_volatile(),
         )
     };
-    if packet.is_control(kind as u8) {
+    if packet.is_control(kind as u8) && !is_owned(socket) {
         return Sender::Control;
     }
     let is_raw = kind == u32::from(SOCK_RAW);
@@ -288,8 +321,9 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// A TCP segment from a raw socket is from the kernel's control socket (`tcp_v4_send_reset`,
-    /// `tcp_v4_send_ack`), which speaks for every closed or half-closed local port.
+    /// A TCP segment from a raw socket that nobody made is from the kernel's control socket
+    /// (`tcp_v4_send_reset`, `tcp_v4_send_ack`), which speaks for every closed or half-closed local
+    /// port.
     #[inline(always)]
     pub fn is_control(&self, socket_type: u8) -> bool {
         self.transport == TCP && socket_type == SOCK_RAW

@@ -11,7 +11,7 @@ use monitor_ebpf::{
     places::{Chunk6, Classes4, Fence6, Index4, V6_CHUNKS, Verdicts},
     sample::{
         FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, LinkSender, ProcessStart,
-        SocketOwner, Transit,
+        Runner, SocketOwner, Transit,
     },
     settings,
 };
@@ -54,6 +54,10 @@ pub static STARTS: LruHashMap<u32, ProcessStart> =
 #[map]
 pub static LINK_SENDERS: LruHashMap<u32, LinkSender> =
     LruHashMap::with_max_entries(settings::LINK_SENDERS, 0);
+
+/// Who sent last on TCP sockets, by cookie. LRU: who is pushed out is told again.
+#[map]
+pub static SENDERS: LruHashMap<u64, Runner> = LruHashMap::with_max_entries(settings::SENDERS, 0);
 
 /// Loss counters, by [`Loss`].
 #[map]

@@ -4,6 +4,7 @@
 mod emit;
 mod forward;
 mod kernel;
+mod layout;
 mod link;
 mod maps;
 mod names;

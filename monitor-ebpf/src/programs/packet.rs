@@ -3,19 +3,17 @@
 
 use core::arch::asm;
 
-use aya_ebpf::{
-    bindings::__sk_buff, helpers::bpf_get_current_pid_tgid, macros::cgroup_skb,
-    programs::SkBuffContext,
-};
+use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
 use aya_log_ebpf::debug;
 use monitor_ebpf::{
     loss::Loss,
-    sample::{FlowCounters, FlowKey, SocketOwner, ownership, path, phase},
+    sample::{FlowCounters, FlowKey, Runner, SocketOwner, ownership, path, phase},
 };
 
 use super::{
     emit,
     kernel::{self, Packet, PacketSocket, TCP},
+    layout,
     maps::{self, FLOWS},
     names,
     socket::NOEXIST,
@@ -25,22 +23,34 @@ const PASS: i32 = 1;
 
 #[cgroup_skb(egress)]
 pub fn packet_egress(context: SkBuffContext) -> i32 {
-    egress::<false>(&context);
+    egress::<NOBODY>(&context);
     PASS
 }
 
 /// For kernels where a packet program may ask who runs.
 #[cgroup_skb(egress)]
 pub fn packet_egress_named(context: SkBuffContext) -> i32 {
-    egress::<true>(&context);
+    egress::<BY_PID>(&context);
     PASS
 }
 
+/// For kernels where it may also ask as which user, and in which cgroup.
+#[cgroup_skb(egress)]
+pub fn packet_egress_whole(context: SkBuffContext) -> i32 {
+    egress::<WHOLE>(&context);
+    PASS
+}
+
+/// What a packet program may ask of who runs.
+const NOBODY: u8 = 0;
+const BY_PID: u8 = 1;
+const WHOLE: u8 = 2;
+
 #[inline(always)]
-fn egress<const NAMED: bool>(context: &SkBuffContext) {
+fn egress<const ASKED: u8>(context: &SkBuffContext) {
     let skb = context.skb.skb;
     match kernel::packet(skb, 0) {
-        Some(packet) => leave::<NAMED>(skb, &packet),
+        Some(packet) => leave::<ASKED>(skb, &packet),
         None => {
             maps::count(Loss::PacketMalformed);
             debug!(context, "a packet of {} bytes has no readable IP header", context.len());
@@ -91,7 +101,7 @@ fn handshake(skb: *mut __sk_buff, mut key: FlowKey) -> Option<*mut FlowCounters>
 }
 
 #[inline(always)]
-fn leave<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) {
+fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
     let socket = kernel::packet_socket(skb);
     let mut key = FlowKey {
         cookie: kernel::cookie(skb),
@@ -101,7 +111,7 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) {
         transport: packet.transport,
         reserved: [0; 3],
     };
-    if packet.is_control(socket.socket_type) {
+    if packet.is_control(socket.socket_type) && !kernel::is_owned(socket.socket) {
         key.local_port = packet.source_port;
     }
     let now = kernel::now_ns();
@@ -118,29 +128,29 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) {
                 sent_packets: packet.packets,
                 ..FlowCounters::default()
             };
-            let sender = sender::<NAMED>(skb, packet);
-            if !tell(&key, packet, &socket, storage.as_deref(), (0, sender), &first, now) {
+            let runner = runner::<ASKED>(skb, packet);
+            if !tell(&key, packet, &socket, storage.as_deref(), (0, runner), &first, now) {
                 // As in `begin`: lost once, and told when it sends again.
                 let _ = FLOWS.remove(&key);
             }
         }
     } else {
-        begin(&key, packet, &socket, sender::<NAMED>(skb, packet), now);
+        begin(&key, packet, &socket, runner::<ASKED>(skb, packet), now);
     }
 }
 
 /// Who runs, where that is who sends. TCP sends when acknowledgements and timers let it, whoever
 /// runs then; and what came in by an interface and was wrapped here is nobody's on this host.
 #[inline(always)]
-fn sender<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) -> u32 {
-    if !NAMED || packet.is_tcp() || kernel::came_in(skb) {
-        return 0;
+fn runner<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) -> Runner {
+    if ASKED == NOBODY || packet.is_tcp() || kernel::came_in(skb) {
+        return Runner::default();
     }
-    (bpf_get_current_pid_tgid() >> 32) as u32
+    if ASKED == WHOLE { kernel::runner::<true>() } else { kernel::runner::<false>() }
 }
 
 #[inline(always)]
-fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, sender: u32, now: u64) {
+fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, now: u64) {
     let storage = kernel::storage(socket.socket, true);
     let mut counters = FlowCounters {
         sent_bytes: packet.bytes,
@@ -171,7 +181,7 @@ fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, sender: u32, now
         }
         return;
     }
-    if !tell(key, packet, socket, storage, (listener_cookie, sender), &counters, now) {
+    if !tell(key, packet, socket, storage, (listener_cookie, runner), &counters, now) {
         // So that its next packet tries again.
         let _ = FLOWS.remove(key);
     }
@@ -200,7 +210,7 @@ fn tell(
     packet: &Packet,
     socket: &PacketSocket,
     storage: Option<&SocketOwner>,
-    (listener_cookie, tgid): (u64, u32),
+    (listener_cookie, runner): (u64, Runner),
     sent: &FlowCounters,
     at_ns: u64,
 ) -> bool {
@@ -223,7 +233,13 @@ fn tell(
         sent_bytes: sent.sent_bytes,
         sent_packets: sent.sent_packets,
         at_ns,
-        passage: emit::Passage { tgid, ..emit::Passage::default() },
+        netns_inode: layout::netns_inode(socket.socket),
+        connection_cookie: if packet.is_tcp() {
+            layout::connection_cookie(socket.socket)
+        } else {
+            0
+        },
+        passage: emit::Passage { runner, ..emit::Passage::default() },
     };
     emit::egress(&flow, storage)
 }

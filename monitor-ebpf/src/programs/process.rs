@@ -14,9 +14,9 @@ const CLONE_THREAD: u64 = 0x0001_0000;
 #[tracepoint]
 pub fn process_exec(context: TracePointContext) -> u32 {
     let now = kernel::now_ns();
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let parent_tgid = become_program(tgid, now);
     let process = kernel::current(now);
-    // SAFETY: see above; the LRU slot may be another's, and user space compares.
-    let parent_tgid = unsafe { STARTS.get(process.tgid) }.map_or(0, |start| start.parent_tgid);
     // SAFETY: a probe read; a bad offset is an error, not a fault.
     if let Ok(place) = unsafe { context.read_at::<u32>(tracepoint::EXEC_FILENAME) } {
         // `__data_loc`: offset in the lower half, length in the upper.
@@ -25,6 +25,22 @@ pub fn process_exec(context: TracePointContext) -> u32 {
         let filename = unsafe { context.as_ptr().byte_add(at) };
         emit::exec(&process, parent_tgid, filename);
     }
+    0
+}
+
+/// Numbers the program that a process is from now on; returns its parent, 0 if not known.
+#[inline(always)]
+fn become_program(tgid: u32, executed_ns: u64) -> u32 {
+    if let Some(start) = STARTS.get_ptr_mut(&tgid) {
+        // SAFETY: a value of the table; the verifier proved the pointer. Its process alone executes.
+        unsafe {
+            (*start).executed_ns = executed_ns;
+            return (*start).parent_tgid;
+        }
+    }
+    let start = ProcessStart { executed_ns, ..ProcessStart::default() };
+    // LRU: as below.
+    let _ = STARTS.insert(&tgid, &start, 0);
     0
 }
 
@@ -44,7 +60,7 @@ pub fn process_fork(context: TracePointContext) -> u32 {
     {
         let now = kernel::now_ns();
         let parent_tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        let start = ProcessStart { started_ns: now, parent_tgid, reserved: 0 };
+        let start = ProcessStart { started_ns: now, executed_ns: 0, parent_tgid, reserved: 0 };
         // LRU: insertion fails only for want of memory, and then /proc knows the start.
         let _ = STARTS.insert(child, start, 0);
         emit::fork(parent_tgid, child, now);
@@ -57,7 +73,7 @@ pub fn process_exit(_context: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     if tgid == pid_tgid as u32 {
-        let _ = STARTS.remove(tgid);
+        // Its start stays: other threads may go on, and the next process of this pid has its own.
         emit::exit(tgid, kernel::now_ns());
     }
     0

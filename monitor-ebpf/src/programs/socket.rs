@@ -13,7 +13,8 @@ use monitor_ebpf::{
 
 use super::{
     emit,
-    kernel::{self, Named},
+    kernel::{self, Named, TCP},
+    layout,
     maps::{self, FLOWS},
 };
 
@@ -101,13 +102,20 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         sent_bytes: 0,
         sent_packets: 0,
         at_ns: now,
+        netns_inode: layout::netns_inode(named.socket),
+        connection_cookie: connection_cookie(named),
         passage: emit::Passage::default(),
     };
     emit::egress(&flow, storage.as_deref());
 }
 
-/// Makes the current process the user of the socket. Written only when it changed: the write is
-/// four times as dear as the look.
+#[inline(always)]
+fn connection_cookie(named: &Named) -> u64 {
+    if named.transport == TCP { layout::connection_cookie(named.socket) } else { 0 }
+}
+
+/// Makes the current process, as it is now, the user of the socket. Written only when it changed: the
+/// write is four times as dear as the look.
 #[inline(always)]
 fn touch(
     context: *mut bpf_sock_addr,
@@ -121,8 +129,7 @@ fn touch(
     };
     storage.cookie = cookie;
     storage.has_flows = 1;
-    let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    if storage.user.tgid != tgid {
+    if !kernel::is_same(&kernel::runner::<true>(), &storage.user) {
         let mut user = kernel::current(now);
         user.netns_cookie = kernel::netns_cookie(context);
         storage.user = user;

@@ -6,6 +6,7 @@ mod ledger;
 mod located;
 mod reasoning;
 pub mod server;
+mod slots;
 pub mod status;
 mod stream;
 

@@ -119,13 +119,7 @@ fn rules(policy: &Policy, judgement: &Judgement) -> Option<String> {
     if let Reason::Rule(name) = &judgement.reason {
         return Some(format!("The first rule that matches is {name}."));
     }
-    let asks = policy.rules.iter().filter(|rule| {
-        rule.process.is_some()
-            || rule.unit.is_some()
-            || rule.user.is_some()
-            || rule.port.is_some()
-            || rule.transport.is_some()
-    });
+    let asks = policy.rules.iter().filter(|rule| !rule.asks_only_for_address());
     let count = asks.count();
     (!policy.rules.is_empty()).then(|| match count {
         0 => "No rule matches.".to_owned(),

@@ -9,12 +9,11 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{RawQuery, State},
     http::{StatusCode, header},
@@ -22,29 +21,34 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::{
-    net::UnixListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::UnixListener;
 
 use super::{
     Api, ErrorBody,
+    slots::{NoSlot, Share, Slots},
     stream::{self, Stored},
     summarize,
 };
 use crate::{
+    connections::{self, Bounds, Peer, Served, refused},
     event::Timestamp,
     filter::{Query, RawFilter},
     shutdown::Shutdown,
     summary::By,
 };
 
+/// Who may ask is in a group, and yet no user of it shall take all.
+pub const BOUNDS: Bounds = Bounds {
+    connections: 128,
+    of_peer: 64,
+    first_request: Duration::from_secs(10),
+    idle: Duration::from_secs(60),
+    grace: Duration::from_secs(2),
+};
 /// Queries that run at once; more are told to come again.
-const QUERIES_MAX: usize = 4;
-/// Live streams at once.
-const STREAMS_MAX: usize = 32;
-/// How long open connections keep the daemon that is told to end.
-const GRACE: Duration = Duration::from_secs(2);
+const QUERIES: Share = Share { what: "queries", all: 6, of_peer: 4 };
+/// Live streams at once. They are answers, so they are never idle.
+const STREAMS: Share = Share { what: "streams", all: 48, of_peer: 32 };
 /// Owner and group may ask, nobody else.
 const SOCKET_MODE: u32 = 0o660;
 /// Its members may ask.
@@ -61,8 +65,6 @@ pub enum ApiError {
     NoSocket(PathBuf),
     #[error("api: can't {action} {path}: {source}")]
     Socket { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("api: the server failed: {0}")]
-    Serve(io::Error),
 }
 
 /// The socket, bound; its file is removed when this is dropped.
@@ -122,19 +124,20 @@ fn group_id(file: &str, name: &str) -> Option<u32> {
 #[derive(Clone)]
 struct Server {
     api: Api,
-    queries: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    queries: Slots,
+    streams: Slots,
     shutdown: Shutdown,
 }
 
 impl Bound {
     /// Serves until shutdown is requested; open streams end with it.
-    pub async fn serve(mut self, api: Api, shutdown: Shutdown) -> Result<(), ApiError> {
-        let Some(listener) = self.listener.take() else { return Ok(()) };
+    pub async fn serve(mut self, api: Api, bounds: Bounds, shutdown: Shutdown) {
+        let Some(listener) = self.listener.take() else { return };
+        let counted = (api.metrics.connections_refused_total.clone(), connections::API);
         let server = Server {
             api,
-            queries: Arc::new(Semaphore::new(QUERIES_MAX)),
-            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            queries: Slots::new(QUERIES),
+            streams: Slots::new(STREAMS),
             shutdown: shutdown.clone(),
         };
         let router = Router::new()
@@ -146,19 +149,14 @@ impl Bound {
             .route("/v1/locate", get(locate))
             .fallback(|| async { Refusal::not_found() })
             .with_state(server);
-        let served =
-            axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().requested());
-        tokio::select! {
-            served = served.into_future() => served.map_err(ApiError::Serve),
-            () = patience(shutdown) => Ok(()),
-        }
+        let refusal = |reason| {
+            let whose = if reason == refused::PEER { " of this user" } else { "" };
+            Refusal::unavailable(format!("too many connections{whose} at once; try again"))
+                .into_response()
+        };
+        let served = Served { router, refusal, bounds, counted };
+        connections::serve(listener, served, shutdown.requested()).await;
     }
-}
-
-/// Open answers may come to their end; a client that says nothing keeps nobody.
-async fn patience(shutdown: Shutdown) {
-    shutdown.requested().await;
-    tokio::time::sleep(GRACE).await;
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -177,6 +175,12 @@ impl Refusal {
     }
     fn unavailable(problem: impl Into<BoxError>) -> Self {
         Self(StatusCode::SERVICE_UNAVAILABLE, problem.into().to_string())
+    }
+}
+
+impl From<NoSlot> for Refusal {
+    fn from(none: NoSlot) -> Self {
+        Self::unavailable(none)
     }
 }
 
@@ -202,11 +206,6 @@ fn now() -> Timestamp {
     Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
 }
 
-fn permit(slots: &Arc<Semaphore>, what: &str) -> Result<OwnedSemaphorePermit, Refusal> {
-    let slot = Arc::clone(slots).try_acquire_owned();
-    slot.map_err(|_| Refusal::unavailable(format!("too many {what} at once; try again")))
-}
-
 /// Takes the parameters named in `own` out and reads the rest as filters.
 fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, String)>), Refusal> {
     let pairs: Vec<(String, String)> =
@@ -224,10 +223,11 @@ async fn status(State(server): State<Server>) -> Response {
 
 async fn events(
     State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
     let (query, _) = parameters(raw.as_deref(), &[])?;
-    let slot = permit(&server.queries, "queries")?;
+    let slot = server.queries.take(peer)?;
     let stored = Stored::Flows;
     let body = stream::stored(server.api.events, stored, query, slot, server.shutdown).await;
     body.map(ndjson).map_err(Refusal::unavailable)
@@ -235,11 +235,12 @@ async fn events(
 
 async fn lookups(
     State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
     let (query, _) = parameters(raw.as_deref(), &[])?;
     let query = query.of_lookups().map_err(Refusal::bad)?;
-    let slot = permit(&server.queries, "queries")?;
+    let slot = server.queries.take(peer)?;
     let stored = Stored::Lookups;
     let body = stream::stored(server.api.events, stored, query, slot, server.shutdown).await;
     body.map(ndjson).map_err(Refusal::unavailable)
@@ -247,16 +248,18 @@ async fn lookups(
 
 async fn events_stream(
     State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
     let (query, _) = parameters(raw.as_deref(), &[])?;
-    let slot = permit(&server.streams, "streams")?;
+    let slot = server.streams.take(peer)?;
     let records = server.api.live.subscribe();
     Ok(ndjson(stream::live(records, query.filter, slot, server.api.metrics, server.shutdown)))
 }
 
 async fn summary(
     State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
     let (query, own) = parameters(raw.as_deref(), &["by"])?;
@@ -265,7 +268,7 @@ async fn summary(
         let known: Vec<&str> = By::ALL.iter().map(|by| by.word()).collect();
         Refusal::bad(format!("by: `{by}` is none of {}", known.join(", ")))
     })?;
-    let slot = permit(&server.queries, "queries")?;
+    let slot = server.queries.take(peer)?;
     let folded = tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let is_over = || server.shutdown.is_requested();

@@ -7,12 +7,12 @@ use axum::body::{Body, Bytes};
 use serde::Serialize;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, broadcast, mpsc},
+    sync::{broadcast, mpsc},
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{ErrorBody, EventSource, LostCount, LostLine, SourceError};
+use super::{ErrorBody, EventSource, LostCount, LostLine, SourceError, slots::Slot};
 use crate::{
     ecs::{Event, LookupEvent},
     event::Record,
@@ -55,13 +55,13 @@ pub(super) async fn stored(
     source: Arc<dyn EventSource>,
     stored: Stored,
     query: Query,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
     shutdown: Shutdown,
 ) -> Result<Body, SourceError> {
     let (chunks, mut answers) = mpsc::channel::<Result<Bytes, SourceError>>(CHUNKS_WAITING);
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _slot = slot;
         let send = |chunk: Result<Bytes, SourceError>| {
             runtime.block_on(async {
                 matches!(timeout(CLIENT_PATIENCE, chunks.send(chunk)).await, Ok(Ok(())))
@@ -118,13 +118,13 @@ pub(super) async fn stored(
 pub(super) fn live(
     mut records: broadcast::Receiver<Arc<Record>>,
     filter: Filter,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
 ) -> Body {
     let (body, chunks) = mpsc::channel::<Chunk>(CHUNKS_WAITING);
     tokio::spawn(async move {
-        let _permit = permit;
+        let _slot = slot;
         let asked = shutdown.requested();
         tokio::pin!(asked);
         loop {

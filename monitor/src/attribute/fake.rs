@@ -3,9 +3,11 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use monitor_ebpf::sample::{
-    EgressSample, ExecSample, ExitSample, FILENAME_BYTES, ForkSample, Owner, kind, ownership,
+    EgressSample, ExecSample, ExitSample, FILENAME_BYTES, ForkSample, Owner, Runner, kind,
+    ownership,
 };
 use tempfile::TempDir;
+use zerocopy::FromZeros as _;
 
 use super::Procfs;
 use crate::event::{ExecutedFile, Process, User};
@@ -159,17 +161,38 @@ pub(super) fn exit(tgid: u32, at_ns: u64) -> ExitSample {
     ExitSample { kind: kind::EXIT, tgid, at_ns }
 }
 
-/// `process.touched_ns` is the exec. The tracepoint can't tell a network namespace.
+/// `process.touched_ns` is the exec, by a kernel without BTF. The tracepoint can't tell a network namespace.
 pub(super) fn exec(process: Owner, path: &str) -> ExecSample {
     let mut filename = [0; FILENAME_BYTES];
     filename[..path.len()].copy_from_slice(path.as_bytes());
     ExecSample {
         kind: kind::EXEC,
         filename_bytes: path.len() as u32,
-        at_ns: process.touched_ns,
-        process: Owner { netns_cookie: 0, ..process },
-        parent_tgid: 0,
-        reserved: 0,
+        process: Owner { netns_cookie: 0, executed_ns: process.touched_ns, ..process },
         filename,
+        ..ExecSample::new_zeroed()
     }
+}
+
+/// Device of the files of [`seen`].
+pub(super) const SEEN_DEVICE: u64 = 254 << 8 | 3;
+
+/// The same by a kernel whose BTF says how to read the file: its names on the way up.
+pub(super) fn seen(mut sample: ExecSample, path_end: u32, names: &[&str]) -> ExecSample {
+    let path: String = names.iter().flat_map(|name| [*name, "\0"]).collect();
+    sample.path[..path.len()].copy_from_slice(path.as_bytes());
+    ExecSample {
+        path_bytes: path.len() as u32,
+        path_end,
+        device: 254 << 20 | 3,
+        inode: 4711,
+        mount_ns: 4_026_531_841,
+        links: 1,
+        ..sample
+    }
+}
+
+/// Who ran, by pid alone.
+pub(super) fn ran(tgid: u32) -> Runner {
+    Runner { tgid, uid: Runner::UNASKED, ..Runner::default() }
 }

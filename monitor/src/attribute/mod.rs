@@ -4,12 +4,17 @@
 //! A process is a pid and a generation, never a pid alone; see docs/decisions/0004.
 
 mod cgroup;
+mod cgroups;
+mod connections;
 mod container;
+pub mod digests;
 #[cfg(test)]
 mod fake;
+mod hosts;
 mod links;
 mod older;
 mod procfs;
+mod programs;
 mod record;
 mod sockets;
 mod table;
@@ -18,19 +23,26 @@ mod tests;
 mod unit;
 mod users;
 
-use std::{io, path::PathBuf, sync::Arc};
-
-use monitor_ebpf::sample::{
-    EgressSample, ExecSample, ExitSample, ForkSample, Owner, ownership, path,
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
+
+use monitor_ebpf::sample::{EgressSample, ExitSample, Owner, ownership, path};
 use rustc_hash::FxHashMap;
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
+use self::cgroup::Cgroup;
 use self::{
+    cgroups::Cgroups,
+    connections::Connections,
+    digests::Digests,
+    hosts::HostFiles,
     links::LinkSockets,
     procfs::Reading,
-    record::{Change, Learned},
+    record::{Executed, Learned, Whereabouts},
     sockets::Sockets,
     table::{Generation, Mark, Program, Table, Touch, View, same_start},
     users::Users,
@@ -98,8 +110,14 @@ pub struct Counters {
 /// The holder of a socket that is older than the probes, if one was found, and when.
 type Held = (Option<Arc<Process>>, u64);
 
+/// When a process last executed a program, by its tgid, as the kernel has it now: 0 as in
+/// [`Owner::executed_ns`].
+pub type LastExec = Box<dyn Fn(u32) -> u64 + Send>;
+
+/// What was taken for a process turned out to be another program's: (as it was told, as it is).
+pub type Correction = (Arc<Process>, Arc<Process>);
+
 /// The cache of processes. Samples come in the order in which the probes wrote them.
-#[derive(Debug)]
 pub struct Processes {
     procfs: Procfs,
     clock: Clock,
@@ -113,8 +131,20 @@ pub struct Processes {
     held: FxHashMap<u64, Held>,
     /// Told without their process, because no search was due.
     postponed: Vec<EgressSample>,
+    hosts: HostFiles,
+    cgroups: Cgroups,
+    connections: Connections,
+    digests: Digests,
+    last_exec: Option<LastExec>,
+    corrected: Vec<Correction>,
     forgotten: u64,
     unenriched: u64,
+}
+
+impl fmt::Debug for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processes").field("table", &self.table).finish_non_exhaustive()
+    }
 }
 
 impl Default for Processes {
@@ -137,6 +167,12 @@ impl Processes {
     ) -> Self {
         Self {
             netns: procfs.netns(std::process::id()),
+            hosts: HostFiles::new(&procfs),
+            cgroups: Cgroups::default(),
+            connections: Connections::default(),
+            digests: Digests::default(),
+            last_exec: None,
+            corrected: Vec::new(),
             procfs,
             clock,
             users: Users::new(passwd),
@@ -148,6 +184,27 @@ impl Processes {
             forgotten: 0,
             unenriched: 0,
         }
+    }
+
+    /// Where the hierarchy of cgroup v2 is mounted: then a cgroup is known by its number.
+    pub fn set_cgroups(&mut self, mount: &Path) {
+        self.cgroups = Cgroups::at(mount);
+    }
+
+    /// From here on the files that processes executed are read for their digests.
+    pub fn read_digests(&mut self) -> io::Result<()> {
+        self.digests.start(&self.procfs)
+    }
+
+    /// Whether files can be looked at as the host sees them. If not, none is known to be the host's,
+    /// and no rule for a process allows anything.
+    pub fn sees_host_files(&self) -> bool {
+        self.hosts.is_seen()
+    }
+
+    /// Who knows when a process last executed something: then `/proc` is believed only of that.
+    pub fn set_last_exec(&mut self, last_exec: LastExec) {
+        self.last_exec = Some(last_exec);
     }
 
     /// The wall clock may be set while processes live: later starts are told by the new one.
@@ -175,73 +232,6 @@ impl Processes {
         Ok(self.table.len())
     }
 
-    /// A child is what its parent is, until it executes something.
-    pub fn learn_fork(&mut self, sample: &ForkSample) {
-        let at_ns = sample.at_ns;
-        let parent = Touch { tgid: sample.parent_tgid, at_ns, started_ns: 0 };
-        let Some(parent) = self.table.find(parent) else {
-            self.read_into_table(sample.child_tgid, |started_ns| same_start(started_ns, at_ns));
-            return;
-        };
-        let view = parent.program(at_ns).latest();
-        let process = Process {
-            pid: sample.child_tgid,
-            started_at: Some(self.clock.wall(at_ns)),
-            parents: lineage(&view.process),
-            ..(*view.process).clone()
-        };
-        let view = View { mark: view.mark, process: Arc::new(process) };
-        let is_kernel_thread = parent.is_kernel_thread;
-        let program = Program::new(0, true, view);
-        let generation = Generation::new(at_ns, is_kernel_thread, program);
-        self.table.put(sample.child_tgid, generation);
-    }
-
-    /// A process became another program: what it is now is read from `/proc` at once, and what
-    /// it was stays known for samples of before.
-    pub fn learn_exec(&mut self, sample: &ExecSample) {
-        let owner = &sample.process;
-        let reading = self.procfs.read(owner.tgid);
-        let known = match owner.started_ns {
-            0 => self.table.newest(owner.tgid).filter(|known| known.started_ns <= sample.at_ns),
-            started_ns => self.table.born(owner.tgid, started_ns).map(|known| &*known),
-        };
-        let known_start = known.map(|known| known.started_ns);
-        let before = known.map(|known| known.latest().latest().clone());
-        let reading = reading.filter(|reading| match (known_start, owner.started_ns) {
-            (Some(started_ns), _) | (None, started_ns @ 1..) => {
-                same_start(reading.started_ns, started_ns)
-            }
-            (None, 0) => reading.started_ns <= sample.at_ns,
-        });
-        let parents = match (&before, &reading) {
-            (Some(before), _) => before.process.parents.clone(),
-            (None, Some(reading)) => self.parents(reading.parent, 0),
-            (None, None) => self.parents(sample.parent_tgid, 0),
-        };
-        let started_ns = known_start
-            .or(reading.as_ref().map(|reading| reading.started_ns))
-            .or((owner.started_ns != 0).then_some(owner.started_ns));
-        let learned = Learned {
-            parents,
-            user: self.users.user(owner.uid),
-            started_at: started_ns.map(|at_ns| self.clock.wall(at_ns)),
-        };
-        let process = record::executed(sample, reading, before.as_ref(), learned);
-        let view = View { mark: Some(Mark::of(owner)), process: Arc::new(process) };
-        let program = Program::new(sample.at_ns, false, view);
-        let known = known_start.and_then(|started_ns| self.table.born(owner.tgid, started_ns));
-        if let Some(known) = known {
-            // When a thread executes, the leader exits first and the process lives on.
-            known.exited_ns = None;
-            known.is_kernel_thread = false;
-            self.forgotten += u64::from(known.become_program(program));
-        } else {
-            let started_ns = started_ns.unwrap_or(sample.at_ns);
-            self.table.put(owner.tgid, Generation::new(started_ns, false, program));
-        }
-    }
-
     /// The leader of a process exited. What is known of it stays for [`ENDED_KEPT_NS`].
     pub fn forget(&mut self, sample: &ExitSample) {
         self.table.exit(sample.tgid, sample.at_ns);
@@ -249,8 +239,15 @@ impl Processes {
 
     /// Forgets what is of no use any more. `now_boot_ns`: the boot clock.
     pub fn expire(&mut self, now_boot_ns: u64) {
-        self.table.expire(now_boot_ns.saturating_sub(ENDED_KEPT_NS));
+        let procfs = &self.procfs;
+        self.table.expire(now_boot_ns.saturating_sub(ENDED_KEPT_NS), |tgid, started_ns| {
+            procfs.has_threads(tgid, |start_ns| same_start(start_ns, started_ns))
+        });
         self.sockets.expire(now_boot_ns);
+        self.connections.expire(now_boot_ns);
+        if self.hosts.refresh() {
+            self.rename_files();
+        }
     }
 
     /// Looks for sockets below IP; about every second.
@@ -286,7 +283,7 @@ impl Processes {
     /// one that has exited `/proc` shows no more than a name. `started_ns`: 0 if not known.
     pub fn by_pid(&mut self, tgid: u32, at_ns: u64, started_ns: u64) -> Option<Arc<Process>> {
         let known = match started_ns {
-            0 => self.table.find(Touch { tgid, at_ns, started_ns }),
+            0 => self.table.find(Touch { tgid, at_ns, started_ns, executed_ns: 0 }),
             // It may have ended since.
             _ => self.table.born(tgid, started_ns),
         };
@@ -330,38 +327,41 @@ impl Processes {
             return (Origin::Kernel, Sender::Nobody);
         }
         let (owner, is_kernel_thread) = self.owner(&sample.owner, sample.at_ns);
-        let (process, attribution) = match self.runner(sample) {
-            Some(runner) if !is_kernel_thread => (runner, Attribution::Socket),
-            _ => (owner, attribution),
+        if let Some(sender) = self.of_connection(sample, &owner, is_kernel_thread) {
+            return (Origin::Process, sender);
+        }
+        let sender = self.runner(sample).or_else(|| self.sent_on(sample));
+        let (process, attribution) = match sender {
+            Some(sender) if !is_kernel_thread => (sender, Attribution::Socket),
+            _ => (Arc::clone(&owner), attribution),
         };
         let made = &sample.creator;
         let is_others = made.tgid != 0 && made.tgid != process.pid;
-        let creator = is_others.then(|| self.owner(made, sample.at_ns).0);
+        let maker = is_others.then(|| self.owner(made, sample.at_ns).0);
+        let creator = maker.or_else(|| (owner.pid != process.pid).then_some(owner));
         let origin = if is_kernel_thread { Origin::Kernel } else { origin };
         (origin, Sender::Process { process, attribution, creator })
     }
 
-    /// The hook tells no more than the process, and that only from Linux 6.10 on.
+    /// The hook tells no more than who runs, and that only from Linux 6.10 on.
     fn packet_sender(&mut self, sample: &EgressSample) -> Sender {
-        if sample.owner.tgid == 0 {
-            return self.unowned(sample).1;
-        }
-        let Owner { tgid, started_ns, .. } = sample.owner;
-        match self.by_pid(tgid, sample.at_ns, started_ns) {
+        match self.runner(sample) {
             Some(process) => {
                 Sender::Process { process, attribution: Attribution::Socket, creator: None }
             }
-            None => Sender::Nobody,
+            None => self.unowned(sample).1,
         }
     }
 
+    /// The process as it was when it touched, and whether it is a kernel thread.
     fn owner(&mut self, owner: &Owner, at_ns: u64) -> (Arc<Process>, bool) {
         let touched_ns = if owner.touched_ns == 0 { at_ns } else { owner.touched_ns };
-        let touch = Touch { tgid: owner.tgid, at_ns: touched_ns, started_ns: owner.started_ns };
+        let Owner { tgid, started_ns, executed_ns, .. } = *owner;
+        let touch = Touch { tgid, at_ns: touched_ns, started_ns, executed_ns };
         if let Some(hit) = self.table.hit(touch, owner) {
             return hit;
         }
-        let reading = self.procfs.read(owner.tgid).filter(|reading| match owner.started_ns {
+        let reading = self.procfs.read(tgid).filter(|reading| match started_ns {
             0 => reading.started_ns <= touched_ns,
             started_ns => same_start(reading.started_ns, started_ns),
         });
@@ -370,13 +370,16 @@ impl Processes {
             && let Some(reading) = &reading
         {
             // Its leader may have exited while its other threads go on.
-            known = self.table.born(owner.tgid, reading.started_ns).map(|known| known.started_ns);
+            known = self.table.born(tgid, reading.started_ns).map(|known| known.started_ns);
         }
-        let Some(started_ns) = known else { return self.discovered(owner, touch, reading) };
+        let Some(started_ns) = known else {
+            return self.discovered(owner, touch, reading.as_ref());
+        };
         self.changed(owner, touch, started_ns, reading)
     }
 
-    /// A known process shows something new: another name, user, cgroup or network namespace.
+    /// A known process shows something new: another name, user, cgroup or network namespace; or a
+    /// program of which no exec was told, and which then nobody knows.
     fn changed(
         &mut self,
         owner: &Owner,
@@ -386,22 +389,37 @@ impl Processes {
     ) -> (Arc<Process>, bool) {
         let user = self.users.user(owner.uid);
         let Some(known) = self.table.born(owner.tgid, started_ns) else {
-            return self.discovered(owner, touch, reading);
+            return self.discovered(owner, touch, reading.as_ref());
         };
         if known.exited_ns.is_some_and(|exited_ns| exited_ns < touch.at_ns) {
             known.exited_ns = Some(touch.at_ns);
         }
         let is_kernel_thread = known.is_kernel_thread;
-        let program = known.program_mut(touch.at_ns);
-        let before = program.latest();
-        let (process, change) = record::shown(owner, reading, before, program.inherited, user);
-        let process = Arc::new(process);
-        let view = View { mark: Some(Mark::of(owner)), process: Arc::clone(&process) };
-        let full = match change {
-            Change::View => program.show(view),
-            Change::Program => known.become_program(Program::new(touch.at_ns, false, view)),
+        let program = known.program_of(touch).map(|program| program.latest().clone());
+        let before = program.clone().unwrap_or_else(|| known.latest().latest().clone());
+        let executed = match &program {
+            Some(view) => Executed::of(&view.process),
+            None => self.untold(owner, reading.as_ref()),
         };
-        self.forgotten += u64::from(full);
+        let whereabouts = self.whereabouts(owner, reading.as_ref(), Some(&before));
+        let process = Arc::new(record::shown(owner, &before.process, executed, whereabouts, user));
+        let view = View { mark: Some(Mark::of(owner)), process: Arc::clone(&process) };
+        if let Some(known) = self.table.born(owner.tgid, started_ns) {
+            let full = if let Some(program) = known.program_of(touch) {
+                program.is_told = true;
+                program.show(view)
+            } else if touch.executed_ns < known.latest().executed_ns {
+                // Of a program that is forgotten: what the process is by now stays as it is.
+                false
+            } else {
+                let mut program = Program::new(touch.executed_ns, view);
+                program.is_told = true;
+                program.read_ns = reading.map(|reading| reading.read_ns);
+                program.is_by_reading = true;
+                known.become_program(program)
+            };
+            self.forgotten += u64::from(full);
+        }
         (process, is_kernel_thread)
     }
 
@@ -410,30 +428,88 @@ impl Processes {
         &mut self,
         owner: &Owner,
         touch: Touch,
-        reading: Option<Reading>,
+        reading: Option<&Reading>,
     ) -> (Arc<Process>, bool) {
         let user = self.users.user(owner.uid);
-        let is_kernel_thread = reading.as_ref().is_some_and(|reading| reading.is_kernel_thread);
-        let (process, started_ns, exited_ns) = if let Some(reading) = reading {
-            let parents = self.parents(reading.parent, 0);
-            let started_ns = reading.started_ns;
-            let started_at = Some(self.clock.wall(started_ns));
-            let learned = Learned { parents, user, started_at };
-            (record::discovered(owner, reading, learned), started_ns, None)
-        } else {
-            self.unenriched += 1;
-            let started_at = (touch.started_ns != 0).then(|| self.clock.wall(touch.started_ns));
-            let started_ns = if touch.started_ns == 0 { touch.at_ns } else { touch.started_ns };
-            let learned = Learned { parents: Vec::new(), user, started_at };
-            (record::sampled(owner, learned), started_ns, Some(touch.at_ns))
+        let is_kernel_thread = reading.is_some_and(|reading| reading.is_kernel_thread);
+        let executed = self.untold(owner, reading);
+        let whereabouts = self.whereabouts(owner, reading, None);
+        let name = record::name(owner).or_else(|| Some(reading?.comm.clone()));
+        let name = name.unwrap_or_else(|| record::comm(owner));
+        let (parents, started_ns, read_ns) = match reading {
+            Some(reading) => {
+                (self.parents(reading.parent, 0), reading.started_ns, Some(reading.read_ns))
+            }
+            None => (Vec::new(), touch.started_ns, None),
         };
-        let process = Arc::new(process);
+        let started_at = (started_ns != 0).then(|| self.clock.wall(started_ns));
+        let learned = Learned { parents, user, started_at };
+        let process = Arc::new(record::process(owner.tgid, &name, executed, whereabouts, learned));
         let view = View { mark: Some(Mark::of(owner)), process: Arc::clone(&process) };
-        let program = Program::new(0, false, view);
+        let mut program = Program::new(touch.executed_ns, view);
+        program.is_told = true;
+        program.read_ns = read_ns;
+        program.is_by_reading = true;
+        let started_ns = if started_ns == 0 { touch.at_ns } else { started_ns };
         let mut generation = Generation::new(started_ns, is_kernel_thread, program);
-        generation.exited_ns = exited_ns;
+        generation.exited_ns = read_ns.is_none().then_some(touch.at_ns);
         self.table.put(owner.tgid, generation);
         (process, is_kernel_thread)
+    }
+
+    /// Where a process belongs: by the number of its cgroup, which no move since can change.
+    fn whereabouts(
+        &mut self,
+        owner: &Owner,
+        reading: Option<&Reading>,
+        before: Option<&View>,
+    ) -> Whereabouts {
+        // An exec does not say in which network namespace, and comes after most changes of it.
+        let is_known = |view: &&View| {
+            let cookie = view.mark.map_or(0, |mark| mark.netns_cookie);
+            cookie != 0 && cookie == owner.netns_cookie
+        };
+        let is_possible = |view: &&View| {
+            let cookie = view.mark.map_or(0, |mark| mark.netns_cookie);
+            cookie == 0 || owner.netns_cookie == 0
+        };
+        let known = before.filter(is_known).and_then(|view| view.process.netns);
+        let read = reading.and_then(|reading| reading.netns);
+        let possible = before.filter(is_possible).and_then(|view| view.process.netns);
+        let netns = known.or(read).or(possible);
+        Whereabouts { cgroup: self.cgroup(owner.cgroup_id, reading, before), netns }
+    }
+
+    fn cgroup(
+        &mut self,
+        id: u64,
+        reading: Option<&Reading>,
+        before: Option<&View>,
+    ) -> Option<Cgroup> {
+        let path = self.cgroups.path(id);
+        let known = |is_it: fn(&Mark, u64) -> bool| {
+            let view = before.filter(|view| view.mark.is_some_and(|mark| is_it(&mark, id)))?;
+            let Process { cgroup, unit, container, .. } = &*view.process;
+            let (unit, container) = (unit.clone(), container.clone());
+            Some(Cgroup { path: cgroup.clone()?, unit, container })
+        };
+        let is_same: fn(&Mark, u64) -> bool = |mark, id| mark.cgroup_id == id;
+        // Of what `/proc` says the hierarchy of v2 can be compared, and others, older, can not.
+        let is_there = |reading: &&Reading| {
+            let has_program = reading.executable.is_some() || reading.command_line.is_some();
+            match &path {
+                Some(path) => reading.unified.as_ref().is_some_and(|it| **it == **path),
+                // A zombie has left its cgroups of before v2.
+                None => has_program,
+            }
+        };
+        if let Some(reading) = reading.filter(is_there) {
+            return reading.cgroup.clone();
+        }
+        if let Some(known) = known(is_same) {
+            return Some(known);
+        }
+        path.and_then(|path| Cgroup::parse(&format!("0::{path}")))
     }
 
     /// The chain that begins with this process, read from `/proc` where it is not known.
@@ -459,13 +535,21 @@ impl Processes {
     }
 
     fn put_reading(&mut self, reading: Reading, parents: Vec<Ancestor>) {
-        let (pid, started_ns) = (reading.pid, reading.started_ns);
+        let (pid, started_ns, read_ns) = (reading.pid, reading.started_ns, reading.read_ns);
         let is_kernel_thread = reading.is_kernel_thread;
-        let user = self.users.user(reading.uid);
-        let learned = Learned { parents, user, started_at: Some(self.clock.wall(started_ns)) };
-        let view = View { mark: None, process: Arc::new(record::read(reading, learned)) };
-        let program = Program::new(0, false, view);
+        let process = self.as_read(reading, parents);
+        let mut program = Program::new(0, View { mark: None, process: Arc::new(process) });
+        program.read_ns = Some(read_ns);
+        program.is_by_reading = true;
         self.table.put(pid, Generation::new(started_ns, is_kernel_thread, program));
+    }
+
+    /// As `/proc` tells it.
+    fn as_read(&mut self, reading: Reading, parents: Vec<Ancestor>) -> Process {
+        let user = self.users.user(reading.uid);
+        let started_at = Some(self.clock.wall(reading.started_ns));
+        let file = self.hosts.identify(reading.executable.as_deref(), reading.file);
+        record::read(reading, file, Learned { parents, user, started_at })
     }
 }
 

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use monitor_ebpf::sample::{EgressSample, FlowKey};
+use monitor_ebpf::sample::{EgressSample, FlowKey, Owner, Runner, path};
 
 use super::{
     Processes,
     procfs::Reading,
-    record::{self, Learned},
     sockets::{self, Answer},
     table::Touch,
 };
@@ -23,6 +22,17 @@ const POSTPONED_MAX: usize = 1_024;
 pub(super) const UNHELD_KEPT_NS: u64 = 60_000_000_000;
 
 impl Processes {
+    /// By which way a flow leaves of which only the counters are known, by their [`path`].
+    pub fn unknown(by: u8) -> Origin {
+        match by {
+            path::FORWARDED => Origin::Forwarded,
+            path::TUNNEL => Origin::Tunnel,
+            path::KERNEL => Origin::Kernel,
+            path::PACKET => Origin::PacketSocket,
+            _ => Origin::PreExisting,
+        }
+    }
+
     /// No owner is stored at the socket: it is the kernel's own, or older than the probes.
     pub(super) fn unowned(&mut self, sample: &EgressSample) -> (Origin, Sender) {
         if is_kernels_own(sample) {
@@ -94,7 +104,7 @@ impl Processes {
     /// The process that had this pid at that time, as it is now.
     pub(super) fn holder(&mut self, tgid: u32, at_ns: u64) -> Option<Arc<Process>> {
         let reading = self.procfs.read(tgid).filter(|reading| reading.started_ns <= at_ns);
-        let touch = Touch { tgid, at_ns, started_ns: 0 };
+        let touch = Touch { tgid, at_ns, started_ns: 0, executed_ns: 0 };
         // Of one that is ending `/proc` shows no more than a name.
         let is_whole =
             |reading: &Reading| reading.executable.is_some() || self.table.find(touch).is_none();
@@ -105,26 +115,41 @@ impl Processes {
             Some(known) => known.latest().latest().process.parents.clone(),
             None => self.parents(reading.parent, 0),
         };
-        let started_at = Some(self.clock.wall(reading.started_ns));
-        let user = self.users.user(reading.uid);
-        Some(Arc::new(record::read(reading, Learned { parents, user, started_at })))
+        Some(Arc::new(self.as_read(reading, parents)))
     }
 
-    /// Who ran when the first packet left, where the hook could ask: by pid alone. A kernel thread
-    /// sends for others, so it is never taken for the one who sent.
+    /// Who ran when the first packet left, where the hook could ask. A kernel thread sends for others,
+    /// so it is never taken for the one who sent.
     pub(super) fn runner(&mut self, sample: &EgressSample) -> Option<Arc<Process>> {
         const TCP: u8 = 6;
-        let EgressSample { sender_tgid: tgid, at_ns, .. } = *sample;
+        let Runner { tgid, uid, cgroup_id, started_ns, executed_ns } = sample.runner;
         // Of TCP much leaves while somebody runs who has nothing to do with it.
         if tgid == 0 || sample.flow.transport == TCP {
             return None;
         }
-        let touch = Touch { tgid, at_ns, started_ns: 0 };
-        if self.table.find(touch).is_none() {
-            self.read_into_table(tgid, |started_ns| started_ns <= at_ns);
+        let at_ns = sample.at_ns;
+        let touch = Touch { tgid, at_ns, started_ns, executed_ns };
+        if uid == Runner::UNASKED {
+            if self.table.find(touch).is_none() {
+                self.read_into_table(tgid, |started_ns| started_ns <= at_ns);
+            }
+            let known = self.table.find(touch).filter(|known| !known.is_kernel_thread)?;
+            let program = known.program_of(touch)?;
+            program.is_told = true;
+            return Some(Arc::clone(&program.latest().process));
         }
-        let known = self.table.find(touch).filter(|known| !known.is_kernel_thread)?;
-        Some(Arc::clone(&known.program(at_ns).latest().process))
+        // Not as its leader, since its name was not asked for.
+        let owner = Owner {
+            tgid,
+            uid,
+            cgroup_id,
+            started_ns,
+            executed_ns,
+            touched_ns: at_ns,
+            ..Owner::default()
+        };
+        let (process, is_kernel_thread) = self.owner(&owner, at_ns);
+        (!is_kernel_thread).then_some(process)
     }
 }
 

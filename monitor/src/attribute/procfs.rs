@@ -12,9 +12,10 @@ use procfs::{
     process::{Stat, StatFlags},
 };
 use rustc_hash::FxHashMap;
-use rustix::fs::{CWD, Mode, OFlags, getxattr, openat, readlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, getxattr, makedev, openat, readlinkat, statat};
 
-use super::cgroup::Cgroup;
+use super::{cgroup::Cgroup, now_ns};
+use crate::event::FileId;
 
 /// Most bytes of a command line that are kept; what `ps` shows is shorter.
 pub const COMMAND_LINE_MAX: u64 = 4096;
@@ -28,6 +29,8 @@ const DELETED: &str = " (deleted)";
 pub struct Procfs {
     root: PathBuf,
     tick_ns: u64,
+    /// The boot clock; 0 for what only looks like `/proc`, which has no time.
+    pub(super) now_ns: fn() -> u64,
 }
 
 /// One process as `/proc` shows it at the time of reading.
@@ -46,12 +49,18 @@ pub(super) struct Reading {
     pub(super) command_line: Option<String>,
     pub(super) cgroup: Option<Cgroup>,
     pub(super) netns: Option<u64>,
+    /// What `executable` leads to.
+    pub(super) file: Option<FileId>,
+    /// Path in the hierarchy of cgroup v2.
+    pub(super) unified: Option<String>,
+    /// Boot clock, when it was read.
+    pub(super) read_ns: u64,
 }
 
 impl Procfs {
     /// This host's.
     pub fn host() -> Self {
-        Self::at("/proc")
+        Self { now_ns: || now_ns(rustix::time::ClockId::Boottime), ..Self::at("/proc") }
     }
 
     /// Whether other users' processes can be looked at: init's executable, which is nobody's but
@@ -70,7 +79,11 @@ impl Procfs {
     }
 
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), tick_ns: 1_000_000_000 / procfs::ticks_per_second().max(1) }
+        Self {
+            root: root.into(),
+            tick_ns: 1_000_000_000 / procfs::ticks_per_second().max(1),
+            now_ns: || 0,
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -114,6 +127,9 @@ impl Procfs {
         if status.tgid != pid {
             return None;
         }
+        let cgroup = read("cgroup", FILE_MAX);
+        let cgroup = cgroup.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let file = statat(&directory, "exe", AtFlags::empty()).ok();
         Some(Reading {
             pid,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
@@ -123,9 +139,49 @@ impl Procfs {
             uid: status.uid,
             executable: link("exe").map(without_deleted),
             command_line: read("cmdline", COMMAND_LINE_MAX).and_then(|bytes| command_line(&bytes)),
-            cgroup: read("cgroup", FILE_MAX)
-                .and_then(|bytes| Cgroup::parse(&String::from_utf8_lossy(&bytes))),
+            cgroup: cgroup.as_deref().and_then(Cgroup::parse),
             netns: link("ns/net").and_then(|target| bracketed(&target, "net:")),
+            file: file.map(|it| FileId { device: it.st_dev, inode: it.st_ino }),
+            unified: cgroup.as_deref().and_then(unified),
+            read_ns: (self.now_ns)(),
+        })
+    }
+
+    /// Whether threads of a process go on whose leader ended: it is there, and was started then.
+    pub(super) fn has_threads(&self, pid: u32, is_it: impl Fn(u64) -> bool) -> bool {
+        let path = self.root.join(pid.to_string()).join("stat");
+        let stat = File::open(path).ok().and_then(|file| Stat::from_read(file.take(FILE_MAX)).ok());
+        stat.is_some_and(|stat| {
+            stat.num_threads > 1 && is_it(stat.starttime.saturating_mul(self.tick_ns))
+        })
+    }
+
+    /// The file that a process executes, to be read.
+    pub(super) fn open_executable(&self, pid: u32) -> Option<File> {
+        File::open(self.root.join(pid.to_string()).join("exe")).ok()
+    }
+
+    /// Whether this process is in the mount namespace of the first: a namespace has mounts, and numbers
+    /// of them, of its own.
+    pub(super) fn shares_mounts(&self) -> bool {
+        let root = |process: &str| {
+            let table = File::open(self.root.join(process).join("mountinfo")).ok()?;
+            let lines = BufReader::new(table).lines().map_while(Result::ok);
+            let at_root = |line: &String| line.split(' ').nth(4) == Some("/");
+            let line = lines.filter(at_root).last()?;
+            line.split(' ').next().map(str::to_owned)
+        };
+        root("1").is_some_and(|first| root("self") == Some(first))
+    }
+
+    /// The device that the first process has mounted there (proc(5), `mountinfo`).
+    pub(super) fn device_of_mount(&self, mount: u64) -> Option<u64> {
+        let table = File::open(self.root.join("1/mountinfo")).ok().map(BufReader::new)?;
+        table.lines().map_while(Result::ok).find_map(|line| {
+            let mut fields = line.split(' ');
+            let is_it = fields.next()?.parse() == Ok(mount);
+            let (major, minor) = fields.nth(1)?.split_once(':')?;
+            is_it.then_some(makedev(major.parse().ok()?, minor.parse().ok()?))
         })
     }
 
@@ -190,6 +246,12 @@ fn without_deleted(path: String) -> String {
         Some(kept) => kept.to_owned(),
         None => path,
     }
+}
+
+/// The line of cgroup v2, `0::PATH`.
+fn unified(text: &str) -> Option<String> {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(path.strip_suffix(DELETED).unwrap_or(path).to_owned())
 }
 
 /// Arguments joined by spaces; `None` for kernel threads and zombies, which have none.

@@ -1,12 +1,12 @@
 //! Composes a `Process` from what a sample tells, what `/proc` tells and what was known before.
-//! Pure: decides whom to believe, reads nothing.
+//! Pure: decides whom to believe, reads nothing. A name is no proof: a process chooses its own.
 
 use std::sync::Arc;
 
-use monitor_ebpf::sample::{ExecSample, Owner};
+use monitor_ebpf::sample::{ExecSample, Owner, path_end};
 
-use super::{procfs::Reading, table::View};
-use crate::event::{Ancestor, ExecutedFile, Process, Timestamp, User};
+use super::{cgroup::Cgroup, procfs::Reading};
+use crate::event::{Ancestor, ExecutedFile, FileId, Process, Timestamp, User};
 
 /// What the caller looked up.
 #[derive(Debug)]
@@ -16,155 +16,130 @@ pub(super) struct Learned {
     pub(super) started_at: Option<Timestamp>,
 }
 
-/// What a new showing of a process means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// The program is the same.
-    View,
-    /// It executed something and that was not told.
-    Program,
+/// What a process executed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Executed {
+    pub(super) path: Option<Arc<str>>,
+    pub(super) claimed: Option<Arc<str>>,
+    pub(super) file: ExecutedFile,
+    pub(super) command_line: Option<Arc<str>>,
 }
 
-/// As `/proc` tells it.
-pub(super) fn read(reading: Reading, learned: Learned) -> Process {
+impl Executed {
+    /// Of a known process.
+    pub(super) fn of(process: &Process) -> Self {
+        Self {
+            path: process.executable.clone(),
+            claimed: process.executable_claimed.clone(),
+            file: process.file.clone(),
+            command_line: process.command_line.clone(),
+        }
+    }
+}
+
+/// Where a process belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Whereabouts {
+    pub(super) cgroup: Option<Cgroup>,
+    pub(super) netns: Option<u64>,
+}
+
+/// A process whose program is `executed`.
+pub(super) fn process(
+    pid: u32,
+    name: &str,
+    executed: Executed,
+    whereabouts: Whereabouts,
+    learned: Learned,
+) -> Process {
     let Learned { parents, user, started_at } = learned;
-    let cgroup = reading.cgroup;
+    let cgroup = whereabouts.cgroup;
     Process {
-        pid: reading.pid,
-        name: reading.comm.into(),
-        executable: reading.executable.map(Into::into),
-        executable_claimed: None,
-        file: ExecutedFile::default(),
-        command_line: reading.command_line.map(Into::into),
+        pid,
+        name: name.into(),
+        executable: executed.path,
+        executable_claimed: executed.claimed,
+        file: executed.file,
+        command_line: executed.command_line,
         started_at,
         parents,
         user,
         unit: cgroup.as_ref().and_then(|cgroup| cgroup.unit.clone()),
         container: cgroup.as_ref().and_then(|cgroup| cgroup.container.clone()),
         cgroup: cgroup.map(|cgroup| cgroup.path),
-        netns: reading.netns,
+        netns: whereabouts.netns,
     }
 }
 
-/// As the sample alone tells it.
-pub(super) fn sampled(owner: &Owner, learned: Learned) -> Process {
-    Process {
-        pid: owner.tgid,
-        name: comm(owner).into(),
-        executable: None,
-        executable_claimed: None,
-        file: ExecutedFile::default(),
-        command_line: None,
-        started_at: learned.started_at,
-        parents: learned.parents,
-        user: learned.user,
-        unit: None,
-        container: None,
-        cgroup: None,
-        netns: None,
-    }
-}
-
-/// As `/proc` tells it of a process that was not known. Where its name is another one by now, it
-/// may have executed something since: then its program is not claimed.
-pub(super) fn discovered(owner: &Owner, reading: Reading, learned: Learned) -> Process {
-    let name = comm(owner);
-    let is_same = !is_leader(owner) || reading.is_kernel_thread || name == reading.comm;
-    let process = read(reading, learned);
-    if is_same {
-        return process;
-    }
-    Process { name: name.into(), executable: None, command_line: None, ..process }
-}
-
-/// After an exec. `/proc` is believed unless it shows another program already, which executed
-/// after this one; a process that is gone keeps the file name of the exec and the cgroup of before.
-pub(super) fn executed(
-    sample: &ExecSample,
-    reading: Option<Reading>,
-    before: Option<&View>,
-    learned: Learned,
-) -> Process {
-    let owner = &sample.process;
-    let len = (sample.filename_bytes as usize).min(sample.filename.len());
-    let filename = String::from_utf8_lossy(until_nul(&sample.filename[..len]));
-    let filename: Option<Arc<str>> = (!filename.is_empty()).then(|| filename.as_ref().into());
-    let name = comm(owner);
-    // A zombie still has its name, but neither program nor, with cgroup v1, cgroup.
-    let is_alive =
-        |reading: &Reading| reading.executable.is_some() || reading.command_line.is_some();
-    let (process, is_it) = match reading.filter(is_alive) {
-        Some(reading) => {
-            let is_it =
-                name == reading.comm || filename.as_deref() == reading.executable.as_deref();
-            (read(reading, learned), is_it)
-        }
-        None => (placed(sampled(owner, learned), owner, before), false),
+/// As `/proc` tells it; `file` is what its executable was found to be.
+pub(super) fn read(reading: Reading, file: ExecutedFile, learned: Learned) -> Process {
+    let executed = Executed {
+        path: reading.executable.map(Into::into),
+        claimed: None,
+        file,
+        command_line: reading.command_line.map(Into::into),
     };
-    if is_it {
-        let executable = process.executable.clone().or(filename);
-        return Process { name: name.into(), executable, ..process };
+    let whereabouts = Whereabouts { cgroup: reading.cgroup, netns: reading.netns };
+    process(reading.pid, &reading.comm, executed, whereabouts, learned)
+}
+
+/// What a sample of an exec says by itself.
+pub(super) struct Told {
+    pub(super) claimed: Option<Arc<str>>,
+    /// As the kernel has it, where its BTF says how to read it.
+    pub(super) file: Option<FileId>,
+    /// Only with `file`: by which way it was reached.
+    pub(super) path: Option<Arc<str>>,
+}
+
+impl Told {
+    pub(super) fn of(sample: &ExecSample) -> Self {
+        let len = (sample.filename_bytes as usize).min(sample.filename.len());
+        let filename = String::from_utf8_lossy(until_nul(&sample.filename[..len]));
+        let is_told = sample.inode != 0;
+        Self {
+            claimed: (!filename.is_empty()).then(|| filename.as_ref().into()),
+            file: is_told.then(|| FileId { device: device(sample.device), inode: sample.inode }),
+            path: if is_told { path(sample) } else { None },
+        }
     }
-    Process { name: name.into(), executable: filename, command_line: None, ..process }
+}
+
+/// The kernel's number of a device as stat(2) gives it (`MAJOR`, `MINOR`: `include/linux/kdev_t.h`).
+fn device(kernels: u32) -> u64 {
+    rustix::fs::makedev(kernels >> 20, kernels & 0x000f_ffff)
+}
+
+/// `None`: it did not fit, or could not be read.
+fn path(sample: &ExecSample) -> Option<Arc<str>> {
+    let bytes = sample.path.get(..sample.path_bytes as usize)?.strip_suffix(&[0])?;
+    let names: Vec<_> = bytes.split(|byte| *byte == 0).rev().map(String::from_utf8_lossy).collect();
+    // One that is in no directory is written as `/proc` writes it.
+    let is_told = matches!(sample.path_end, path_end::ROOT | path_end::DETACHED);
+    is_told.then(|| format!("/{}", names.join("/")).into())
 }
 
 /// A known program that shows another name, user, cgroup or network namespace than before.
 pub(super) fn shown(
     owner: &Owner,
-    reading: Option<Reading>,
-    before: &View,
-    inherited: bool,
+    known: &Process,
+    executed: Executed,
+    whereabouts: Whereabouts,
     user: User,
-) -> (Process, Change) {
-    let known = &before.process;
-    let name = if is_leader(owner) { comm(owner) } else { known.name.to_string() };
-    let renamed = *name != *known.name;
-    let kept = Learned { parents: known.parents.clone(), user, started_at: known.started_at };
-    match reading {
-        Some(reading) if reading.executable.as_deref() == known.executable.as_deref() => {
-            let name = if is_leader(owner) { name } else { reading.comm.clone() };
-            (Process { name: name.into(), ..read(reading, kept) }, Change::View)
-        }
-        // Another program, by the name of the one who touched: the exec was lost on the way.
-        Some(reading) if renamed && reading.comm == name => (read(reading, kept), Change::Program),
-        // Gone, or another program since the touch. A fork that was renamed without an exec that
-        // we know of may have had one: then its parent's program is not claimed for it.
-        _ => {
-            let is_known = !(renamed && inherited);
-            let process = Process {
-                name: name.into(),
-                executable: known.executable.clone().filter(|_| is_known),
-                command_line: known.command_line.clone().filter(|_| is_known),
-                ..sampled(owner, kept)
-            };
-            (placed(process, owner, Some(before)), Change::View)
-        }
-    }
-}
-
-/// With cgroup and network namespace of before, where the sample does not say that they changed.
-fn placed(process: Process, owner: &Owner, before: Option<&View>) -> Process {
-    let Some(View { mark, process: known }) = before else { return process };
-    let same_cgroup = mark.is_none_or(|mark| mark.cgroup_id == owner.cgroup_id);
-    let same_netns = mark.is_none_or(|mark| {
-        mark.netns_cookie == owner.netns_cookie || mark.netns_cookie == 0 || owner.netns_cookie == 0
-    });
-    Process {
-        unit: known.unit.clone().filter(|_| same_cgroup),
-        container: known.container.clone().filter(|_| same_cgroup),
-        cgroup: known.cgroup.clone().filter(|_| same_cgroup),
-        netns: known.netns.filter(|_| same_netns),
-        ..process
-    }
+) -> Process {
+    let name = name(owner).unwrap_or_else(|| known.name.to_string());
+    let parents = known.parents.clone();
+    let learned = Learned { parents, user, started_at: known.started_at };
+    process(owner.tgid, &name, executed, whereabouts, learned)
 }
 
 /// The name is that of the process only when its leader touched the socket: worker threads, such as
 /// the `iou-wrk-*` of `io_uring`, have their own.
-fn is_leader(owner: &Owner) -> bool {
-    owner.tid == owner.tgid
+pub(super) fn name(owner: &Owner) -> Option<String> {
+    (owner.tid == owner.tgid).then(|| comm(owner))
 }
 
-fn comm(owner: &Owner) -> String {
+pub(super) fn comm(owner: &Owner) -> String {
     String::from_utf8_lossy(until_nul(&owner.comm)).into_owned()
 }
 

@@ -58,21 +58,54 @@ pub(super) struct View {
     pub(super) process: Arc<Process>,
 }
 
+/// Which program of which process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProgramId {
+    pub(super) tgid: u32,
+    pub(super) started_ns: u64,
+    pub(super) executed_ns: u64,
+}
+
 /// What a process has been from one exec to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
-    /// When it began to be it; 0 where that was not seen.
-    pub(super) at_ns: u64,
-    /// It came with the fork: the process itself has not executed anything yet.
-    pub(super) inherited: bool,
+    /// When it was executed, which is its number; 0 where the process came with it, by its fork or
+    /// before the probes.
+    pub(super) executed_ns: u64,
+    /// When `/proc` was read for it, which then may have shown a later one.
+    pub(super) read_ns: Option<u64>,
+    /// The executable is by that reading, and not by the kernel's word.
+    pub(super) is_by_reading: bool,
+    /// What was passed to execve(2).
+    pub(super) claimed: Option<Arc<str>>,
+    /// Of the parent, which it came from by a fork.
+    pub(super) origin: Option<ProgramId>,
+    /// A flow was told with it.
+    pub(super) is_told: bool,
+    /// Children came with it.
+    pub(super) is_inherited: bool,
     first: View,
     /// Oldest first.
     later: VecDeque<View>,
 }
 
 impl Program {
-    pub(super) fn new(at_ns: u64, inherited: bool, view: View) -> Self {
-        Self { at_ns, inherited, first: view, later: VecDeque::new() }
+    pub(super) fn new(executed_ns: u64, view: View) -> Self {
+        Self {
+            executed_ns,
+            read_ns: None,
+            is_by_reading: false,
+            claimed: None,
+            origin: None,
+            is_told: false,
+            is_inherited: false,
+            first: view,
+            later: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
+        std::iter::once(&mut self.first).chain(&mut self.later)
     }
 
     pub(super) fn latest(&self) -> &View {
@@ -120,15 +153,29 @@ impl Generation {
 
     /// The program it was at `at_ns`.
     pub(super) fn program(&self, at_ns: u64) -> &Program {
-        self.later.iter().rev().find(|program| program.at_ns <= at_ns).unwrap_or(&self.first)
+        let was = |program: &&Program| program.executed_ns <= at_ns;
+        self.later.iter().rev().find(was).unwrap_or(&self.first)
     }
 
-    pub(super) fn program_mut(&mut self, at_ns: u64) -> &mut Program {
-        self.later
-            .iter_mut()
-            .rev()
-            .find(|program| program.at_ns <= at_ns)
-            .unwrap_or(&mut self.first)
+    /// The program that touched: by its number where the sample knows it, else by the time. `None`:
+    /// it was not told, or is forgotten.
+    pub(super) fn program_of(&mut self, touch: Touch) -> Option<&mut Program> {
+        let Touch { at_ns, started_ns, executed_ns, .. } = touch;
+        let is_known = executed_ns != 0 || started_ns != 0;
+        let mut all = self.later.iter_mut().rev().chain([&mut self.first]);
+        if is_known {
+            all.find(|program| program.executed_ns == executed_ns)
+        } else {
+            all.find(|program| program.executed_ns <= at_ns)
+        }
+    }
+
+    pub(super) fn programs_mut(&mut self) -> impl Iterator<Item = &mut Program> {
+        std::iter::once(&mut self.first).chain(&mut self.later)
+    }
+
+    pub(super) fn latest_mut(&mut self) -> &mut Program {
+        self.later.back_mut().unwrap_or(&mut self.first)
     }
 
     pub(super) fn latest(&self) -> &Program {
@@ -154,13 +201,15 @@ pub(super) fn same_start(one_ns: u64, other_ns: u64) -> bool {
     one_ns.abs_diff(other_ns) <= START_SLACK_NS
 }
 
-/// When a process touched a socket, and when it says that it was started.
+/// When a process touched a socket, and when it says that it was started and executed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Touch {
     pub(super) tgid: u32,
     pub(super) at_ns: u64,
     /// 0: not known.
     pub(super) started_ns: u64,
+    /// 0: not since its start, or, where that is 0, not known.
+    pub(super) executed_ns: u64,
 }
 
 #[derive(Debug)]
@@ -209,15 +258,19 @@ impl Table {
                 generation.is_born(touch.started_ns)
             }
         })?;
-        let ended = found.exited_ns.is_some_and(|exited_ns| exited_ns < touch.at_ns);
-        (!ended).then_some(found)
+        // One whose start is told is the same, also where its leader ended before its other threads.
+        let is_over = touch.started_ns == 0
+            && found.exited_ns.is_some_and(|exited_ns| exited_ns < touch.at_ns);
+        (!is_over).then_some(found)
     }
 
     /// The view that the owner's own words select: the path of nearly every sample.
     pub(super) fn hit(&mut self, touch: Touch, owner: &Owner) -> Option<(Arc<Process>, bool)> {
         let generation = self.find(touch)?;
         let is_kernel_thread = generation.is_kernel_thread;
-        let view = generation.program_mut(touch.at_ns).fitting(owner)?;
+        let program = generation.program_of(touch)?;
+        program.is_told = true;
+        let view = program.fitting(owner)?;
         if let Some(mark) = view.mark.as_mut().filter(|mark| mark.netns_cookie == 0) {
             mark.netns_cookie = owner.netns_cookie;
         }
@@ -258,8 +311,22 @@ impl Table {
         }
     }
 
-    /// Forgets what ended before `before_ns`.
-    pub(super) fn expire(&mut self, before_ns: u64) {
+    /// Every view of every program, for what changed of their files.
+    pub(super) fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
+        let generations = self.processes.values_mut().flatten();
+        generations.flat_map(Generation::programs_mut).flat_map(Program::views_mut)
+    }
+
+    /// The programs that came from this one by forks.
+    pub(super) fn inherited_mut(&mut self, id: ProgramId) -> impl Iterator<Item = &mut Program> {
+        let generations = self.processes.values_mut().flatten();
+        generations
+            .flat_map(Generation::programs_mut)
+            .filter(move |program| program.origin == Some(id))
+    }
+
+    /// Forgets what ended before `before_ns`, unless threads of it go on, by `lives`.
+    pub(super) fn expire(&mut self, before_ns: u64, mut lives: impl FnMut(u32, u64) -> bool) {
         while let Some(&(exited_ns, tgid, started_ns)) = self.exited.front() {
             if exited_ns >= before_ns {
                 return;
@@ -270,10 +337,20 @@ impl Table {
                 Some(later_ns) if later_ns >= before_ns => {
                     self.exited.push_back((later_ns, tgid, started_ns));
                 }
+                Some(_) if lives(tgid, started_ns) => self.go_on(tgid, started_ns, before_ns),
                 Some(_) => self.remove(tgid, started_ns),
                 None => {}
             }
         }
+    }
+
+    /// Its leader ended and other threads did not: it is looked at again when as much time is over.
+    fn go_on(&mut self, tgid: u32, started_ns: u64, before_ns: u64) {
+        let later_ns = before_ns.saturating_add(super::ENDED_KEPT_NS);
+        if let Some(known) = self.born(tgid, started_ns) {
+            known.exited_ns = Some(later_ns);
+        }
+        self.exited.push_back((later_ns, tgid, started_ns));
     }
 
     /// Makes room: of the ended the one that ended first, else any; `/proc` can name it again.
@@ -314,7 +391,7 @@ mod tests {
     fn generation(pid: u32, started_ns: u64) -> Generation {
         let process = Arc::new(process(pid, "some"));
         let view = View { mark: None, process };
-        Generation::new(started_ns, false, Program::new(0, false, view))
+        Generation::new(started_ns, false, Program::new(0, view))
     }
 
     const SEC: u64 = 1_000_000_000;
@@ -348,9 +425,9 @@ mod tests {
         let mut table = Table::new(9);
         table.put(7, generation(7, SEC));
         table.exit(7, 5 * SEC);
-        table.expire(5 * SEC);
+        table.expire(5 * SEC, |_, _| false);
         assert_eq!(table.len(), 1);
-        table.expire(5 * SEC + 1);
+        table.expire(5 * SEC + 1, |_, _| false);
         assert_eq!((table.len(), table.evicted), (0, 0));
         assert!(table.exited.is_empty());
     }
@@ -361,9 +438,38 @@ mod tests {
         table.put(7, generation(7, SEC));
         table.exit(7, 2 * SEC);
         table.put(7, generation(7, 3 * SEC));
-        table.expire(9 * SEC);
+        table.expire(9 * SEC, |_, _| false);
         assert_eq!(table.newest(7).unwrap().started_ns, 3 * SEC);
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_process_whose_threads_go_on_without_its_leader_is_kept() {
+        let mut table = Table::new(9);
+        table.put(7, generation(7, SEC));
+        table.exit(7, 5 * SEC);
+        table.expire(6 * SEC, |tgid, started_ns| (tgid, started_ns) == (7, SEC));
+        assert_eq!(table.len(), 1);
+        table.expire(60 * SEC, |_, _| false);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_number_and_not_by_the_time() {
+        let mut one = generation(7, SEC);
+        let view = || View { mark: None, process: Arc::new(process(7, "other")) };
+        one.become_program(Program::new(5 * SEC, view()));
+        let touch =
+            |started_ns, executed_ns| Touch { tgid: 7, at_ns: 9 * SEC, started_ns, executed_ns };
+        let mut number = |touch| one.program_of(touch).map(|program| program.executed_ns);
+        // Touched late, but by what it was before its exec.
+        assert_eq!(number(touch(SEC, 0)), Some(0));
+        assert_eq!(number(touch(SEC, 5 * SEC)), Some(5 * SEC));
+        assert_eq!(number(touch(0, 5 * SEC)), Some(5 * SEC));
+        // An exec that was never told is no other's.
+        assert_eq!(number(touch(SEC, 6 * SEC)), None);
+        // Nothing is known but the time.
+        assert_eq!(number(touch(0, 0)), Some(5 * SEC));
     }
 
     #[test]
@@ -374,12 +480,12 @@ mod tests {
             View { mark: None, process: Arc::new(Process { user, ..process(7, "some") }) }
         };
         for at in 1..100 {
-            one.become_program(Program::new(at * SEC, false, view(1)));
+            one.become_program(Program::new(at * SEC, view(1)));
         }
         assert_eq!(one.later.len() + 1, PROGRAMS_MAX);
-        assert_eq!(one.latest().at_ns, 99 * SEC);
-        assert_eq!(one.first.at_ns, (100 - PROGRAMS_MAX as u64) * SEC);
-        let program = one.program_mut(99 * SEC);
+        assert_eq!(one.latest().executed_ns, 99 * SEC);
+        assert_eq!(one.first.executed_ns, (100 - PROGRAMS_MAX as u64) * SEC);
+        let program = one.latest_mut();
         for id in 0..100 {
             program.show(view(id));
         }

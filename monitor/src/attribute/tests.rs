@@ -1,6 +1,7 @@
 //! Attribution as a whole: samples in, names out, over a fabricated `/proc` and over the real one.
 
 mod holders;
+mod programs;
 
 use std::{
     hint::black_box,
@@ -12,7 +13,7 @@ use std::{
 use monitor_ebpf::sample::{EgressSample, Owner, ownership, path};
 
 use super::{
-    fake::{FakeProc, Fields, SEC, comm, exec, exit, fork, owner, sent},
+    fake::{FakeProc, Fields, SEC, comm, exec, exit, fork, owner, ran, sent},
     *,
 };
 use crate::event::User;
@@ -88,7 +89,11 @@ fn a_program_that_runs_is_named_with_all_its_circumstances() {
     let (proc, mut processes) = host();
     processes.learn_fork(&fork(10, 77, 5 * SEC));
     proc.put(&curl(77));
-    let born = |at| Owner { started_ns: 5 * SEC, ..user(owner(77, "curl", at), 1000) };
+    let born = |at| Owner {
+        started_ns: 5 * SEC,
+        executed_ns: 6 * SEC,
+        ..user(owner(77, "curl", at), 1000)
+    };
     processes.learn_exec(&exec(born(6 * SEC), "/usr/bin/curl"));
     let process = named(&mut processes, born(7 * SEC));
     assert_eq!(process.pid, 77);
@@ -119,11 +124,17 @@ fn a_program_that_sends_once_and_exits_at_once_is_named_by_its_exec() {
     processes.forget(&exit(77, 8 * SEC));
     let process = named(&mut processes, leader(7 * SEC));
     assert_eq!(&*process.name, "curl");
-    assert_eq!(process.executable.as_deref(), Some("/usr/bin/curl"));
+    // Nobody saw the file: what was passed to execve is a claim.
+    assert_eq!(claim(&process), (None, Some("/usr/bin/curl")));
     assert_eq!(process.command_line, None);
     assert_eq!(process.unit.as_deref(), Some("session-3.scope"));
     assert_eq!(process.netns, Some(4_026_531_840));
     assert_eq!(process.parents[0].pid, 10);
+}
+
+/// What a process executed, and what it only claims.
+fn claim(process: &Process) -> (Option<&str>, Option<&str>) {
+    (process.executable.as_deref(), process.executable_claimed.as_deref())
 }
 
 #[test]
@@ -135,7 +146,7 @@ fn a_program_that_is_a_zombie_already_is_named_by_its_exec() {
     proc.put(&Fields { executable: None, command_line: b"", cgroup: "0::/\n", ..curl(77) });
     processes.learn_exec(&exec(leader(6 * SEC), "/usr/bin/curl"));
     let process = named(&mut processes, leader(7 * SEC));
-    assert_eq!(process.executable.as_deref(), Some("/usr/bin/curl"));
+    assert_eq!(claim(&process), (None, Some("/usr/bin/curl")));
     assert_eq!(process.unit.as_deref(), Some("session-3.scope"));
     assert_eq!(process.netns, Some(4_026_531_840));
 }
@@ -157,24 +168,6 @@ fn an_exec_after_the_touch_does_not_rename_it() {
 }
 
 #[test]
-fn proc_read_after_a_later_exec_is_not_believed_for_the_former_program() {
-    let (proc, mut processes) = host();
-    // A wrapper executes curl before /proc was read; the wrapper's exec is told first.
-    processes.learn_fork(&fork(10, 77, 5 * SEC));
-    proc.put(&curl(77));
-    processes.learn_exec(&exec(user(owner(77, "wrapper", 6 * SEC), 1000), "/opt/wrapper"));
-    let wrapper = named(&mut processes, user(owner(77, "wrapper", 6 * SEC + 1), 1000));
-    assert_eq!(wrapper.executable.as_deref(), Some("/opt/wrapper"));
-    assert_eq!(wrapper.command_line, None);
-    // And a touch before an exec that is not told yet.
-    processes.learn_fork(&fork(10, 78, 5 * SEC));
-    proc.put(&curl(78));
-    let child = named(&mut processes, user(owner(78, "bash", 6 * SEC), 1000));
-    assert_eq!(child.executable.as_deref(), Some("/usr/bin/bash"));
-    assert_eq!(&*child.name, "bash");
-}
-
-#[test]
 fn a_pid_used_again_is_not_mistaken_for_its_predecessor() {
     let (_proc, mut processes) = host();
     let first = |at| Owner { started_ns: 5 * SEC, ..user(owner(77, "curl", at), 1000) };
@@ -187,10 +180,11 @@ fn a_pid_used_again_is_not_mistaken_for_its_predecessor() {
     for start in [0, 1] {
         // With the start in the sample, and by time alone.
         let seen = |owner: Owner| Owner { started_ns: owner.started_ns * start, ..owner };
-        let one = named(&mut processes, seen(first(7 * SEC)));
-        let two = named(&mut processes, seen(second(11 * SEC)));
-        assert_eq!(one.executable.as_deref(), Some("/usr/bin/curl"));
-        assert_eq!(two.executable.as_deref(), Some("/usr/bin/wget"));
+        let executed = |owner: Owner, at| Owner { executed_ns: at * start, ..owner };
+        let one = named(&mut processes, executed(seen(first(7 * SEC)), 6 * SEC));
+        let two = named(&mut processes, executed(seen(second(11 * SEC)), 10 * SEC));
+        assert_eq!(claim(&one), (None, Some("/usr/bin/curl")));
+        assert_eq!(claim(&two), (None, Some("/usr/bin/wget")));
         assert_eq!(one.started_at, Some(Timestamp(EPOCH + 5 * SEC)));
         assert_eq!(two.started_at, Some(Timestamp(EPOCH + 9 * SEC)));
     }
@@ -232,13 +226,17 @@ fn a_process_that_was_never_told_of_is_read_from_proc() {
 }
 
 #[test]
-fn where_proc_shows_another_name_its_program_is_not_claimed() {
+fn a_name_is_no_proof_of_a_program_and_none_against_it() {
     let (proc, mut processes) = host();
     proc.put(&curl(77));
-    let process = named(&mut processes, user(owner(77, "launcher", 7 * SEC), 1000));
-    assert_eq!(&*process.name, "launcher");
-    assert_eq!((&process.executable, &process.command_line), (&None, &None));
-    assert_eq!(process.unit.as_deref(), Some("session-3.scope"));
+    let process = named(&mut processes, user(owner(77, "renamed", 7 * SEC), 1000));
+    assert_eq!(&*process.name, "renamed");
+    assert_eq!(claim(&process), (Some("/usr/bin/curl"), None));
+    // A child that renamed itself is still its parent's program: it executed nothing.
+    processes.learn_fork(&fork(10, 78, 5 * SEC));
+    let child = Owner { started_ns: 5 * SEC, ..user(owner(78, "curl", 7 * SEC), 1000) };
+    let process = named(&mut processes, child);
+    assert_eq!((&*process.name, claim(&process)), ("curl", (Some("/usr/bin/bash"), None)));
 }
 
 #[test]
@@ -316,15 +314,20 @@ fn a_process_moved_to_another_cgroup_is_named_with_the_new_unit_or_with_none() {
 #[test]
 fn a_lost_exec_is_made_good_from_proc_and_never_guessed() {
     let (proc, mut processes) = host();
+    let lost = |pid| Owner {
+        started_ns: 5 * SEC,
+        executed_ns: 6 * SEC,
+        ..user(owner(pid, "curl", 7 * SEC), 1000)
+    };
     processes.learn_fork(&fork(10, 77, 5 * SEC));
     proc.put(&curl(77));
-    let process = named(&mut processes, user(owner(77, "curl", 7 * SEC), 1000));
+    let process = named(&mut processes, lost(77));
     assert_eq!(process.executable.as_deref(), Some("/usr/bin/curl"));
     assert_eq!(process.started_at, Some(Timestamp(EPOCH + 5 * SEC)));
     // Gone as well: the name is known, the program is not, and it is not the parent's.
     processes.learn_fork(&fork(10, 78, 5 * SEC));
-    let process = named(&mut processes, user(owner(78, "curl", 7 * SEC), 1000));
-    assert_eq!((&*process.name, &process.executable), ("curl", &None));
+    let process = named(&mut processes, lost(78));
+    assert_eq!((&*process.name, claim(&process)), ("curl", (None, None)));
     assert_eq!(process.parents[0].pid, 10);
 }
 
@@ -442,7 +445,7 @@ fn a_socket_of_another_is_told_with_both_processes() {
     // Connected by its maker, used by another: only who ran tells it.
     let passed = EgressSample {
         creator: made,
-        sender_tgid: 77,
+        runner: ran(77),
         ..sent(Owner { touched_ns: 6 * SEC, ..made })
     };
     assert_eq!(pids(&mut processes, &passed), (Some(77), Some(10)));
@@ -454,8 +457,8 @@ fn who_runs_is_not_the_sender_if_it_is_a_kernel_thread_or_unknown() {
     let flags = 0x0020_8040;
     proc.put(&Fields { pid: 60, parent: 2, comm: "kworker/0:1", flags, ..Fields::default() });
     let shell = user(owner(10, "bash", 5 * SEC), 1000);
-    for sender_tgid in [60, 61] {
-        let sample = EgressSample { creator: shell, sender_tgid, ..sent(shell) };
+    for tgid in [60, 61] {
+        let sample = EgressSample { creator: shell, runner: ran(tgid), ..sent(shell) };
         assert_eq!(pids(&mut processes, &sample), (Some(10), None));
     }
 }
@@ -560,8 +563,9 @@ fn real_children_are_named_from_the_real_proc() {
     assert_eq!(shell.command_line.as_deref(), Some("sh -c echo ready; read line; exec cat -"));
     assert_eq!(cat.parents[0].pid, std::process::id());
     assert_eq!(cat.started_at, shell.started_at);
+    // It was read shortly before another exec, so nobody can know that it is of the shell.
     let again = named(&mut processes, owner(child.id(), "sh", before));
-    assert!(Arc::ptr_eq(&shell, &again));
+    assert_eq!((&*again.name, claim(&again)), ("sh", (None, None)));
 }
 
 /// Prints the cost of a hit; asserts that none of them allocates a process anew.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Failure, Outcome, load, out, run::failure};
 use crate::{
-    attribute::Procfs,
+    attribute::{Processes, Procfs},
     cli::{Exit, Global, Output},
     config::Config,
     pipeline::Rules,
@@ -71,6 +71,9 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
         }
     };
     let tells_senders = attached.as_ref().is_ok_and(Kernel::tells_link_senders);
+    if let Ok(kernel) = &attached {
+        checks.extend(identity(kernel));
+    }
     drop(attached);
     checks.push(class_tables(&config, args.addresses)?);
     checks.extend([tracing_file_system(), processes()]);
@@ -175,6 +178,41 @@ fn processes() -> Check {
         found: if lost.is_empty() { "every process is visible" } else { "hidden" }.into(),
         lost: lost.into(),
     }
+}
+
+/// How it is known what a process executed, whose file that is, and who sends on a connection.
+fn identity(kernel: &Kernel) -> [Check; 3] {
+    const BTF: &str = "CONFIG_DEBUG_INFO_BTF";
+    let check = |name: &str, requires: &str, is_known: bool, found: [&str; 2], lost: &str| Check {
+        name: name.into(),
+        state: if is_known { "ok" } else { "degraded" },
+        requires: requires.into(),
+        found: found[usize::from(!is_known)].into(),
+        lost: if is_known { String::new() } else { lost.into() },
+    };
+    [
+        check(
+            "executables",
+            BTF,
+            kernel.tells_executables(),
+            ["the file, by the kernel at each exec", "by proc, while the process lives"],
+            "what a program is that ends at once: it is only claimed",
+        ),
+        check(
+            "senders",
+            &format!("{BTF}, link_send"),
+            kernel.tells_senders(),
+            ["who sends on each TCP connection", "who connected, or listens"],
+            "who sends on a TCP connection that another made",
+        ),
+        check(
+            "host's files",
+            "the first process's root, by CAP_SYS_PTRACE",
+            Processes::new().sees_host_files(),
+            ["rules for a process mean the host's file", "the host's root is hidden"],
+            "whose file a program is: no rule for a process can allow",
+        ),
+    ]
 }
 
 /// What goes around every probe: who is named for it, and how its bytes are known.

@@ -17,7 +17,7 @@ use crate::{
     ecs::{self, Event},
     event::{Certainty, Origin, Phase, Record, Transport},
     filter::Query,
-    table::{Clock, Column, Listing, WIDTH_UNKNOWN, bytes, printable, verdict_style},
+    table::{self, Clock, Column, Listing, WIDTH_UNKNOWN, bytes, printable, verdict_style},
 };
 
 const fn column(head: &'static str, least: usize, share: usize) -> Column {
@@ -236,7 +236,7 @@ fn country(event: &Event<'_>) -> String {
 
 fn process(event: &Event<'_>) -> String {
     match &event.process {
-        Some(process) => format!("{}[{}]", printable(&process.name), process.pid),
+        Some(it) => table::process(&it.name, it.pid, it.executable.is_some()),
         None if event.geofenced.origin == Origin::Process.word() => "(unknown)".to_owned(),
         None => match (&event.source.ip, &event.geofenced.origin) {
             (Some(device), origin) if *origin == Origin::Forwarded.word() => format!("({device})"),

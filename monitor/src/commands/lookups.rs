@@ -12,7 +12,7 @@ use crate::{
     ecs::{LOOKUP_COLUMNS, LookupEvent, lookup_row},
     event::Lookup,
     filter::Query,
-    table::{Clock, Column, Listing, WIDTH_UNKNOWN, printable},
+    table::{self, Clock, Column, Listing, WIDTH_UNKNOWN, printable},
 };
 
 const fn column(head: &'static str, least: usize, share: usize) -> Column {
@@ -138,7 +138,7 @@ fn cells(event: &LookupEvent<'_>, clock: &Clock) -> [String; 6] {
     };
     [
         clock.format(event.timestamp),
-        process.map_or("-".into(), |it| format!("{}[{}]", printable(&it.name), it.pid)),
+        process.map_or("-".into(), |it| table::process(&it.name, it.pid, it.executable.is_some())),
         printable(&event.dns.question.r#type).into_owned(),
         printable(&event.dns.question.name).into_owned(),
         event.destination.ip.to_string(),

@@ -81,6 +81,19 @@ A device is a sender on the LAN: its `key` is its hardware address, under which 
 addresses are one, else its only address. Its name is that of the DHCP lease, read at the time of
 asking from the files of dnsmasq, ISC dhcpd, Kea or systemd-networkd on this host.
 
+`process.executable` is the path that the kernel told of the file that was executed; in a container, or
+another root, it is the path there. `geofenced.executable_of_host` says whether that path leads to this
+very file from the host's root, too; it is absent where nothing is known of the file. `process.hash.sha256`
+is of its content, absent where it was gone before it was read. Where there is no executable,
+`geofenced.executable_claimed` is what was passed to `execve`: what the program says of itself, and no
+proof. `process.name` is always what the process calls itself; in tables a question mark stands before
+it (`?curl[4711]`) where there is no executable to hold against it, and totals by process write
+`claimed:/usr/bin/curl`, or `claimed:curl` where not even a path was claimed. `--process` finds
+all of them.
+
+`service.name` is a unit of the system manager, `user:1000/backup.service` one of that user's.
+`container.id` is the outermost container.
+
 What went around every hook has neither `destination.ip` nor `network.transport`: nobody saw where to.
 `geofenced.creator` is who made the socket, if another process than the one that sends.
 

@@ -1,10 +1,13 @@
 //! What a configuration means, in sentences for `geofenced check`. Decides nothing.
 
-use super::{Basis, Config, Geo, Policy, RecordMode, Rule, Trust, Undetermined, UnknownCountry};
+use super::{
+    Basis, Config, Geo, Policy, RecordMode, Rule, Trust, Undetermined, UnknownCountry, programs,
+};
 use crate::{
+    ecs::hex,
     event::CountryCode,
     locate::codes,
-    select::{DestinationSelector, OperatorSelector, UserSelector},
+    select::{ContainerSelector, DestinationSelector, OperatorSelector, UserSelector},
 };
 
 /// One sentence or two each, most important first.
@@ -27,11 +30,22 @@ pub fn explain(config: &Config) -> Vec<String> {
 }
 
 fn policy(policy: &Policy) -> Vec<String> {
+    // Without a rest: a new field does not compile until it is explained.
+    let Policy {
+        approved_countries: approved,
+        basis,
+        disputed,
+        unknown_country,
+        undetermined,
+        trust_claims,
+        local_networks,
+        rules,
+        sha256: _,
+    } = policy;
     let mut out = Vec::new();
-    out.push(if policy.approved_countries.is_empty() {
+    out.push(if approved.is_empty() {
         "No country is approved: all that leaves the local networks is unapproved, but for what rules allow. Name countries in policy.approved_countries.".into()
     } else {
-        let approved = &policy.approved_countries;
         let others: Vec<CountryCode> =
             codes::assigned().filter(|code| !approved.contains(code)).collect();
         match others.len() {
@@ -43,47 +57,49 @@ fn policy(policy: &Policy) -> Vec<String> {
             _ => format!("Data may go to {}, and to no other country.", names(approved)),
         }
     });
-    out.push(match policy.basis {
+    out.push(match basis {
         Basis::Either => "Judged is where an address is and which country has its operator in hand: one of them unapproved is enough.".into(),
         Basis::Location => "Judged is where an address is; who operates it does not count.".into(),
         Basis::Operator => "Judged is which country has an address's operator in hand; where it is does not count.".into(),
     });
-    out.push(match policy.unknown_country {
+    out.push(match unknown_country {
         UnknownCountry::Unapproved => "An address without a country is unapproved.".into(),
         UnknownCountry::Unknown => {
             "An address without a country is reported as unknown, which is no violation.".into()
         }
         UnknownCountry::Approved => "An address without a country is approved.".into(),
     });
-    if policy.undetermined == Undetermined::Unapproved {
+    if *undetermined == Undetermined::Unapproved {
         out.push("A stream whose name could not be read is unapproved.".into());
     }
-    if policy.basis != Basis::Operator {
+    if *basis != Basis::Operator {
         out.push(format!(
             "Where only the second country database objects, a flow is {}, and marked as disputed.",
-            policy.disputed.word()
+            disputed.word()
         ));
     }
-    if !policy.local_networks.is_empty() {
-        let networks: Vec<String> = policy.local_networks.iter().map(ToString::to_string).collect();
+    if !local_networks.is_empty() {
+        let networks: Vec<String> = local_networks.iter().map(ToString::to_string).collect();
         out.push(format!("Also local: {}.", networks.join(", ")));
-        for all in policy.local_networks.iter().filter(|network| network.prefix_len() == 0) {
+        for all in local_networks.iter().filter(|network| network.prefix_len() == 0) {
             out.push(format!(
                 "Warning: {all} is every address of its family; none of them is ever a violation."
             ));
         }
     }
     let mut reached = true;
-    for rule in &policy.rules {
+    for rule in rules {
         out.push(sentence(rule, reached));
-        reached &= !is_catch_all(rule);
+        out.extend(programs::of_rule(rule, *trust_claims));
+        reached &= !rule.is_catch_all();
     }
+    out.extend(programs::of_policy(policy));
     out
 }
 
 fn sentence(rule: &Rule, reached: bool) -> String {
     let verb = if rule.allow { "allows" } else { "forbids" };
-    let end = match (reached, is_catch_all(rule)) {
+    let end = match (reached, rule.is_catch_all()) {
         (false, _) => "; it is never reached: a rule before it matches everything",
         (true, true) => ": it has no selector, so nothing after it counts, the countries neither",
         (true, false) => "",
@@ -91,50 +107,59 @@ fn sentence(rule: &Rule, reached: bool) -> String {
     format!("Rule {} {verb} {}{end}.", rule.name, selectors(rule))
 }
 
-fn is_catch_all(rule: &Rule) -> bool {
-    let Rule { process, unit, user, destination, port, transport, country, operator, .. } = rule;
-    process.is_none()
-        && unit.is_none()
-        && user.is_none()
-        && destination.is_none()
-        && port.is_none()
-        && transport.is_none()
-        && country.is_empty()
-        && operator.is_none()
-}
-
 fn selectors(rule: &Rule) -> String {
+    let Rule {
+        name: _,
+        allow: _,
+        process,
+        unit,
+        user,
+        container,
+        sha256,
+        destination,
+        trust,
+        port,
+        transport,
+        country,
+        operator,
+    } = rule;
     let mut parts = Vec::new();
-    match (rule.transport, rule.port) {
+    match (transport, port) {
         (Some(transport), Some(port)) => parts.push(format!("{transport} port {port}")),
         (Some(transport), None) => parts.push(transport.to_string()),
         (None, Some(port)) => parts.push(format!("port {port}")),
         (None, None) => parts.push("everything".into()),
     }
-    parts.extend(rule.process.as_ref().map(|it| format!("from {}", it.0)));
-    parts.extend(rule.unit.as_ref().map(|it| format!("of unit {}", it.0)));
-    parts.extend(rule.user.as_ref().map(|it| match it {
+    parts.extend(process.as_ref().map(|it| format!("from {it}")));
+    parts.extend(sha256.as_ref().map(|hash| format!("with sha256 {}", hex(hash))));
+    parts.extend(unit.as_ref().map(|it| format!("of unit {}", it.0)));
+    parts.extend(user.as_ref().map(|it| match it {
         UserSelector::Id(id) => format!("of user {id}"),
         UserSelector::Name(name) => format!("of user {name}"),
     }));
-    parts.extend(rule.destination.as_ref().map(|it| match it {
+    parts.extend(container.as_ref().map(|it| match it {
+        ContainerSelector::None => "of the host itself, in no container".to_owned(),
+        ContainerSelector::Named(name) => format!("in container {name}"),
+    }));
+    parts.extend(destination.as_ref().map(|it| match it {
         DestinationSelector::Network(network) => format!("to {network}"),
         DestinationSelector::Domain(name) => {
-            format!("to {name} and its subdomains, {}", by_whose_word(rule))
+            format!("to {name} and its subdomains, {}", by_whose_word(rule.allow, *trust))
         }
     }));
-    parts.extend(rule.operator.as_ref().map(|it| match it {
+    parts.extend(operator.as_ref().map(|it| match it {
         OperatorSelector::Asn(asn) => format!("run by AS{asn}"),
         OperatorSelector::Name(name) => format!("run by an operator named like \"{name}\""),
     }));
-    if !rule.country.is_empty() {
-        parts.push(format!("in {}", names(&rule.country)));
+    if !country.is_empty() {
+        parts.push(format!("in {}", names(country)));
     }
     parts.join(" ")
 }
 
-fn by_whose_word(rule: &Rule) -> &'static str {
-    match (rule.allows_by_name(), rule.trust) {
+/// Of a rule for a domain.
+fn by_whose_word(allow: bool, trust: Trust) -> &'static str {
+    match (allow, trust) {
         (false, _) => "by whatever name is known",
         (true, Trust::Resolver) => "where a trusted resolver told the process that name",
         (true, Trust::ServerName) => {

@@ -3,7 +3,9 @@
 mod explain;
 mod fingerprint;
 mod naming;
+mod programs;
 mod raw;
+mod rules;
 mod validate;
 mod values;
 
@@ -25,7 +27,10 @@ pub use self::{
 };
 use crate::{
     event::{CountryCode, Transport},
-    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+    select::{
+        ContainerSelector, DestinationSelector, OperatorSelector, ProgramSelector, UnitSelector,
+        UserSelector,
+    },
 };
 
 pub const DEFAULT_PATH: &str = "/etc/geofenced/config.toml";
@@ -78,6 +83,7 @@ impl Config {
             disputed: Disputed::Unapproved,
             unknown_country: UnknownCountry::Unapproved,
             undetermined: Undetermined::Ignore,
+            trust_claims: false,
             local_networks: Vec::new(),
             rules: Vec::new(),
             sha256: [0; 32],
@@ -162,6 +168,8 @@ pub struct Policy {
     pub unknown_country: UnknownCountry,
     /// Of `[names]`, since it decides verdicts.
     pub undetermined: Undetermined,
+    /// A path that was only claimed may satisfy a rule that allows.
+    pub trust_claims: bool,
     /// Beyond the built-in ones.
     pub local_networks: Vec<IpNet>,
     pub rules: Vec<Rule>,
@@ -174,9 +182,12 @@ pub struct Policy {
 pub struct Rule {
     pub name: Arc<str>,
     pub allow: bool,
-    pub process: Option<ProcessSelector>,
+    pub process: Option<ProgramSelector>,
     pub unit: Option<UnitSelector>,
     pub user: Option<UserSelector>,
+    pub container: Option<ContainerSelector>,
+    /// Of the executed file. One that is not known matches none.
+    pub sha256: Option<[u8; 32]>,
     pub destination: Option<DestinationSelector>,
     /// Whose word for a domain is enough.
     pub trust: Trust,

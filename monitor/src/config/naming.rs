@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    ConfigError, Rule,
+    ConfigError,
     raw::{RawNames, RawRule},
     validate::Check,
     values,
@@ -51,13 +51,6 @@ impl Undetermined {
 impl Trust {
     pub(super) const WORDS: [(&str, Self); 2] =
         [("resolver", Self::Resolver), ("server-name", Self::ServerName)];
-}
-
-impl Rule {
-    /// It allows a domain, and so rests on a name.
-    pub(super) fn allows_by_name(&self) -> bool {
-        self.allow && matches!(self.destination, Some(DestinationSelector::Domain(_)))
-    }
 }
 
 impl Check<'_> {

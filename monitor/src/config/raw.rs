@@ -38,6 +38,7 @@ pub(super) struct RawPolicy {
     pub(super) basis: Option<Text>,
     pub(super) disputed: Option<Text>,
     pub(super) unknown_country: Option<Text>,
+    pub(super) trust_claims: Option<bool>,
     pub(super) local_networks: Option<Vec<Text>>,
     pub(super) rule: Vec<Spanned<RawRule>>,
 }
@@ -50,6 +51,8 @@ pub(super) struct RawRule {
     pub(super) process: Option<Text>,
     pub(super) unit: Option<Text>,
     pub(super) user: Option<Text>,
+    pub(super) container: Option<Text>,
+    pub(super) sha256: Option<Text>,
     pub(super) destination: Option<Text>,
     pub(super) trust: Option<Text>,
     pub(super) port: Option<Spanned<i64>>,

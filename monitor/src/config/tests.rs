@@ -159,6 +159,45 @@ fn each_wrong_value_is_one_line_with_its_key_and_place() {
 }
 
 #[test]
+fn what_a_rule_that_allows_can_not_rest_on_is_refused_with_what_to_write() {
+    let rule = |allow: bool, selector: &str| {
+        parse(&format!("[[policy.rule]]\nname = \"a\"\nallow = {allow}\n{selector}\n"))
+    };
+    let refused = |allow, selector| rule(allow, selector).unwrap_err().to_string();
+    let message = refused(true, "process = \"sh\"");
+    let start = "0.toml:4: policy.rule.process: \"sh\" is a name, which any program can give itself; write the program's path: \"/";
+    assert!(message.starts_with(start), "{message}");
+    assert!(message.contains("/bin/sh\""), "{message}");
+    let message = refused(true, "process = \"no-such-program\"");
+    assert!(message.ends_with("write the program's path"), "{message}");
+    assert!(rule(false, "process = \"sh\"").is_ok());
+    for (selector, problem) in [
+        ("process = \"bin/sh\"", "is relative"),
+        ("process = \"/usr/bin/*\"", "has wildcards"),
+        ("process = \"/bin/../bin/sh\"", "goes round about"),
+        ("sha256 = \"ab\"", "is no SHA-256"),
+        ("container = \"a b\"", "is no container"),
+    ] {
+        for allow in [true, false] {
+            let message = refused(allow, selector);
+            assert!(message.starts_with("0.toml:4: policy.rule."), "{message}");
+            assert!(message.contains(problem), "{message}");
+        }
+    }
+}
+
+/// What a changed form of the fingerprint would break: evidence names policies by it.
+#[test]
+fn the_form_that_is_hashed_has_a_version() {
+    let text = "[policy]\napproved_countries = [\"US\"]\n[[policy.rule]]\nname = \"ntp\"\nallow = true\nprocess = \"/usr/sbin/chronyd\"\ncontainer = \"\"\nport = 123\n";
+    let canonical = "geofenced policy 2\napproved US\nbasis either\ndisputed unapproved\n\
+                     unknown unapproved\ntrust-claims false\n\
+                     rule ntp allow=true process=\"/usr/sbin/chronyd\" container=\"\" port=123\n";
+    let hash: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(canonical).into();
+    assert_eq!(parse(text).unwrap().policy.sha256, hash);
+}
+
+#[test]
 fn what_is_wrong_with_an_operator_is_one_line_with_its_key_and_place() {
     let cases = [
         ("[[geo.operator]]\nasn = 64500", "0.toml:2: geo.operator: says nothing"),
@@ -230,11 +269,11 @@ fn a_missing_file_that_was_named_is_an_error() {
 #[test]
 fn the_policys_hash_is_of_its_meaning() {
     let hash = |texts: &[&str]| parse_all(texts).unwrap().policy.sha256;
-    let rule = "[[policy.rule]]\nname = \"ntp\"\nallow = true\nprocess = \"chronyd\"\n";
+    let rule = "[[policy.rule]]\nname = \"ntp\"\nallow = true\nprocess = \"/usr/sbin/chronyd\"\n";
     let one = hash(&[&format!("[policy]\napproved_countries = [\"US\", \"CA\"]\n{rule}")]);
     let same = hash(&[
         "# a comment\npolicy = { approved_countries = [\"ca\", \"US\", \"CA\"], basis = \"either\" }",
-        "[[policy.rule]]\nprocess = \"chronyd\"\nallow = true\nname = \"ntp\"\n[store]\nmax_size = \"1GiB\"\n",
+        "[[policy.rule]]\nprocess = \"/usr/sbin/chronyd\"\nallow = true\nname = \"ntp\"\n[store]\nmax_size = \"1GiB\"\n",
     ]);
     assert_eq!(one, same);
     let others = [
@@ -244,6 +283,13 @@ fn the_policys_hash_is_of_its_meaning() {
             "[policy]\napproved_countries = [\"US\", \"CA\"]\nlocal_networks = [\"203.0.113.0/24\"]\n{rule}"
         ),
         format!("[policy]\napproved_countries = [\"US\", \"CA\"]\n{rule}port = 123\n"),
+        format!("[policy]\napproved_countries = [\"US\", \"CA\"]\ntrust_claims = true\n{rule}"),
+        format!("[policy]\napproved_countries = [\"US\", \"CA\"]\n{rule}container = \"\"\n"),
+        format!("[policy]\napproved_countries = [\"US\", \"CA\"]\n{rule}container = \"web\"\n"),
+        format!(
+            "[policy]\napproved_countries = [\"US\", \"CA\"]\n{rule}sha256 = \"{}\"\n",
+            "ab".repeat(32)
+        ),
         "[policy]\napproved_countries = [\"US\", \"CA\"]\n".to_owned(),
     ];
     let mut all: Vec<[u8; 32]> = others.iter().map(|text| hash(&[text])).collect();
@@ -262,7 +308,7 @@ fn the_policys_hash_is_of_its_meaning() {
 fn what_the_policy_means_is_said_in_sentences() {
     let config = parse(
         "[policy]\napproved_countries = [\"US\", \"CA\"]\nbasis = \"operator\"\n\
-         [[policy.rule]]\nname = \"ntp\"\nallow = true\nprocess = \"chronyd\"\ntransport = \"udp\"\nport = 123\n\
+         [[policy.rule]]\nname = \"ntp\"\nallow = true\nprocess = \"/usr/sbin/no-such\"\ntransport = \"udp\"\nport = 123\n\
          [[policy.rule]]\nname = \"all\"\nallow = false\n\
          [[policy.rule]]\nname = \"late\"\nallow = true\noperator = \"cloud\"\n\
          [[geo.override]]\nnetwork = \"203.0.113.0/24\"\ncountry = \"CN\"\n\
@@ -271,7 +317,9 @@ fn what_the_policy_means_is_said_in_sentences() {
     let said = explain(&config.unwrap()).join("\n");
     for sentence in [
         "Data may go to CA (Canada) and US (United States), and to no other country.",
-        "Rule ntp allows udp port 123 from chronyd.",
+        "Rule ntp allows udp port 123 from /usr/sbin/no-such.",
+        "Warning: rule ntp can never match: there is no file /usr/sbin/no-such on this host.",
+        "LD_PRELOAD, ptrace",
         "Rule all forbids everything: it has no selector",
         "Rule late allows everything run by an operator named like \"cloud\"; it is never reached",
         "Without geo.operator_database",

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     event::{CountryCode, Transport},
-    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+    select::{
+        ContainerSelector, DestinationSelector, OperatorSelector, UnitSelector, UserSelector,
+        parse_sha256,
+    },
 };
 
 /// `raw` is what `sources` say; `defaults` is for what they do not say.
@@ -133,6 +136,7 @@ impl Check<'_> {
             disputed: disputed.unwrap_or(defaults.disputed),
             unknown_country: unknown.unwrap_or(defaults.unknown_country),
             undetermined: defaults.undetermined,
+            trust_claims: raw.trust_claims.unwrap_or(defaults.trust_claims),
             local_networks: local.unwrap_or(defaults.local_networks),
             rules: self.rules(&raw.rule)?,
             sha256: [0; 32],
@@ -165,13 +169,17 @@ impl Check<'_> {
         Ok(Rule {
             name,
             allow: raw.allow,
-            process: self.optional(
-                &key("process"),
-                raw.process.as_ref(),
-                ProcessSelector::parse,
-            )?,
+            process: self.optional(&key("process"), raw.process.as_ref(), |text| {
+                values::program(text, raw.allow)
+            })?,
             unit: self.optional(&key("unit"), raw.unit.as_ref(), UnitSelector::parse)?,
             user: self.optional(&key("user"), raw.user.as_ref(), UserSelector::parse)?,
+            container: self.optional(
+                &key("container"),
+                raw.container.as_ref(),
+                ContainerSelector::parse,
+            )?,
+            sha256: self.optional(&key("sha256"), raw.sha256.as_ref(), parse_sha256)?,
             trust: self.trust(raw, destination.as_ref())?,
             destination,
             port: port.map(|port| port as u16),

@@ -2,15 +2,17 @@
 //! Knows no files and no keys but those it is given.
 
 use std::{
+    fs,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::{event::CountryCode, locate::codes};
+use crate::{event::CountryCode, locate::codes, select::ProgramSelector};
 
 /// What serde says of a file's form, in words that name the key and the nearest known one.
 pub(super) fn form_problem(key: &str, message: &str) -> String {
@@ -171,6 +173,43 @@ pub(super) fn rule_name(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
+/// Where programs lie that people call by their bare names.
+const FOLDERS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// A bare name is for rules that forbid: any program can call itself so.
+pub(super) fn program(text: &str, allow: bool) -> Result<ProgramSelector, String> {
+    let program = ProgramSelector::parse(text)?;
+    match &program {
+        ProgramSelector::Name(name) if allow => Err(no_proof(name, &FOLDERS.map(Path::new))),
+        _ => Ok(program),
+    }
+}
+
+fn no_proof(name: &str, folders: &[&Path]) -> String {
+    let found = programs_called(name, folders);
+    let paths: Vec<String> = found.iter().map(|path| format!("\"{}\"", path.display())).collect();
+    let path = if paths.is_empty() { String::new() } else { format!(": {}", paths.join(" or ")) };
+    format!(
+        "\"{name}\" is a name, which any program can give itself; write the program's path{path}"
+    )
+}
+
+/// Each file once, by the first path that leads to it.
+fn programs_called(name: &str, folders: &[&Path]) -> Vec<PathBuf> {
+    let mut seen = Vec::new();
+    let mut paths = Vec::new();
+    for path in folders.iter().map(|folder| folder.join(name)) {
+        let Ok(file) = fs::metadata(&path) else { continue };
+        let id = (file.dev(), file.ino());
+        if file.is_file() && file.mode() & 0o111 != 0 && !seen.contains(&id) {
+            seen.push(id);
+            paths.push(path);
+        }
+    }
+    paths
+}
+
 /// A name for people: anything but nothing.
 pub(super) fn free_text(text: &str) -> Result<Arc<str>, String> {
     match text.trim() {
@@ -218,6 +257,31 @@ pub(super) fn store_bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn for_a_bare_name_the_paths_of_the_programs_called_so_are_told() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let root = tempfile::tempdir().unwrap();
+        let folders = ["a", "b", "c", "d"].map(|name| root.path().join(name));
+        for folder in &folders[..3] {
+            fs::create_dir(folder).unwrap();
+        }
+        symlink(&folders[0], &folders[3]).unwrap();
+        let file = |at: usize, mode| {
+            let path = folders[at].join("curl");
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let (first, _plain, other) = (file(0, 0o755), file(1, 0o644), file(2, 0o755));
+        let folders: Vec<&Path> = folders.iter().map(AsRef::as_ref).collect();
+        assert_eq!(programs_called("curl", &folders), [first.clone(), other]);
+        let message = no_proof("curl", &folders[..1]);
+        assert!(message.ends_with(&format!("write the program's path: {first:?}")), "{message}");
+        assert!(no_proof("wget", &folders).ends_with("write the program's path"));
+        assert!(program("curl", false).is_ok() && program("curl", true).is_err());
+        assert!(program("/usr/bin/curl", true).is_ok());
+    }
 
     #[test]
     fn sizes_and_spans_have_units() {

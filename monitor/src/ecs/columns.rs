@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 67] = [
+pub const COLUMNS: [&str; 73] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -35,6 +35,7 @@ pub const COLUMNS: [&str; 67] = [
     "process.executable",
     "process.command_line",
     "process.start",
+    "process.hash.sha256",
     "process.parent.pid",
     "process.parent.name",
     "process.parent.executable",
@@ -58,9 +59,14 @@ pub const COLUMNS: [&str; 67] = [
     "geofenced.phase",
     "geofenced.domain_source",
     "geofenced.server_name_source",
+    "geofenced.executable_claimed",
+    "geofenced.executable_of_host",
     "geofenced.creator.pid",
     "geofenced.creator.name",
     "geofenced.creator.executable",
+    "geofenced.creator.executable_claimed",
+    "geofenced.creator.executable_of_host",
+    "geofenced.creator.hash.sha256",
     "geofenced.operator_country",
     "geofenced.second_country",
     "geofenced.anycast",

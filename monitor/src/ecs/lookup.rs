@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Container, ProcessFields, Service, Text, Time, UserFields, columns::cell, process_fields, text,
+    Container, ProcessFields, Service, Text, Time, UserFields, columns::cell, of_host,
+    process_fields, text,
 };
-use crate::event::Lookup;
+use crate::event::{Lookup, Process};
 
 /// One lookup as one JSON object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,24 @@ pub struct LookupEvent<'a> {
     pub container: Option<Container<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geofenced: Option<Asker<'a>>,
+}
+
+/// What is known of the program besides its path, as in [`super::Geofenced`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_claimed: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executable_of_host: Option<bool>,
+}
+
+fn asker(process: &Process) -> Option<Asker<'_>> {
+    let executable_claimed = text(process.executable_claimed.as_ref());
+    let executable_of_host = of_host(process);
+    (executable_claimed.is_some() || executable_of_host.is_some())
+        .then_some(Asker { executable_claimed, executable_of_host })
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,12 +116,13 @@ impl<'a> From<&'a Lookup> for LookupEvent<'a> {
                 .and_then(|it| text(it.container.as_ref()))
                 .map(|id| Container { id }),
             service: process.and_then(|it| text(it.unit.as_ref())).map(|name| Service { name }),
+            geofenced: process.and_then(asker),
         }
     }
 }
 
 /// The columns of the CSV form, each the dotted name of a field.
-pub const LOOKUP_COLUMNS: [&str; 15] = [
+pub const LOOKUP_COLUMNS: [&str; 18] = [
     "@timestamp",
     "dns.type",
     "dns.question.name",
@@ -118,6 +138,9 @@ pub const LOOKUP_COLUMNS: [&str; 15] = [
     "user.name",
     "container.id",
     "service.name",
+    "process.hash.sha256",
+    "geofenced.executable_claimed",
+    "geofenced.executable_of_host",
 ];
 
 /// The values of [`LOOKUP_COLUMNS`]; absent ones are empty, lists joined by spaces.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::event::{
     Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
-    ExecutedFile, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, ServerName,
+    ExecutedFile, FileId, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, ServerName,
     Traffic, Transport, User,
 };
 
@@ -26,8 +26,13 @@ pub(crate) fn process() -> Process {
         pid: 42,
         name: "curl".into(),
         executable: Some("/usr/bin/curl".into()),
-        executable_claimed: None,
-        file: ExecutedFile::default(),
+        executable_claimed: Some("./curl".into()),
+        file: ExecutedFile {
+            id: Some(FileId { device: 2049, inode: 77 }),
+            is_hosts: true,
+            known_as: None,
+            sha256: Some([0xef; 32]),
+        },
         command_line: Some("curl https://example.org".into()),
         started_at: Some(Timestamp::from_secs(10)),
         parents: vec![ancestor(41), ancestor(40), ancestor(39), ancestor(1)],
@@ -150,6 +155,12 @@ fn a_record_is_written_in_the_names_of_the_contract() {
         ("/destination/as/number", 64_500.into()),
         ("/destination/as/organization/name", "Example Cloud".into()),
         ("/process/pid", 42.into()),
+        ("/process/hash/sha256", "ef".repeat(32).into()),
+        ("/geofenced/executable_claimed", "./curl".into()),
+        ("/geofenced/executable_of_host", true.into()),
+        ("/geofenced/creator/executable_claimed", "./curl".into()),
+        ("/geofenced/creator/executable_of_host", true.into()),
+        ("/geofenced/creator/hash/sha256", "ef".repeat(32).into()),
         ("/process/parent/parent/parent/parent/pid", 1.into()),
         ("/user/id", "1000".into()),
         ("/container/id", "c0ffee".into()),
@@ -194,6 +205,20 @@ fn what_is_not_known_is_absent_and_never_null() {
     }
     assert_eq!(value["network"]["transport"], "ipv6-icmp");
     assert!(!value.to_string().contains("null"));
+}
+
+#[test]
+fn whose_file_it_is_is_told_only_where_the_file_is_known() {
+    let with = |file| {
+        let mut record = full_record();
+        let process = Arc::new(Process { file, ..process() });
+        let attribution = Attribution::Socket;
+        record.sender = Sender::Process { process, attribution, creator: None };
+        json(&record).pointer("/geofenced/executable_of_host").cloned()
+    };
+    let id = Some(FileId { device: 1, inode: 2 });
+    assert_eq!(with(ExecutedFile { id, ..ExecutedFile::default() }), Some(false.into()));
+    assert_eq!(with(ExecutedFile::default()), None);
 }
 
 /// What went around every hook.

@@ -1,4 +1,4 @@
-//! The table of `docs/verdicts.md`, row by row.
+//! The tables of `docs/verdicts.md`, row by row.
 
 use std::sync::Arc;
 
@@ -7,20 +7,27 @@ use super::{
     tests::{code, egress, policy, rule, sender},
 };
 use crate::{
-    config::{Basis, Disputed, Policy, UnknownCountry},
-    event::{Country, Operator, Place},
+    config::{Basis, Disputed, Policy, Rule, UnknownCountry},
+    event::{Attribution, Country, ExecutedFile, Operator, Place, Process, Reason, Sender},
+    select::ProgramSelector,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/verdicts.md");
 
-/// The cells of each row of the table that begins with `case`.
-fn rows() -> Vec<[&'static str; 8]> {
-    let lines = DOCUMENT.lines().skip_while(|line| !line.starts_with("| case |")).skip(2);
+/// The cells of each row of the table that begins with `case` and then `second`.
+fn rows_of<const CELLS: usize>(second: &str) -> Vec<[&'static str; CELLS]> {
+    let head = format!("| case | {second} |");
+    let lines = DOCUMENT.lines().skip_while(|line| !line.starts_with(&head)).skip(2);
     let cells = |line: &'static str| {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        cells.try_into().unwrap_or_else(|_| panic!("not eight cells: {line}"))
+        let line = line.strip_prefix('|').and_then(|it| it.strip_suffix('|')).unwrap_or(line);
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        cells.try_into().unwrap_or_else(|_| panic!("not {CELLS} cells: {line}"))
     };
     lines.take_while(|line| line.starts_with('|')).map(cells).collect()
+}
+
+fn rows() -> Vec<[&'static str; 8]> {
+    rows_of("knobs")
 }
 
 fn word<T: Copy>(words: &[(&str, T)], text: &str) -> T {
@@ -69,6 +76,40 @@ fn every_row_of_the_documented_table_is_judged_as_it_says() {
         let judged = judge(&policy, &egress(), &sender(), &place);
         let found = format!("{} {} {}", judged.verdict, judged.reason, judged.certainty);
         assert_eq!(found, format!("{verdict} {reason} {certainty}"), "{case}");
+    }
+}
+
+#[test]
+fn every_row_of_who_is_meant_is_judged_as_it_says() {
+    let rows = rows_of::<10>("executable");
+    assert!(rows.len() > 10, "the table was not found");
+    for [case, executable, hosts, known_as, claimed, name, verdicts @ ..] in rows {
+        let text = |cell: &str| (!cell.is_empty()).then(|| Arc::from(cell));
+        let known_as = text(known_as).map(|path| [path].into());
+        let file = ExecutedFile { is_hosts: hosts == "yes", known_as, ..ExecutedFile::default() };
+        let process = Arc::new(Process {
+            name: name.into(),
+            executable: text(executable),
+            executable_claimed: text(claimed),
+            file,
+            ..sender().process().unwrap().clone()
+        });
+        let attribution = Attribution::Socket;
+        let sender = Sender::Process { process, attribution, creator: None };
+        let rules = [
+            ("/usr/bin/curl", true, false),
+            ("/usr/bin/curl", true, true),
+            ("/usr/bin/curl", false, false),
+            ("curl", false, false),
+        ];
+        for ((path, allow, trust_claims), verdict) in rules.into_iter().zip(verdicts) {
+            let process = ProgramSelector::parse(path).ok();
+            let rules = vec![Rule { process, ..rule("named", allow) }];
+            let policy = Policy { trust_claims, rules, ..policy(&[]) };
+            let judged = judge(&policy, &egress(), &sender, &place("US", "?", "?", false));
+            let found = if matches!(judged.reason, Reason::Rule(_)) { "yes" } else { "no" };
+            assert_eq!(found, verdict, "{case}: {path} allow={allow} trust_claims={trust_claims}");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// then the worst of what is known of location and operator. `docs/verdicts.md` has a row for each
 /// case, and the tests read it.
 pub fn judge(policy: &Policy, egress: &Egress, sender: &Sender, place: &Place) -> Judgement {
-    let rule = rules::first_match(&policy.rules, egress, sender, place);
+    let rule = rules::first_match(policy, egress, sender, place);
     let mut judgement = judged(policy, place, rule);
     // Approving addresses that no database knows approves none that nobody saw.
     if egress.remote.is_none() && rule.is_none() && judgement.verdict == Verdict::Approved {
@@ -129,7 +129,7 @@ fn is_anycast(place: &Place) -> bool {
     place.operator.as_ref().is_some_and(|operator| operator.is_anycast)
 }
 
-/// Worse is more.
+/// Of two verdicts the one with more is the worse.
 pub const fn severity(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Local => 0,
@@ -143,3 +143,5 @@ pub const fn severity(verdict: Verdict) -> u8 {
 mod cases;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::rule;

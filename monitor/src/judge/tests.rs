@@ -12,7 +12,10 @@ use crate::{
         Attribution, ExecutedFile, FlowId, Operator, Origin, Phase, Process, Timestamp, Traffic,
         Transport, User,
     },
-    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+    select::{
+        ContainerSelector, DestinationSelector, OperatorSelector, ProgramSelector, UnitSelector,
+        UserSelector,
+    },
 };
 
 pub(super) fn code(text: &str) -> CountryCode {
@@ -26,19 +29,22 @@ pub(super) fn policy(approved: &[&str]) -> Policy {
         disputed: Disputed::Unapproved,
         unknown_country: UnknownCountry::Unapproved,
         undetermined: Undetermined::Ignore,
+        trust_claims: false,
         local_networks: Vec::new(),
         rules: Vec::new(),
         sha256: [0; 32],
     }
 }
 
-pub(super) fn rule(name: &str, allow: bool) -> Rule {
+pub(crate) fn rule(name: &str, allow: bool) -> Rule {
     Rule {
         name: name.into(),
         allow,
         process: None,
         unit: None,
         user: None,
+        container: None,
+        sha256: None,
         destination: None,
         trust: Trust::Resolver,
         port: None,
@@ -46,6 +52,10 @@ pub(super) fn rule(name: &str, allow: bool) -> Rule {
         country: Vec::new(),
         operator: None,
     }
+}
+
+fn program(text: &str) -> ProgramSelector {
+    ProgramSelector::parse(text).unwrap()
 }
 
 pub(super) fn egress() -> Egress {
@@ -71,7 +81,7 @@ pub(super) fn sender() -> Sender {
         name: "chronyd".into(),
         executable: Some("/usr/sbin/chronyd".into()),
         executable_claimed: None,
-        file: ExecutedFile::default(),
+        file: ExecutedFile { is_hosts: true, sha256: Some([9; 32]), ..ExecutedFile::default() },
         command_line: None,
         started_at: None,
         parents: Vec::new(),
@@ -154,7 +164,7 @@ fn a_rule_comes_before_local_and_country_and_the_first_that_matches_decides() {
     let mut policy = policy(&["US"]);
     policy.rules = vec![
         Rule { port: Some(53), ..rule("dns", true) },
-        Rule { process: Some(ProcessSelector("chronyd".into())), ..rule("ntp", true) },
+        Rule { process: Some(program("/usr/sbin/chronyd")), ..rule("ntp", true) },
         rule("rest", false),
     ];
     let approved = (Verdict::Approved, "rule:ntp".to_owned());
@@ -169,9 +179,11 @@ fn a_rule_comes_before_local_and_country_and_the_first_that_matches_decides() {
 fn every_selector_of_a_rule_must_match() {
     let place = place(known("DE"), Some("DE"));
     let full = Rule {
-        process: Some(ProcessSelector("/usr/sbin/chronyd".into())),
+        process: Some(program("/usr/sbin/chronyd")),
         unit: Some(UnitSelector("chrony.service".into())),
         user: Some(UserSelector::Id(101)),
+        container: Some(ContainerSelector::None),
+        sha256: Some([9; 32]),
         destination: Some(DestinationSelector::parse("203.0.113.0/24").unwrap()),
         port: Some(123),
         transport: Some(Transport::UDP),
@@ -187,7 +199,9 @@ fn every_selector_of_a_rule_must_match() {
     assert!(!decides(&full, &Sender::Nobody));
     assert!(decides(&rule("all", true), &Sender::Nobody));
     let others = [
-        Rule { process: Some(ProcessSelector("ntpd".into())), ..full.clone() },
+        Rule { process: Some(program("/usr/sbin/ntpd")), ..full.clone() },
+        Rule { container: ContainerSelector::parse("web").ok(), ..full.clone() },
+        Rule { sha256: Some([8; 32]), ..full.clone() },
         Rule { unit: Some(UnitSelector("ntp.service".into())), ..full.clone() },
         Rule { user: Some(UserSelector::Name("root".into())), ..full.clone() },
         Rule {
@@ -209,7 +223,7 @@ fn an_address_alone_is_judged_by_the_rules_that_need_no_more() {
     let remote: SocketAddr = "203.0.113.7:0".parse().unwrap();
     let mut policy = policy(&["US"]);
     policy.rules = vec![
-        Rule { process: Some(ProcessSelector("chronyd".into())), ..rule("ntp", true) },
+        Rule { process: Some(program("/usr/sbin/chronyd")), ..rule("ntp", true) },
         Rule { country: vec![code("DE")], ..rule("germany", true) },
     ];
     let judged = judge_address(&policy, remote, &place(known("DE"), None));
@@ -234,14 +248,41 @@ fn some_code() -> impl Strategy<Value = CountryCode> {
 fn some_rule() -> impl Strategy<Value = Rule> {
     let name = prop::sample::select(vec!["a", "b", "c"]);
     let port = prop::option::of(prop::sample::select(vec![53_u16, 123]));
-    let process = prop::option::of(prop::sample::select(vec!["chronyd", "curl"]));
+    let process = prop::option::of(prop::sample::select(vec![
+        "/usr/sbin/chronyd",
+        "/usr/bin/curl",
+        "chronyd",
+    ]));
     let country = prop::collection::vec(some_code(), 0..2);
     (name, any::<bool>(), port, process, country).prop_map(
         |(name, allow, port, process, country)| {
-            let process = process.map(|name| ProcessSelector(name.into()));
+            let process = process.map(program);
             Rule { process, port, country, ..rule(name, allow) }
         },
     )
+}
+
+/// A sender, and what is only claimed of it.
+fn some_process() -> impl Strategy<Value = Process> {
+    let path = || {
+        let paths = vec!["/usr/sbin/chronyd", "/usr/bin/curl", "/tmp/x", "./curl"];
+        prop::option::of(prop::sample::select(paths))
+    };
+    let name = prop::sample::select(vec!["chronyd", "curl", "x"]);
+    (name, path(), path(), any::<bool>()).prop_map(|(name, executable, claimed, is_hosts)| {
+        Process {
+            name: name.into(),
+            executable: executable.map(Into::into),
+            executable_claimed: claimed.map(Into::into),
+            file: ExecutedFile { is_hosts, ..ExecutedFile::default() },
+            ..sender().process().unwrap().clone()
+        }
+    })
+}
+
+fn sent_by(process: Process) -> Sender {
+    let (process, attribution) = (Arc::new(process), Attribution::Socket);
+    Sender::Process { process, attribution, creator: None }
 }
 
 fn some_policy(rules: usize) -> impl Strategy<Value = Policy> {
@@ -333,6 +374,36 @@ proptest! {
             prop_assert_eq!(with.verdict, by_knob);
         } else {
             prop_assert_eq!(with, without);
+        }
+    }
+
+    #[test]
+    fn what_a_process_calls_itself_or_claims_makes_no_verdict_milder(
+        policy in some_policy(4), place in some_place(), process in some_process(),
+    ) {
+        let silent = Process { name: "-".into(), executable_claimed: None, ..process.clone() };
+        let spoke = judge(&policy, &egress(), &sent_by(process), &place);
+        let silent = judge(&policy, &egress(), &sent_by(silent), &place);
+        let is_forbidden = |it: &Judgement| {
+            matches!(&it.reason, Reason::Rule(_)) && it.verdict == Verdict::Unapproved
+        };
+        prop_assert!(spoke == silent || is_forbidden(&spoke), "{silent:?} became {spoke:?}");
+    }
+
+    #[test]
+    fn a_rule_for_a_program_allows_none_but_the_hosts_file(
+        mut policy in some_policy(4), place in some_place(), process in some_process(),
+    ) {
+        let allowing: Vec<Rule> = policy
+            .rules
+            .drain(..)
+            .map(|rule| Rule { allow: true, ..rule })
+            .filter(|rule| rule.process.is_some())
+            .collect();
+        policy.rules = allowing;
+        let judged = judge(&policy, &egress(), &sent_by(process.clone()), &place);
+        if matches!(judged.reason, Reason::Rule(_)) {
+            prop_assert!(process.file.is_hosts && process.executable.is_some());
         }
     }
 
@@ -430,7 +501,6 @@ fn a_destination_that_nobody_saw_is_never_approved_but_by_a_rule_for_its_sender(
     assert_eq!(verdict(&policy), (Verdict::Unknown, "unlocated".into()));
     policy.rules = vec![Rule { port: Some(0), ..rule("no-port", true) }];
     assert_eq!(verdict(&policy), (Verdict::Unknown, "unlocated".into()));
-    let chronyd = ProcessSelector::parse("chronyd").unwrap();
-    policy.rules = vec![Rule { process: Some(chronyd), ..rule("ntp", true) }];
+    policy.rules = vec![Rule { process: Some(program("/usr/sbin/chronyd")), ..rule("ntp", true) }];
     assert_eq!(verdict(&policy), (Verdict::Approved, "rule:ntp".into()));
 }

@@ -79,6 +79,8 @@ catalogue! {
         "1 while the store takes what it is given; 0 while it tries again what failed. Part of /readyz.";
     STORE_ERRORS: Counter "store_errors_total" ["operation"],
         "Failed operations of the store. It tries again; what it cannot keep meanwhile is counted as lost.";
+    CONNECTIONS_REFUSED: Counter "connections_refused_total" ["listener", "reason"],
+        "Connections refused with 503, or closed before they had an answer. full: every place is taken by one being answered; peer: every place of this address or user; displaced: an idle one made way; late: no whole request in 10 s; unaccepted: the kernel would not hand it over.";
     GEO_DATABASE_BUILD: Gauge "geo_database_build_timestamp_seconds" ["database"],
         "Date of the data of the database in force.";
     GEO_DATABASE_STALE: Gauge "geo_database_stale" ["database"],
@@ -118,8 +120,10 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `country` | ISO 3166-1 alpha-2 of the destination; `local` for local addresses; `none` where no database knows the country |
 | `transport` | `tcp`, `udp`, `icmp` and the other named ones of `events`; `other` for the rest |
 | `reason` of violations | `country` `operator` `unlocated` `rule:<name>`, bounded by the rules of the configuration |
+| `stage` `reason` of losses | `probe`: `ring-full-*`, `flow-table-full`, `packet-malformed`, `owner-unstored`; `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`; `live`: `client-slow` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |
+| `listener` | `metrics` `api` |
 | `attribution` | `socket` `creator` `procfs` `none` |
 | `origin` | `process` `accepted` `forwarded` `packet-socket` `tunnel` `kernel` `pre-existing` |
 

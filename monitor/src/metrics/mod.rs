@@ -45,6 +45,8 @@ pub struct KnownLabels {
     /// Name and capacity.
     pub queues: Vec<(String, u64)>,
     pub store_operations: Vec<String>,
+    /// `(listener, reason)` of `connections_refused_total`.
+    pub refusals: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ pub struct Metrics {
     pub store_records: IntGauge,
     pub store_writable: IntGauge,
     pub store_errors_total: IntCounterVec,
+    pub connections_refused_total: IntCounterVec,
     pub geo_database_build_timestamp_seconds: IntGaugeVec,
     pub geo_database_stale: IntGaugeVec,
     pub config_reloads_total: IntCounterVec,
@@ -103,6 +106,7 @@ impl Metrics {
             store_records: gauge(r, &catalogue::STORE_RECORDS)?,
             store_writable: gauge(r, &catalogue::STORE_WRITABLE)?,
             store_errors_total: counters(r, &catalogue::STORE_ERRORS)?,
+            connections_refused_total: counters(r, &catalogue::CONNECTIONS_REFUSED)?,
             geo_database_build_timestamp_seconds: gauges(r, &catalogue::GEO_DATABASE_BUILD)?,
             geo_database_stale: gauges(r, &catalogue::GEO_DATABASE_STALE)?,
             config_reloads_total: counters(r, &catalogue::CONFIG_RELOADS)?,
@@ -160,6 +164,9 @@ impl Metrics {
         }
         for operation in &known.store_operations {
             self.store_errors_total.with_label_values(&[operation]);
+        }
+        for (listener, reason) in &known.refusals {
+            self.connections_refused_total.with_label_values(&[listener, reason]);
         }
         for by in [CLASSIFIED_BY_KERNEL, CLASSIFIED_BY_DAEMON] {
             self.classified_flows_total.with_label_values(&[by]);
@@ -223,6 +230,7 @@ mod tests {
             maps: vec!["FLOWS".into()],
             queues: vec![("store".into(), 7)],
             store_operations: vec!["append".into()],
+            refusals: vec![("metrics".into(), "full".into())],
         }
     }
 
@@ -236,6 +244,7 @@ mod tests {
             r#"geofenced_events_lost_total{reason="queue-full",stage="store"} 0"#,
             r#"geofenced_queue_capacity{queue="store"} 7"#,
             r#"geofenced_config_reloads_total{result="failure"} 0"#,
+            r#"geofenced_connections_refused_total{listener="metrics",reason="full"} 0"#,
             "geofenced_event_latency_seconds_count 0",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");

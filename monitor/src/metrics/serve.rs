@@ -1,10 +1,9 @@
-//! The metrics endpoint: `/metrics`, `/healthz`, `/readyz` over TCP. Reads the registry, changes
-//! nothing.
+//! The metrics endpoint: `/metrics`, `/healthz`, `/readyz` over TCP, to a bounded number of
+//! connections. Reads the registry, changes nothing.
 
 use std::{
     io,
     net::SocketAddr,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,12 +18,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, sync::oneshot, time::timeout};
+use tokio::net::TcpListener;
 
 use super::{Metrics, openmetrics};
+use crate::connections::{self, Bounds, Served};
 
-/// How long open connections keep the daemon that is told to end.
-const GRACE: Duration = Duration::from_secs(2);
+/// Anybody on this host may connect, so few are enough for all: a scraper keeps one.
+pub const BOUNDS: Bounds = Bounds {
+    connections: 64,
+    of_peer: 32,
+    first_request: Duration::from_secs(10),
+    // Scrapers that keep their connection ask every 15 s, some every minute.
+    idle: Duration::from_secs(90),
+    grace: Duration::from_secs(2),
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -36,8 +43,6 @@ pub enum ServeError {
         "metrics: can't listen on {address}: {source}; change [metrics] listen, or \"\" for off"
     )]
     Listen { address: SocketAddr, source: io::Error },
-    #[error("metrics: the server failed: {0}")]
-    Serve(io::Error),
 }
 
 /// Whether the probes are attached and the store is writable: `/readyz`.
@@ -67,19 +72,17 @@ pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     ready: Readiness,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    let (end, asked) = oneshot::channel::<()>();
-    // The sender is only dropped with this future.
-    let ended = async { asked.await.unwrap_or_default() };
-    let served = axum::serve(listener, router(metrics, ready)).with_graceful_shutdown(ended);
-    let mut served = pin!(served.into_future());
-    tokio::select! {
-        served = &mut served => return served.map_err(ServeError::Serve),
-        () = shutdown => {}
-    }
-    let _ = end.send(());
-    timeout(GRACE, served).await.unwrap_or(Ok(())).map_err(ServeError::Serve)
+    bounds: Bounds,
+    shutdown: impl Future<Output = ()>,
+) {
+    let counted = (metrics.connections_refused_total.clone(), connections::METRICS);
+    let router = router(metrics, ready);
+    let served = Served { router, refusal: |_| refusal(), bounds, counted };
+    connections::serve(listener, served, shutdown).await;
+}
+
+fn refusal() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "too many connections; try again\n").into_response()
 }
 
 fn router(metrics: Arc<Metrics>, ready: Readiness) -> Router {

@@ -116,7 +116,8 @@ impl Outputs {
         }
     }
 
-    fn is_itemised(&self, judgement: &Judgement) -> bool {
+    /// Whether a flow that is judged so is kept one by one.
+    pub fn is_itemised(&self, judgement: &Judgement) -> bool {
         self.mode == RecordMode::All
             || matches!(judgement.verdict, Verdict::Unapproved | Verdict::Unknown)
     }

@@ -6,7 +6,7 @@ use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 use rustc_hash::FxHasher;
 
 use crate::{
-    event::{Country, Provenance, Record, Rollup, Timestamp, Traffic, User, Verdict},
+    event::{Country, Process, Provenance, Record, Rollup, Timestamp, Traffic, User, Verdict},
     metrics::Metrics,
 };
 
@@ -55,10 +55,10 @@ impl RollupTable {
             return;
         }
         let process = record.sender.process();
-        let program = process.map(|it| it.executable.as_ref().unwrap_or(&it.name));
+        let program = process.map(Process::program);
         let mut key = Key {
             hour: record.egress.last_at.hour(),
-            program: Arc::clone(program.unwrap_or(&self.nobody)),
+            program: program.unwrap_or_else(|| Arc::clone(&self.nobody)),
             user: process.map(|it| it.user.clone()),
             country: record.place.country,
             verdict: record.judgement.verdict,

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     os::fd::{AsFd, BorrowedFd},
+    path::Path,
     thread,
     time::Duration,
 };
@@ -13,19 +14,20 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use monitor_ebpf::{
-    ABI_VERSION,
+    ABI_VERSION, layout,
     loss::Loss,
     names::{map, program, setting},
-    sample::{FlowCounters, FlowKey, LinkSender},
+    sample::{FlowCounters, FlowKey, LinkSender, ProcessStart},
     settings::naming,
 };
 use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes;
 
 use super::{
-    Attachment, Bypassed, ProbeError, Source,
+    Attachment, Bypassed, ProbeError, Progress, Source,
     attach::{self, attach_all},
     batch::{self, Batch},
+    btf::Layout,
     cgroup,
     interfaces::{Attaching, Follower, Names},
     places::Places,
@@ -50,7 +52,23 @@ pub struct Kernel {
     attachments: Vec<Attachment>,
     flows_capacity: u32,
     places: Option<Places>,
+    starts: Option<Starts>,
     programs: Programs,
+    reads: u8,
+}
+
+/// When processes were forked and executed, as the probes have it now.
+#[derive(Debug)]
+pub struct Starts(HashMap<MapData, u32, [u8; size_of::<ProcessStart>()]>);
+
+impl Starts {
+    /// When a process last executed a program; 0 if it has not since its fork or the probes, or that
+    /// is not known any more.
+    pub fn executed_ns(&self, tgid: u32) -> u64 {
+        let bytes = self.0.get(&tgid, 0).ok();
+        let start = bytes.and_then(|bytes| ProcessStart::read_from_bytes(&bytes).ok());
+        start.map_or(0, |start| start.executed_ns)
+    }
 }
 
 /// Who holds programs and links.
@@ -84,18 +102,8 @@ impl Kernel {
             (true, true) => naming::ANSWERS | naming::QUERIES,
         };
         let cgroup = cgroup::find(capture.cgroup.as_deref())?;
-        let mut ebpf = loader()
-            .verifier_log_level(VerifierLogLevel::DISABLE)
-            .map_max_entries(map::SAMPLES, capture.ring_bytes)
-            .map_max_entries(map::FLOWS, capture.max_flows)
-            .override_global(setting::NAMING, &wanted, true)
-            .load(OBJECT)
-            .map_err(permission_or(ProbeError::Load))?;
-        check_abi(&ebpf)?;
-        let log = EbpfLogger::init(&mut ebpf)
-            .inspect_err(|error| tracing::debug!(%error, "the probes' own log is off"))
-            .ok();
-        let attachments = attach_all(&mut ebpf, &cgroup)?;
+        let Loaded { mut ebpf, log, attachments, reads } =
+            load_best(capture, wanted, &cgroup, &Layout::of_kernel())?;
         let take = |ebpf: &mut Ebpf, name: &'static str| {
             let missing = || ProbeError::Map { name, problem: "not in the object".into() };
             ebpf.take_map(name).ok_or_else(missing)
@@ -119,6 +127,8 @@ impl Kernel {
         let ring = RingBuf::try_from(take(&mut ebpf, map::SAMPLES)?);
         let losses =
             PerCpuArray::try_from(take(&mut ebpf, map::LOSSES)?).map_err(unusable(map::LOSSES))?;
+        let starts = take(&mut ebpf, map::STARTS)
+            .and_then(|map| HashMap::try_from(map).map(Starts).map_err(unusable(map::STARTS)))?;
         let places = Places::take(&mut ebpf)
             .inspect_err(|error| {
                 tracing::warn!("the probes don't judge, the daemon does: {error}");
@@ -137,13 +147,27 @@ impl Kernel {
             attachments,
             flows_capacity: capture.max_flows,
             places,
+            starts: Some(starts),
             programs,
+            reads,
         };
         Ok((kernel, attaching))
     }
 
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
+    }
+
+    /// Whether the probes tell which file a process executed; else `/proc` does, while it lives.
+    pub fn tells_executables(&self) -> bool {
+        self.reads & layout::reads::EXECUTABLE != 0
+    }
+
+    /// Whether it is told who sends on a TCP connection that another made.
+    pub fn tells_senders(&self) -> bool {
+        let is_link_send = |it: &&Attachment| it.probe.name == program::LINK_SEND;
+        self.reads & layout::reads::COOKIE != 0
+            && self.attachments.iter().find(is_link_send).is_some_and(|it| it.outcome.is_ok())
     }
 
     /// Whether it is told who sends around every hook, and not only who could.
@@ -161,12 +185,87 @@ impl Kernel {
         self.places.take()
     }
 
+    /// When processes last executed something. Once: another thread asks it.
+    pub fn take_starts(&mut self) -> Option<Starts> {
+        self.starts.take()
+    }
+
     fn flows(&self) -> BorrowedFd<'_> {
         self.flows.fd().as_fd()
     }
 }
 
-/// Without the kernel's BTF, of which the probes need nothing.
+/// The object in the kernel, with what became of each probe.
+struct Loaded {
+    ebpf: Ebpf,
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
+    attachments: Vec<Attachment>,
+    /// Bits of `layout::reads`.
+    reads: u8,
+}
+
+impl Loaded {
+    fn first_failure(&self) -> String {
+        let failed = self.attachments.iter().find_map(|it| Some((it, it.outcome.as_ref().err()?)));
+        failed.map_or_else(String::new, |(it, problem)| format!("{}: {problem}", it.probe.name))
+    }
+
+    fn failures(&self) -> usize {
+        self.attachments.iter().filter(|it| it.outcome.is_err()).count()
+    }
+}
+
+/// With what the kernel's BTF allows to read; without it, where more probes load then.
+fn load_best(
+    capture: &Capture,
+    naming: u8,
+    cgroup: &Path,
+    layout: &Layout,
+) -> Result<Loaded, ProbeError> {
+    let loaded = load(capture, naming, cgroup, layout);
+    let is_whole = loaded.as_ref().is_ok_and(|it| it.failures() == 0);
+    if is_whole || layout.reads == 0 || matches!(loaded, Err(ProbeError::NotPermitted)) {
+        return loaded;
+    }
+    let before = loaded.as_ref().map_or(usize::MAX, Loaded::failures);
+    match load(capture, naming, cgroup, &Layout::default()) {
+        Ok(plain) if plain.failures() < before => {
+            tracing::warn!(
+                "this kernel refuses probes that read by its BTF; they do without: {}",
+                loaded.map_or_else(|error| error.to_string(), |it| it.first_failure())
+            );
+            Ok(plain)
+        }
+        _ => loaded,
+    }
+}
+
+fn load(
+    capture: &Capture,
+    naming: u8,
+    cgroup: &Path,
+    layout: &Layout,
+) -> Result<Loaded, ProbeError> {
+    let mut loader = loader();
+    loader
+        .verifier_log_level(VerifierLogLevel::DISABLE)
+        .map_max_entries(map::SAMPLES, capture.ring_bytes)
+        .map_max_entries(map::FLOWS, capture.max_flows)
+        .override_global(setting::NAMING, &naming, true)
+        .override_global(setting::READS, &layout.reads, true);
+    for (name, offset) in &layout.offsets {
+        loader.override_global(name, offset, true);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(permission_or(ProbeError::Load))?;
+    check_abi(&ebpf)?;
+    let log = EbpfLogger::init(&mut ebpf)
+        .inspect_err(|error| tracing::debug!(%error, "the probes' own log is off"))
+        .ok();
+    let attachments = attach_all(&mut ebpf, cgroup)?;
+    Ok(Loaded { ebpf, log, attachments, reads: layout.reads })
+}
+
+/// Without the kernel's BTF, of which the loader needs nothing.
 pub(super) fn loader() -> EbpfLoader<'static> {
     // A new loader reads and parses it, whoever wants it or not: 20 ms and 11 MB. It does without
     // where it can't read it.
@@ -240,6 +339,10 @@ impl Source for Kernel {
 
     fn collect(&mut self) {
         self.samples.collect();
+    }
+
+    fn progress(&mut self) -> Progress {
+        self.samples.progress()
     }
 
     fn waiting(&self) -> usize {

@@ -15,7 +15,7 @@ use monitor_ebpf::names::program;
 
 /// Dearest first, so that no thread is left with one at the end.
 const AHEAD: [&str; 9] = [
-    program::PACKET_EGRESS_NAMED,
+    program::PACKET_EGRESS_WHOLE,
     program::UPLINK_EGRESS_NAMED,
     program::CONNECT4,
     program::CONNECT6,
@@ -53,16 +53,18 @@ pub(super) fn load_variant(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<&'static str, ProgramError> {
-    let named = match name {
-        program::PACKET_EGRESS => Some(program::PACKET_EGRESS_NAMED),
-        program::UPLINK_EGRESS => Some(program::UPLINK_EGRESS_NAMED),
-        _ => None,
+    // Those that ask more first.
+    let variants: &[&'static str] = match name {
+        program::PACKET_EGRESS => &[program::PACKET_EGRESS_WHOLE, program::PACKET_EGRESS_NAMED],
+        program::UPLINK_EGRESS => &[program::UPLINK_EGRESS_NAMED],
+        _ => &[],
     };
-    if let Some(named) = named
-        && let Some(program) = ebpf.program_mut(named)
-        && ensure(program).is_ok()
-    {
-        return Ok(named);
+    for variant in variants {
+        if let Some(program) = ebpf.program_mut(variant)
+            && ensure(program).is_ok()
+        {
+            return Ok(variant);
+        }
     }
     ensure(ebpf.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?)?;
     Ok(name)

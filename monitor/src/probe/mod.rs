@@ -3,12 +3,14 @@
 
 mod attach;
 mod batch;
+mod btf;
 mod cgroup;
 mod interfaces;
 mod kernel;
 mod load;
 mod namespace;
 mod places;
+mod positions;
 mod reader;
 mod replay;
 mod tracefs;
@@ -17,7 +19,7 @@ mod trial;
 pub use attach::{Attachment, PROBES, tier};
 pub use cgroup::find as find_cgroup;
 pub use interfaces::{Attaching, Names};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Starts};
 use monitor_ebpf::{
     loss::Loss,
     sample::{FlowCounters, FlowKey, LinkSender},
@@ -38,6 +40,26 @@ pub struct Bypassed {
     pub packets: u64,
 }
 
+/// A place in the stream of samples. Wraps where addresses have 32 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark(pub usize);
+
+impl Mark {
+    /// Whether it is not before the other. The two lie less than half of all values apart.
+    pub fn has_reached(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() >= 0
+    }
+}
+
+/// How far samples are on their way, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Whatever was submitted up to then lies below.
+    pub submitted: Mark,
+    /// Whatever lies below was drained.
+    pub taken_in: Mark,
+}
+
 /// Where samples and counters come from: the kernel, or a recorded file.
 pub trait Source {
     /// Waits until there are samples or the time is over. `false`: there will never be more.
@@ -48,6 +70,11 @@ pub trait Source {
 
     /// Fetches what the probes told without waking anyone, so that it is there to be drained.
     fn collect(&mut self) {}
+
+    /// How far the samples are. All that is known of is drained where a source has none of its own.
+    fn progress(&mut self) -> Progress {
+        Progress::default()
+    }
 
     /// Hands over the counters of every live flow.
     fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError>;

@@ -16,6 +16,7 @@ use rustix::{
     process::setpriority_process,
 };
 
+use super::{Mark, Progress, positions::Positions};
 use crate::sandbox;
 
 /// Samples that wait for the pipeline at most, 60 MB; as many may be on their way through it. Then the
@@ -44,6 +45,7 @@ struct Between {
     changed: Condvar,
     /// Wakes the reader, whom the probes don't wake for what nobody waits for.
     call: OwnedFd,
+    positions: Positions,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +53,8 @@ struct Waiting {
     /// Samples in order, each behind its length in 4 bytes.
     samples: Vec<u8>,
     count: usize,
+    /// Where in the ring they end.
+    end: Mark,
     /// The reader is to look at once.
     called: bool,
     /// One of the two ends is gone.
@@ -98,15 +102,21 @@ pub(super) struct Samples {
     end: End,
     current: Vec<u8>,
     at: usize,
+    /// Where in the ring the current ones begin and end.
+    taken_in: Mark,
+    current_end: Mark,
 }
 
 impl Samples {
     /// Starts the thread, which gives up its privileges by itself.
     pub(super) fn start(ring: RingBuf<MapData>) -> io::Result<Self> {
+        let positions = Positions::of(ring.as_fd())?;
+        let begin = positions.read();
         let between = Arc::new(Between {
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting { end: begin, ..Waiting::default() }),
             changed: Condvar::new(),
             call: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            positions,
         });
         let end = End(Arc::clone(&between));
         thread::Builder::new().name("ring".into()).spawn(move || {
@@ -119,7 +129,8 @@ impl Samples {
                 Err(error) => tracing::error!("the ring is not read: {error}"),
             }
         })?;
-        Ok(Self { end: End(between), current: Vec::new(), at: 0 })
+        let (end, current) = (End(between), Vec::new());
+        Ok(Self { end, current, at: 0, taken_in: begin, current_end: begin })
     }
 
     /// Waits for samples. An error means that the reader is gone.
@@ -152,11 +163,24 @@ impl Samples {
         self.end.0.lock().count
     }
 
+    pub(super) fn progress(&self) -> Progress {
+        let between = &self.end.0;
+        let submitted = between.positions.written();
+        let waiting = between.lock();
+        let taken_in = match (self.at < self.current.len(), waiting.samples.is_empty()) {
+            (true, _) => self.taken_in,
+            (false, false) => self.current_end,
+            (false, true) => waiting.end,
+        };
+        Progress { submitted, taken_in }
+    }
+
     /// The next sample that is there.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         if self.at >= self.current.len() {
-            let Waiting { samples, count, .. } = &mut *self.end.0.lock();
+            let Waiting { samples, count, end, .. } = &mut *self.end.0.lock();
             self.current = mem::take(samples);
+            self.taken_in = mem::replace(&mut self.current_end, *end);
             *count = 0;
             self.end.0.changed.notify_one();
             self.at = 0;
@@ -230,6 +254,8 @@ fn copy(ring: &mut RingBuf<MapData>, between: &Between) -> Copied {
         copied += 1;
     }
     waiting.count += copied;
+    // Also past what was reserved and thrown away.
+    waiting.end = between.positions.read();
     if copied == 0 {
         if mem::take(&mut waiting.called) {
             between.changed.notify_one();
@@ -246,8 +272,12 @@ mod tests {
 
     #[test]
     fn a_reader_without_room_is_not_waited_for_whether_samples_are_many_or_large() {
-        let waiting =
-            |count, bytes| Waiting { samples: vec![0; bytes], count, called: true, ended: false };
+        let waiting = |count, bytes| Waiting {
+            samples: vec![0; bytes],
+            count,
+            called: true,
+            ..Waiting::default()
+        };
         for full in [waiting(WAITING_MAX, 0), waiting(1, WAITING_BYTES_MAX)] {
             assert!(full.is_full() && !full.is_unanswered());
         }

@@ -2,7 +2,8 @@
 //! source of it, so that most tests need neither root nor kernel.
 //!
 //! A file is frames of {tag: u8, length: u32 little-endian, bytes}. `S` is a sample, `C` a flow key
-//! and its counters, `T` the end of a sweep with its time in nanoseconds of `CLOCK_BOOTTIME`.
+//! and its counters, `T` the end of a sweep with its time in nanoseconds of `CLOCK_BOOTTIME`. `P`, at
+//! the beginning of a sweep, tells how far samples were submitted and taken in; older ones lack it.
 
 use std::{
     collections::VecDeque,
@@ -18,11 +19,12 @@ use monitor_ebpf::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Bypassed, Names, ProbeError, Source};
+use super::{Bypassed, Mark, Names, ProbeError, Progress, Source};
 
 const SAMPLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
 const TICK: u8 = b'T';
+const PROGRESS: u8 = b'P';
 
 /// A source that writes down what it passes on.
 #[derive(Debug)]
@@ -65,6 +67,13 @@ impl<S: Source> Source for Recorder<S> {
 
     fn collect(&mut self) {
         self.inner.collect();
+    }
+
+    fn progress(&mut self) -> Progress {
+        let progress = self.inner.progress();
+        let marks = [progress.submitted, progress.taken_in];
+        frame(&mut self.file, PROGRESS, &marks.map(|mark| (mark.0 as u64).to_le_bytes()).concat());
+        progress
     }
 
     fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError> {
@@ -158,6 +167,18 @@ impl Source for Replay {
         drained
     }
 
+    fn progress(&mut self) -> Progress {
+        if self.next_is(PROGRESS)
+            && let Some((_, bytes)) = self.frames.pop_front()
+            && let Some((submitted, taken_in)) = bytes.split_first_chunk::<8>()
+            && let Ok(taken_in) = taken_in.try_into()
+        {
+            let mark = |bytes| Mark(u64::from_le_bytes(bytes) as usize);
+            return Progress { submitted: mark(*submitted), taken_in: mark(taken_in) };
+        }
+        Progress::default()
+    }
+
     fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError> {
         while self.next_is(COUNTERS)
             && let Some((_, bytes)) = self.frames.pop_front()
@@ -247,6 +268,10 @@ mod tests {
             self.0.losses()
         }
 
+        fn progress(&mut self) -> Progress {
+            Progress { submitted: Mark(9), taken_in: Mark(8) }
+        }
+
         fn waiting(&self) -> usize {
             3
         }
@@ -281,6 +306,19 @@ mod tests {
         assert_eq!(recorder.bypassed(), Telling::default().bypassed());
         assert_eq!(recorder.link_senders().map(|it| it.len()), Some(1));
         assert!(recorder.interfaces().is_some());
+    }
+
+    #[test]
+    fn how_far_samples_were_is_recorded_and_played_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recording");
+        let mut recorder = Recorder::new(Telling::default(), &path).unwrap();
+        let told = recorder.progress();
+        recorder.sweep(&mut |_, _| {}).unwrap();
+        let mut replay = Replay::open(&path).unwrap();
+        assert_eq!(replay.progress(), told);
+        replay.sweep(&mut |_, _| {}).unwrap();
+        assert_eq!(replay.progress(), Progress::default(), "of a recording without");
     }
 
     #[test]

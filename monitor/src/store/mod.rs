@@ -4,6 +4,7 @@
 
 mod basis;
 mod error;
+mod executed;
 mod index;
 mod ledger;
 mod lock;

@@ -22,7 +22,7 @@ use super::{
     select::{self, Inconsistent},
 };
 use crate::{
-    event::{Entry, Lookup, Notice, Record, Rollup, Timestamp},
+    event::{CLAIMED, Entry, Lookup, Notice, Record, Rollup, Timestamp},
     filter::{Filter, LOOKUPS_KEPT, Query},
 };
 
@@ -357,6 +357,7 @@ fn rollup_matches(filter: &Filter, rollup: &Rollup) -> bool {
         && (filter.verdicts.is_empty() || filter.verdicts.contains(&rollup.verdict))
         && filter.process.as_ref().is_none_or(|process| {
             let (wanted, program) = (process.0.as_ref(), rollup.program.as_ref());
+            let program = program.strip_prefix(CLAIMED).unwrap_or(program);
             program == wanted || !wanted.contains('/') && program.rsplit('/').next() == Some(wanted)
         })
         && filter

@@ -6,23 +6,26 @@
 //! an enum, and by nothing else, without a new format version.
 
 mod lookup;
+mod process;
 mod socket;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::process::{StoredProcess, process_from_stored, process_to_stored};
 use self::{
     lookup::{StoredLookup, lookup_from_stored, lookup_to_stored},
     socket::{StoredSocket, socket_from_stored, socket_to_stored},
 };
 use super::{
     basis::{Basis, StoredBasis, basis_from_stored, basis_to_stored},
+    executed::{StoredExecuted, learn_executed},
     notice::{StoredNotice, notice_from_stored, notice_to_stored},
     tables::{Interner, Tables},
 };
 use crate::event::{
-    Ancestor, Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry,
-    ExecutedFile, FlowId, Judgement, Mac, Operator, Origin, Passage, Phase, Place, Process, Reason,
-    Record, Rollup, Sender, ServerName, Timestamp, Traffic, Transport, User, Verdict,
+    Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry, FlowId,
+    Judgement, Mac, Operator, Origin, Passage, Phase, Place, Reason, Record, Rollup, Sender,
+    ServerName, Timestamp, Traffic, Transport, User, Verdict,
 };
 
 /// Bytes that decode to nothing that this version knows.
@@ -81,6 +84,8 @@ pub(super) enum StoredEntry {
     /// A roll-up with what it rests on.
     RollupWith(StoredRollup, StoredBasis),
     Lookup(StoredLookup),
+    /// A lookup with what is told of its process for the first time in the block.
+    LookupWith(StoredLookup, Vec<StoredExecuted>),
 }
 
 /// What only some flows have.
@@ -101,6 +106,8 @@ pub(super) enum StoredExtra {
     },
     /// What the verdict rests on.
     Basis(StoredBasis),
+    /// Of the process that sends or made the socket, for the first time in the block.
+    Executed(StoredExecuted),
     /// The domain is from a trusted resolver.
     TrustedName,
     /// What the stream itself says, and where it says it; no name: it could not be read.
@@ -182,30 +189,6 @@ struct StoredUser {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredProcess {
-    pid: u32,
-    name: Text,
-    executable: Option<Text>,
-    command_line: Option<Text>,
-    started_at: Option<u64>,
-    parents: Vec<StoredAncestor>,
-    user: StoredUser,
-    unit: Option<Text>,
-    container: Option<Text>,
-    cgroup: Option<Text>,
-    netns: Option<u64>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredAncestor {
-    pid: u32,
-    name: Text,
-    executable: Option<Text>,
-    command_line: Option<Text>,
-    started_at: Option<u64>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredOperator {
     asn: Option<u32>,
     name: Option<Text>,
@@ -244,7 +227,15 @@ pub(super) fn to_stored(entry: &Entry, base: u64, into: &mut Interner) -> Stored
         Entry::Notice { at, notice } => {
             StoredEntry::Notice { at: at.0, notice: notice_to_stored(notice, into) }
         }
-        Entry::Lookup(lookup) => StoredEntry::Lookup(lookup_to_stored(lookup, into)),
+        Entry::Lookup(lookup) => {
+            let stored = lookup_to_stored(lookup, into);
+            let executed = into.take_executed();
+            if executed.is_empty() {
+                StoredEntry::Lookup(stored)
+            } else {
+                StoredEntry::LookupWith(stored, executed)
+            }
+        }
     }
 }
 
@@ -256,6 +247,11 @@ pub(super) fn from_stored(
     Ok(match entry {
         StoredEntry::Flow(flow) => Entry::Flow(flow_from_stored(&flow, base, tables)?),
         StoredEntry::FlowWith(flow, extras) => {
+            for extra in &extras {
+                if let StoredExtra::Executed(executed) = extra {
+                    learn_executed(executed, tables)?;
+                }
+            }
             let mut record = flow_from_stored(&flow, base, tables)?;
             for extra in &extras {
                 add_extra(&mut record, flow.operator, extra, tables)?;
@@ -271,6 +267,10 @@ pub(super) fn from_stored(
             Entry::Notice { at: Timestamp(at), notice: notice_from_stored(notice, tables)? }
         }
         StoredEntry::Lookup(lookup) => Entry::Lookup(lookup_from_stored(&lookup, tables)?),
+        StoredEntry::LookupWith(lookup, executed) => {
+            executed.iter().try_for_each(|it| learn_executed(it, tables))?;
+            Entry::Lookup(lookup_from_stored(&lookup, tables)?)
+        }
     })
 }
 
@@ -314,6 +314,7 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if !basis.is_none() {
         extras.push(StoredExtra::Basis(basis_to_stored(&basis, into)));
     }
+    extras.extend(into.take_executed().into_iter().map(StoredExtra::Executed));
     extras
 }
 
@@ -363,6 +364,8 @@ fn add_extra(
             }
             record.provenance.clone_from(&basis.provenance);
         }
+        // Learnt before the flow was decoded.
+        StoredExtra::Executed(_) => {}
     }
     Ok(())
 }
@@ -464,62 +467,6 @@ fn sender_from_stored(sender: StoredSender, tables: &Tables) -> Result<Sender, R
             Sender::Process { process, attribution, creator: None }
         }
         None => Sender::Nobody,
-    })
-}
-
-pub(super) fn process_to_stored(process: &Process, into: &mut Interner) -> StoredProcess {
-    StoredProcess {
-        pid: process.pid,
-        name: into.text(&process.name),
-        executable: into.maybe(process.executable.as_ref()),
-        command_line: into.maybe(process.command_line.as_ref()),
-        started_at: process.started_at.map(|at| at.0),
-        parents: process
-            .parents
-            .iter()
-            .map(|parent| StoredAncestor {
-                pid: parent.pid,
-                name: into.text(&parent.name),
-                executable: into.maybe(parent.executable.as_ref()),
-                command_line: into.maybe(parent.command_line.as_ref()),
-                started_at: parent.started_at.map(|at| at.0),
-            })
-            .collect(),
-        user: user_to_stored(&process.user, into),
-        unit: into.maybe(process.unit.as_ref()),
-        container: into.maybe(process.container.as_ref()),
-        cgroup: into.maybe(process.cgroup.as_ref()),
-        netns: process.netns,
-    }
-}
-
-pub(super) fn process_from_stored(
-    process: &StoredProcess,
-    tables: &Tables,
-) -> Result<Process, RecordError> {
-    let parent = |parent: &StoredAncestor| {
-        Ok(Ancestor {
-            pid: parent.pid,
-            name: tables.text(parent.name)?,
-            executable: tables.maybe(parent.executable)?,
-            command_line: tables.maybe(parent.command_line)?,
-            started_at: parent.started_at.map(Timestamp),
-        })
-    };
-    Ok(Process {
-        pid: process.pid,
-        name: tables.text(process.name)?,
-        executable: tables.maybe(process.executable)?,
-        executable_claimed: None,
-        file: ExecutedFile::default(),
-        command_line: tables.maybe(process.command_line)?,
-        started_at: process.started_at.map(Timestamp),
-        parents: process.parents.iter().map(parent).collect::<Result<_, RecordError>>()?,
-        user: user_from_stored(&process.user, tables)?,
-        unit: tables.maybe(process.unit)?,
-        container: tables.maybe(process.container)?,
-        cgroup: tables.maybe(process.cgroup)?,
-        netns: process.netns,
     })
 }
 

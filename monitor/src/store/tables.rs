@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     basis::Basis,
+    executed::{StoredExecuted, executed_to_stored},
     record::{
         RecordError, StoredOperator, StoredProcess, operator_from_stored, operator_to_stored,
         process_from_stored, process_to_stored,
@@ -37,6 +38,8 @@ pub(super) struct Interner {
     operators: Vec<StoredOperator>,
     operator_at: FxHashMap<Arc<Operator>, u32>,
     basis_at: FxHashMap<Basis, u32>,
+    /// Of processes that the entry in hand refers to for the first time.
+    executed: Vec<StoredExecuted>,
     bytes: usize,
     cut: u64,
 }
@@ -73,8 +76,15 @@ impl Interner {
         let stored = process_to_stored(process, self);
         self.bytes += size_of::<StoredProcess>();
         self.processes.push(stored);
+        let executed = executed_to_stored(at, process, self);
+        self.executed.extend(executed);
         self.process_at.insert(Arc::clone(process), at);
         at
+    }
+
+    /// What the entry must tell of the processes that are new with it.
+    pub(super) fn take_executed(&mut self) -> Vec<StoredExecuted> {
+        std::mem::take(&mut self.executed)
     }
 
     pub(super) fn operator(&mut self, operator: &Arc<Operator>) -> u32 {
@@ -154,6 +164,13 @@ impl Tables {
 
     pub(super) fn process(&self, at: u32) -> Result<Arc<Process>, RecordError> {
         self.processes.get(at as usize).cloned().ok_or(RecordError::Dangling)
+    }
+
+    /// Puts another in its place, for all entries from now on.
+    pub(super) fn amend_process(&mut self, at: u32, process: Process) -> Result<(), RecordError> {
+        let place = self.processes.get_mut(at as usize).ok_or(RecordError::Dangling)?;
+        *place = Arc::new(process);
+        Ok(())
     }
 
     pub(super) fn operator(&self, at: u32) -> Result<Arc<Operator>, RecordError> {

@@ -1,6 +1,7 @@
 //! What samples and counters make of flows.
 
 use super::*;
+use crate::probe::Mark;
 
 const SERVER: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
 const START: BootNs = 100 * SECOND;
@@ -124,12 +125,100 @@ fn what_the_kernel_says_for_a_closed_socket_is_counted_to_that_socket() {
     assert_eq!(over, [first.flow, control.flow]);
 }
 
+/// How far samples are: all submitted up to the first, those up to the second taken in.
+fn progress(submitted: usize, taken_in: usize) -> Progress {
+    Progress { submitted: Mark(submitted), taken_in: Mark(taken_in) }
+}
+
+/// Whether a sweep at that second finds the flow's sample lost.
+fn is_lost_at(flows: &mut Flows<()>, second: u64, key: &FlowKey, at: Progress) -> bool {
+    let now = START + second * SECOND;
+    flows.begin_sweep(at);
+    flows.count(key, &counters(60, now), now)
+}
+
 #[test]
-fn counters_without_a_sample_are_lost_only_when_they_are_old() {
+fn counters_without_a_sample_are_lost_only_when_all_that_was_submitted_is_taken_in() {
     let mut flows = flows();
     let unknown = sample(1, 17, phase::SENT).flow;
-    assert!(!flows.count(&unknown, &counters(60, START), START + SECOND));
-    assert!(flows.count(&unknown, &counters(60, START), START + 3 * SECOND));
+    // However old: the pipeline lags.
+    for second in [5, 6, 7, 8, 30] {
+        assert!(!is_lost_at(&mut flows, second, &unknown, progress(100, 90)), "{second}");
+    }
+    // What came meanwhile is none of its business.
+    assert!(!is_lost_at(&mut flows, 31, &unknown, progress(500, 99)));
+    assert!(is_lost_at(&mut flows, 32, &unknown, progress(900, 100)));
+}
+
+#[test]
+fn counters_are_younger_than_their_sample_and_wait_for_it_from_when_they_were_first_seen() {
+    let mut flows = flows();
+    let unknown = sample(1, 17, phase::SENT).flow;
+    // An accepted connection continues counters that are old when its own sample is submitted.
+    for second in [50, 51] {
+        assert!(!is_lost_at(&mut flows, second, &unknown, progress(100, 100)), "{second}");
+    }
+    assert!(is_lost_at(&mut flows, 52, &unknown, progress(100, 100)));
+}
+
+#[test]
+fn a_flow_that_was_told_or_forgotten_meanwhile_is_no_suspect_any_more() {
+    let mut flows = flows();
+    let late = sample(1, 17, phase::SENT);
+    assert!(!is_lost_at(&mut flows, 5, &late.flow, progress(100, 90)));
+    begin(&mut flows, &late);
+    assert!(!is_lost_at(&mut flows, 9, &late.flow, progress(100, 100)));
+    let gone = sample(2, 17, phase::SENT).flow;
+    assert!(!is_lost_at(&mut flows, 10, &gone, progress(100, 100)));
+    flows.begin_sweep(progress(100, 100));
+    flows.begin_sweep(progress(100, 100));
+    assert!(flows.missing.is_empty());
+    assert!(!is_lost_at(&mut flows, 19, &gone, progress(100, 100)), "seen anew");
+}
+
+#[test]
+fn an_attempt_that_has_sent_waits_for_the_sample_that_says_so() {
+    let mut flows = flows();
+    let attempt = sample(1, 17, phase::ATTEMPT);
+    begin(&mut flows, &attempt);
+    for second in [5, 6, 7] {
+        assert!(!is_lost_at(&mut flows, second, &attempt.flow, progress(100, 90)));
+        assert!(settle(&mut flows, START + second * SECOND).is_empty(), "told as an attempt");
+    }
+    let sent = sample(1, 17, phase::SENT);
+    assert_eq!(flows.observe(&sent), Observed::NowSent(sent.flow));
+    let (telling, ()) = flows.tell(&sent.flow, START + 8 * SECOND).unwrap();
+    assert!(telling.is_new, "else it is counted nowhere");
+}
+
+#[test]
+fn an_attempt_whose_packet_nobody_told_of_is_told_as_sent() {
+    let mut flows = flows();
+    let attempt = sample(1, 17, phase::ATTEMPT);
+    begin(&mut flows, &attempt);
+    assert!(!is_lost_at(&mut flows, 5, &attempt.flow, progress(100, 100)));
+    assert!(is_lost_at(&mut flows, 7, &attempt.flow, progress(100, 100)));
+    let lost = sample(1, 17, phase::SENT);
+    assert_eq!(flows.lose(&lost), Observed::NowSent(lost.flow));
+    let (telling, ()) = flows.tell(&lost.flow, START + 7 * SECOND).unwrap();
+    assert_eq!((telling.egress.phase, telling.is_new), (Phase::Sent, true));
+    assert_eq!(telling.egress.local, None, "no source is made up");
+}
+
+#[test]
+fn a_sample_that_comes_after_its_flow_was_begun_by_counters_is_believed_once() {
+    let mut flows = flows();
+    let late = sample(1, 17, phase::SENT);
+    assert_eq!(flows.lose(&late), Observed::New);
+    let egress = Egress { local: None, ..flows.state(&late, Origin::PreExisting) };
+    flows.add(&late, egress, ());
+    flows.orphan(&late.flow);
+    assert_eq!(flows.observe(&late), Observed::Found(late.flow));
+    assert_eq!(flows.observe(&late), Observed::Known);
+    flows.correct(&late.flow, Origin::Process, Passage::default());
+    let (telling, ()) = flows.tell(&late.flow, START).unwrap();
+    assert_eq!(telling.egress.origin, Origin::Process);
+    assert_eq!(telling.egress.local, Some(local(&late)));
 }
 
 #[test]

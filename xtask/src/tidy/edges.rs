@@ -101,11 +101,18 @@ struct Exception {
     reason: &'static str,
 }
 
-const EXCEPTIONS: &[Exception] = &[Exception {
-    path: "monitor/src/probe/cgroup.rs",
-    word: "/proc",
-    reason: "the mount table says where the cgroup2 hierarchy is; of no process",
-}];
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        path: "monitor/src/probe/cgroup.rs",
+        word: "/proc",
+        reason: "the mount table says where the cgroup2 hierarchy is; of no process",
+    },
+    Exception {
+        path: "monitor/src/metrics/serve.rs",
+        word: "crate",
+        reason: "the endpoint takes connections as the API does; nothing that others hold is in it",
+    },
+];
 
 /// The library half of `monitor-ebpf` is what both sides promise each other.
 const CONTRACT: [&str; 5] = ["lib", "sample", "names", "settings", "loss"];

@@ -95,7 +95,7 @@ fn what_is_sent_while_no_search_is_due_gets_its_process_when_one_is() {
 #[test]
 fn who_runs_is_asked_where_no_search_can_tell_but_never_for_tcp() {
     let (_proc, mut processes) = host();
-    let mut ping = EgressSample { sender_tgid: 1, at_ns: 20 * SEC, ..EgressSample::default() };
+    let mut ping = EgressSample { runner: ran(1), at_ns: 20 * SEC, ..EgressSample::default() };
     for (cookie, transport, expected) in
         [(5, 1, Attribution::Procfs), (6, 17, Attribution::Procfs), (7, 6, Attribution::None)]
     {

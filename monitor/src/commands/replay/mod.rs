@@ -19,7 +19,7 @@ use crate::{
     pipeline::Rules,
     store::Reader,
     summary::NO_DESTINATION,
-    table::{Clock, bytes, printable, small, styled, verdict_style},
+    table::{self, Clock, bytes, printable, small, styled, verdict_style},
 };
 
 /// The word for the database in the program.
@@ -74,7 +74,7 @@ fn rejudge(config: Config, args: &ReplayArgs) -> Result<Rejudge, Failure> {
     }
     let locator = load::locator(&config)?;
     let is_located_again = args.database.is_some() || args.operator_database.is_some();
-    Ok(Rejudge::new(Rules::new(config.policy, locator), is_located_again))
+    Ok(Rejudge::new(Rules::new(config.policy.with_links_followed(), locator), is_located_again))
 }
 
 fn judge_again(
@@ -184,7 +184,7 @@ impl Printer {
             styled(was, verdict_style(was), self.color),
             styled(now, verdict_style(now), self.color),
             printable(&judgement.reason.to_string()).into_owned(),
-            printable(&process(&change.now)).into_owned(),
+            process(&change.now),
             egress.remote.map_or_else(|| NO_DESTINATION.into(), |remote| remote.to_string()),
             sent,
         ]
@@ -246,7 +246,7 @@ fn process(record: &Record) -> String {
     let process = record.sender.process();
     process.map_or_else(
         || format!("({})", record.egress.origin),
-        |process| format!("{}[{}]", process.name, process.pid),
+        |it| table::process(&it.name, it.pid, it.executable.is_some()),
     )
 }
 

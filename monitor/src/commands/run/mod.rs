@@ -29,6 +29,7 @@ use crate::{
     attribute::{self, PROCESSES_MAX, Processes, Procfs},
     cli::{COMMIT, Exit, Global, VERSION},
     config::{Capture, Config, NamesConfig},
+    connections,
     decode::DecodeError,
     event::Notice,
     locate::codes,
@@ -38,11 +39,12 @@ use crate::{
     pipeline::{self, Pipeline, Rules},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
-        WAITING_MAX,
+        WAITING_MAX, find_cgroup,
     },
     sandbox,
     shutdown::{self, Trigger},
     store::Store,
+    track,
 };
 
 /// Options for those who work on geofenced itself.
@@ -60,6 +62,8 @@ pub struct RunArgs {
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let config = load::config(global)?;
     keep_little_memory();
+    // Before anything is opened: a descriptor a probe, an interface, a segment.
+    let descriptors = connections::descriptors();
     let (mut rules, opened) = open_both(&config, args)?;
     let Opened { mut source, attachments, mut processes, places, attaching } = opened;
     let classes = Classes::new(places);
@@ -115,7 +119,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
     let api = Api { events, live, status, locate, metrics: Arc::clone(&metrics) };
-    let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown };
+    let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
     if !writer.join() {
@@ -176,7 +180,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         return Ok(Opened { source, attachments, processes, places: None, attaching });
     }
     let (mut kernel, attaching) = Kernel::begin(&config.capture, &config.names).map_err(failure)?;
-    let places = kernel.take_places();
+    let (places, starts) = (kernel.take_places(), kernel.take_starts());
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
         if let Err(problem) = &attachment.outcome {
@@ -188,7 +192,23 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         Some(path) => Box::new(Recorder::new(kernel, path)?),
         None => Box::new(kernel),
     };
-    Ok(Opened { source, attachments, processes: Processes::new(), places, attaching })
+    let mut processes = Processes::new();
+    if let Ok(mount) = find_cgroup(None) {
+        processes.set_cgroups(&mount);
+    }
+    if !processes.sees_host_files() {
+        tracing::warn!(
+            "the host's root can't be looked into: no rule for a process can allow; run outside of \
+             containers, or with CAP_SYS_PTRACE"
+        );
+    }
+    if let Err(error) = processes.read_digests() {
+        tracing::warn!("executed files are not read for their digests: {error}");
+    }
+    if let Some(starts) = starts {
+        processes.set_last_exec(Box::new(move |tgid| starts.executed_ns(tgid)));
+    }
+    Ok(Opened { source, attachments, processes, places, attaching })
 }
 
 pub(super) fn failure(error: ProbeError) -> Failure {
@@ -243,7 +263,17 @@ fn new_metrics(
     let mut known = outputs::known_labels(&countries);
     let losses = Loss::ALL.map(|loss| (pipeline::STAGE.to_owned(), loss.reason().to_owned()));
     known.losses.extend(losses);
+    let digest = attribute::digests::REASONS;
+    known
+        .losses
+        .extend(digest.map(|reason| (attribute::digests::STAGE.to_owned(), reason.to_owned())));
     known.losses.extend(names::LOSSES.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
+    known.losses.push((track::STAGE.to_owned(), track::SAMPLE_MISSING.to_owned()));
+    let listeners = [connections::METRICS, connections::API];
+    known.refusals = listeners
+        .into_iter()
+        .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
+        .collect();
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
         decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED, names::UNASKED]]

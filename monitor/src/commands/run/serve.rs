@@ -13,7 +13,10 @@ use super::{
     watch::{self, Vitals},
 };
 use crate::{
-    api::{Api, server::Bound},
+    api::{
+        Api,
+        server::{self, Bound},
+    },
     metrics::{self, Metrics, serve::Readiness},
     shutdown::{Shutdown, Trigger, notify, watch_signals},
 };
@@ -40,24 +43,26 @@ pub(super) struct Serving {
     pub(super) reloader: Reloader,
     pub(super) trigger: Trigger,
     pub(super) shutdown: Shutdown,
+    /// That this process may have.
+    pub(super) descriptors: u64,
 }
 
 impl Serving {
-    /// Until shutdown is requested, or a server fails.
+    /// Until shutdown is requested.
     pub(super) async fn serve(self, api: Api, sockets: Sockets) -> anyhow::Result<()> {
-        let Self { metrics, readiness, vitals, reloader, trigger, shutdown } = self;
+        let Self { metrics, readiness, vitals, reloader, trigger, shutdown, descriptors } = self;
         let api_served = async {
-            let served = sockets.api.serve(api, shutdown.clone()).await;
+            let bounds = server::BOUNDS.within(descriptors);
+            sockets.api.serve(api, bounds, shutdown.clone()).await;
             trigger.request();
-            served
         };
         let metrics_served = async {
-            let Some(socket) = sockets.metrics else { return Ok(()) };
+            let Some(socket) = sockets.metrics else { return };
             let (metrics, readiness) = (Arc::clone(&metrics), readiness.clone());
             let ended = shutdown.clone().requested();
-            let served = metrics::serve::serve(socket, metrics, readiness, ended).await;
+            let bounds = metrics::serve::BOUNDS.within(descriptors);
+            metrics::serve::serve(socket, metrics, readiness, bounds, ended).await;
             trigger.request();
-            served
         };
         let signalled = watch_signals(&trigger, || {
             let reloader = reloader.clone();
@@ -69,11 +74,9 @@ impl Serving {
         });
         let gauged = keep_gauges(&vitals, &metrics, &readiness, &reloader, shutdown.clone());
         let kept = keep_house(&reloader, shutdown.clone());
-        let (api_served, metrics_served, signalled, (), ()) =
+        let ((), (), signalled, (), ()) =
             tokio::join!(api_served, metrics_served, signalled, gauged, kept);
         notify::stopping();
-        api_served?;
-        metrics_served?;
         signalled?;
         Ok(())
     }

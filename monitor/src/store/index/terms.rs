@@ -20,9 +20,9 @@ use crate::{
 pub(super) enum Dimension {
     Country = 1,
     Verdict = 2,
-    /// Process name, or file name of the executable; hashed.
+    /// Process name, or file name of the executable or of what was claimed to be; hashed.
     Program = 3,
-    /// Full path, hashed.
+    /// Full path of either, hashed.
     Executable = 4,
     Asn = 5,
     /// Lower-case name.
@@ -66,7 +66,7 @@ pub(super) fn of_flow(record: &Record, mut each: impl FnMut(Dimension, &[u8])) {
 
 pub(super) fn of_process(process: &Process, mut each: impl FnMut(Dimension, &[u8])) {
     each(Dimension::Program, &hash(process.name.as_bytes()));
-    if let Some(path) = &process.executable {
+    for path in process.executable.iter().chain(&process.executable_claimed) {
         each(Dimension::Executable, &hash(path.as_bytes()));
         let file = path.rsplit('/').next().unwrap_or(path);
         each(Dimension::Program, &hash(file.as_bytes()));

@@ -6,9 +6,9 @@ use std::{net::SocketAddr, sync::Arc};
 use crate::{
     event::{
         Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
-        Egress, Entry, ExecutedFile, FlowId, Judgement, Lookup, Notice, Operator, Origin, Phase,
-        Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Timestamp, Traffic,
-        Transport, User, Verdict,
+        Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Notice, Operator, Origin,
+        Phase, Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Timestamp,
+        Traffic, Transport, User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -129,9 +129,19 @@ impl History {
         let process = Process {
             pid: 100 + program as u32,
             name: if program == 0 { "Web Content".into() } else { format!("prog{program}").into() },
-            executable: text(format!("/opt/v{}/prog{program}", self.random(2))),
-            executable_claimed: None,
-            file: ExecutedFile::default(),
+            executable: text(format!("/opt/v{}/prog{program}", self.random(2)))
+                .filter(|_| self.random(4) != 0),
+            executable_claimed: self.one_of(&[
+                None,
+                Some("./prog0".into()),
+                Some("/opt/v1/prog2".into()),
+            ]),
+            file: ExecutedFile {
+                id: self.one_of(&[None, Some(FileId { device: 1 << 40, inode: program })]),
+                is_hosts: self.random(2) == 0,
+                known_as: None,
+                sha256: self.one_of(&[None, Some([7; 32])]),
+            },
             command_line: self.one_of(&[None, Some("a b c".into())]),
             started_at: self.one_of(&[None, Some(Timestamp(self.now))]),
             parents: vec![
@@ -150,10 +160,12 @@ impl History {
             cgroup: self.one_of(&[None, Some("/system.slice".into())]),
             netns: self.one_of(&[None, Some(4_026_531_840)]),
         };
+        let creator =
+            (self.random(5) == 0).then(|| Arc::new(Process { pid: 99, ..process.clone() }));
         Sender::Process {
             process: Arc::new(process),
             attribution: self.one_of(Attribution::ALL),
-            creator: None,
+            creator,
         }
     }
 

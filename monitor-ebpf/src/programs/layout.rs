@@ -1,0 +1,196 @@
+//! The only reader of kernel structures beyond the stable interface, at offsets that user space took
+//! from the running kernel's BTF. Where a group of them is not set, the verifier leaves out what reads
+//! it. Every read may fail, and none is a fault.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    Global,
+    bindings::bpf_sock,
+    helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str},
+};
+use monitor_ebpf::{
+    layout::reads,
+    sample::{ExecSample, NAME_BYTES, PATH_BYTES, path_end},
+};
+
+/// Bits of [`reads`]; user space sets it before load.
+#[unsafe(no_mangle)]
+static READS: Global<u8> = Global::new(0);
+
+macro_rules! offsets {
+    ($($name:ident)+) => { $(
+        #[unsafe(no_mangle)]
+        static $name: Global<u16> = Global::new(0);
+    )+ };
+}
+
+offsets! {
+    TASK_MM TASK_NSPROXY MM_EXE_FILE FILE_INODE FILE_MOUNT FILE_DENTRY INODE_NUMBER INODE_SUPER
+    INODE_LINKS SUPER_DEVICE DENTRY_PARENT DENTRY_NAME VFSMOUNT_ROOT MOUNT_VFSMOUNT MOUNT_PARENT
+    MOUNT_POINT NSPROXY_MOUNTS MOUNTS_NUMBER
+    SOCK_COOKIE
+    SOCK_NET NET_NUMBER
+    TCP_IS_MPTCP ICSK_ULP_DATA SUBFLOW_CONNECTION CONNECTION_COOKIE
+}
+
+/// Steps of the way up from a file, over directories and mounts.
+const STEPS_MAX: usize = 48;
+
+#[inline(always)]
+pub fn has(group: u8) -> bool {
+    READS.load() & group != 0
+}
+
+#[inline(always)]
+fn read<T: Copy>(base: u64, offset: &Global<u16>) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    let from = base.wrapping_add(offset.load().into());
+    // SAFETY: the helper writes the whole value, or fails; a bad address is an error, not a fault.
+    let failed = unsafe {
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, from as *const _)
+    };
+    // SAFETY: written, by the above; `T` is an integer.
+    if failed == 0 { Some(unsafe { value.assume_init() }) } else { None }
+}
+
+/// The file that the current process executed: its numbers and its path in the process's mount
+/// namespace. What can't be read stays 0.
+#[inline(always)]
+pub fn executable(sample: &mut ExecSample) {
+    sample.inode = 0;
+    sample.device = 0;
+    sample.mount_ns = 0;
+    sample.links = 0;
+    sample.path_bytes = 0;
+    sample.path_end = path_end::UNKNOWN;
+    if has(reads::EXECUTABLE) {
+        let _ = read_executable(sample);
+    }
+}
+
+#[inline(always)]
+fn read_executable(sample: &mut ExecSample) -> Option<()> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let mm: u64 = read(task, &TASK_MM)?;
+    let file: u64 = read(mm, &MM_EXE_FILE)?;
+    let inode: u64 = read(file, &FILE_INODE)?;
+    let superblock: u64 = read(inode, &INODE_SUPER)?;
+    sample.device = read(superblock, &SUPER_DEVICE)?;
+    sample.links = read(inode, &INODE_LINKS)?;
+    let nsproxy: u64 = read(task, &TASK_NSPROXY)?;
+    let mounts: u64 = read(nsproxy, &NSPROXY_MOUNTS)?;
+    sample.mount_ns = read(mounts, &MOUNTS_NUMBER)?;
+    // Last: with it the others are known.
+    sample.inode = read(inode, &INODE_NUMBER)?;
+    climb(sample, read(file, &FILE_MOUNT)?, read(file, &FILE_DENTRY)?)
+}
+
+/// From a file up to the root, as `prepend_path` does (fs/d_path.c), but without its locks: a rename
+/// meanwhile may mix two paths, of which user space trusts none that does not lead to the inode.
+#[inline(always)]
+fn climb(sample: &mut ExecSample, mut mount: u64, mut dentry: u64) -> Option<()> {
+    for _ in 0..STEPS_MAX {
+        let root: u64 = read(mount, &VFSMOUNT_ROOT)?;
+        if dentry == root {
+            let whole = mount.wrapping_sub(MOUNT_VFSMOUNT.load().into());
+            let parent: u64 = read(whole, &MOUNT_PARENT)?;
+            if parent == whole {
+                sample.path_end = path_end::ROOT;
+                return None;
+            }
+            dentry = read(whole, &MOUNT_POINT)?;
+            mount = parent.wrapping_add(MOUNT_VFSMOUNT.load().into());
+            continue;
+        }
+        append(sample, read(dentry, &DENTRY_NAME)?)?;
+        let parent: u64 = read(dentry, &DENTRY_PARENT)?;
+        if parent == dentry {
+            sample.path_end = path_end::DETACHED;
+            return None;
+        }
+        dentry = parent;
+    }
+    None
+}
+
+/// Behind the names that are there. How many bytes those have is read from the sample each time, so that
+/// the verifier knows nothing of it: what it knows would multiply the ways through the loop.
+#[inline(always)]
+fn append(sample: &mut ExecSample, name: u64) -> Option<()> {
+    let bytes = &raw mut sample.path_bytes;
+    // SAFETY: a field of the sample.
+    let mut to = u64::from(unsafe { bytes.read_volatile() });
+    if to >= PATH_BYTES as u64 {
+        return None;
+    }
+    // SAFETY: a register to itself, as in `kernel::load_into`: it hides from the compiler what the
+    // verifier is shown below.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) to, options(nomem, nostack, preserves_flags))
+    };
+    let to = (to & (PATH_BYTES as u64 - 1)) as usize;
+    // SAFETY: writes at most NAME_BYTES, for which there is room behind each byte below PATH_BYTES; a
+    // bad address is an error, not a fault.
+    let read = unsafe {
+        let to = sample.path.as_mut_ptr().add(to).cast();
+        bpf_probe_read_kernel_str(to, NAME_BYTES as u32, name as *const _)
+    };
+    if read <= 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { bytes.write_volatile(to as u32 + read as u32) };
+    Some(())
+}
+
+/// The address of a socket as a number, with which the verifier lets one reckon.
+#[inline(always)]
+fn address(socket: *mut bpf_sock) -> Option<u64> {
+    let mut number = MaybeUninit::<u64>::uninit();
+    let from = &raw const socket;
+    // SAFETY: reads the pointer itself, from this program's stack.
+    let failed = unsafe { bpf_probe_read_kernel(number.as_mut_ptr().cast(), 8, from.cast()) };
+    // SAFETY: written, by the above.
+    if failed == 0 { Some(unsafe { number.assume_init() }) } else { None }
+}
+
+/// Inode of the network namespace of a full socket; 0 if not known.
+#[inline(always)]
+pub fn netns_inode(socket: *mut bpf_sock) -> u32 {
+    if !has(reads::NETNS) || socket.is_null() {
+        return 0;
+    }
+    let net = address(socket).and_then(|socket| read::<u64>(socket, &SOCK_NET));
+    net.and_then(|net| read(net, &NET_NUMBER)).unwrap_or(0)
+}
+
+/// Cookie of the Multipath TCP connection that a TCP socket is a subflow of; else 0.
+#[inline(always)]
+pub fn connection_cookie(socket: *mut bpf_sock) -> u64 {
+    if !has(reads::CONNECTION) || socket.is_null() {
+        return 0;
+    }
+    connection(socket).unwrap_or(0)
+}
+
+#[inline(always)]
+fn connection(socket: *mut bpf_sock) -> Option<u64> {
+    let subflow = address(socket)?;
+    if read::<u8>(subflow, &TCP_IS_MPTCP)? == 0 {
+        return None;
+    }
+    let context: u64 = read(subflow, &ICSK_ULP_DATA)?;
+    let connection: u64 = read(context, &SUBFLOW_CONNECTION)?;
+    read(connection, &CONNECTION_COOKIE)
+}
+
+/// Cookie of the socket at this address, if it has one; else 0.
+#[inline(always)]
+pub fn cookie_at(socket: u64) -> u64 {
+    if !has(reads::COOKIE) {
+        return 0;
+    }
+    read(socket, &SOCK_COOKIE).unwrap_or(0)
+}

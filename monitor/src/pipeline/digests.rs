@@ -1,0 +1,67 @@
+//! Puts the digests of executed files into what is known of live flows. Where the policy asks for
+//! digests, a flow waits a moment for its own before it is told. Reads no file.
+
+use std::sync::Arc;
+
+use monitor_ebpf::sample::FlowKey;
+
+use super::{Details, Pipeline};
+use crate::{
+    attribute::digests::{REASONS, STAGE, Sha256Digest},
+    event::{FileId, Process, Sender},
+};
+
+impl Pipeline {
+    /// With the digest of what the sender executed, if that is known; else it is asked for, where the
+    /// record is kept one by one or a rule may rest on it.
+    pub(super) fn ask_digest(&mut self, details: &mut Details) {
+        let is_wanted =
+            self.rules.policy.wants_hashes() || self.outputs.is_itemised(&details.judgement);
+        let Sender::Process { process, .. } = &mut details.sender else { return };
+        if is_wanted && process.file.sha256.is_none() {
+            let digest = self.processes.digest(process);
+            if digest.is_some() {
+                Arc::make_mut(process).file.sha256 = digest;
+            }
+        }
+    }
+
+    /// Whether a flow is to wait for its digest, on which a rule may rest.
+    pub(super) fn waits_for_digest(&self, sender: &Sender) -> bool {
+        let awaits = |process: &Process| self.processes.awaits_digest(process);
+        self.rules.policy.wants_hashes() && sender.process().is_some_and(awaits)
+    }
+
+    /// Takes in what was read since the last time.
+    pub(super) fn learn_digests(&mut self, now_ns: u64) {
+        for (id, digest) in self.processes.learn_digests() {
+            for flow in self.flows.keys_where(|details| lacks(&details.sender, id)) {
+                self.add_digest(&flow, digest, now_ns);
+            }
+        }
+        let lost = self.processes.digests_lost();
+        for ((reason, now), told) in REASONS.iter().zip(lost).zip(&mut self.digests_lost_told) {
+            let count = now - std::mem::replace(told, now);
+            let labels = [STAGE, *reason];
+            self.metrics.events_lost_total.with_label_values(&labels).inc_by(count);
+        }
+    }
+
+    fn add_digest(&mut self, flow: &FlowKey, digest: Sha256Digest, now_ns: u64) {
+        let Some((egress, _, details)) = self.flows.look(flow) else { return };
+        if let Sender::Process { process, .. } = &mut details.sender {
+            Arc::make_mut(process).file.sha256 = Some(digest);
+        }
+        let is_sent = egress.phase == crate::event::Phase::Sent;
+        details.renew(&self.rules, egress);
+        // Also one that waited for it.
+        if is_sent {
+            self.tell(flow, now_ns);
+        }
+    }
+}
+
+fn lacks(sender: &Sender, id: FileId) -> bool {
+    let lacks = |process: &Process| process.file.id == Some(id) && process.file.sha256.is_none();
+    sender.process().is_some_and(lacks)
+}

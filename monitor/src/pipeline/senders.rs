@@ -1,0 +1,168 @@
+//! Who sends, where that is known later than that something was sent, or turns out to be another.
+//! Changes what is known of live flows; asks nobody who sent.
+
+use std::sync::Arc;
+
+use monitor_ebpf::sample::{EgressSample, FlowKey, SenderSample};
+
+use super::Pipeline;
+use crate::{
+    event::{Attribution, Domain, DomainSource, Process, Sender},
+    judge::{judge, severity},
+};
+
+impl Pipeline {
+    /// A process sends on a connection, which another may have made. The first who does is the one who
+    /// sends; a later one is told unless that makes the verdict milder: else what one sent would be
+    /// excused by handing the connection on.
+    pub(super) fn sent_by(&mut self, sample: &SenderSample) {
+        let Some((sockets, process)) = self.processes.learn_sender(sample) else { return };
+        for socket in sockets {
+            for flow in self.flows.of_socket(socket) {
+                self.hand_on(&flow, &process, sample.owner.touched_ns);
+            }
+        }
+    }
+
+    fn hand_on(&mut self, flow: &FlowKey, process: &Arc<Process>, now_ns: u64) {
+        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        let was_known = std::mem::replace(&mut details.is_sender_known, true);
+        let Some(sender) = handed_on(&details.sender, process) else { return };
+        let mut place = details.place.clone();
+        if sender.creator().is_some() {
+            place.domain = place.domain.map(of_another);
+        }
+        let judgement = judge(&self.rules.policy, egress, &sender, &place);
+        if was_known && severity(judgement.verdict) < severity(details.judgement.verdict) {
+            return;
+        }
+        details.sender = sender;
+        details.place = place;
+        details.judgement = judgement;
+        if is_told {
+            self.tell(flow, now_ns);
+        }
+    }
+
+    /// What was told of a process was another program's.
+    pub(super) fn correct(&mut self, now_ns: u64) {
+        for (was, is) in self.processes.corrections() {
+            let is_concerned = |sender: &Sender| names(sender, &was);
+            let concerned = self.flows.keys_where(|details| is_concerned(&details.sender));
+            for flow in concerned {
+                let Some((egress, is_told, details)) = self.flows.look(&flow) else { continue };
+                details.sender = corrected(&details.sender, &was, &is);
+                details.renew(&self.rules, egress);
+                if is_told {
+                    self.tell(&flow, now_ns);
+                }
+            }
+        }
+    }
+
+    pub(super) fn attribute_again(&mut self, flow: &FlowKey, sample: &EgressSample) {
+        let (_, sender) = self.processes.attribute(sample);
+        if let Some((egress, _, details)) = self.flows.look(flow) {
+            details.sender = sender;
+            details.place.domain = asked_for(sample, details.place.domain.take());
+            details.renew(&self.rules, egress);
+        }
+    }
+
+    /// Who sends is known later than that something was sent.
+    pub(super) fn learn_sender(&mut self, flow: &FlowKey, sender: Sender, now_ns: u64) {
+        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        details.sender = sender;
+        details.renew(&self.rules, egress);
+        if is_told {
+            self.tell(flow, now_ns);
+        }
+    }
+}
+
+/// The sender, now that this process is known to send; `None`: it was taken for it already.
+fn handed_on(sender: &Sender, process: &Arc<Process>) -> Option<Sender> {
+    let is_it =
+        |known: &Process| known.pid == process.pid && known.started_at == process.started_at;
+    let creator = match sender {
+        Sender::Process { process: known, attribution: Attribution::Socket, .. }
+            if is_it(known)
+                && known.executable == process.executable
+                && known.user == process.user =>
+        {
+            return None;
+        }
+        Sender::Process { process: known, creator: None, .. } if is_it(known) => None,
+        Sender::Process { process: known, creator, .. } => {
+            Some(Arc::clone(creator.as_ref().unwrap_or(known)))
+        }
+        Sender::Nobody => None,
+    };
+    let creator = creator.filter(|creator| !is_it(creator));
+    let process = Arc::clone(process);
+    Some(Sender::Process { process, attribution: Attribution::Socket, creator })
+}
+
+fn names(sender: &Sender, whom: &Process) -> bool {
+    let is_it = |known: &Process| is_program(known, whom);
+    sender.process().is_some_and(is_it) || sender.creator().is_some_and(is_it)
+}
+
+/// Whether this is the process as the same program, whatever else was learnt of it since.
+fn is_program(one: &Process, other: &Process) -> bool {
+    one.pid == other.pid
+        && one.started_at == other.started_at
+        && one.executable == other.executable
+        && one.file.id == other.file.id
+        && one.command_line == other.command_line
+}
+
+fn corrected(sender: &Sender, was: &Process, is: &Arc<Process>) -> Sender {
+    let right = |it: &Arc<Process>| {
+        if !is_program(it, was) {
+            return Arc::clone(it);
+        }
+        // Who it was, and where, it was as another program too.
+        let Process { executable, executable_claimed, file, command_line, .. } = (**is).clone();
+        let it = (**it).clone();
+        Arc::new(Process { executable, executable_claimed, file, command_line, ..it })
+    };
+    match sender {
+        Sender::Process { process, attribution, creator } => Sender::Process {
+            process: right(process),
+            attribution: *attribution,
+            creator: creator.as_ref().map(right),
+        },
+        Sender::Nobody => Sender::Nobody,
+    }
+}
+
+/// The name that the owner of the socket asked for, as it is known of who sends on it.
+pub(super) fn asked_for(sample: &EgressSample, domain: Option<Domain>) -> Option<Domain> {
+    if sample.runner.tgid == 0 { domain } else { domain.map(of_another) }
+}
+
+/// The same name, now that it was not asked for by who sends.
+fn of_another(domain: Domain) -> Domain {
+    match domain.source {
+        DomainSource::Dns => Domain { source: DomainSource::DnsHost, is_trusted: false, ..domain },
+        _ => domain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_owner_of_a_socket_asked_for_is_not_said_of_another_who_sends_on_it() {
+        let domain =
+            |source, is_trusted| Some(Domain { name: "example.org".into(), source, is_trusted });
+        let mut sample = EgressSample::default();
+        let own = asked_for(&sample, domain(DomainSource::Dns, true));
+        assert_eq!(own, domain(DomainSource::Dns, true));
+        sample.runner.tgid = 7;
+        let other = asked_for(&sample, domain(DomainSource::Dns, true));
+        assert_eq!(other, domain(DomainSource::DnsHost, false));
+    }
+}
