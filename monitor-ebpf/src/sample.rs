@@ -340,7 +340,8 @@ pub struct FragmentPorts {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SocketEndSample {
     pub kind: u32,
-    pub reserved: u32,
+    /// Who closed it last; a kernel thread where the kernel did it later, for whoever it was.
+    pub tgid: u32,
     pub at_ns: u64,
     pub cookie: u64,
 }

@@ -11,7 +11,7 @@ use std::{net::IpAddr, sync::Arc};
 use monitor_ebpf::{
     loss::Loss,
     places::UNASKED,
-    sample::{EgressSample, FlowCounters, FlowKey, phase},
+    sample::{EgressSample, FlowCounters, FlowKey, SocketEndSample, phase},
 };
 
 use self::{bypass::Bypasses, senders::asked_for};
@@ -184,17 +184,22 @@ impl Pipeline {
             }
             Ok(Sample::Fork(fork)) => self.processes.learn_fork(&fork),
             Ok(Sample::Exit(exit)) => self.processes.forget(&exit),
-            Ok(Sample::SocketEnd(end)) => {
-                self.names.end(end.cookie);
-                self.tell_unread(end.at_ns);
-                self.flows.close(end.cookie);
-            }
+            Ok(Sample::SocketEnd(end)) => self.close(&end),
             Ok(Sample::Egress(egress)) => self.egress(&egress),
             Ok(Sample::Name(sample)) => self.name(&sample),
             Ok(Sample::Sender(sender)) => self.sent_by(&sender),
             Err(error) => {
                 self.metrics.decode_errors_total.with_label_values(&[error.reason()]).inc();
             }
+        }
+    }
+
+    fn close(&mut self, end: &SocketEndSample) {
+        self.names.end(end.cookie);
+        self.tell_unread(end.at_ns);
+        self.flows.close(end.cookie);
+        for (flow, sender) in self.processes.closed(end) {
+            self.learn_sender(&flow, sender, end.at_ns);
         }
     }
 
@@ -208,6 +213,7 @@ impl Pipeline {
                 }
                 self.tell(&flow, sample.at_ns);
             }
+            Observed::Accepted(flow) => self.learn_accepted(&flow, sample),
             Observed::Found(flow) => self.learn_flow(&flow, sample),
             Observed::New => self.begin(sample),
         }
@@ -244,6 +250,17 @@ impl Pipeline {
             self.flows.orphan(&flow);
         } else {
             self.tell(&flow, counters.last_ns);
+        }
+    }
+
+    /// Whose its listener is was not known: the connection itself may say more.
+    fn learn_accepted(&mut self, flow: &FlowKey, sample: &EgressSample) {
+        self.processes.accepted(sample);
+        let known = self.flows.look(flow);
+        if known.is_some_and(|(_, _, details)| details.sender == Sender::Nobody)
+            && let (_, sender @ Sender::Process { .. }) = self.processes.attribute(sample)
+        {
+            self.learn_sender(flow, sender, sample.at_ns);
         }
     }
 

@@ -83,6 +83,8 @@ pub enum Observed {
     New,
     /// What was an attempt has sent; to be told.
     NowSent(FlowKey),
+    /// A socket was accepted, and continues the flow of its listener.
+    Accepted(FlowKey),
     /// A flow that its counters alone began: what the sample knows is better.
     Found(FlowKey),
 }
@@ -164,9 +166,7 @@ impl<D> Flows<D> {
 
     /// Takes note of a sample.
     pub fn observe(&mut self, sample: &EgressSample) -> Observed {
-        if sample.listener_cookie != 0 {
-            self.rename(sample);
-        }
+        let is_accepted = sample.listener_cookie != 0 && self.rename(sample);
         if sample.flow.local_port != 0 && sample.flow.cookie & NO_SOCKET == 0 {
             let tuple = (local(sample), remote(&sample.flow));
             if let Some(flow) = self.closing.get(&tuple) {
@@ -186,6 +186,7 @@ impl<D> Flows<D> {
         match (mem::take(&mut live.is_orphan), is_now_sent) {
             (true, _) => Observed::Found(sample.flow),
             (false, true) => Observed::NowSent(sample.flow),
+            (false, false) if is_accepted => Observed::Accepted(sample.flow),
             (false, false) => Observed::Known,
         }
     }
@@ -216,11 +217,12 @@ impl<D> Flows<D> {
     }
 
     /// The listener's flow that the accepted socket continues becomes that socket's.
-    fn rename(&mut self, sample: &EgressSample) {
+    fn rename(&mut self, sample: &EgressSample) -> bool {
         let before = FlowKey { cookie: sample.listener_cookie, ..sample.flow };
-        let Some(live) = self.live.remove(&before) else { return };
+        let Some(live) = self.live.remove(&before) else { return false };
         self.leave_socket(&before, live.slot);
         self.insert(sample.flow, live);
+        true
     }
 
     fn insert(&mut self, key: FlowKey, mut live: Live<D>) {

@@ -2,14 +2,15 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     os::unix::{net::UnixDatagram, process::CommandExt},
     process::Command,
 };
 
 use crate::{
-    Kind, Options,
+    Kind, Options, hold,
     socket::{self, check},
+    tcp,
     truth::{Flow, Truth},
     udp,
 };
@@ -147,6 +148,31 @@ pub(crate) fn scm_rights(options: &Options) -> io::Result<Truth> {
         || socket::give(&giver, &to_hand_over(options, to)?),
     )?;
     Ok(truth_of_other(child, options, to))
+}
+
+/// The child is there before the connection is, gets it when a line comes in, and keeps it to the end.
+pub(crate) fn hold_passed(options: &Options) -> io::Result<Truth> {
+    let to = options.target()?;
+    let (giver, taker) = UnixDatagram::pair()?;
+    let child = in_child(
+        |told| {
+            let mut stream = TcpStream::from(socket::take(&taker)?);
+            // Nobody else holds it any more.
+            taker.recv(&mut [0])?;
+            stream.write_all(&options.payload())?;
+            told.write_all(&stream.local_addr()?.port().to_ne_bytes())?;
+            hold::wait_for_the_end()
+        },
+        || {
+            let stream = tcp::connect(options, to)?;
+            hold::wait_to_send()?;
+            socket::give(&giver, &stream)?;
+            drop(stream);
+            giver.send(&[0]).map(drop)
+        },
+    )?;
+    let flow = Flow { source_port: Some(child.1), ..Flow::sent(to, "tcp", options.bytes) };
+    Ok(Truth { pid: child.0, creator: Some(std::process::id()), ..Truth::of(vec![flow]) })
 }
 
 /// The same pid is three programs in a row; the last one is this again and tells the truth.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Options, tcp,
+    Options, child, tcp,
     truth::{Flow, Truth, holding, listening},
     udp,
 };
@@ -24,6 +24,9 @@ pub(crate) fn wait_for_the_end() -> io::Result<()> {
 
 /// Opens `--count` connections, waits for a word, sends `--bytes` on each.
 pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
+    if options.pass {
+        return child::hold_passed(options);
+    }
     let to = options.target()?;
     let mut streams: Vec<TcpStream> =
         (0..options.count).map(|_| tcp::connect(options, to)).collect::<io::Result<_>>()?;
@@ -69,7 +72,12 @@ pub(crate) fn accepted(options: &Options) -> io::Result<Truth> {
         stream.write_all(&options.payload())?;
         let (client, local) = (stream.peer_addr()?, stream.local_addr()?);
         flows.push(Flow::sent(client, "tcp", options.bytes).from(local));
-        tcp::finish(stream)?;
+        if !options.keep {
+            tcp::finish(stream)?;
+        }
+    }
+    if options.keep {
+        wait_for_the_end()?;
     }
     Ok(Truth::of(flows))
 }

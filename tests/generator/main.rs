@@ -89,6 +89,13 @@ struct Options {
     /// Connect the socket that a child inherits or is passed, so that the child names no address
     #[arg(long)]
     connected: bool,
+    /// Keep connections open that were held and used, until standard input ends
+    #[arg(long)]
+    keep: bool,
+    /// Hold one connection, and let a child use it that it is passed to when a line comes in
+    /// (`SCM_RIGHTS`)
+    #[arg(long)]
+    pass: bool,
     /// Let a worker thread of `io_uring` send (`IOSQE_ASYNC`)
     #[arg(long)]
     by_worker: bool,

@@ -135,6 +135,53 @@ fn without_cgroup2_it_says_what_to_mount() {
     assert_refused(&site.start_refused(command.stdin(Stdio::null())), 5, "cgroup2");
 }
 
+/// `geofenced run` behind `unshare` with these words.
+fn unshared(site: &Site, words: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(words).args([BINARY, "run", "--config"]).arg(site.config()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn in_a_pid_namespace_of_its_own_it_says_how_to_start_it_in_the_hosts() {
+    let site = Site::new(BINARY);
+    for words in [&["--pid", "--fork", "--mount-proc"][..], &["--pid", "--fork"]] {
+        let outcome = site.start_refused(&mut unshared(&site, words));
+        assert_refused(&outcome, 5, "--pid=host");
+    }
+    let mut doctor = Command::new("unshare");
+    doctor.args(["--pid", "--fork", "--mount-proc", BINARY, "doctor", "--config"]);
+    let told = doctor.arg(site.config()).output().expect("run doctor");
+    assert_eq!(told.status.code(), Some(5));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("--pid=host") && told.contains("capture tier: none"), "{told}");
+}
+
+#[test]
+fn in_a_time_namespace_of_its_own_times_are_the_hosts() {
+    let lab = Lab::new();
+    let site = Site::new(BINARY);
+    site.watch_only(lab.cgroup.path());
+    let words = ["--time", "--boottime", "31536000", "--monotonic", "31536000"];
+    let daemon = site.start_as(&mut unshared(&site, &words));
+    lab.egress("udp-sendto --to 203.0.113.5:9");
+    let recent = || site.events(&["--since", "1h", "--until", "0s"]);
+    let told = harness::eventually(|| recent().pop());
+    let event = told.unwrap_or_else(|| panic!("{:?}\n{}", site.events(&[]), site.log()));
+    assert_eq!(event["destination"]["ip"], "203.0.113.5");
+    assert!(event["process"]["executable"].is_string(), "{event}");
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn in_a_time_namespace_that_it_may_not_leave_it_says_how_to_start_it() {
+    let site = Site::new(BINARY);
+    let words = "--time --boottime 31536000 setpriv --bounding-set=-sys_admin";
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut command = unshared(&site, &words);
+    assert_refused(&site.start_refused(&mut command), 5, "nsenter");
+}
+
 #[test]
 fn bad_configuration_is_refused_with_the_place_of_the_mistake() {
     let cases = [

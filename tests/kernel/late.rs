@@ -95,6 +95,61 @@ fn connections_and_sockets_that_are_older_than_the_daemon_are_attributed() {
 }
 
 #[test]
+fn an_older_connection_that_was_passed_on_is_told_as_who_has_it_now() {
+    let gateway = Gateway::new();
+    let lab = &gateway.lab;
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    let mut sink = lab.start(Side::Internet, "serve-tcp --listen [::]:0 --count 1");
+    let to = sink.listening().port();
+    let mut holder = lab.start(Side::Host, &format!("hold-tcp --pass --to 203.0.113.5:{to}"));
+    holder.holding();
+    let daemon = site.start();
+    holder.send();
+    let told = harness::eventually(|| {
+        let events = site.events(&["--destination", "203.0.113.5"]);
+        let is_named = |event: &Value| text(event, "/geofenced/attribution") == "procfs";
+        events.into_iter().find(is_named)
+    });
+    let event = told.unwrap_or_else(|| panic!("{:?}", site.events(&[])));
+    let passed_by = holder.pid();
+    let truth = holder.finish();
+    assert_eq!(truth.creator, Some(passed_by));
+    assert_eq!(event["process"]["pid"].as_u64(), Some(truth.pid.into()), "{event}");
+    sink.finish();
+    assert_eq!(site.events_of(passed_by), Vec::<Value>::new());
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn what_is_accepted_on_a_port_that_two_namespaces_listen_on_is_told_as_the_one_that_did() {
+    let gateway = Gateway::new();
+    let lab = &gateway.lab;
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    let mut server = lab.start(Side::Host, "hold-accepted --listen [::]:0 --keep");
+    let port = server.listening().port();
+    let same = format!("hold-accepted --listen [::]:{port}");
+    let mut inside = lab.command_in(&gateway.container, &same);
+    let mut other = Running::start(lab.cgroup.admit(&mut inside));
+    assert_eq!(other.listening().port(), port);
+    let daemon = site.start();
+    let words = format!("hold-readers --from 203.0.113.77 --to 10.77.0.2:{port}");
+    let client = lab.start(Side::Internet, &words);
+    server.holding();
+    server.send();
+    let told = harness::eventually(|| site.events_of(server.pid()).pop());
+    let event = told.unwrap_or_else(|| panic!("{:?}", site.events(&[])));
+    let truth = server.finish();
+    assert_eq!(text(&event, "/process/executable"), truth.executable, "{event}");
+    assert_eq!(text(&event, "/geofenced/origin"), "accepted", "{event}");
+    assert_eq!(event["source"]["port"].as_u64(), Some(port.into()), "{event}");
+    client.finish();
+    assert_eq!(site.events_of(other.pid()), Vec::<Value>::new());
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
 fn what_is_accepted_by_a_listener_that_is_older_than_the_daemon_is_attributed_to_it() {
     let gateway = Gateway::new();
     let lab = &gateway.lab;

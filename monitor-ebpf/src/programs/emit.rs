@@ -155,11 +155,8 @@ fn urgently() -> u64 {
 }
 
 #[inline(always)]
-pub fn socket_end(cookie: u64, at_ns: u64) {
-    submit(
-        SocketEndSample { kind: kind::SOCKET_END, reserved: 0, at_ns, cookie },
-        Loss::RingFullEnd,
-    );
+pub fn socket_end(cookie: u64, tgid: u32, at_ns: u64) {
+    submit(SocketEndSample { kind: kind::SOCKET_END, tgid, at_ns, cookie }, Loss::RingFullEnd);
 }
 
 #[inline(always)]

@@ -42,7 +42,8 @@ pub fn sock_release(context: SockContext) -> i32 {
     if let Some(storage) = kernel::storage(context.sock, false)
         && storage.has_flows != 0
     {
-        emit::socket_end(kernel::cookie(context.sock), kernel::now_ns());
+        let tgid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+        emit::socket_end(kernel::cookie(context.sock), tgid, kernel::now_ns());
     }
     ALLOW
 }

@@ -42,7 +42,7 @@ pub const BOUNDS: Bounds = Bounds {
     connections: 128,
     of_peer: 64,
     first_request: Duration::from_secs(10),
-    idle: Duration::from_secs(60),
+    idle: Duration::from_mins(1),
     grace: Duration::from_secs(2),
 };
 /// Queries that run at once; more are told to come again.

@@ -100,7 +100,7 @@ impl Processes {
     }
 
     /// Who sent on this TCP socket last, where that was told before its flow.
-    pub(super) fn sent_on(&self, sample: &EgressSample) -> Option<Arc<Process>> {
+    pub(super) fn sender_on(&self, sample: &EgressSample) -> Option<Arc<Process>> {
         const TCP: u8 = 6;
         let of = |cookie: u64| self.connections.senders.get(&cookie);
         let found = of(sample.flow.cookie).or_else(|| of(sample.connection_cookie))?;

@@ -16,6 +16,7 @@ pub(super) const SEC: u64 = 1_000_000_000;
 
 pub(super) struct FakeProc(TempDir);
 
+#[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     pub(super) pid: u32,
     pub(super) tgid: Option<u32>,
@@ -91,6 +92,8 @@ impl FakeProc {
             symlink(executable, directory.join("exe")).unwrap();
         }
         symlink(format!("net:[{}]", fields.netns), directory.join("ns/net")).unwrap();
+        symlink("mnt:[4026531841]", directory.join("ns/mnt")).unwrap();
+        symlink("/", directory.join("root")).unwrap();
         symlink("/dev/null", directory.join("fd/0")).unwrap();
         for (at, inode) in fields.sockets.iter().enumerate() {
             symlink(format!("socket:[{inode}]"), directory.join(format!("fd/{}", at + 3))).unwrap();

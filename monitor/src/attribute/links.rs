@@ -1,12 +1,13 @@
 //! Sockets below IP (`AF_PACKET`, `AF_XDP`) of this network namespace, and who holds them: no hook
 //! of a socket is called for them, so they are looked for in `/proc`. Judges nothing.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use rustc_hash::FxHashMap;
 
 use super::{
     older::UNHELD_KEPT_NS,
+    place::{Chooser, Place},
     procfs::{Procfs, is_of},
     sockets::Ration,
 };
@@ -30,8 +31,10 @@ pub struct LinkSocket {
     pub family: Family,
     /// That it is bound to; 0: none, or not known.
     pub ifindex: u32,
-    /// `None`: nobody was found to hold it yet.
+    /// `None`: nobody was found to hold it yet, or several who are not alike.
     pub process: Option<Arc<Process>>,
+    /// Where it was found.
+    place: Option<Place>,
     seen_ns: u64,
     /// When its holder was last searched for.
     asked_ns: Option<u64>,
@@ -41,6 +44,11 @@ impl LinkSocket {
     fn wants_holder(&self, now_ns: u64) -> bool {
         let is_due = |asked_ns: u64| asked_ns.saturating_add(UNHELD_KEPT_NS) < now_ns;
         self.process.is_none() && self.asked_ns.is_none_or(is_due)
+    }
+
+    /// Whether another than this is named for it.
+    fn place_differs(&self, place: Place) -> bool {
+        self.process.as_ref().is_some_and(|process| process.pid != place.tgid)
     }
 
     /// Whether it can send by this interface.
@@ -60,12 +68,13 @@ impl LinkSockets {
         self.known.values()
     }
 
-    /// Looks what is there, and gives back the inodes whose holder is not known, with that holder.
-    /// `pid`: a process of the network namespace.
+    /// Looks what is there, and gives back the inodes whose holder is not known, with that holder where it
+    /// is one. `pid`: a process of the network namespace.
     pub(super) fn look(&mut self, procfs: &Procfs, pid: u32, now_ns: u64) -> Vec<(u64, u32)> {
         for (inode, ifindex) in packet_sockets(procfs, pid) {
             self.see(inode, Family::Packet, ifindex, now_ns);
         }
+        self.look_after(procfs, now_ns);
         let xdp_sockets = xdp_sockets(procfs, pid);
         let mut xdp_known = 0;
         for socket in self.known.values_mut().filter(|it| it.family == Family::Xdp) {
@@ -94,15 +103,31 @@ impl LinkSockets {
         if self.known.len() >= SOCKETS_MAX && !self.known.contains_key(&inode) {
             return;
         }
-        let new = LinkSocket { inode, family, ifindex, process: None, seen_ns, asked_ns: None };
+        let (process, place, asked_ns) = (None, None, None);
+        let new = LinkSocket { inode, family, ifindex, process, place, seen_ns, asked_ns };
         let socket = self.known.entry(inode).or_insert(new);
         (socket.ifindex, socket.seen_ns) = (ifindex, seen_ns);
+    }
+
+    /// A socket that is there may have been passed on since its holder was found.
+    fn look_after(&mut self, procfs: &Procfs, now_ns: u64) {
+        let is_there = |it: &&mut LinkSocket| it.seen_ns == now_ns && it.family == Family::Packet;
+        for socket in self.known.values_mut().filter(is_there) {
+            let Some(place) = socket.place else { continue };
+            socket.place = procfs.still(place);
+            if socket.place.is_none() {
+                (socket.process, socket.asked_ns) = (None, None);
+            }
+        }
     }
 
     /// `netns`: the network namespace in which there are `AF_XDP` sockets.
     fn search(&mut self, procfs: &Procfs, netns: Option<u64>, now_ns: u64) -> Vec<(u64, u32)> {
         let began = Instant::now();
-        let mut held = Vec::new();
+        let mut places: FxHashMap<u64, Vec<Place>> = FxHashMap::default();
+        let mut hold = |inode, pid, descriptor: &Path| {
+            places.entry(inode).or_default().extend(Place::at(descriptor, pid, inode));
+        };
         let mut xdp = Vec::new();
         let mut pids = procfs.pids().unwrap_or_default();
         pids.sort_unstable();
@@ -110,23 +135,34 @@ impl LinkSockets {
             let has_xdp = netns.is_some() && procfs.netns(pid) == netns;
             procfs.sockets(pid, |inode, descriptor| match self.known.get(&inode) {
                 Some(socket) if socket.process.is_some() && socket.family == Family::Packet => {}
-                Some(_) => held.push((inode, pid)),
+                Some(_) => hold(inode, pid, descriptor),
                 None if has_xdp && is_of(descriptor, "XDP") => {
                     xdp.push(inode);
-                    held.push((inode, pid));
+                    hold(inode, pid, descriptor);
                 }
                 None => {}
             });
         }
         for socket in self.known.values_mut().filter(|it| it.family == Family::Xdp) {
-            if !held.iter().any(|(inode, _)| *inode == socket.inode) {
+            if !places.contains_key(&socket.inode) {
                 socket.seen_ns = 0;
             }
         }
         for inode in xdp {
             self.see(inode, Family::Xdp, 0, now_ns);
         }
-        self.known.values_mut().for_each(|socket| socket.asked_ns = Some(now_ns));
+        let mut chooser = Chooser::new(procfs);
+        let mut held = Vec::new();
+        for socket in self.known.values_mut() {
+            socket.asked_ns = Some(now_ns);
+            if let Some(found) = places.get(&socket.inode) {
+                socket.place = chooser.choose(found);
+                if socket.place.is_none_or(|it| socket.place_differs(it)) {
+                    socket.process = None;
+                }
+                held.extend(socket.place.map(|place| (place.inode, place.tgid)));
+            }
+        }
         self.ration.spend(began, now_ns);
         held
     }
@@ -154,7 +190,7 @@ fn xdp_sockets(procfs: &Procfs, pid: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribute::fake::{FakeProc, Fields, SEC};
+    use crate::attribute::fake::{FakeProc, Fields, SEC, process};
 
     fn packet(inode: u64, ifindex: u32) -> String {
         format!("00000000deadbeef 3      3    0003   {ifindex}     1 0      0      {inode}")
@@ -176,6 +212,40 @@ mod tests {
         assert_eq!(sockets.all().count(), 1);
         sockets.look(&proc.procfs(), 101, 104 * SEC);
         assert_eq!(sockets.all().count(), 0);
+    }
+
+    /// As the caller does: each is held by who was found.
+    fn look(sockets: &mut LinkSockets, proc: &FakeProc, now_ns: u64) -> Vec<(u64, u32)> {
+        let held = sockets.look(&proc.procfs(), 101, now_ns);
+        for (inode, tgid) in &held {
+            sockets.hold(*inode, Some(Arc::new(process(*tgid, "some"))));
+        }
+        held
+    }
+
+    fn holder(sockets: &LinkSockets) -> Option<u32> {
+        sockets.all().next().unwrap().process.as_ref().map(|process| process.pid)
+    }
+
+    #[test]
+    fn a_packet_socket_that_was_passed_on_is_its_new_holders_and_one_that_is_shared_is_nobodys() {
+        let proc = FakeProc::new();
+        proc.put(&Fields { pid: 101, sockets: &[11], ..Fields::default() });
+        proc.net(101, "packet", &[packet(11, 2)]);
+        let mut sockets = LinkSockets::default();
+        look(&mut sockets, &proc, 100 * SEC);
+        assert_eq!(holder(&sockets), Some(101));
+        proc.put(&Fields { pid: 101, ..Fields::default() });
+        proc.net(101, "packet", &[packet(11, 2)]);
+        proc.put(&Fields { pid: 102, sockets: &[11], ..Fields::default() });
+        look(&mut sockets, &proc, 102 * SEC);
+        assert_eq!(holder(&sockets), Some(102));
+        proc.put(&Fields { pid: 102, ..Fields::default() });
+        for pid in [103, 104] {
+            proc.put(&Fields { pid, sockets: &[11], ..Fields::default() });
+        }
+        assert_eq!(look(&mut sockets, &proc, 104 * SEC), []);
+        assert_eq!(holder(&sockets), None);
     }
 
     #[test]

@@ -12,7 +12,9 @@ pub mod digests;
 mod fake;
 mod hosts;
 mod links;
+pub mod namespaces;
 mod older;
+mod place;
 mod procfs;
 mod programs;
 mod record;
@@ -30,7 +32,6 @@ use std::{
 };
 
 use monitor_ebpf::sample::{EgressSample, ExitSample, Owner, ownership, path};
-use rustc_hash::FxHashMap;
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
@@ -41,6 +42,7 @@ use self::{
     digests::Digests,
     hosts::HostFiles,
     links::LinkSockets,
+    older::Older,
     procfs::Reading,
     record::{Executed, Learned, Whereabouts},
     sockets::Sockets,
@@ -62,6 +64,25 @@ pub const ENDED_KEPT_NS: u64 = 10_000_000_000;
 pub enum AttributeError {
     #[error("can't list {path}: {error}; mount proc there and let the daemon see every process")]
     Unlisted { path: PathBuf, error: io::Error },
+    #[error(
+        "started in a PID namespace of its own, where the host's processes can't be named: start it in the host's (containers: `--pid=host`, Kubernetes: `hostPID: true`)"
+    )]
+    OtherPids,
+    #[error(
+        "{path} is of another PID namespace than this process: mount the host's there, from within it (`mount -t proc proc {path}`)"
+    )]
+    OtherProc { path: PathBuf },
+    #[error(
+        "started in a time namespace of its own, which it can't leave ({error}): start it by `nsenter --time=/proc/1/ns/time`, or with CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+    )]
+    OtherTime { error: io::Error },
+}
+
+impl AttributeError {
+    /// Whether the host, or how this was started on it, is at fault.
+    pub fn is_host(&self) -> bool {
+        !matches!(self, Self::Unlisted { .. })
+    }
 }
 
 /// Translates the probes' clock (`CLOCK_BOOTTIME`) into wall time.
@@ -107,9 +128,6 @@ pub struct Counters {
     pub socket_searches_cut: u64,
 }
 
-/// The holder of a socket that is older than the probes, if one was found, and when.
-type Held = (Option<Arc<Process>>, u64);
-
 /// When a process last executed a program, by its tgid, as the kernel has it now: 0 as in
 /// [`Owner::executed_ns`].
 pub type LastExec = Box<dyn Fn(u32) -> u64 + Send>;
@@ -127,10 +145,7 @@ pub struct Processes {
     links: LinkSockets,
     /// This process's network namespace.
     netns: Option<u64>,
-    /// By socket cookie.
-    held: FxHashMap<u64, Held>,
-    /// Told without their process, because no search was due.
-    postponed: Vec<EgressSample>,
+    older: Older,
     hosts: HostFiles,
     cgroups: Cgroups,
     connections: Connections,
@@ -179,8 +194,7 @@ impl Processes {
             table: Table::new(processes_max),
             sockets: Sockets::default(),
             links: LinkSockets::default(),
-            held: FxHashMap::default(),
-            postponed: Vec::new(),
+            older: Older::default(),
             forgotten: 0,
             unenriched: 0,
         }
@@ -244,6 +258,7 @@ impl Processes {
             procfs.has_threads(tgid, |start_ns| same_start(start_ns, started_ns))
         });
         self.sockets.expire(now_boot_ns);
+        self.older.expire(now_boot_ns);
         self.connections.expire(now_boot_ns);
         if self.hosts.refresh() {
             self.rename_files();
@@ -254,7 +269,6 @@ impl Processes {
     pub fn look_below_ip(&mut self, now_boot_ns: u64) {
         let held = self.links.look(&self.procfs, std::process::id(), now_boot_ns);
         for (inode, tgid) in held {
-            // Of several holders, the lowest pid comes first: the parent, as a rule.
             if self.links.all().any(|it| it.inode == inode && it.process.is_none()) {
                 let process = self.holder(tgid, now_boot_ns);
                 self.links.hold(inode, process);
@@ -330,7 +344,7 @@ impl Processes {
         if let Some(sender) = self.of_connection(sample, &owner, is_kernel_thread) {
             return (Origin::Process, sender);
         }
-        let sender = self.runner(sample).or_else(|| self.sent_on(sample));
+        let sender = self.runner(sample).or_else(|| self.sender_on(sample));
         let (process, attribution) = match sender {
             Some(sender) if !is_kernel_thread => (sender, Attribution::Socket),
             _ => (Arc::clone(&owner), attribution),

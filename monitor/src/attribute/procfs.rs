@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -12,9 +13,12 @@ use procfs::{
     process::{Stat, StatFlags},
 };
 use rustc_hash::FxHashMap;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, getxattr, makedev, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, Statx, StatxFlags, getxattr, makedev, openat,
+    openat2, readlinkat, statx,
+};
 
-use super::{cgroup::Cgroup, now_ns};
+use super::{cgroup::Cgroup, now_ns, place::Place};
 use crate::event::FileId;
 
 /// Most bytes of a command line that are kept; what `ps` shows is shorter.
@@ -44,13 +48,15 @@ pub(super) struct Reading {
     pub(super) comm: String,
     /// The real user id, as the probes tell it.
     pub(super) uid: u32,
-    /// The link's target. A removed file keeps its path.
+    /// The path of the file that was executed. A removed file keeps its path.
     pub(super) executable: Option<String>,
+    /// That file, whatever it is called.
+    pub(super) file: Option<FileId>,
     pub(super) command_line: Option<String>,
     pub(super) cgroup: Option<Cgroup>,
     pub(super) netns: Option<u64>,
-    /// What `executable` leads to.
-    pub(super) file: Option<FileId>,
+    /// Inode of the mount namespace.
+    pub(super) mount_ns: Option<u64>,
     /// Path in the hierarchy of cgroup v2.
     pub(super) unified: Option<String>,
     /// Boot clock, when it was read.
@@ -122,6 +128,7 @@ impl Procfs {
             Some(String::from_utf8_lossy(target.as_bytes()).into_owned())
         };
 
+        let (executable, file) = executed(&directory, link("exe"));
         let stat = Stat::from_read(open("stat")?.take(FILE_MAX)).ok()?;
         let status = Status::parse(&read("status", FILE_MAX)?)?;
         if status.tgid != pid {
@@ -129,7 +136,6 @@ impl Procfs {
         }
         let cgroup = read("cgroup", FILE_MAX);
         let cgroup = cgroup.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let file = statat(&directory, "exe", AtFlags::empty()).ok();
         Some(Reading {
             pid,
             parent: u32::try_from(stat.ppid).unwrap_or(0),
@@ -137,11 +143,12 @@ impl Procfs {
             is_kernel_thread: stat.flags & StatFlags::PF_KTHREAD.bits() != 0,
             comm: stat.comm,
             uid: status.uid,
-            executable: link("exe").map(without_deleted),
+            executable,
+            file,
             command_line: read("cmdline", COMMAND_LINE_MAX).and_then(|bytes| command_line(&bytes)),
             cgroup: cgroup.as_deref().and_then(Cgroup::parse),
             netns: link("ns/net").and_then(|target| bracketed(&target, "net:")),
-            file: file.map(|it| FileId { device: it.st_dev, inode: it.st_ino }),
+            mount_ns: link("ns/mnt").and_then(|target| bracketed(&target, "mnt:")),
             unified: cgroup.as_deref().and_then(unified),
             read_ns: (self.now_ns)(),
         })
@@ -187,8 +194,18 @@ impl Procfs {
 
     /// Inode of the network namespace of a process.
     pub(super) fn netns(&self, pid: u32) -> Option<u64> {
-        let target = fs::read_link(self.root.join(pid.to_string()).join("ns/net")).ok()?;
-        bracketed(target.to_str()?, "net:")
+        self.namespace(&pid.to_string(), "net")
+    }
+
+    /// Inode of a namespace of a process, or of `self`.
+    pub(super) fn namespace(&self, process: &str, kind: &str) -> Option<u64> {
+        let target = fs::read_link(self.root.join(process).join("ns").join(kind)).ok()?;
+        bracketed(target.to_str()?, &format!("{kind}:"))
+    }
+
+    /// The pid that this process is shown under, if it is.
+    pub(super) fn own_pid(&self) -> Option<u32> {
+        fs::read_link(self.root.join("self")).ok()?.to_str()?.parse().ok()
     }
 
     /// Lines of `/proc/PID/net/NAME` after the heading; none where the file is missing.
@@ -216,6 +233,28 @@ impl Procfs {
     }
 }
 
+impl Procfs {
+    /// Where a process holds a socket, if it does.
+    pub(super) fn place(&self, tgid: u32, inode: u64) -> Option<Place> {
+        let mut place = None;
+        self.sockets(tgid, |held, path| {
+            if held == inode {
+                place = Place::at(path, tgid, inode);
+            }
+        });
+        place
+    }
+
+    /// The same place, or another of the same process, if it holds the socket now.
+    pub(super) fn still(&self, place: Place) -> Option<Place> {
+        let Place { tgid, descriptor, inode } = place;
+        let path = self.root.join(format!("{tgid}/fd/{descriptor}"));
+        let target = fs::read_link(path).ok();
+        let held = target.and_then(|it| bracketed(it.to_str()?, "socket:"));
+        if held == Some(inode) { Some(place) } else { self.place(tgid, inode) }
+    }
+}
+
 /// Whether the socket of a descriptor is of this protocol, by the kernel's name for it.
 pub(super) fn is_of(descriptor: &Path, protocol: &str) -> bool {
     let mut name = [0; 32];
@@ -240,12 +279,34 @@ impl Status {
     }
 }
 
-/// A program whose own name ends so is shown without it: the kernel leaves no way to tell.
-fn without_deleted(path: String) -> String {
-    match path.strip_suffix(DELETED) {
-        Some(kept) => kept.to_owned(),
-        None => path,
-    }
+/// Path and identity of the file that a process executes, by the target of the link to it. The kernel
+/// appends to the path of a file that was removed what may as well be the end of its name.
+fn executed(process: &OwnedFd, target: Option<String>) -> (Option<String>, Option<FileId>) {
+    let found = statx(process, "exe", AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok();
+    let file = found.as_ref().map(file_id);
+    let Some(target) = target else { return (None, file) };
+    let (Some(kept), Some(found), Some(file)) = (target.strip_suffix(DELETED), &found, file) else {
+        return (Some(target), file);
+    };
+    // One with another name left may have lost this one.
+    let is_its_name = found.stx_nlink > 0 && file_at(process, &target) == Some(file);
+    let path = if is_its_name { target.as_str() } else { kept };
+    (Some(path.to_owned()), Some(file))
+}
+
+/// The file that a path leads to in the root of a process.
+fn file_at(process: &OwnedFd, path: &str) -> Option<FileId> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = openat(process, "root", flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(root, path, flags, Mode::empty(), inside).ok()?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(file, "", flags, StatxFlags::BASIC_STATS).ok().as_ref().map(file_id)
+}
+
+/// As stat(2) tells it.
+fn file_id(found: &Statx) -> FileId {
+    FileId { device: makedev(found.stx_dev_major, found.stx_dev_minor), inode: found.stx_ino }
 }
 
 /// The line of cgroup v2, `0::PATH`.
@@ -268,109 +329,4 @@ fn bracketed(target: &str, kind: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::Write,
-        process::{Command, Stdio},
-    };
-
-    use super::*;
-    use crate::attribute::fake::{FakeProc, Fields};
-
-    #[test]
-    fn a_process_is_read_with_all_that_proc_tells_of_it() {
-        let proc = FakeProc::new();
-        proc.put(&Fields {
-            pid: 42,
-            parent: 7,
-            start_ticks: 1234,
-            comm: "odd) name(",
-            uid: 1000,
-            executable: Some("/usr/bin/odd (deleted)"),
-            command_line: b"/usr/bin/odd\0--flag\0a b\0",
-            cgroup: "0::/system.slice/odd.service\n",
-            netns: 4_026_531_840,
-            ..Fields::default()
-        });
-        let reading = proc.procfs().read(42).unwrap();
-        assert_eq!(reading.parent, 7);
-        assert_eq!(reading.started_ns, 12_340_000_000);
-        assert_eq!(reading.comm, "odd) name(");
-        assert_eq!(reading.uid, 1000);
-        assert_eq!(reading.executable.as_deref(), Some("/usr/bin/odd"));
-        assert_eq!(reading.command_line.as_deref(), Some("/usr/bin/odd --flag a b"));
-        assert_eq!(reading.netns, Some(4_026_531_840));
-        assert_eq!(reading.cgroup.unwrap().unit.as_deref(), Some("odd.service"));
-        assert!(!reading.is_kernel_thread);
-    }
-
-    #[test]
-    fn a_kernel_thread_has_neither_executable_nor_command_line() {
-        let proc = FakeProc::new();
-        let flags = 0x0020_8040;
-        proc.put(&Fields { pid: 9, parent: 2, comm: "kworker/0:1", flags, ..Fields::default() });
-        let reading = proc.procfs().read(9).unwrap();
-        assert!(reading.is_kernel_thread);
-        assert_eq!(reading.executable, None);
-        assert_eq!(reading.command_line, None);
-    }
-
-    #[test]
-    fn a_thread_is_not_taken_for_a_process() {
-        let proc = FakeProc::new();
-        proc.put(&Fields { pid: 43, tgid: Some(42), ..Fields::default() });
-        assert_eq!(proc.procfs().read(43), None);
-    }
-
-    #[test]
-    fn a_long_command_line_is_cut_and_bad_utf8_replaced() {
-        let proc = FakeProc::new();
-        let mut long = vec![b'x'; 10_000];
-        long[0] = 0xff;
-        proc.put(&Fields { pid: 5, command_line: &long, ..Fields::default() });
-        let line = proc.procfs().read(5).unwrap().command_line.unwrap();
-        assert!(line.starts_with('\u{fffd}'));
-        assert_eq!(line.chars().count() as u64, COMMAND_LINE_MAX);
-    }
-
-    #[test]
-    fn malformed_files_are_no_process() {
-        let proc = FakeProc::new();
-        proc.put(&Fields { pid: 5, ..Fields::default() });
-        for (name, bytes) in
-            [("stat", &b"5 (x"[..]), ("stat", b""), ("status", b"Uid:\tx\n"), ("status", b"\xff")]
-        {
-            let path = proc.path().join("5").join(name);
-            let whole = fs::read(&path).unwrap();
-            fs::write(&path, bytes).unwrap();
-            assert_eq!(proc.procfs().read(5), None, "{name}");
-            fs::write(&path, whole).unwrap();
-        }
-        assert!(proc.procfs().read(5).is_some());
-    }
-
-    #[test]
-    fn a_real_child_is_read_from_the_real_proc() {
-        let mut child = Command::new("cat")
-            .arg("-")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let procfs = Procfs::host();
-        // It answers when its exec is over; before, /proc may show it without arguments.
-        child.stdin.as_mut().unwrap().write_all(b"?").unwrap();
-        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let reading = procfs.read(child.id()).unwrap();
-        let me = procfs.read(std::process::id()).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(reading.comm, "cat");
-        assert_eq!(reading.parent, std::process::id());
-        assert_eq!(reading.command_line.as_deref(), Some("cat -"));
-        assert!(reading.executable.unwrap().starts_with('/'));
-        assert!(reading.started_ns >= me.started_ns);
-        assert!(reading.netns.is_some());
-        assert_eq!(procfs.read(child.id()), None);
-    }
-}
+mod tests;

@@ -9,7 +9,10 @@ use serde::Serialize;
 
 use super::{Failure, Outcome, load, out, run::failure};
 use crate::{
-    attribute::{Processes, Procfs},
+    attribute::{
+        AttributeError, Processes, Procfs,
+        namespaces::{self, Clocks},
+    },
     cli::{Exit, Global, Output},
     config::Config,
     pipeline::Rules,
@@ -50,7 +53,11 @@ struct Diagnosis<'a> {
 pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
     let config = load::config(global)?;
     let kernel = kernel_release();
+    // First of all: no thread may be started before.
+    let host = namespaces();
+    let is_elsewhere = host.iter().any(|it| it.state != "ok");
     let mut checks = vec![cgroup(config.capture.cgroup.as_deref())];
+    checks.extend(host);
     let attached = Kernel::attach(&config.capture, &config.names);
     let (tier, exit) = match &attached {
         Ok(source) => {
@@ -70,6 +77,7 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
             ("none", Exit::Unsupported)
         }
     };
+    let (tier, exit) = if is_elsewhere { ("none", Exit::Unsupported) } else { (tier, exit) };
     let tells_senders = attached.as_ref().is_ok_and(Kernel::tells_link_senders);
     if let Ok(kernel) = &attached {
         checks.extend(identity(kernel));
@@ -152,6 +160,28 @@ fn cgroup(wanted: Option<&Path>) -> Check {
     };
     let requires = "cgroup2 hierarchy, wherever mounted".into();
     Check { name: "cgroup2".into(), state, requires, found, lost: lost.into() }
+}
+
+/// Whether processes and times are those that the probes tell.
+fn namespaces() -> [Check; 2] {
+    let host = Procfs::host();
+    let pids = namespaces::pids(&host).map(|()| "the host's");
+    let time = namespaces::join_time(&host).map(|clocks| match clocks {
+        Clocks::Hosts => "the host's",
+        Clocks::Joined => "of its own; the daemon leaves it",
+    });
+    let check = |name: &str, requires: &str, outcome: Result<&str, AttributeError>| {
+        let (state, found, lost) = match outcome {
+            Ok(found) => ("ok", found.to_owned(), ""),
+            Err(error) => ("missing", error.to_string(), "everything: the daemon does not start"),
+        };
+        let (name, requires) = (name.into(), requires.into());
+        Check { name, state, requires, found, lost: lost.into() }
+    };
+    [
+        check("pid namespace", "the host's, and its proc", pids),
+        check("time namespace", "the host's, or CAP_SYS_ADMIN to join it", time),
+    ]
 }
 
 fn tracing_file_system() -> Check {

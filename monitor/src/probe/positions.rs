@@ -48,8 +48,10 @@ impl Positions {
     }
 
     fn at(&self, offset: usize) -> Mark {
-        // SAFETY: the first word of one of the two pages; the kernel and aya write it whole.
-        let position = unsafe { AtomicUsize::from_ptr(self.pages.add(offset).as_ptr().cast()) };
+        // SAFETY: the beginning of one of the two pages.
+        let page = unsafe { self.pages.add(offset) };
+        // SAFETY: its first word, which lives as long as this; the kernel and aya write it whole.
+        let position = unsafe { AtomicUsize::from_ptr(page.as_ptr().cast()) };
         Mark(position.load(Ordering::Acquire))
     }
 }

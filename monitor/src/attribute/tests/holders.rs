@@ -1,5 +1,7 @@
 //! Sockets older than the probes: their holders, over a fabricated `/proc`.
 
+use monitor_ebpf::sample::SocketEndSample;
+
 use super::*;
 use crate::attribute::older::UNHELD_KEPT_NS;
 
@@ -22,30 +24,122 @@ fn datagram(at_ns: u64) -> EgressSample {
     sample
 }
 
+/// The last holder of the socket closed it.
+fn closed_by(tgid: u32) -> SocketEndSample {
+    SocketEndSample { tgid, cookie: 5, at_ns: 20 * SEC + 5, ..SocketEndSample::default() }
+}
+
 #[test]
-fn the_holder_of_an_older_socket_is_found_once_and_kept() {
+fn the_holder_of_an_older_socket_is_found_once_and_looked_at_each_time() {
     let (proc, mut processes) = host_with_an_older_socket();
-    let sample = datagram(20 * SEC);
+    let mut sample = datagram(20 * SEC);
     let (origin, sender) = processes.attribute(&sample);
     assert_eq!((origin, sender.attribution()), (Origin::PreExisting, Attribution::Procfs));
     assert_eq!(sender.process().unwrap().executable.as_deref(), Some("/usr/bin/curl"));
     assert_eq!(sender.process().unwrap().parents.len(), 2);
-    proc.remove(77);
-    assert_eq!(processes.attribute(&sample), (origin, sender));
+    assert_eq!(processes.attribute(&sample), (origin, sender.clone()));
+    assert_eq!(processes.counters().socket_searches, 1);
+    // It gives up root, and no hook tells of that.
+    proc.put(&Fields { sockets: &[4711], uid: 107, ..curl(77) });
+    sample.at_ns += 2 * SEC;
+    let user = |sender: &Sender| sender.process().unwrap().user.id;
+    assert_eq!(user(&processes.attribute(&sample).1), 107);
     assert_eq!(processes.counters().socket_searches, 1);
 }
 
 #[test]
-fn the_holder_of_a_socket_that_was_there_at_the_start_is_known_when_both_are_gone() {
+fn who_held_a_socket_until_it_was_closed_is_told_when_its_end_is() {
+    for (closed, expected) in [(77, Some(77)), (78, None), (2, None)] {
+        let (proc, mut processes) = host_with_an_older_socket();
+        processes.scan().unwrap();
+        proc.remove(77);
+        proc.net(1, "udp", &[]);
+        let sample = datagram(now_ns(ClockId::Boottime));
+        assert_eq!(processes.attribute(&sample), (Origin::PreExisting, Sender::Nobody));
+        let told = processes.closed(&closed_by(closed));
+        let process = told.first().and_then(|(_, sender)| sender.process());
+        assert_eq!(process.map(|it| it.pid), expected, "closed by {closed}");
+        assert!(told.iter().all(|(flow, _)| *flow == sample.flow));
+        assert!(processes.closed(&closed_by(closed)).is_empty(), "told twice");
+    }
+}
+
+#[test]
+fn a_socket_that_is_closed_before_a_search_is_due_is_told_after_it() {
     let (proc, mut processes) = host_with_an_older_socket();
     processes.scan().unwrap();
+    let now = now_ns(ClockId::Boottime);
+    // The search for this one is too early for what comes then.
+    processes.attribute(&EgressSample { local_port: 9, ..datagram(now) });
     proc.remove(77);
     proc.net(1, "udp", &[]);
-    let sample = datagram(now_ns(ClockId::Boottime));
-    let (origin, sender) = processes.attribute(&sample);
-    assert_eq!((origin, sender.attribution()), (Origin::PreExisting, Attribution::Procfs));
-    assert_eq!(sender.process().unwrap().executable.as_deref(), Some("/usr/bin/curl"));
-    assert_eq!(processes.counters().socket_searches, 0);
+    let mut sample = datagram(now + 1);
+    sample.flow.cookie = 6;
+    assert_eq!(processes.attribute(&sample).1, Sender::Nobody);
+    assert!(processes.closed(&SocketEndSample { cookie: 6, ..closed_by(77) }).is_empty());
+    let found = processes.ask_again(now + 2 * SEC);
+    let [(flow, sender)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((*flow, sender.process().unwrap().pid), (sample.flow, 77));
+}
+
+#[test]
+fn what_a_shared_listener_accepted_is_told_at_its_end_as_the_one_of_them_that_closed_it() {
+    for (closed, expected) in [(78, Some(78)), (77, Some(77)), (10, None)] {
+        let (proc, mut processes) = host();
+        proc.put(&Fields { uid: 0, sockets: &[4711], ..curl(77) });
+        proc.put(&Fields { uid: 33, parent: 77, sockets: &[4711], ..curl(78) });
+        let listens = "0: 00000000:1F90 00000000:0000 0A 0:0 0:0 0 1000 0 4711 2 0 0";
+        proc.net(1, "tcp", &[listens.into()]);
+        processes.scan().unwrap();
+        let mut sample = datagram(now_ns(ClockId::Boottime));
+        (sample.flow.transport, sample.socket_type, sample.flow.remote_port) = (6, 1, 0x1001);
+        sample.flow.remote[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 2]);
+        sample.flow.cookie = 4;
+        assert_eq!(processes.attribute(&sample), (Origin::Accepted, Sender::Nobody));
+        (sample.listener_cookie, sample.flow.cookie) = (4, 5);
+        processes.accepted(&sample);
+        sample.at_ns += 2 * SEC;
+        assert_eq!(processes.attribute(&sample), (Origin::Accepted, Sender::Nobody));
+        let told = processes.closed(&closed_by(closed));
+        let process = told.first().and_then(|(_, sender)| sender.process());
+        assert_eq!(process.map(|it| it.pid), expected, "closed by {closed}");
+        assert!(processes.closed(&SocketEndSample { cookie: 4, ..closed_by(77) }).is_empty());
+    }
+}
+
+#[test]
+fn a_socket_that_was_passed_on_is_told_as_who_has_it_now() {
+    let (proc, mut processes) = host_with_an_older_socket();
+    processes.scan().unwrap();
+    proc.put(&curl(77));
+    proc.put(&Fields { pid: 78, comm: "other", sockets: &[4711], ..curl(78) });
+    let (_, sender) = processes.attribute(&datagram(now_ns(ClockId::Boottime)));
+    assert_eq!(sender.process().unwrap().pid, 78);
+}
+
+#[test]
+fn of_several_who_hold_a_socket_the_one_that_ran_has_sent() {
+    let (proc, mut processes) = host_with_an_older_socket();
+    proc.put(&Fields { comm: "other", executable: None, sockets: &[4711], ..curl(78) });
+    let mut sample = datagram(20 * SEC);
+    for (ran, expected) in [(0, None), (78, Some(78)), (77, Some(77))] {
+        sample.runner.tgid = ran;
+        let (_, sender) = processes.attribute(&sample);
+        assert_eq!(sender.process().map(|it| it.pid), expected, "{ran} ran");
+    }
+}
+
+#[test]
+fn who_ran_is_not_named_where_another_alone_holds_the_socket_unless_it_is_its_child() {
+    let (_proc, mut processes) = host_with_an_older_socket();
+    let mut sample = datagram(20 * SEC);
+    // A tunnel's socket, on which the packet of whoever runs is wrapped.
+    sample.runner.tgid = 10;
+    assert_eq!(processes.attribute(&sample).1.process().unwrap().pid, 77);
+    (sample.runner.tgid, sample.at_ns) = (79, 22 * SEC);
+    processes.read_into_table(77, |_| true);
+    processes.learn_fork(&fork(77, 79, 21 * SEC));
+    assert_eq!(processes.attribute(&sample).1.process().unwrap().pid, 79);
 }
 
 #[test]

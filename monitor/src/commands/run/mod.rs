@@ -26,7 +26,10 @@ use self::{
 use super::{Failure, Outcome, load};
 use crate::{
     api::{Api, server},
-    attribute::{self, PROCESSES_MAX, Processes, Procfs},
+    attribute::{
+        self, PROCESSES_MAX, Processes, Procfs,
+        namespaces::{self, Clocks},
+    },
     cli::{COMMIT, Exit, Global, VERSION},
     config::{Capture, Config, NamesConfig},
     connections,
@@ -139,6 +142,20 @@ fn name_by(pipeline: &mut Pipeline, names: &NamesConfig, args: &RunArgs) {
     pipeline.trust(Resolvers::new(&names.resolvers, namespace));
 }
 
+/// Before any thread is started.
+fn see_the_host() -> Result<(), Failure> {
+    let host = Procfs::host();
+    let seen = namespaces::pids(&host).and_then(|()| namespaces::join_time(&host));
+    let clocks = seen.map_err(|error| {
+        let exit = if error.is_host() { Exit::Unsupported } else { Exit::Error };
+        Failure { exit, error: error.into() }
+    })?;
+    if clocks == Clocks::Joined {
+        tracing::info!("left a time namespace of its own for the host's");
+    }
+    Ok(())
+}
+
 /// Ends the daemon when the thread that holds it ends, in whatever way.
 struct EndsDaemon(Trigger);
 
@@ -150,6 +167,9 @@ impl Drop for EndsDaemon {
 
 /// Databases and source at once: the kernel verifies programs while the image of addresses is built.
 fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure> {
+    if args.replay.is_none() {
+        see_the_host()?;
+    }
     let (locator, opened) = thread::scope(|scope| {
         let locator = scope.spawn(|| load::kept_locator(config));
         let opened = open_source(config, args);
