@@ -1,3 +1,5 @@
+//! Bounds on connections, asked of a real listener on loopback. Knows nothing of what is served.
+
 use std::net::SocketAddr;
 
 use axum::{http::StatusCode, response::IntoResponse as _, routing::get};
