@@ -13,4 +13,4 @@ pub mod settings;
 pub mod tracepoint;
 
 /// Raised with every change of a layout in this crate.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;

@@ -25,10 +25,13 @@ pub enum Loss {
     /// The ring was full when it was to be told who sends on a connection: it is told with who made
     /// it.
     RingFullSender = 8,
+    /// More questions without an answer, or more answers than were asked for, than is told of one
+    /// flow to a name server: it goes without what they name.
+    NameExcess = 9,
 }
 
 impl Loss {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RingFullFlow,
         Self::RingFullAttempt,
         Self::RingFullEnd,
@@ -38,6 +41,7 @@ impl Loss {
         Self::OwnerUnstored,
         Self::RingFullName,
         Self::RingFullSender,
+        Self::NameExcess,
     ];
 
     /// The `reason` label of `geofenced_events_lost_total`.
@@ -52,6 +56,7 @@ impl Loss {
             Self::OwnerUnstored => "owner-unstored",
             Self::RingFullName => "ring-full-name",
             Self::RingFullSender => "ring-full-sender",
+            Self::NameExcess => "name-excess",
         }
     }
 }

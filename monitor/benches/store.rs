@@ -291,7 +291,7 @@ impl Generator {
                 let country = CountryCode::new(COUNTRIES[countries.pick(&mut random)]);
                 let domain = (!number.is_multiple_of(3))
                     .then(|| format!("host{number}.service{}.example", number % 2000).into())
-                    .map(|name| Domain { name, source: DomainSource::Dns });
+                    .map(|name| Domain { name, source: DomainSource::Dns, is_trusted: false });
                 let place = Place {
                     country: country.map_or(Country::Unlocated, Country::Known),
                     second: if number.is_multiple_of(30) {
@@ -301,6 +301,7 @@ impl Generator {
                     },
                     operator: Some(Arc::clone(&operators[by_size.pick(&mut random)])),
                     domain,
+                    server_name: None,
                 };
                 (address, place)
             })

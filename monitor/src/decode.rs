@@ -108,7 +108,7 @@ fn exec(sample: Box<ExecSample>) -> Result<Sample, DecodeError> {
 
 fn name(bytes: &[u8]) -> Result<Sample, DecodeError> {
     let head: NameHead = read(bytes)?;
-    if !(told::ANSWER..=told::QUIC).contains(&head.what) {
+    if !(told::ANSWER..=told::PLAIN).contains(&head.what) {
         return Err(DecodeError::Value { value: head.what.into() });
     }
     let payload =

@@ -10,7 +10,8 @@ use std::{borrow::Cow, net::IpAddr, ops::Not};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::event::{
-    Ancestor, DatabaseId, Operator, Passage, Phase, Process, Record, Timestamp, Verdict,
+    Ancestor, DatabaseId, Operator, Passage, Phase, Place, Process, Record, ServerName, Timestamp,
+    Verdict,
 };
 
 pub use columns::{COLUMNS, row};
@@ -69,6 +70,9 @@ pub struct Event<'a> {
     /// The interfaces of a flow that no socket of this host sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observer: Option<Observer<'a>>,
+    /// What the stream itself says, of TLS and of QUIC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls<'a>>,
     pub geofenced: Geofenced<'a>,
 }
 
@@ -112,6 +116,16 @@ pub struct Side<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceFields<'a> {
     pub name: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls<'a> {
+    pub client: TlsClient<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsClient<'a> {
+    pub server_name: Text<'a>,
 }
 
 /// This host's side, or that of the device it forwards for; bytes and packets are what left.
@@ -217,6 +231,9 @@ pub struct Geofenced<'a> {
     /// How `destination.domain` is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_source: Option<Text<'a>>,
+    /// How `tls.client.server_name` is known; `undetermined`: it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name_source: Option<Text<'a>>,
     /// What was passed to execve, where no more is known. No proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable_claimed: Option<Text<'a>>,
@@ -355,6 +372,7 @@ impl<'a> From<&'a Record> for Event<'a> {
                 .map(|id| Container { id }),
             service: process.and_then(|it| text(it.unit.as_ref())).map(|name| Service { name }),
             observer: observer(&egress.passage),
+            tls: tls(&record.place),
             geofenced: geofenced(record),
         }
     }
@@ -362,6 +380,11 @@ impl<'a> From<&'a Record> for Event<'a> {
 
 fn text(value: Option<&std::sync::Arc<str>>) -> Option<Text<'_>> {
     value.map(|value| Cow::Borrowed(value.as_ref()))
+}
+
+fn tls(place: &Place) -> Option<Tls<'_>> {
+    let server_name = text(place.server_name.as_ref().and_then(ServerName::name))?;
+    Some(Tls { client: TlsClient { server_name } })
 }
 
 fn observer(passage: &Passage) -> Option<Observer<'_>> {
@@ -379,7 +402,7 @@ fn destination(record: &Record) -> Destination<'_> {
         port: egress.remote.filter(|_| egress.transport.has_ports()).map(|it| it.port()),
         bytes: egress.traffic.received_bytes,
         packets: egress.traffic.received_packets,
-        domain: text(place.domain.as_ref().map(|domain| &domain.name)),
+        domain: text(place.shown().map(|(name, _)| name)),
         geo: place.country.code().map(Geo::from),
         autonomous_system: place.operator.as_deref().and_then(autonomous_system),
     }
@@ -452,7 +475,8 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         }),
         executable_claimed: process.and_then(|it| text(it.executable_claimed.as_ref())),
         executable_of_host: process.and_then(of_host),
-        domain_source: place.domain.as_ref().map(|domain| domain.source.word().into()),
+        domain_source: place.shown_source().map(|source| source.word().into()),
+        server_name_source: place.server_name.as_ref().map(|said| said.source().word().into()),
         operator_country: operator.and_then(|it| it.country).map(|code| code.to_string().into()),
         second_country: place.second.map(|code| code.to_string().into()),
         anycast: operator.is_some_and(|it| it.is_anycast),

@@ -1,6 +1,7 @@
 //! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
 //! (each border converts: `store::record` to bytes, `ecs` to JSON, `metrics` to labels).
 
+mod naming;
 mod transport;
 
 use std::{
@@ -9,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-pub use self::transport::Transport;
+pub use self::{
+    naming::{Domain, DomainSource, ServerName},
+    transport::Transport,
+};
 
 /// Nanoseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,7 +168,13 @@ words!(Verdict {
     Approved = "approved",
     Local = "local",
 });
-words!(DomainSource { Dns = "dns", DnsHost = "dns-host", Sni = "sni", Quic = "quic" });
+words!(DomainSource {
+    Dns = "dns",
+    DnsHost = "dns-host",
+    Sni = "sni",
+    Quic = "quic",
+    Undetermined = "undetermined",
+});
 words!(Certainty { Full = "full", Partial = "partial", Disputed = "disputed" });
 
 /// What went over the wire, in IP bytes (L3, headers included) and packets.
@@ -412,34 +422,22 @@ pub struct Place {
     /// What a second country database says, where there is one.
     pub second: Option<CountryCode>,
     pub operator: Option<Arc<Operator>>,
+    /// What a name server said.
     pub domain: Option<Domain>,
-}
-
-/// By what name the destination goes, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Domain {
-    /// Lower case, without the final dot; what no host name has is escaped.
-    pub name: Arc<str>,
-    pub source: DomainSource,
-}
-
-/// How the name of a destination is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DomainSource {
-    /// An answer of DNS to the very process.
-    Dns,
-    /// An answer of DNS to another process of this host.
-    DnsHost,
-    /// The server name in the flow's TLS `ClientHello`.
-    Sni,
-    /// The same in its QUIC Initial.
-    Quic,
+    /// What the flow's own stream says.
+    pub server_name: Option<ServerName>,
 }
 
 impl Place {
     /// Of an address that nobody could read.
     pub fn unknown() -> Self {
-        Self { country: Country::Unlocated, second: None, operator: None, domain: None }
+        Self {
+            country: Country::Unlocated,
+            second: None,
+            operator: None,
+            domain: None,
+            server_name: None,
+        }
     }
 }
 
@@ -451,6 +449,8 @@ pub enum Reason {
     Unlocated,
     Rule(Arc<str>),
     LocalNetwork,
+    /// The policy does not approve of a stream whose name could not be read.
+    Undetermined,
 }
 
 impl Reason {
@@ -460,6 +460,7 @@ impl Reason {
             "operator" => Self::Operator,
             "unlocated" => Self::Unlocated,
             "local-network" => Self::LocalNetwork,
+            "undetermined" => Self::Undetermined,
             _ => Self::Rule(text.strip_prefix("rule:")?.into()),
         })
     }
@@ -473,6 +474,7 @@ impl fmt::Display for Reason {
             Self::Unlocated => f.write_str("unlocated"),
             Self::Rule(name) => write!(f, "rule:{name}"),
             Self::LocalNetwork => f.write_str("local-network"),
+            Self::Undetermined => f.write_str("undetermined"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod bypass;
 mod digests;
+mod rename;
 mod senders;
 
 use std::{net::IpAddr, sync::Arc};
@@ -19,13 +20,13 @@ use crate::{
     config::{Policy, RecordMode},
     decode::{Sample, decode, verdict},
     event::{
-        DatabaseId, Domain, DomainSource, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin,
-        Passage, Phase, Place, Provenance, Reason, Record, Sender, Timestamp, Transport, Verdict,
+        DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase, Place,
+        Provenance, Reason, Record, Sender, ServerName, Timestamp, Transport, Verdict,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
-    names::{self, Learned, NameSample, Names, dns::Question},
+    names::{self, Learned, NameSample, Names, Resolvers, dns::Question},
     outputs::{Kept, Outputs},
     probe::{self, ProbeError, Source},
     track::{self, Due, Flows, Observed, Telling, remote},
@@ -156,6 +157,11 @@ impl Pipeline {
         self.tells_lookups = true;
     }
 
+    /// Whose answers may satisfy a rule that allows.
+    pub fn trust(&mut self, resolvers: Resolvers) {
+        self.names.trust(resolvers);
+    }
+
     /// New rules, for flows that begin and for live ones when they are told again.
     pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
         self.processes.set_rule_paths(&rules.policy.rule_paths());
@@ -188,6 +194,8 @@ impl Pipeline {
     }
 
     fn close(&mut self, end: &SocketEndSample) {
+        self.names.end(end.cookie);
+        self.tell_unread(end.at_ns);
         self.flows.close(end.cookie);
         for (flow, sender) in self.processes.closed(end) {
             self.learn_sender(&flow, sender, end.at_ns);
@@ -210,6 +218,9 @@ impl Pipeline {
 
     fn begin(&mut self, sample: &EgressSample) {
         let (origin, sender) = self.processes.attribute(sample);
+        if self.names.wants_namespace() && self.processes.is_of_host(&sender) {
+            self.names.learn_namespace(sample.owner.netns_cookie);
+        }
         self.add(sample, origin, sender);
     }
 
@@ -313,26 +324,28 @@ impl Pipeline {
         let (flow, at_ns) = (&sample.head.flow, sample.head.at_ns);
         for learned in self.names.learn(sample) {
             match learned {
-                Learned::Flow(domain) => self.rename(flow, domain, at_ns),
+                Learned::Said(said) => self.rename(flow, said, at_ns),
                 Learned::Asked(question) => self.tell_lookup(sample, question, None),
                 Learned::Answered(answer) => {
                     self.tell_lookup(sample, answer.question, Some(answer.addresses));
                 }
             }
         }
+        self.tell_unread(at_ns);
     }
 
-    /// A flow says itself where it goes: better known than by what others asked for, and judged by
-    /// it from now on.
-    fn rename(&mut self, flow: &FlowKey, domain: Domain, now_ns: u64) {
-        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
-        let known = details.place.domain.as_ref();
-        if known.is_some_and(|known| known.source == DomainSource::Dns || *known == domain) {
-            return;
+    /// Flows whose own names could not be read.
+    fn tell_unread(&mut self, now_ns: u64) {
+        for flow in self.names.take_unread() {
+            self.rename(&flow, ServerName::Undetermined, now_ns);
         }
-        details.place.domain = Some(domain);
-        details.renew(&self.rules, egress);
-        if is_told {
+    }
+
+    /// A flow says itself where it goes, and is judged by that too from now on.
+    fn rename(&mut self, flow: &FlowKey, said: ServerName, now_ns: u64) {
+        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        let is_news = details.say(said, &self.rules, egress);
+        if is_news && is_told {
             self.tell(flow, now_ns);
         }
     }
@@ -417,6 +430,7 @@ impl Pipeline {
         self.bypasses.forget(&settled.over);
         self.processes.expire(now);
         self.names.expire(now);
+        self.tell_unread(now);
         self.count_names();
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
         self.count_lost(track::STAGE, track::SAMPLE_MISSING, missing, wall);
@@ -442,8 +456,12 @@ impl Pipeline {
         };
         lost(names::TABLE_FULL, now.evicted - before.evicted);
         lost(names::STREAMS_FULL, now.streams_evicted - before.streams_evicted);
-        let malformed = now.malformed - before.malformed;
-        self.metrics.decode_errors_total.with_label_values(&[names::MALFORMED]).inc_by(malformed);
+        lost(names::QUESTIONS_FULL, now.questions_evicted - before.questions_evicted);
+        let unread = |reason, count| {
+            self.metrics.decode_errors_total.with_label_values(&[reason]).inc_by(count);
+        };
+        unread(names::MALFORMED, now.malformed - before.malformed);
+        unread(names::UNASKED, now.unasked - before.unasked);
     }
 
     fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
@@ -493,6 +511,8 @@ impl Pipeline {
 
     /// Tells what is untold and hands the outputs back, to be closed.
     pub fn finish(mut self, now_ns: u64, wall: Timestamp) -> Outputs {
+        self.names.end_all();
+        self.tell_unread(now_ns);
         let (outputs, rules) = (&mut self.outputs, &self.rules);
         self.flows.finish(now_ns, |telling, details| deliver(outputs, rules, telling, details));
         self.outputs.flush(wall);
@@ -528,8 +548,8 @@ impl Details {
     }
 
     fn renew(&mut self, rules: &Arc<Rules>, egress: &Egress) {
-        let domain = self.place.domain.take();
-        self.place = Place { domain, ..rules.locate(None, egress) };
+        let (domain, server_name) = (self.place.domain.take(), self.place.server_name.take());
+        self.place = Place { domain, server_name, ..rules.locate(None, egress) };
         self.judgement = judge(&rules.policy, egress, &self.sender, &self.place);
         self.provenance = Arc::clone(rules.provenance());
     }

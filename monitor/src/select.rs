@@ -49,13 +49,17 @@ impl DestinationSelector {
         Ok(Self::Domain(name.into()))
     }
 
+    /// By any name, whoever says it.
     pub fn matches(&self, remote: SocketAddr, place: &Place) -> bool {
         match self {
             Self::Network(net) => net.contains(&remote.ip()),
-            Self::Domain(domain) => {
-                place.domain.as_ref().is_some_and(|known| is_within(&known.name, domain))
-            }
+            Self::Domain(domain) => place.names().any(|name| is_within(name, domain)),
         }
+    }
+
+    /// Whether it is a domain, and this name is in it.
+    pub fn holds(&self, name: &str) -> bool {
+        matches!(self, Self::Domain(domain) if is_within(name, domain))
     }
 
     /// A lookup by its question, or by an address of its answer.
@@ -143,7 +147,12 @@ mod tests {
             country: Country::Unlocated,
             second: None,
             operator: None,
-            domain: Some(Domain { name: domain.into(), source: DomainSource::Dns }),
+            server_name: None,
+            domain: Some(Domain {
+                name: domain.into(),
+                source: DomainSource::Dns,
+                is_trusted: false,
+            }),
         }
     }
 

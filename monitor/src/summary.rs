@@ -260,8 +260,8 @@ fn record_key(by: By, record: &Record) -> String {
             .sender
             .process()
             .map_or_else(|| NO_PROCESS.to_owned(), |process| process.program().to_string()),
-        By::Destination => match (&record.place.domain, record.egress.remote) {
-            (Some(domain), _) => domain.name.to_string(),
+        By::Destination => match (record.place.shown(), record.egress.remote) {
+            (Some((name, _)), _) => name.to_string(),
             (None, Some(remote)) => remote.ip().to_string(),
             (None, None) => NO_DESTINATION.to_owned(),
         },

@@ -34,6 +34,7 @@ fn verdict(name: &str, location: &str, operator: &str) -> Verdict {
         second: code(location),
         operator: Some(Arc::new(operator)),
         domain: None,
+        server_name: None,
     };
     judge_address(&policy(name), "203.0.113.7:0".parse().unwrap(), &place).verdict
 }

@@ -58,6 +58,7 @@ pub(crate) fn violation(number: u64) -> Record {
                 is_anycast: false,
             })),
             domain: None,
+            server_name: None,
         },
         judgement: Judgement {
             verdict: Verdict::Unapproved,

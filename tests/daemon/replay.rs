@@ -4,11 +4,16 @@ use std::{fs, path::Path, process::Command};
 
 use monitor_ebpf::sample::{
     EgressSample, ExecSample, FILENAME_BYTES, FlowCounters, FlowKey, ForkSample, NAME_BYTES,
-    NameHead, Owner, PATH_BYTES, SocketEndSample, kind, ownership, path_end, phase, told,
+    NameHead, Owner, PATH_BYTES, SenderSample, SocketEndSample, kind, ownership, path_end, phase,
+    told,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 use zerocopy::{FromZeros, IntoBytes};
+
+#[path = "../generator/hello.rs"]
+#[expect(dead_code, reason = "only TLS is wanted here")]
+mod hello;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 100 * SECOND;
@@ -59,6 +64,21 @@ fn owner(at_ns: u64) -> Owner {
 
 /// A process is forked, becomes /opt/uplink, sends one datagram and is gone.
 fn one_datagram() -> Recording {
+    one_datagram_saying(&[])
+}
+
+/// The same, and then says hello to each of these names.
+fn one_datagram_saying(names: &[&str]) -> Recording {
+    one_datagram_and(|recording, flow| {
+        for name in names {
+            let hello = hello::record(&hello::client_hello(name, 0));
+            recording.frame(b'S', &named(told::TLS, flow, &hello));
+        }
+    })
+}
+
+/// The same, and then something more before its socket is closed.
+fn one_datagram_and(more: impl FnOnce(&mut Recording, FlowKey)) -> Recording {
     let mut recording = Recording::default();
     let mut filename = [0; FILENAME_BYTES];
     filename[..11].copy_from_slice(b"/opt/uplink");
@@ -105,15 +125,39 @@ fn one_datagram() -> Recording {
         ..FromZeros::new_zeroed()
     };
     let end = SocketEndSample { kind: kind::SOCKET_END, at_ns: START + 4, cookie: 9, tgid: PID };
-    recording.sample(&fork).sample(&exec).sample(&attempt).sample(&sent).sample(&end);
+    recording.sample(&fork).sample(&exec).sample(&attempt).sample(&sent);
+    more(&mut recording, flow);
+    recording.sample(&end);
     recording.counters(flow, counters).tick(START + SECOND).tick(START + 2 * SECOND);
     recording
 }
 
+/// A packet that may name something, with room behind what the probes copied of it.
+fn named(what: u8, flow: FlowKey, payload: &[u8]) -> Vec<u8> {
+    let bytes = u32::try_from(payload.len()).unwrap();
+    let head = NameHead {
+        kind: kind::NAME,
+        what,
+        at_ns: START + 3,
+        flow,
+        started_ns: START,
+        tgid: PID,
+        payload_bytes: bytes,
+        bytes,
+        ..NameHead::default()
+    };
+    [head.as_bytes(), payload, &[0; 100]].concat()
+}
+
 /// Runs the daemon over a recording; what it printed, and the events it left in the ledger.
 fn replayed(recording: &Recording, record: &str) -> (String, Vec<Value>) {
+    replayed_by(recording, record, "")
+}
+
+/// The same with further rules.
+fn replayed_by(recording: &Recording, record: &str, rules: &str) -> (String, Vec<Value>) {
     let directory = TempDir::new().unwrap();
-    let ran = replay(&directory, recording, &format!("record = \"{record}\""));
+    let ran = replay(&directory, recording, &format!("record = \"{record}\""), rules);
     (ran, asked(&directory, &["events"]))
 }
 
@@ -124,13 +168,13 @@ fn asked(directory: &TempDir, words: &[&str]) -> Vec<Value> {
     said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Runs the daemon over a recording, with these settings of its store; what it printed.
-fn replay(directory: &TempDir, recording: &Recording, store: &str) -> String {
+/// Runs the daemon over a recording, with these settings of its store and rules; what it printed.
+fn replay(directory: &TempDir, recording: &Recording, store: &str, rules: &str) -> String {
     let path = |name: &str| directory.path().join(name);
     let config = format!(
         "[policy]\napproved_countries = [\"US\"]\n[[geo.override]]\nnetwork = \"203.0.113.0/24\"\n\
          country = \"CN\"\n[store]\npath = \"{}\"\n{store}\n[metrics]\nlisten = \"\"\n\
-         [api]\nsocket = \"{}\"\n",
+         [api]\nsocket = \"{}\"\n{rules}",
         path("store").display(),
         path("api.sock").display(),
     );
@@ -217,31 +261,64 @@ fn a_sample_that_comes_after_all_says_who_sent() {
     assert_eq!(events[0]["source"]["bytes"], 128);
 }
 
-#[test]
-fn an_answer_of_dns_before_the_datagram_names_its_destination() {
+/// The process asks for www.example.org, and is told where the datagram goes.
+fn answer_of_dns() -> Recording {
     let question = b"\x03www\x07Example\x03org\x00\x00\x01\x00\x01";
     let record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xcb\x00\x71\x07";
     let header = b"\x12\x34\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00";
+    let query = [&b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"[..], question].concat();
     let answer = [&header[..], question, record].concat();
-    let bytes = u32::try_from(answer.len()).unwrap();
-    let head = NameHead {
-        kind: kind::NAME,
-        what: told::ANSWER,
-        at_ns: START + 1,
-        flow: FlowKey { cookie: 8, transport: 17, remote_port: 53, ..FlowKey::default() },
-        started_ns: START,
-        tgid: PID,
-        payload_bytes: bytes,
-        bytes,
-        ..NameHead::default()
-    };
+    let flow = FlowKey { cookie: 8, transport: 17, remote_port: 53, ..FlowKey::default() };
     let mut recording = Recording::default();
-    // The probes leave room behind what they copied.
-    recording.frame(b'S', &[head.as_bytes(), &answer, &[0; 100]].concat());
+    recording.frame(b'S', &named(told::QUERY, flow, &query));
+    recording.frame(b'S', &named(told::ANSWER, flow, &answer));
+    recording
+}
+
+#[test]
+fn an_answer_of_dns_before_the_datagram_names_its_destination() {
+    let mut recording = answer_of_dns();
     recording.0.extend(one_datagram().0);
     let (_, events) = replayed(&recording, "all");
     assert_eq!(events[0]["destination"]["domain"], "www.example.org");
     assert_eq!(events[0]["geofenced"]["domain_source"], "dns");
+}
+
+#[test]
+fn what_one_process_asked_for_is_not_said_of_another_who_sends_on_its_connection() {
+    let known_by = |more: &[SenderSample]| {
+        let mut recording = answer_of_dns();
+        let sent = one_datagram_and(|recording, _| {
+            for sender in more {
+                recording.sample(sender);
+            }
+        });
+        recording.0.extend(sent.0);
+        let (_, events) = replayed(&recording, "all");
+        events[0]["geofenced"]["domain_source"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(known_by(&[]), "dns");
+    let other = Owner { tgid: PID + 1, tid: PID + 1, ..owner(START + 3) };
+    let sender = SenderSample { kind: kind::SENDER, reserved: 0, cookie: 9, owner: other };
+    assert_eq!(known_by(&[sender]), "dns-host");
+}
+
+#[test]
+fn a_second_name_that_a_stream_claims_makes_its_verdict_worse_and_never_milder() {
+    let rules = "[[policy.rule]]\nname = \"good\"\nallow = true\ndestination = \"good.example\"\n\
+                 trust = \"server-name\"\n";
+    let judged = |names: &[&str]| {
+        let (_, events) = replayed_by(&one_datagram_saying(names), "all", rules);
+        let text = |pointer: &str| {
+            let value = events[0].pointer(pointer).and_then(Value::as_str);
+            value.unwrap_or_default().to_owned()
+        };
+        (text("/geofenced/verdict"), text("/tls/client/server_name"))
+    };
+    let expected = |verdict: &str, name: &str| (verdict.to_owned(), name.to_owned());
+    assert_eq!(judged(&["good.example"]), expected("approved", "good.example"));
+    assert_eq!(judged(&["evil.example", "good.example"]), expected("unapproved", "evil.example"));
+    assert_eq!(judged(&["good.example", "evil.example"]), expected("unapproved", "evil.example"));
 }
 
 #[test]
@@ -320,7 +397,7 @@ fn a_flood_leaves_what_was_stored_before_it_and_what_others_send_after_it() {
     recording.tick(START + SECOND * 100).tick(START + SECOND * 200);
     let directory = TempDir::new().unwrap();
     // So small that the flood, told one by one, would be all that it holds.
-    let said = replay(&directory, &recording, "max_size = \"1MiB\"");
+    let said = replay(&directory, &recording, "max_size = \"1MiB\"", "");
     assert!(said.contains("user 65534 used up a share"), "{said}");
     assert_eq!(asked(&directory, &["events", "--user", "1000"]).len(), 200);
     let told = asked(&directory, &["summary", "--by", "verdict"]);

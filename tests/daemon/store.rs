@@ -105,9 +105,11 @@ fn flow(number: u64) -> Record {
                 .map_or(Country::Unlocated, Country::Known),
             second: None,
             operator: None,
+            server_name: None,
             domain: Some(Domain {
                 name: text(format!("host{}.example", number % 50)),
                 source: DomainSource::Dns,
+                is_trusted: false,
             }),
         },
         judgement: Judgement {

@@ -4,6 +4,7 @@
 mod burst;
 mod child;
 mod hello;
+mod hellos;
 mod hold;
 mod link;
 mod names;
@@ -113,6 +114,31 @@ struct Options {
     /// Answer nonsense before each answer over UDP
     #[arg(long)]
     hostile: bool,
+    /// Before each answer over UDP, one that nobody asked for: to another question, or with another id
+    #[arg(long, value_parser = names::parse_entry)]
+    spoof: Option<names::Entry>,
+    /// The same with this many ids, none of them the right one
+    #[arg(long, default_value_t = 1)]
+    spoofs: u16,
+    /// Sizes of what is written, or of parts of a hello, at once; the last one counts for the rest
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<usize>,
+    /// What comes before a hello
+    #[arg(long)]
+    preamble: Option<hellos::Preamble>,
+    /// Spread a hello over records of this many bytes each
+    #[arg(long)]
+    records: Option<usize>,
+    /// Write no more of a hello than this
+    #[arg(long)]
+    until: Option<usize>,
+    /// Ask the second --to for this before a hello
+    #[arg(long)]
+    ask: Option<String>,
+    /// Before the QUIC packets of a hello: the first one again, or in an unknown version, or as before
+    /// a Retry; may be repeated
+    #[arg(long)]
+    before: Vec<hellos::Before>,
     /// Let the kernel's `io_uring` thread submit
     #[arg(long)]
     sqpoll: bool,
@@ -341,8 +367,8 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::ConnectAndRead => serve::connect_and_read(options),
         Kind::ServeDns => names::serve(options),
         Kind::ResolveSend => names::resolve_send(options),
-        Kind::TlsHello => names::tls_hello(options),
-        Kind::QuicInitial => names::quic_initial(options),
+        Kind::TlsHello => hellos::tls(options),
+        Kind::QuicInitial => hellos::quic(options),
     }
 }
 

@@ -1,19 +1,20 @@
-//! What names a destination: a name server of the internet's side, a client that asks it and then
-//! sends, and the first bytes of TLS and QUIC.
+//! What names a destination by DNS: a name server of the internet's side, honest or not, and a client
+//! that asks it and then sends.
 
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
+    time::Duration,
 };
 
 use crate::{
-    Options, hello, tcp, truth,
+    Options, truth,
     truth::{Flow, Truth},
     udp,
 };
 
-const A: u16 = 1;
+pub(crate) const A: u16 = 1;
 const CNAME: u16 = 5;
 const AAAA: u16 = 28;
 
@@ -48,8 +49,25 @@ pub(crate) fn serve(options: &Options) -> io::Result<Truth> {
                 udp.send_to(&message, from)?;
             }
         }
-        udp.send_to(&answer(&buffer[..bytes], options), from)?;
+        for message in spoofed(&buffer[..bytes], options) {
+            udp.send_to(&message, from)?;
+        }
+        udp.send_to(&answer(&buffer[..bytes], &options.answer), from)?;
     }
+}
+
+/// Answers of the form that the query wants, to what nobody asked.
+fn spoofed(query: &[u8], options: &Options) -> Vec<Vec<u8>> {
+    let Some(spoof) = &options.spoof else { return Vec::new() };
+    let (asked, end) = question(query);
+    if !spoof.name.eq_ignore_ascii_case(&asked) {
+        let other = [&query[..12], &labels(&spoof.name), &query[end - 4..end]].concat();
+        return vec![answer(&other, std::slice::from_ref(spoof))];
+    }
+    let right = u16::from_be_bytes([query[0], query[1]]);
+    let ids = (0..=options.spoofs).filter(|id| *id != right).take(options.spoofs.into());
+    let with = |id: u16| [&id.to_be_bytes(), &query[2..]].concat();
+    ids.map(|id| answer(&with(id), std::slice::from_ref(spoof))).collect()
 }
 
 fn serve_stream(mut connection: TcpStream, options: &Options) -> io::Result<()> {
@@ -58,7 +76,7 @@ fn serve_stream(mut connection: TcpStream, options: &Options) -> io::Result<()> 
         connection.read_exact(&mut length)?;
         let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
         connection.read_exact(&mut query)?;
-        let answer = answer(&query, options);
+        let answer = answer(&query, &options.answer);
         // In two segments, as some servers do.
         connection.set_nodelay(true)?;
         connection.write_all(&(answer.len() as u16).to_be_bytes())?;
@@ -84,7 +102,7 @@ fn question(message: &[u8]) -> (String, usize) {
     (parts.join("."), (at + 5).min(message.len()))
 }
 
-fn answer(query: &[u8], options: &Options) -> Vec<u8> {
+fn answer(query: &[u8], entries: &[Entry]) -> Vec<u8> {
     let (asked, end) = question(query);
     let kind = u16::from_be_bytes([query[end - 4], query[end - 3]]);
     let mut message = query[..end].to_vec();
@@ -94,7 +112,7 @@ fn answer(query: &[u8], options: &Options) -> Vec<u8> {
     let mut name = asked;
     // The first owner points to the question (RFC 1035, 4.1.4).
     let mut owner = vec![0xc0, 12];
-    while let Some(entry) = options.answer.iter().find(|it| it.name.eq_ignore_ascii_case(&name)) {
+    while let Some(entry) = entries.iter().find(|it| it.name.eq_ignore_ascii_case(&name)) {
         let (kind, data) = match entry.target.parse() {
             Ok(IpAddr::V4(address)) if kind == A => (A, address.octets().to_vec()),
             Ok(IpAddr::V6(address)) if kind == AAAA => (AAAA, address.octets().to_vec()),
@@ -131,41 +149,55 @@ fn hostile(query: &[u8]) -> Vec<Vec<u8>> {
     ]
 }
 
-/// Asks the first --to for --name, sends a datagram to the first port of --ports at what it says,
-/// and waits for --linger in between.
+/// Asks the first --to for --name, sends a datagram to the first port of --ports at what it says (or
+/// to the second --to), and waits for --linger in between.
 pub(crate) fn resolve_send(options: &Options) -> io::Result<Truth> {
     let server = options.target()?;
     let query = query(&options.name, if options.ipv6 { AAAA } else { A });
     let (message, asked) =
         if options.over_tcp { ask_stream(&query, server)? } else { ask(&query, options, server)? };
     let address = address(&message, options.ipv6)?;
-    thread::sleep(std::time::Duration::from_millis(options.linger));
-    let to = SocketAddr::new(address, *options.ports.start());
+    thread::sleep(Duration::from_millis(options.linger));
+    let answered = SocketAddr::new(address, *options.ports.start());
+    let to = options.to.get(1).copied().unwrap_or(answered);
     let socket = UdpSocket::bind(options.source(to))?;
     socket.send_to(&options.payload(), to)?;
     let sent = Flow::sent(to, "udp", options.bytes).from(socket.local_addr()?);
     Ok(Truth::of(vec![asked, sent]))
 }
 
-fn query(name: &str, kind: u16) -> Vec<u8> {
+pub(crate) fn query(name: &str, kind: u16) -> Vec<u8> {
     let head = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     [&head[..], &labels(name), &kind.to_be_bytes(), &[0, 1]].concat()
 }
 
-fn ask(query: &[u8], options: &Options, server: SocketAddr) -> io::Result<(Vec<u8>, Flow)> {
+pub(crate) fn ask(
+    query: &[u8],
+    options: &Options,
+    server: SocketAddr,
+) -> io::Result<(Vec<u8>, Flow)> {
     let socket = udp::bound(options, server)?;
     socket.connect(server)?;
-    socket.send(query)?;
+    // What is sprayed may leave no room for what was asked for.
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut buffer = vec![0; 1 << 16];
-    loop {
-        let bytes = socket.recv(&mut buffer)?;
-        // What a hostile server sends before has no address at its end, or no end.
-        if bytes >= query.len() && address(&buffer[..bytes], options.ipv6).is_ok() {
-            buffer.truncate(bytes);
-            let flow = Flow::sent(server, "udp", query.len()).from(socket.local_addr()?);
-            return Ok((buffer, flow));
+    for asked in 1..=20 {
+        socket.send(query)?;
+        while let Ok(bytes) = socket.recv(&mut buffer) {
+            let answer = &buffer[..bytes];
+            // What a hostile server sends before has no address at its end, or no end.
+            let is_answer = bytes >= query.len()
+                && answer[..2] == query[..2]
+                && answer[12..query.len()] == query[12..]
+                && address(answer, options.ipv6).is_ok();
+            if is_answer {
+                let bytes_asked = query.len() * asked;
+                let flow = Flow::sent(server, "udp", bytes_asked).from(socket.local_addr()?);
+                return Ok((answer.to_vec(), flow));
+            }
         }
     }
+    Err(io::Error::other("the name server does not answer"))
 }
 
 fn ask_stream(query: &[u8], server: SocketAddr) -> io::Result<(Vec<u8>, Flow)> {
@@ -192,36 +224,4 @@ fn address(message: &[u8], ipv6: bool) -> io::Result<IpAddr> {
     }
     let octets: Option<&[u8; 4]> = message.last_chunk();
     octets.map(|it| IpAddr::from(*it)).ok_or_else(nothing)
-}
-
-/// A `ClientHello` for --name with --bytes of padding, and nothing after it. With a second --to it
-/// asks there for `asked.` and the name before.
-pub(crate) fn tls_hello(options: &Options) -> io::Result<Truth> {
-    let to = options.target()?;
-    let mut flows = Vec::new();
-    if let Some(server) = options.to.get(1) {
-        let query = query(&format!("asked.{}", options.name), A);
-        flows.push(ask(&query, options, *server)?.1);
-    }
-    let mut stream = tcp::connect(options, to)?;
-    let hello = hello::record(&hello::client_hello(&options.name, options.bytes));
-    stream.write_all(&hello)?;
-    flows.push(Flow::sent(to, "tcp", hello.len()).from(stream.local_addr()?));
-    tcp::finish(&mut stream)?;
-    Ok(Truth::of(flows))
-}
-
-/// The same in QUIC Initial packets, 900 bytes of it in each.
-pub(crate) fn quic_initial(options: &Options) -> io::Result<Truth> {
-    const PART: usize = 900;
-    let to = options.target()?;
-    let socket = udp::bound(options, to)?;
-    socket.connect(to)?;
-    let hello = hello::client_hello(&options.name, options.bytes);
-    let mut sent = 0;
-    for (number, part) in hello.chunks(PART).enumerate() {
-        let frames = hello::crypto((number * PART) as u16, part);
-        sent += socket.send(&hello::initial(b"geofence", number as u32, &frames, false))?;
-    }
-    Ok(Truth::of(vec![Flow::sent(to, "udp", sent).from(socket.local_addr()?)]))
 }

@@ -1,7 +1,7 @@
 //! Real kernel, real packets: what a name server answered, and what TLS and QUIC say first, names
 //! where a flow goes. Needs root.
 
-use harness::{Lab, Running, Side, Site, Truth};
+use harness::{Lab, Namespace, Running, Side, Site, Truth};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -169,7 +169,7 @@ fn a_quic_initial_names_where_no_answer_was_seen() {
 #[test]
 fn a_rule_for_a_domain_decides_by_the_client_hello_also_in_the_ledger() {
     let rules = "[store]\nrecord = \"unapproved\"\n[[policy.rule]]\nname = \"partner\"\n\
-                 allow = true\ndestination = \"partner.example\"\n\
+                 allow = true\ndestination = \"partner.example\"\ntrust = \"server-name\"\n\
                  [[policy.rule]]\nname = \"rival\"\nallow = false\ndestination = \"rival.example\"\n";
     watched(rules, |lab, site| {
         let words = "tls-hello --to 203.0.113.80:{port} --name api.partner.example";
@@ -279,5 +279,205 @@ fn without_being_asked_no_question_is_stored_and_disabled_nothing_is_named() {
         let words = format!("resolve-send --to {SERVER} --name www.example.org");
         assert_named(site, &lab.egress(&words), ("www.example.org", "dns"));
         assert!(lookups(site, &[]).is_empty());
+    });
+}
+
+/// Names that are allowed and forbidden, and a name server that is trusted.
+const RULES: &str = "[names]\nresolvers = [\"203.0.113.53\"]\n\
+                     [[policy.rule]]\nname = \"evil\"\nallow = false\n\
+                     destination = \"evil.example\"\n\
+                     [[policy.rule]]\nname = \"good\"\nallow = true\n\
+                     destination = \"good.example\"\n";
+
+/// A daemon in the host's namespace of the lab, and the above.
+fn watched_from_inside(more: &str, test: impl FnOnce(&Lab, &Site)) {
+    let lab = Lab::new();
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    site.drop_in("rules", RULES);
+    site.drop_in("test", more);
+    let daemon = site.start();
+    test(&lab, &site);
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+fn assert_judged(event: &Value, verdict: &str, reason: &str) {
+    let judged = (text(event, "/geofenced/verdict"), text(event, "/geofenced/reason"));
+    assert_eq!(judged, (verdict, reason), "{event}");
+}
+
+#[test]
+fn what_a_trusted_name_server_told_the_process_allows_and_what_another_told_it_does_not() {
+    watched_from_inside("", |lab, site| {
+        let _trusted = name_server(lab, SERVER, "--answer good.example=203.0.113.80");
+        let _other = name_server(lab, "203.0.113.54:53", "--answer good.example=203.0.113.81");
+        let asked = lab.egress(&format!("resolve-send --to {SERVER} --name good.example"));
+        let event = assert_named(site, &asked, ("good.example", "dns"));
+        assert_judged(&event, "approved", "rule:good");
+        let asked = lab.egress("resolve-send --to 203.0.113.54:53 --name good.example");
+        let event = assert_named(site, &asked, ("good.example", "dns"));
+        assert_judged(&event, "unapproved", "country");
+    });
+}
+
+#[test]
+fn what_another_process_asked_for_forbids_and_does_not_allow() {
+    watched_from_inside("", |lab, site| {
+        let answers = "--answer good.example=203.0.113.80 --answer evil.example=198.51.100.80";
+        let _server = name_server(lab, SERVER, answers);
+        for name in ["good.example", "evil.example"] {
+            lab.egress(&format!("resolve-send --to {SERVER} --name {name}"));
+        }
+        let event = assert_named(
+            site,
+            &lab.egress("udp-sendto --to 203.0.113.80:9"),
+            ("good.example", "dns-host"),
+        );
+        assert_judged(&event, "unapproved", "country");
+        let event = assert_named(
+            site,
+            &lab.egress("udp-sendto --to 198.51.100.80:9"),
+            ("evil.example", "dns-host"),
+        );
+        assert_judged(&event, "unapproved", "rule:evil");
+    });
+}
+
+#[test]
+fn an_answer_to_a_question_never_asked_or_with_another_id_names_nothing() {
+    watched_from_inside("", |lab, site| {
+        let spoof = "--answer other.example=198.51.100.1 --answer good.example=198.51.100.1 \
+                     --spoof good.example=203.0.113.66";
+        let _server = name_server(lab, SERVER, spoof);
+        // Asked for the one it gets an answer to the other; asked for the other, one with another id.
+        for name in ["other.example", "good.example"] {
+            let words = format!("resolve-send --to {SERVER} --name {name} --to 203.0.113.66:9");
+            let event = assert_named(site, &lab.egress(&words), ("", ""));
+            assert_judged(&event, "unapproved", "country");
+        }
+        let unasked =
+            || site.metrics().sum("geofenced_decode_errors_total", &[("reason", "dns-unasked")]);
+        assert!(harness::eventually(|| (unasked() > 1.5).then_some(())).is_some());
+    });
+}
+
+#[test]
+fn answers_that_are_sprayed_name_nothing_and_are_counted() {
+    watched_from_inside("", |lab, site| {
+        let answers = "--answer good.example=198.51.100.1 --spoof good.example=203.0.113.66 \
+                       --spoofs 28000";
+        let _server = name_server(lab, SERVER, answers);
+        let words = format!("resolve-send --to {SERVER} --name good.example --to 203.0.113.66:9");
+        let event = assert_named(site, &lab.egress(&words), ("", ""));
+        assert_judged(&event, "unapproved", "country");
+        let event = assert_named(site, &lab.egress("udp-sendto --to 203.0.113.66:9"), ("", ""));
+        assert_judged(&event, "unapproved", "country");
+        let counted = || {
+            let labels = [("reason", "name-excess")];
+            site.metrics().sum("geofenced_events_lost_total", &labels) > 100.0
+        };
+        assert!(harness::eventually(|| counted().then_some(())).is_some());
+    });
+}
+
+#[test]
+fn a_name_server_in_a_namespace_of_somebodys_own_names_nothing_on_the_host() {
+    watched_from_inside("", |lab, site| {
+        let own = Namespace::new();
+        // At the address of the trusted one.
+        own.ip("address add 203.0.113.53/32 dev lo");
+        let inside = |words: &str| {
+            let mut command = lab.command_in(&own, words);
+            lab.cgroup.admit(&mut command);
+            Running::start(&mut command)
+        };
+        let words = format!("serve-dns --listen {SERVER} --answer good.example=203.0.113.66");
+        let mut server = inside(&words);
+        server.listening();
+        let words = format!("resolve-send --to {SERVER} --name good.example --to 127.0.0.1:9");
+        inside(&words).finish();
+        let event = assert_named(site, &lab.egress("udp-sendto --to 203.0.113.66:9"), ("", ""));
+        assert_judged(&event, "unapproved", "country");
+    });
+}
+
+#[test]
+fn a_hello_in_whatever_pieces_and_behind_whatever_preamble_is_found_and_forbidden() {
+    watched_from_inside("", |lab, site| {
+        let ways = [
+            "--bytes 1500 --parts 1,900",
+            "--bytes 1500 --parts 2,900",
+            "--bytes 1500 --parts 5,900",
+            "--bytes 3000 --parts 300",
+            "--bytes 800 --parts 1",
+            "--bytes 12000",
+            "--bytes 1000 --records 64",
+            "--preamble starttls --bytes 1500",
+            "--preamble ssl-request",
+            "--preamble connect --parts 3,700 --bytes 1500",
+        ];
+        for way in ways {
+            let words = format!("tls-hello --to 198.51.100.80:{{port}} --name evil.example {way}");
+            let event = assert_named(site, &lab.egress_to_sink(&words), ("evil.example", "sni"));
+            assert_judged(&event, "unapproved", "rule:evil");
+            assert_eq!(text(&event, "/tls/client/server_name"), "evil.example", "{way}");
+        }
+    });
+}
+
+#[test]
+fn a_quic_hello_in_five_packets_and_behind_what_is_sent_again_is_found_and_forbidden() {
+    watched_from_inside("", |lab, site| {
+        let five = "--bytes 3000 --parts 700";
+        for before in [
+            "",
+            "--before first",
+            "--before version",
+            "--before retry",
+            "--before first --before version --before retry",
+        ] {
+            let words =
+                format!("quic-initial --to 198.51.100.80:443 --name evil.example {five} {before}");
+            let event = assert_named(site, &lab.egress(&words), ("evil.example", "quic"));
+            assert_judged(&event, "unapproved", "rule:evil");
+        }
+    });
+}
+
+#[test]
+fn a_harmless_answer_and_an_evil_hello_are_both_told_and_either_forbids() {
+    watched_from_inside("", |lab, site| {
+        let _server = name_server(lab, SERVER, "--answer harmless.example=198.51.100.80");
+        let ask = format!("--to {SERVER} --ask harmless.example");
+        let mut sink = lab.start(Side::Internet, "serve-tcp --listen [::]:0");
+        let port = sink.listening().port();
+        let words = format!("tls-hello --to 198.51.100.80:{port} --name evil.example {ask}");
+        let truth = lab.egress(&words);
+        let event = assert_named(site, &truth, ("harmless.example", "dns"));
+        let said = || {
+            let events = site.events_of(truth.pid);
+            let is_said = |it: &Value| text(it, "/tls/client/server_name") == "evil.example";
+            events.into_iter().find(is_said)
+        };
+        let event = harness::eventually(said).unwrap_or_else(|| panic!("not said: {event}"));
+        assert_judged(&event, "unapproved", "rule:evil");
+        assert_eq!(text(&event, "/destination/domain"), "harmless.example");
+        for name in ["harmless.example", "evil.example"] {
+            assert!(!site.events(&["--destination", name]).is_empty(), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_server_name_alone_allows_nothing_and_a_hello_that_never_ends_is_undetermined() {
+    watched_from_inside("[names]\nundetermined = \"unapproved\"\n", |lab, site| {
+        let words = "tls-hello --to 203.0.113.80:{port} --name good.example";
+        let event = assert_named(site, &lab.egress_to_sink(words), ("good.example", "sni"));
+        assert_judged(&event, "unapproved", "country");
+
+        let cut =
+            "tls-hello --to 198.51.100.80:{port} --name good.example --bytes 1500 --until 900";
+        let event = assert_named(site, &lab.egress_to_sink(cut), ("", "undetermined"));
+        assert_judged(&event, "unapproved", "undetermined");
     });
 }

@@ -256,8 +256,7 @@ fn three_hundred_changes_under_traffic_lose_no_flow_and_mix_no_generations() {
         // None of them is ever forgotten here.
         max_flows: 1 << 20,
     };
-    let mut kernel = Kernel::attach(&capture, NamesConfig { enabled: true, queries: false })
-        .expect("attach the probes");
+    let mut kernel = Kernel::attach(&capture, &NamesConfig::default()).expect("attach the probes");
     let mut places = kernel.take_places().expect("where tables go");
     let mut changing = Changing::new();
     let mut took = vec![changing.change(&mut places, 0)];

@@ -35,8 +35,7 @@ impl Tap {
             ring_bytes: settings::RING_BYTES,
             max_flows: settings::FLOWS,
         };
-        let kernel = Kernel::attach(&capture, NamesConfig { enabled: true, queries: false })
-            .expect("attach the probes");
+        let kernel = Kernel::attach(&capture, &NamesConfig::default()).expect("attach the probes");
         Self { kernel, samples: Vec::new(), counters: HashMap::new() }
     }
 

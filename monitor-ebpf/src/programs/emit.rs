@@ -15,7 +15,7 @@ use monitor_ebpf::{
     sample::{
         EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameHead,
         NameSample, Owner, Runner, SenderSample, SocketEndSample, SocketOwner, kind, ownership,
-        phase,
+        phase, told,
     },
 };
 
@@ -222,8 +222,10 @@ pub fn name<const N: usize>(head: &NameHead, skb: *mut __sk_buff, at: u32) {
     match kernel::load_into(skb, at, head.payload_bytes, &mut sample.payload) {
         Some(bytes) => {
             sample.head.bytes = bytes;
-            // A rule for the name may object.
-            entry.submit(wakeup(verdict::UNAPPROVED.into()));
+            // A rule for a name may object; what only may lead to one can wait.
+            let is_urgent = head.what != told::QUERY && head.what != told::PLAIN;
+            let verdict = if is_urgent { verdict::UNAPPROVED } else { verdict::LOCAL };
+            entry.submit(wakeup(verdict.into()));
         }
         None => {
             maps::count(Loss::PacketMalformed);

@@ -386,8 +386,7 @@ fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u1
         first_ns: now,
         last_ns: now,
         path: passage.path,
-        naming: 0,
-        reserved: [0; 6],
+        ..FlowCounters::default()
     };
     if FLOWS.insert(key, &counters, NOEXIST).is_err() {
         match FLOWS.get_ptr_mut(key) {

@@ -1,11 +1,14 @@
-//! What names a destination: answers from port 53 to sockets that had asked there, and the first
-//! bytes of TLS and QUIC. It copies what looks right and interprets nothing; user space does.
+//! What names a destination: questions to port 53 and what comes back, and the first bytes of TLS
+//! and QUIC, also where they begin late or in pieces. It copies what looks right and interprets
+//! nothing; user space does.
 
 use aya_ebpf::{Global, bindings::__sk_buff};
 use monitor_ebpf::{
+    loss::Loss,
     sample::{
-        FlowCounters, FlowKey, NAME_PAYLOADS, NAMING_DONE, NAMING_PACKETS, NameHead, SocketOwner,
-        kind, told,
+        ANSWERS, FlowCounters, FlowKey, HELLO_BYTES, HELLO_PACKETS, NAME_PAYLOADS, NAMING_DONE,
+        NAMING_LOOKS, NameHead, PLAIN_BYTES, PLAIN_PACKETS, QUIC_LEAST, QUIC_PACKETS, SCRAP,
+        SocketOwner, UNANSWERED, kind, stream, told,
     },
     settings::naming,
 };
@@ -13,6 +16,7 @@ use monitor_ebpf::{
 use super::{
     emit,
     kernel::{self, Packet, PacketSocket, TCP, UDP},
+    maps,
 };
 
 /// Bits of [`naming`]; user space sets it before load.
@@ -24,6 +28,10 @@ const DNS: u16 = 53;
 const LONG_HEADER: u8 = 0xc0;
 const VERSION_1: [u8; 4] = [0, 0, 0, 1];
 const VERSION_2: [u8; 4] = [0x6b, 0x33, 0x43, 0xcf];
+/// A record of handshake (RFC 8446, 5.1), and the message that begins one (4).
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+const SYN: u8 = 2;
 
 #[inline(always)]
 fn is_concerned(packet: &Packet) -> bool {
@@ -47,9 +55,13 @@ fn payload(skb: *mut __sk_buff, packet: &Packet) -> Option<Payload> {
     let mut at = transport_at + 8;
     let mut sequence = 0;
     if is_tcp {
-        // From the sequence number to the length of the header.
-        let header: [u8; 9] = kernel::load(skb, transport_at + 4)?;
+        // From the sequence number to the flags.
+        let header: [u8; 10] = kernel::load(skb, transport_at + 4)?;
         sequence = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+        // What a SYN carries (RFC 7413) begins behind it.
+        if header[9] & SYN != 0 {
+            sequence = sequence.wrapping_add(1);
+        }
         at = transport_at + u32::from(header[8] >> 4) * 4;
     }
     at = kernel::forgotten(skb, at);
@@ -59,7 +71,7 @@ fn payload(skb: *mut __sk_buff, packet: &Packet) -> Option<Payload> {
 
 /// A packet of a known flow came in.
 #[inline(always)]
-pub fn arrive(skb: *mut __sk_buff, packet: &Packet, flow: &FlowKey) {
+pub fn arrive(skb: *mut __sk_buff, packet: &Packet, flow: &FlowKey, counters: *mut FlowCounters) {
     if packet.source_port != DNS || !is_concerned(packet) {
         return;
     }
@@ -76,6 +88,15 @@ pub fn arrive(skb: *mut __sk_buff, packet: &Packet, flow: &FlowKey) {
             return;
         }
     }
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    unsafe {
+        if (*counters).naming_state == 0 {
+            maps::count(Loss::NameExcess);
+            return;
+        }
+        (*counters).naming_state -= 1;
+        (*counters).naming = 0;
+    }
     let storage = kernel::storage(kernel::packet_socket(skb).socket, false);
     tell(skb, told::ANSWER, &payload, flow, storage.as_deref());
 }
@@ -90,45 +111,115 @@ pub fn leave(
     counters: *mut FlowCounters,
 ) {
     // SAFETY: a value of the table; the verifier proved the pointer.
-    let seen = unsafe { (*counters).naming };
-    let wanted = NAMING.load();
-    let is_query = packet.destination_port == DNS && wanted & naming::QUERIES != 0;
-    if wanted == 0 || (seen >= NAMING_PACKETS && !is_query) || !is_concerned(packet) {
+    let counters = unsafe { &mut *counters };
+    let is_query = packet.destination_port == DNS;
+    if counters.naming >= NAMING_LOOKS || NAMING.load() == 0 || !is_concerned(packet) {
         return;
     }
     let is_query = kernel::forgotten(skb, u32::from(is_query)) != 0;
     let Some(payload) = payload(skb, packet) else { return };
-    let (what, seen) =
-        if is_query { (told::QUERY, NAMING_DONE) } else { look(skb, &payload, seen) };
-    // SAFETY: a value of the table; the verifier proved the pointer.
-    unsafe { (*counters).naming = seen };
+    let storage = kernel::storage(socket.socket, false);
+    let what = if is_query {
+        ask(counters)
+    } else if payload.is_tcp {
+        match &storage {
+            // It was accepted: its other side chose where to.
+            Some(storage) if storage.cookie != flow.cookie && storage.cookie != 0 => {
+                counters.naming = NAMING_DONE;
+                0
+            }
+            _ => look_at_stream(skb, &payload, counters),
+        }
+    } else {
+        look_at_datagram(skb, &payload, counters)
+    };
+    let what = kernel::forgotten(skb, u32::from(what)) as u8;
     if what != 0 {
-        let storage = kernel::storage(socket.socket, false);
         tell(skb, what, &payload, flow, storage.as_deref());
     }
 }
 
-/// What the payload is ([`told`], 0: nothing that names), and how far the flow is looked at then.
+/// Something goes to a name server.
 #[inline(always)]
-fn look(skb: *mut __sk_buff, payload: &Payload, seen: u8) -> (u8, u8) {
-    if payload.is_tcp {
-        if seen > 0 {
-            return (told::TLS, seen + 1);
-        }
-        let Some(first) = kernel::load::<6>(skb, payload.at) else { return (0, NAMING_DONE) };
-        // A record of handshake (RFC 8446, 5.1) that begins with a ClientHello (4).
-        if first[0] != 0x16 || first[1] != 3 || first[5] != 1 {
-            return (0, NAMING_DONE);
-        }
-        let record = u32::from(u16::from_be_bytes([first[3], first[4]])) + 5;
-        return (told::TLS, if payload.bytes >= record { NAMING_DONE } else { 1 });
+fn ask(counters: &mut FlowCounters) -> u8 {
+    if counters.naming >= UNANSWERED {
+        maps::count(Loss::NameExcess);
+        return 0;
     }
-    let Some(first) = kernel::load::<5>(skb, payload.at) else { return (0, NAMING_DONE) };
+    counters.naming += 1;
+    counters.naming_state = counters.naming_state.saturating_add(ANSWERS);
+    told::QUERY
+}
+
+/// What a segment is ([`told`], 0: nothing that names).
+#[inline(always)]
+fn look_at_stream(skb: *mut __sk_buff, payload: &Payload, counters: &mut FlowCounters) -> u8 {
+    let mut first = [0; 16];
+    let Some(there) = kernel::load_into(skb, payload.at, payload.bytes, &mut first) else {
+        return 0;
+    };
+    let is_first = counters.naming == 0;
+    counters.naming += 1;
+    if is_first {
+        counters.naming_left = PLAIN_PACKETS;
+        counters.naming_until = payload.sequence.wrapping_add(PLAIN_BYTES);
+    }
+    let is_within = |until: u32| (payload.sequence.wrapping_sub(until) as i32) < 0;
+    let is_plain = counters.naming_state == stream::PLAIN;
+    let is_hello = first[0] == HANDSHAKE
+        && (there < 2 || first[1] == 3)
+        && (there < 6 || first[5] == CLIENT_HELLO);
+    if is_hello && (is_plain || !is_within(counters.naming_until)) {
+        let record = u32::from(u16::from_be_bytes([first[3], first[4]]));
+        let message = u32::from_be_bytes([0, first[6], first[7], first[8]]) + 4;
+        // One that goes on in a further record ends nobody knows where.
+        let is_known = there >= 9 && record >= message;
+        let bytes = if is_known { message + 5 } else { HELLO_BYTES };
+        counters.naming_state = if is_known && is_first { stream::WHOLE } else { stream::TLS };
+        counters.naming_left = HELLO_PACKETS;
+        counters.naming_until = payload.sequence.wrapping_add(bytes);
+        if is_known && is_first && payload.bytes >= bytes {
+            counters.naming = NAMING_DONE;
+        }
+    } else if !is_within(counters.naming_until) {
+        if counters.naming_state == stream::WHOLE {
+            counters.naming = NAMING_DONE;
+        }
+        return 0;
+    }
+    if counters.naming_left == 0 {
+        return 0;
+    }
+    let is_plain = counters.naming_state == stream::PLAIN;
+    if is_plain || payload.bytes >= SCRAP || payload.sequence & 7 == 0 {
+        counters.naming_left -= 1;
+    } else if counters.naming > 1 {
+        counters.naming -= 1;
+    }
+    if is_plain { told::PLAIN } else { told::TLS }
+}
+
+/// What a datagram is.
+#[inline(always)]
+fn look_at_datagram(skb: *mut __sk_buff, payload: &Payload, counters: &mut FlowCounters) -> u8 {
+    if counters.naming == 0 {
+        counters.naming_left = QUIC_PACKETS;
+    }
+    counters.naming += 1;
+    let Some(first) = kernel::load::<5>(skb, payload.at) else { return 0 };
     let version = [first[1], first[2], first[3], first[4]];
     let kind = first[0] >> 4 & 3;
-    let is_initial = first[0] & LONG_HEADER == LONG_HEADER
-        && ((version == VERSION_1 && kind == 0) || (version == VERSION_2 && kind == 1));
-    if is_initial { (told::QUIC, seen + 1) } else { (0, NAMING_DONE) }
+    let is_told = match version {
+        VERSION_1 => kind == 0,
+        VERSION_2 => kind == 1,
+        // A server answers one that it does not know with those that it does.
+        _ => version != [0; 4] && payload.bytes >= QUIC_LEAST,
+    };
+    if first[0] & LONG_HEADER != LONG_HEADER || !is_told || counters.naming_left == 0 {
+        return 0;
+    }
+    counters.naming_left -= 1;
+    told::QUIC
 }
 
 #[inline(always)]
@@ -146,6 +237,7 @@ fn tell(
         at_ns: kernel::now_ns(),
         flow: *flow,
         started_ns: 0,
+        netns_cookie: 0,
         tgid: 0,
         sequence: payload.sequence,
         payload_bytes: payload.bytes,
@@ -155,15 +247,20 @@ fn tell(
         let owner = if storage.user.tgid == 0 { &storage.creator } else { &storage.user };
         head.tgid = owner.tgid;
         head.started_ns = owner.started_ns;
+        // Who made the socket made it in its namespace; the last user may live in another.
+        head.netns_cookie = storage.creator.netns_cookie;
     }
     const SMALL: usize = NAME_PAYLOADS[0];
     const MIDDLE: usize = NAME_PAYLOADS[1];
     const LARGE: usize = NAME_PAYLOADS[2];
+    const LARGEST: usize = NAME_PAYLOADS[3];
     if payload.bytes <= SMALL as u32 {
         emit::name::<SMALL>(&head, skb, payload.at);
     } else if payload.bytes <= MIDDLE as u32 {
         emit::name::<MIDDLE>(&head, skb, payload.at);
-    } else {
+    } else if payload.bytes <= LARGE as u32 {
         emit::name::<LARGE>(&head, skb, payload.at);
+    } else {
+        emit::name::<LARGEST>(&head, skb, payload.at);
     }
 }

@@ -77,7 +77,7 @@ pub fn packet_ingress(context: SkBuffContext) -> i32 {
                 add(&raw mut (*counters).received_packets, packet.packets);
                 (*counters).last_ns = kernel::now_ns();
             }
-            names::arrive(skb, &packet, &key);
+            names::arrive(skb, &packet, &key, counters);
         }
     } else {
         maps::count(Loss::PacketMalformed);
@@ -160,8 +160,7 @@ fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, 
         first_ns: now,
         last_ns: now,
         path: path::SOCKET,
-        naming: 0,
-        reserved: [0; 6],
+        ..FlowCounters::default()
     };
     let mut listener_cookie = 0;
     let storage = storage.map(|storage| {

@@ -286,6 +286,13 @@ impl Processes {
         process.netns.is_none() || process.netns == self.netns
     }
 
+    /// Whether it is surely in this network namespace, and one of root's: others could make a
+    /// socket elsewhere and seem to be here.
+    pub fn is_of_host(&self, sender: &Sender) -> bool {
+        let is_roots = |it: &Process| it.user.id == 0 && it.netns.is_some() && self.is_here(it);
+        sender.process().is_some_and(is_roots)
+    }
+
     /// The process that had this pid at that time, as it was then: what was learnt first, since of
     /// one that has exited `/proc` shows no more than a name. `started_ns`: 0 if not known.
     pub fn by_pid(&mut self, tgid: u32, at_ns: u64, started_ns: u64) -> Option<Arc<Process>> {

@@ -58,7 +58,7 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
     let is_elsewhere = host.iter().any(|it| it.state != "ok");
     let mut checks = vec![cgroup(config.capture.cgroup.as_deref())];
     checks.extend(host);
-    let attached = Kernel::attach(&config.capture, config.names);
+    let attached = Kernel::attach(&config.capture, &config.names);
     let (tier, exit) = match &attached {
         Ok(source) => {
             checks.extend(source.attachments().iter().map(probe_check));

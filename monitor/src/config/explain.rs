@@ -1,6 +1,8 @@
 //! What a configuration means, in sentences for `geofenced check`. Decides nothing.
 
-use super::{Basis, Config, Geo, Policy, RecordMode, Rule, UnknownCountry, programs};
+use super::{
+    Basis, Config, Geo, Policy, RecordMode, Rule, Trust, Undetermined, UnknownCountry, programs,
+};
 use crate::{
     ecs::hex,
     event::CountryCode,
@@ -34,6 +36,7 @@ fn policy(policy: &Policy) -> Vec<String> {
         basis,
         disputed,
         unknown_country,
+        undetermined,
         trust_claims,
         local_networks,
         rules,
@@ -66,6 +69,9 @@ fn policy(policy: &Policy) -> Vec<String> {
         }
         UnknownCountry::Approved => "An address without a country is approved.".into(),
     });
+    if *undetermined == Undetermined::Unapproved {
+        out.push("A stream whose name could not be read is unapproved.".into());
+    }
     if *basis != Basis::Operator {
         out.push(format!(
             "Where only the second country database objects, a flow is {}, and marked as disputed.",
@@ -111,6 +117,7 @@ fn selectors(rule: &Rule) -> String {
         container,
         sha256,
         destination,
+        trust,
         port,
         transport,
         country,
@@ -137,7 +144,7 @@ fn selectors(rule: &Rule) -> String {
     parts.extend(destination.as_ref().map(|it| match it {
         DestinationSelector::Network(network) => format!("to {network}"),
         DestinationSelector::Domain(name) => {
-            format!("to {name} and its subdomains, where the name asked for is known")
+            format!("to {name} and its subdomains, {}", by_whose_word(rule.allow, *trust))
         }
     }));
     parts.extend(operator.as_ref().map(|it| match it {
@@ -148,6 +155,17 @@ fn selectors(rule: &Rule) -> String {
         parts.push(format!("in {}", names(country)));
     }
     parts.join(" ")
+}
+
+/// Of a rule for a domain.
+fn by_whose_word(allow: bool, trust: Trust) -> &'static str {
+    match (allow, trust) {
+        (false, _) => "by whatever name is known",
+        (true, Trust::Resolver) => "where a trusted resolver told the process that name",
+        (true, Trust::ServerName) => {
+            "where a trusted resolver told the process that name; the server name that the program itself writes is enough"
+        }
+    }
 }
 
 fn warnings(config: &Config) -> Vec<String> {

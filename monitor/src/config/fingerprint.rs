@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{Policy, Rule};
+use super::{Policy, Rule, Trust, Undetermined};
 use crate::{
     ecs::hex,
     event::CountryCode,
@@ -27,6 +27,7 @@ fn canonical(policy: &Policy) -> String {
         basis,
         disputed,
         unknown_country,
+        undetermined,
         trust_claims,
         local_networks,
         rules,
@@ -38,6 +39,9 @@ fn canonical(policy: &Policy) -> String {
     let _ = writeln!(out, "basis {}", basis.word());
     let _ = writeln!(out, "disputed {}", disputed.word());
     let _ = writeln!(out, "unknown {}", unknown_country.word());
+    if *undetermined == Undetermined::Unapproved {
+        out.push_str("undetermined unapproved\n");
+    }
     let _ = writeln!(out, "trust-claims {trust_claims}");
     for network in IpNet::aggregate(local_networks) {
         let _ = writeln!(out, "local {network}");
@@ -58,6 +62,7 @@ fn write_rule(out: &mut String, rule: &Rule) {
         container,
         sha256,
         destination,
+        trust,
         port,
         transport,
         country,
@@ -88,6 +93,8 @@ fn write_rule(out: &mut String, rule: &Rule) {
         DestinationSelector::Domain(name) => quoted(name),
     });
     selector("destination", destination);
+    let is_said = *trust == Trust::ServerName;
+    selector("trust", is_said.then(|| "server-name".to_owned()));
     selector("port", port.map(|port| port.to_string()));
     selector("transport", transport.map(|transport| transport.0.to_string()));
     selector("country", (!country.is_empty()).then(|| countries(country)));

@@ -3,6 +3,7 @@
 mod doubts;
 mod explain;
 mod fingerprint;
+mod naming;
 mod programs;
 mod raw;
 mod rules;
@@ -24,6 +25,7 @@ use self::raw::Sources;
 pub use self::{
     doubts::{Doubt, doubts},
     explain::explain,
+    naming::{NamesConfig, Trust, Undetermined},
 };
 use crate::{
     event::{CountryCode, Transport},
@@ -82,6 +84,7 @@ impl Config {
             basis: Basis::Either,
             disputed: Disputed::Unapproved,
             unknown_country: UnknownCountry::Unapproved,
+            undetermined: Undetermined::Ignore,
             trust_claims: false,
             local_networks: Vec::new(),
             rules: Vec::new(),
@@ -102,7 +105,7 @@ impl Config {
                 ring_bytes: settings::RING_BYTES,
                 max_flows: settings::FLOWS,
             },
-            names: NamesConfig { enabled: true, queries: false },
+            names: NamesConfig::default(),
             store: StoreConfig {
                 path: PathBuf::from("/var/lib/geofenced"),
                 record: RecordMode::Unapproved,
@@ -165,6 +168,8 @@ pub struct Policy {
     pub basis: Basis,
     pub disputed: Disputed,
     pub unknown_country: UnknownCountry,
+    /// Of `[names]`, since it decides verdicts.
+    pub undetermined: Undetermined,
     /// A path that was only claimed may satisfy a rule that allows.
     pub trust_claims: bool,
     /// Beyond the built-in ones.
@@ -186,6 +191,8 @@ pub struct Rule {
     /// Of the executed file. One that is not known matches none.
     pub sha256: Option<[u8; 32]>,
     pub destination: Option<DestinationSelector>,
+    /// Whose word for a domain is enough.
+    pub trust: Trust,
     pub port: Option<u16>,
     pub transport: Option<Transport>,
     pub country: Vec<CountryCode>,
@@ -229,14 +236,6 @@ pub struct Capture {
     pub ring_bytes: u32,
     /// Flows the kernel counts at once (`max_flows`, default 262144).
     pub max_flows: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamesConfig {
-    /// Destinations are named by DNS and server names.
-    pub enabled: bool,
-    /// Each question to a resolver, and its answer, is a record of its own.
-    pub queries: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

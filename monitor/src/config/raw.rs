@@ -54,6 +54,7 @@ pub(super) struct RawRule {
     pub(super) container: Option<Text>,
     pub(super) sha256: Option<Text>,
     pub(super) destination: Option<Text>,
+    pub(super) trust: Option<Text>,
     pub(super) port: Option<Spanned<i64>>,
     pub(super) transport: Option<Text>,
     pub(super) country: Option<Vec<Text>>,
@@ -109,6 +110,8 @@ pub(super) enum RawInterfaces {
 pub(super) struct RawNames {
     pub(super) enabled: Option<bool>,
     pub(super) queries: Option<bool>,
+    pub(super) resolvers: Option<Vec<Text>>,
+    pub(super) undetermined: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -49,6 +49,7 @@ impl Rule {
             container,
             sha256,
             destination: _,
+            trust: _,
             port,
             transport,
             country: _,

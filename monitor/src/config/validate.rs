@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
-    ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, MetricsConfig, NamesConfig,
-    OperatorFact, Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry, fingerprint,
+    ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, MetricsConfig, OperatorFact,
+    Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry, fingerprint,
     raw::{
         RawCapture, RawConfig, RawGeo, RawInterfaces, RawOperator, RawOverride, RawPolicy, RawRule,
         RawStore, Sources, Text,
@@ -38,26 +38,26 @@ pub(super) fn validate(
         Some(text) => ApiConfig { socket: check.text("api.socket", text, values::socket)? },
         None => defaults.api,
     };
+    let mut policy = check.policy(&raw.policy, defaults.policy)?;
+    policy.undetermined = check.undetermined(&raw.names)?.unwrap_or(policy.undetermined);
+    policy.sha256 = fingerprint::of(&policy);
     Ok(Config {
-        policy: check.policy(&raw.policy, defaults.policy)?,
+        policy,
         geo: check.geo(&raw.geo)?,
         capture: check.capture(raw.capture, defaults.capture)?,
-        names: NamesConfig {
-            enabled: raw.names.enabled.unwrap_or(defaults.names.enabled),
-            queries: raw.names.queries.unwrap_or(defaults.names.queries),
-        },
+        names: check.names(&raw.names)?,
         store: check.store(&raw.store, defaults.store)?,
         metrics,
         api,
     })
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     sources: &'a Sources,
 }
 
 impl Check<'_> {
-    fn wrong(&self, key: &str, span: &Range<usize>, problem: &str) -> ConfigError {
+    pub(super) fn wrong(&self, key: &str, span: &Range<usize>, problem: &str) -> ConfigError {
         self.sources.wrong(span, format!("{key}: {problem}"))
     }
 
@@ -70,7 +70,7 @@ impl Check<'_> {
         parse(text.get_ref()).map_err(|problem| self.wrong(key, &text.span(), &problem))
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         key: &str,
         text: Option<&Text>,
@@ -94,7 +94,7 @@ impl Check<'_> {
     }
 
     /// Sorted, without repetition.
-    fn set<T: Ord>(
+    pub(super) fn set<T: Ord>(
         &self,
         key: &str,
         texts: &[Text],
@@ -111,6 +111,7 @@ impl Check<'_> {
         self.set(key, texts, values::country)
     }
 
+    /// Its fingerprint is still to be made.
     fn policy(&self, raw: &RawPolicy, defaults: Policy) -> Result<Policy, ConfigError> {
         let approved = raw.approved_countries.as_deref();
         let basis = self.optional("policy.basis", raw.basis.as_ref(), |text| {
@@ -129,18 +130,17 @@ impl Check<'_> {
             .map(|texts| self.set("policy.local_networks", texts, values::network))
             .transpose()?;
         let approved = approved.map(|texts| self.countries("policy.approved_countries", texts));
-        let mut policy = Policy {
+        Ok(Policy {
             approved_countries: approved.transpose()?.unwrap_or(defaults.approved_countries),
             basis: basis.unwrap_or(defaults.basis),
             disputed: disputed.unwrap_or(defaults.disputed),
             unknown_country: unknown.unwrap_or(defaults.unknown_country),
+            undetermined: defaults.undetermined,
             trust_claims: raw.trust_claims.unwrap_or(defaults.trust_claims),
             local_networks: local.unwrap_or(defaults.local_networks),
             rules: self.rules(&raw.rule)?,
             sha256: [0; 32],
-        };
-        policy.sha256 = fingerprint::of(&policy);
-        Ok(policy)
+        })
     }
 
     fn rules(&self, raw: &[Spanned<RawRule>]) -> Result<Vec<Rule>, ConfigError> {
@@ -163,6 +163,9 @@ impl Check<'_> {
         let name: Arc<str> =
             self.text(&key("name"), &raw.name, |text| values::rule_name(text).map(Into::into))?;
         let port = self.number(&key("port"), raw.port.as_ref(), 1, u32::from(u16::MAX))?;
+        let destination = raw.destination.as_ref();
+        let destination =
+            self.optional(&key("destination"), destination, DestinationSelector::parse)?;
         Ok(Rule {
             name,
             allow: raw.allow,
@@ -177,11 +180,8 @@ impl Check<'_> {
                 ContainerSelector::parse,
             )?,
             sha256: self.optional(&key("sha256"), raw.sha256.as_ref(), parse_sha256)?,
-            destination: self.optional(
-                &key("destination"),
-                raw.destination.as_ref(),
-                DestinationSelector::parse,
-            )?,
+            trust: self.trust(raw, destination.as_ref())?,
+            destination,
             port: port.map(|port| port as u16),
             transport: self.optional(&key("transport"), raw.transport.as_ref(), |text| {
                 Transport::parse(text).ok_or_else(|| {

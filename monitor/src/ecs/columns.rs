@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 71] = [
+pub const COLUMNS: [&str; 73] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -50,6 +50,7 @@ pub const COLUMNS: [&str; 71] = [
     "service.name",
     "observer.ingress.interface.name",
     "observer.egress.interface.name",
+    "tls.client.server_name",
     "geofenced.verdict",
     "geofenced.certainty",
     "geofenced.reason",
@@ -57,6 +58,7 @@ pub const COLUMNS: [&str; 71] = [
     "geofenced.attribution",
     "geofenced.phase",
     "geofenced.domain_source",
+    "geofenced.server_name_source",
     "geofenced.executable_claimed",
     "geofenced.executable_of_host",
     "geofenced.creator.pid",

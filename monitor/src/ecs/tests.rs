@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::*;
 use crate::event::{
     Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
-    ExecutedFile, FileId, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, Traffic,
-    Transport, User,
+    ExecutedFile, FileId, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, ServerName,
+    Traffic, Transport, User,
 };
 
 fn ancestor(pid: u32) -> Ancestor {
@@ -84,7 +84,15 @@ pub(crate) fn full_record() -> Record {
                 country: CountryCode::new("RU"),
                 is_anycast: true,
             })),
-            domain: Some(Domain { name: "example.org".into(), source: DomainSource::DnsHost }),
+            server_name: Some(ServerName::Said {
+                name: "hello.example.org".into(),
+                source: DomainSource::Sni,
+            }),
+            domain: Some(Domain {
+                name: "example.org".into(),
+                source: DomainSource::Dns,
+                is_trusted: true,
+            }),
         },
         judgement: Judgement {
             verdict: Verdict::Unapproved,
@@ -112,8 +120,13 @@ pub(crate) fn bare_record() -> Record {
     record.egress.local = None;
     record.egress.remote = Some("[2001:db8::1]:0".parse().unwrap());
     record.sender = Sender::Nobody;
-    record.place =
-        Place { country: Country::Unlocated, second: None, operator: None, domain: None };
+    record.place = Place {
+        country: Country::Unlocated,
+        second: None,
+        operator: None,
+        domain: None,
+        server_name: None,
+    };
     record.provenance = None;
     record
 }

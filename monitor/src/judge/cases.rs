@@ -61,6 +61,7 @@ fn place(location: &str, second: &str, operator: &str, is_anycast: bool) -> Plac
             is_anycast,
         })),
         domain: None,
+        server_name: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The verdict: policy, egress, sender and place in, judgement out. Pure: no clock, no I/O, no
 //! state. An attempt is judged like a packet; what counts as a violation is the record's to say.
 
+mod names;
 mod rules;
 
 use std::net::SocketAddr;
@@ -50,8 +51,10 @@ fn judged(policy: &Policy, place: &Place, rule: Option<&Rule>) -> Judgement {
             Disputed::Unapproved => Verdict::Unapproved,
             Disputed::Approved => Verdict::Approved,
         };
-        return Judgement { verdict, certainty: Certainty::Disputed, reason: Reason::Country };
+        let (verdict, reason) = names::unless_undetermined(policy, place, verdict, Reason::Country);
+        return Judgement { verdict, certainty: Certainty::Disputed, reason };
     }
+    let (verdict, reason) = names::unless_undetermined(policy, place, verdict, reason);
     Judgement { verdict, certainty: knowledge(place), reason }
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use super::names;
 use crate::{
     config::{Policy, Rule},
     event::{Egress, Place, Process, Sender},
@@ -37,7 +38,8 @@ pub(super) fn first_match_of_address<'a>(
 /// `remote` `None`: nobody could read it, so that no rule for a destination is meant.
 fn matches_address(rule: &Rule, remote: Option<SocketAddr>, place: &Place) -> bool {
     let in_country = || place.country.code().is_some_and(|country| rule.country.contains(&country));
-    let is_there = |it: &DestinationSelector| remote.is_some_and(|to| it.matches(to, place));
+    let is_there =
+        |it: &DestinationSelector| remote.is_some_and(|to| names::is_meant(rule, it, to, place));
     rule.destination.as_ref().is_none_or(is_there)
         && rule.operator.as_ref().is_none_or(|it| it.matches(place.operator.as_deref()))
         && (rule.country.is_empty() || in_country())
@@ -59,6 +61,7 @@ fn matches_sender(rule: &Rule, process: Option<&Process>, trust_claims: bool) ->
         container,
         sha256,
         destination: _,
+        trust: _,
         port: _,
         transport: _,
         country: _,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    config::{Trust, Undetermined},
     event::{
         Attribution, ExecutedFile, FlowId, Operator, Origin, Phase, Process, Timestamp, Traffic,
         Transport, User,
@@ -27,6 +28,7 @@ pub(super) fn policy(approved: &[&str]) -> Policy {
         basis: Basis::Either,
         disputed: Disputed::Unapproved,
         unknown_country: UnknownCountry::Unapproved,
+        undetermined: Undetermined::Ignore,
         trust_claims: false,
         local_networks: Vec::new(),
         rules: Vec::new(),
@@ -44,6 +46,7 @@ pub(crate) fn rule(name: &str, allow: bool) -> Rule {
         container: None,
         sha256: None,
         destination: None,
+        trust: Trust::Resolver,
         port: None,
         transport: None,
         country: Vec::new(),
@@ -100,7 +103,7 @@ fn place(country: Country, operator: Option<&str>) -> Place {
             is_anycast: false,
         })
     });
-    Place { country, second: None, operator, domain: None }
+    Place { country, second: None, operator, domain: None, server_name: None }
 }
 
 fn known(text: &str) -> Country {
@@ -321,6 +324,7 @@ fn some_place() -> impl Strategy<Value = Place> {
         second,
         operator,
         domain: None,
+        server_name: None,
     })
 }
 

@@ -257,6 +257,7 @@ impl Locator {
             second: class.second(),
             operator: self.image.operator(address, class.is_anycast()),
             domain: None,
+            server_name: None,
         }
     }
 

@@ -81,6 +81,7 @@ impl ClassRow {
             second: self.second(),
             operator: is_known.then(|| Arc::new(operator)),
             domain: None,
+            server_name: None,
         }
     }
 

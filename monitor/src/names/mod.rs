@@ -1,38 +1,45 @@
-//! By what name a destination goes: learns from answers of DNS and from the first bytes of TLS and
-//! QUIC, as the probes tell them. Asks nobody, least of all the network.
+//! By what names a destination goes: learns from what name servers answer to questions of this host,
+//! and from the first bytes of TLS and QUIC, as the probes tell them. Asks nobody, least of all the
+//! network.
 
 pub mod dns;
+mod held;
 mod host;
+mod openings;
+mod questions;
 pub mod quic;
+mod resolvers;
 mod streams;
 mod table;
 pub mod tls;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use monitor_ebpf::sample::{EgressSample, FlowKey, NameHead, told};
-use rustc_hash::FxHashMap;
 
 use self::{
     dns::DnsError,
-    streams::{Messages, Pieces},
+    held::{Held, Stream},
+    openings::{Attempts, Opening, Seen},
+    questions::Questions,
+    streams::Messages,
     table::{Asker, Table},
 };
-use crate::event::{Domain, DomainSource};
-
-pub use self::table::NAMES_MAX;
+pub use self::{resolvers::Resolvers, table::NAMES_MAX};
+use crate::event::{Domain, DomainSource, ServerName};
 
 /// `stage` of what is forgotten before its time.
 pub const STAGE: &str = "names";
 pub const TABLE_FULL: &str = "table-full";
 pub const STREAMS_FULL: &str = "streams-full";
+pub const QUESTIONS_FULL: &str = "questions-full";
+/// Every `reason` of the above.
+pub const LOSSES: [&str; 3] = [TABLE_FULL, STREAMS_FULL, QUESTIONS_FULL];
 /// `reason` of a DNS message that could not be read.
 pub const MALFORMED: &str = "dns";
+/// `reason` of an answer to what nobody had asked.
+pub const UNASKED: &str = "dns-unasked";
 
-/// Flows whose first bytes, or whose DNS messages, are in pieces at once.
-const STREAMS_MAX: usize = 256;
-/// How long the next piece is waited for.
-const STREAM_PATIENCE_NS: u64 = 10_000_000_000;
 const TCP: u8 = 6;
 
 /// A packet that may name something.
@@ -47,7 +54,7 @@ pub struct NameSample {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learned {
     /// The flow itself says where it goes.
-    Flow(Domain),
+    Said(ServerName),
     /// The flow asks a resolver.
     Asked(dns::Question),
     /// A resolver answers the flow.
@@ -59,49 +66,78 @@ pub enum Learned {
 pub struct Counters {
     pub evicted: u64,
     pub streams_evicted: u64,
+    pub questions_evicted: u64,
     pub malformed: u64,
+    pub unasked: u64,
 }
-
-#[derive(Debug)]
-enum Stream {
-    Tls { first: u32, pieces: Pieces },
-    Quic { connection_id: Vec<u8>, pieces: Pieces },
-    Dns(Messages),
-}
-
-/// A direction of a flow, by [`told`].
-type StreamKey = (FlowKey, u8);
 
 #[derive(Debug, Default)]
 pub struct Names {
     table: Table,
-    /// When the last piece came.
-    streams: FxHashMap<StreamKey, (u64, Stream)>,
-    streams_evicted: u64,
+    questions: Questions,
+    resolvers: Resolvers,
+    streams: Held,
     malformed: u64,
 }
 
 impl Names {
+    /// By default nobody is trusted.
+    pub fn trust(&mut self, resolvers: Resolvers) {
+        self.resolvers = resolvers;
+    }
+
+    /// Whether nobody knows the host's own network namespace yet.
+    pub fn wants_namespace(&self) -> bool {
+        self.resolvers.namespace().is_none()
+    }
+
+    /// The host's own, by its cookie.
+    pub fn learn_namespace(&mut self, cookie: u64) {
+        self.resolvers.learn_namespace(cookie);
+    }
+
     /// Takes in a packet.
     pub fn learn(&mut self, sample: &NameSample) -> Vec<Learned> {
-        match sample.head.what {
-            told::TLS => self.tls(sample).map(Learned::Flow).into_iter().collect(),
-            told::QUIC => self.quic(sample).map(Learned::Flow).into_iter().collect(),
-            _ if sample.head.flow.transport == TCP => self.messages(sample),
-            _ => self.message(&sample.head, &sample.payload).into_iter().collect(),
+        let head = &sample.head;
+        match (head.what, head.flow.transport) {
+            (told::TLS | told::PLAIN, _) => self.opening(sample),
+            (told::QUIC, _) => self.quic(sample),
+            (told::QUERY, TCP) => {
+                // Whatever else may go to that port.
+                let mut learned = self.messages(sample);
+                learned.extend(self.opening(sample));
+                learned
+            }
+            (_, TCP) => self.messages(sample),
+            (told::QUERY, _)
+                if sample.payload.first().is_some_and(|first| first & 0xc0 == 0xc0) =>
+            {
+                let said = self.quic(sample);
+                if said.is_empty() {
+                    return self.message(head, &sample.payload).into_iter().collect();
+                }
+                said
+            }
+            _ => self.message(head, &sample.payload).into_iter().collect(),
         }
     }
 
-    /// The name that a flow's process asked for to reach its address, else one that somebody on
-    /// this host asked for.
+    /// The name that a flow's process asked for to reach its address, else one that somebody in the
+    /// same network namespace asked for.
     pub fn name(&self, sample: &EgressSample, address: IpAddr) -> Option<Domain> {
-        let asker = Asker { tgid: sample.owner.tgid, started_ns: sample.owner.started_ns };
-        let its_own = (asker.tgid != 0).then(|| self.table.name(asker, address, sample.at_ns));
-        let domain = |name, source| Domain { name: std::sync::Arc::clone(name), source };
-        its_own.flatten().map(|name| domain(name, DomainSource::Dns)).or_else(|| {
-            let name = self.table.name(Asker::HOST, address, sample.at_ns)?;
-            Some(domain(name, DomainSource::DnsHost))
-        })
+        let known = [sample.owner.netns_cookie, sample.creator.netns_cookie];
+        let known = known.into_iter().find(|cookie| *cookie != 0);
+        let netns = known.or(self.resolvers.namespace()).unwrap_or(0);
+        let (tgid, started_ns) = (sample.owner.tgid, sample.owner.started_ns);
+        // One whose namespace is not known asked by a socket of the same kind.
+        let own = Asker { netns: known.unwrap_or(0), tgid, started_ns };
+        let asked = (tgid != 0).then(|| self.table.name(own, address, sample.at_ns)).flatten();
+        if let Some((name, is_trusted)) = asked {
+            return Some(Domain { name: name.clone(), source: DomainSource::Dns, is_trusted });
+        }
+        let anybody = Asker::anybody(netns);
+        let (name, _) = self.table.name(anybody, address, sample.at_ns)?;
+        Some(Domain { name: name.clone(), source: DomainSource::DnsHost, is_trusted: false })
     }
 
     /// Names known, and the most that can be.
@@ -112,28 +148,59 @@ impl Names {
     pub fn counters(&self) -> Counters {
         Counters {
             evicted: self.table.evicted,
-            streams_evicted: self.streams_evicted,
+            streams_evicted: self.streams.evicted,
+            questions_evicted: self.questions.evicted,
             malformed: self.malformed,
+            unasked: self.questions.unasked,
         }
     }
 
-    /// Forgets what is of no use any more.
+    /// A socket was closed: what is not there of its streams will not come.
+    pub fn end(&mut self, cookie: u64) {
+        self.streams.end(cookie);
+    }
+
+    /// Nothing more comes at all.
+    pub fn end_all(&mut self) {
+        self.streams.end_all();
+    }
+
+    /// Flows that had a name which could not be read to its end, each once.
+    pub fn take_unread(&mut self) -> Vec<FlowKey> {
+        self.streams.take_unread()
+    }
+
+    /// Forgets what is of no use any more, and looks whom the host asks now.
     pub fn expire(&mut self, now_boot_ns: u64) {
         self.table.expire(now_boot_ns);
-        let before = now_boot_ns.saturating_sub(STREAM_PATIENCE_NS);
-        self.streams.retain(|_, (at_ns, _)| *at_ns >= before);
+        self.questions.expire(now_boot_ns);
+        self.streams.expire(now_boot_ns);
+        self.resolvers.refresh();
     }
 
     fn message(&mut self, head: &NameHead, message: &[u8]) -> Option<Learned> {
+        let asker =
+            Asker { netns: head.netns_cookie, tgid: head.tgid, started_ns: head.started_ns };
         if head.what == told::QUERY {
-            return self.read(dns::query(message)).map(Learned::Asked);
+            let question = self.read(dns::query(message))?;
+            self.questions.ask(&head.flow, &question, asker, head.at_ns);
+            return Some(Learned::Asked(question));
         }
         let answer = self.read(dns::answer(message))?;
-        let asker = Asker { tgid: head.tgid, started_ns: head.started_ns };
+        let leads_somewhere = !answer.addresses.is_empty();
+        if !self.questions.answer(&head.flow, &answer.question, leads_somewhere, head.at_ns) {
+            return None;
+        }
+        let server = IpAddr::V6(Ipv6Addr::from(head.flow.remote)).to_canonical();
+        let is_trusted = self.resolvers.trusts(server, asker.netns);
+        let name = (&answer.question.name, is_trusted);
         for address in &answer.addresses {
-            let name = &answer.question.name;
-            for asker in [asker, Asker::HOST] {
+            if asker.tgid != 0 {
                 self.table.learn(asker, *address, name, answer.ttl, head.at_ns);
+            }
+            if asker.netns != 0 {
+                let anybody = Asker::anybody(asker.netns);
+                self.table.learn(anybody, *address, name, answer.ttl, head.at_ns);
             }
         }
         Some(Learned::Answered(answer))
@@ -153,9 +220,8 @@ impl Names {
 
     fn messages(&mut self, sample: &NameSample) -> Vec<Learned> {
         let head = &sample.head;
-        let key = (head.flow, head.what);
-        let mut stream = match self.streams.remove(&key) {
-            Some((_, Stream::Dns(messages))) => messages,
+        let mut stream = match self.streams.take(&head.flow, head.what) {
+            Some(Stream::Dns(messages)) => messages,
             _ => Messages::new(head.sequence),
         };
         let mut found = Vec::new();
@@ -163,61 +229,49 @@ impl Names {
             found.push(message.to_vec());
         });
         if !stream.is_idle(head.sequence.wrapping_add(head.payload_bytes)) {
-            self.keep(key, head.at_ns, Stream::Dns(stream));
+            self.streams.keep(&head.flow, head.what, head.at_ns, Stream::Dns(stream));
         }
         found.iter().filter_map(|message| self.message(head, message)).collect()
     }
 
-    fn tls(&mut self, sample: &NameSample) -> Option<Domain> {
+    fn opening(&mut self, sample: &NameSample) -> Vec<Learned> {
         let head = &sample.head;
-        let key = (head.flow, head.what);
-        let (first, mut pieces) = match self.streams.remove(&key) {
-            Some((_, Stream::Tls { first, pieces })) => (first, pieces),
-            _ => (head.sequence, Pieces::default()),
+        let mut opening = match self.streams.take(&head.flow, told::TLS) {
+            Some(Stream::Opening(opening, _)) => opening,
+            _ => Opening::new(head.sequence),
         };
-        pieces.put(head.sequence.wrapping_sub(first) as usize, &sample.payload);
-        match tls::client_hello(&pieces.beginning()) {
-            Ok(name) => Some(Domain { name: name?, source: DomainSource::Sni }),
-            Err(tls::TlsError::Incomplete) => {
-                self.keep(key, head.at_ns, Stream::Tls { first, pieces });
-                None
-            }
-            Err(tls::TlsError::Malformed) => None,
+        let seen = opening.feed(head.sequence, &sample.payload, head.payload_bytes);
+        let is_owed = seen == Seen::Begun;
+        if is_owed || seen == Seen::Maybe {
+            let stream = Stream::Opening(opening, is_owed);
+            self.streams.keep(&head.flow, told::TLS, head.at_ns, stream);
         }
+        said(seen, DomainSource::Sni)
     }
 
-    fn quic(&mut self, sample: &NameSample) -> Option<Domain> {
+    fn quic(&mut self, sample: &NameSample) -> Vec<Learned> {
         let head = &sample.head;
-        let key = (head.flow, head.what);
-        let (first, mut pieces) = match self.streams.remove(&key) {
-            Some((_, Stream::Quic { connection_id, pieces })) => (Some(connection_id), pieces),
-            _ => (None, Pieces::default()),
+        let mut attempts = match self.streams.take(&head.flow, told::QUIC) {
+            Some(Stream::Quic(attempts)) => attempts,
+            _ => Attempts::default(),
         };
-        // A server's own Initial does not open with a client's keys: that is no error.
-        let initial = quic::initial(&sample.payload, first.as_deref()).ok()?;
-        for (at, piece) in &initial.crypto {
-            pieces.put(usize::try_from(*at).ok()?, piece);
+        let is_cut = sample.payload.len() < head.payload_bytes as usize;
+        let seen = attempts.feed(&sample.payload, is_cut);
+        if seen == Seen::Begun {
+            self.streams.keep(&head.flow, told::QUIC, head.at_ns, Stream::Quic(attempts));
         }
-        match tls::handshake_hello(&pieces.beginning()) {
-            Ok(name) => Some(Domain { name: name?, source: DomainSource::Quic }),
-            Err(tls::TlsError::Incomplete) => {
-                let connection_id = first.unwrap_or(initial.connection_id);
-                self.keep(key, head.at_ns, Stream::Quic { connection_id, pieces });
-                None
-            }
-            Err(tls::TlsError::Malformed) => None,
-        }
+        said(seen, DomainSource::Quic)
     }
+}
 
-    fn keep(&mut self, key: StreamKey, at_ns: u64, stream: Stream) {
-        if self.streams.len() >= STREAMS_MAX {
-            let oldest = self.streams.iter().min_by_key(|(_, (at_ns, _))| *at_ns);
-            if let Some(oldest) = oldest.map(|(key, _)| *key) {
-                self.streams.remove(&oldest);
-                self.streams_evicted += 1;
-            }
+fn said(seen: Seen, source: DomainSource) -> Vec<Learned> {
+    match seen {
+        Seen::Hello(names) => {
+            let said = |name| Learned::Said(ServerName::Said { name, source });
+            names.into_iter().map(said).collect()
         }
-        self.streams.insert(key, (at_ns, stream));
+        Seen::Unreadable => vec![Learned::Said(ServerName::Undetermined)],
+        Seen::Begun | Seen::Maybe | Seen::Nothing => Vec::new(),
     }
 }
 

@@ -27,7 +27,7 @@ const SALT_2: [u8; 20] = [
     0xf9, 0xbd, 0x2e, 0xd9,
 ];
 
-/// What a client's datagram tells.
+/// What a client's packet tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Initial {
     /// From which the keys followed.
@@ -36,20 +36,27 @@ pub struct Initial {
     pub crypto: Vec<(u64, Vec<u8>)>,
 }
 
+/// Lengths of the identifier that a client makes up for the server (RFC 9000, 7.2).
+const MADE_UP: std::ops::RangeInclusive<usize> = 8..=ID_MAX;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuicError {
     #[error("no Initial packet of a known version")]
     Malformed,
     #[error("an Initial packet that a client's keys do not open")]
     Sealed,
+    #[error("a version of QUIC that nobody here knows")]
+    Version,
 }
 
-/// Reads the Initial packets of a datagram, or of several that left as one. `first`: the connection
-/// id that opened an earlier datagram of this flow; the server may have had the client change it.
-pub fn initial(datagram: &[u8], first: Option<&[u8]>) -> Result<Initial, QuicError> {
-    let mut found = Initial::default();
+/// Reads the Initial packets of a datagram, or of several that left as one; at least one. `known`:
+/// connection ids that opened earlier datagrams of this flow. The server has had the client change
+/// it since, or has sent a Retry, from whose id on there are new keys (RFC 9001, 5.2).
+pub fn initials(datagram: &[u8], known: &[&[u8]]) -> Result<Vec<Initial>, QuicError> {
+    let mut found = Vec::new();
     let mut rest = datagram;
-    let mut outcome = Err(QuicError::Malformed);
+    let mut problem =
+        if is_of_other_version(datagram) { QuicError::Version } else { QuicError::Malformed };
     let mut tried = 0;
     while tried < INITIALS_MAX
         && let Some((packet, tail)) = Packet::split(rest)
@@ -58,20 +65,31 @@ pub fn initial(datagram: &[u8], first: Option<&[u8]>) -> Result<Initial, QuicErr
         // Keys cost far more than packets too short to be opened.
         let Some(sample) = packet.sample().filter(|_| packet.is_initial) else { continue };
         tried += 1;
-        let known = [Some(packet.connection_id), first.filter(|id| *id != packet.connection_id)];
-        let opened =
-            known.into_iter().flatten().find_map(|id| Some((id, packet.open(id, sample)?)));
-        match opened {
-            Some((id, plain)) => {
-                found.connection_id = id.to_vec();
-                frames(&plain, &mut found.crypto);
-                outcome = Ok(());
-            }
-            None if outcome.is_err() => outcome = Err(QuicError::Sealed),
-            None => {}
-        }
+        let others = known.iter().rev().filter(|id| **id != packet.connection_id);
+        let mut ids = [packet.connection_id].into_iter().chain(others.copied());
+        let Some((id, plain)) = ids.find_map(|id| Some((id, packet.open(id, sample)?))) else {
+            problem = QuicError::Sealed;
+            continue;
+        };
+        let mut initial = Initial { connection_id: id.to_vec(), crypto: Vec::new() };
+        frames(&plain, &mut initial.crypto);
+        found.push(initial);
     }
-    outcome.map(|()| found)
+    if found.is_empty() { Err(problem) } else { Ok(found) }
+}
+
+/// A client's first datagram in a version that has no place in here (RFC 8999, 5.1).
+fn is_of_other_version(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    let mut head = || {
+        let first = *take(&mut rest, 1)?.first()?;
+        let version = take(&mut rest, 4)?;
+        let is_known = matches!(version, [0, 0, 0, 0 | 1] | [0x6b, 0x33, 0x43, 0xcf]);
+        let made_up = identifier(&mut rest)?;
+        identifier(&mut rest)?;
+        Some(first & 0xc0 == 0xc0 && !is_known && MADE_UP.contains(&made_up.len()))
+    };
+    head().unwrap_or(false)
 }
 
 /// A packet with a long header.

@@ -25,12 +25,21 @@ fn hex(text: &str) -> Vec<u8> {
 
 fn name(initial: &Initial) -> Option<String> {
     let mut pieces = super::super::streams::Pieces::default();
-    initial.crypto.iter().for_each(|(at, piece)| pieces.put(*at as usize, piece));
+    for (at, piece) in &initial.crypto {
+        assert!(pieces.put(*at as usize, piece));
+    }
     let name = super::super::tls::handshake_hello(&pieces.beginning()).ok()??;
     Some(name.to_string())
 }
 
 /// The beginning and the seal of the packets in the appendices: with these the rest is as there.
+/// All that the datagram tells, as one.
+fn initial(datagram: &[u8], known: Option<&[u8]>) -> Result<Initial, QuicError> {
+    let found = initials(datagram, known.as_slice())?;
+    let connection_id = found[0].connection_id.clone();
+    Ok(Initial { connection_id, crypto: found.into_iter().flat_map(|it| it.crypto).collect() })
+}
+
 #[test]
 fn the_packets_of_the_rfcs_are_opened() {
     let cases = [
@@ -138,4 +147,25 @@ proptest! {
         let initial = initial(&hello::initial(&ID, 0, &frames, false), None).unwrap();
         prop_assert!(initial.crypto.len() <= FRAMES_MAX);
     }
+}
+
+#[test]
+fn a_datagram_of_a_version_that_nobody_knows_is_told_from_what_is_no_quic() {
+    let mut packet = hello::initial(&ID, 0, &hello::crypto(0, b"hello"), false);
+    for version in [0x1a2a_3a4a_u32, 0xff00_001d, 0x5130_3530] {
+        packet[1..5].copy_from_slice(&version.to_be_bytes());
+        assert_eq!(initials(&packet, &[]), Err(QuicError::Version), "{version:x}");
+    }
+    packet[5] = 7;
+    assert_eq!(initials(&packet, &[]), Err(QuicError::Malformed));
+    assert_eq!(initials(&[0xc0; 1200], &[]), Err(QuicError::Malformed));
+}
+
+#[test]
+fn each_packet_is_opened_by_its_own_identifier_before_those_that_are_known() {
+    let first = hello::initial(&ID, 0, &hello::crypto(0, b"one"), false);
+    let second = hello::initial(b"retried!", 0, &hello::crypto(0, b"two"), false);
+    let found = initials(&[first, second].concat(), &[]).unwrap();
+    let ids: Vec<&[u8]> = found.iter().map(|it| it.connection_id.as_slice()).collect();
+    assert_eq!(ids, [&ID[..], b"retried!"]);
 }

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-/// Bytes kept of one stream.
-pub(super) const STREAM_BYTES: usize = 8192;
+/// Bytes kept of one stream: what may stand before a hello, and the most that is told of it.
+pub(super) const STREAM_BYTES: usize = 32 << 10;
 /// A client may send its hello in many small pieces, in any order.
-const PIECES_MAX: usize = 128;
+const PIECES_MAX: usize = 256;
+/// A message of DNS that is longer is read as far as it goes.
+const MESSAGE_BYTES: usize = 8 << 10;
 
 /// Pieces of a message, in any order.
 #[derive(Debug, Default)]
@@ -16,15 +18,32 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// What is too much is left out.
-    pub(super) fn put(&mut self, at: usize, bytes: &[u8]) {
-        let is_room = self.pieces.len() < PIECES_MAX && self.bytes + bytes.len() <= STREAM_BYTES;
-        if is_room && self.pieces.get(&at).is_none_or(|known| known.len() < bytes.len()) {
-            self.bytes += bytes.len();
-            if let Some(shorter) = self.pieces.insert(at, bytes.to_vec()) {
-                self.bytes -= shorter.len();
-            }
+    /// `false`: there is too much, and this is left out. What is there already stays as it is.
+    pub(super) fn put(&mut self, at: usize, bytes: &[u8]) -> bool {
+        let before = self.pieces.range(..=at).next_back();
+        if before.is_some_and(|(start, known)| start + known.len() >= at + bytes.len()) {
+            return true;
         }
+        if self.pieces.len() >= PIECES_MAX || self.bytes + bytes.len() > STREAM_BYTES {
+            return false;
+        }
+        self.bytes += bytes.len();
+        // Most come in order: one piece with the one before.
+        if let Some((before, piece)) = self.pieces.range_mut(..at).next_back()
+            && before + piece.len() == at
+        {
+            piece.extend_from_slice(bytes);
+            return true;
+        }
+        if let Some(shorter) = self.pieces.insert(at, bytes.to_vec()) {
+            self.bytes -= shorter.len();
+        }
+        true
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The beginning, as far as it is whole.
@@ -51,6 +70,11 @@ impl Messages {
     /// A message is taken to begin at this sequence number.
     pub(super) fn new(start: u32) -> Self {
         Self { start, held: Vec::new() }
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.held.len()
     }
 
     /// Nothing is held, and nothing to be left out: the next segment may begin anew.
@@ -85,7 +109,7 @@ impl Messages {
             let bytes = usize::from(u16::from_be_bytes(*head));
             if let Some(message) = rest.get(..bytes) {
                 each(message);
-            } else if is_cut || rest.len() > STREAM_BYTES {
+            } else if is_cut || rest.len() > MESSAGE_BYTES {
                 each(rest);
             } else {
                 break;
@@ -144,10 +168,19 @@ mod tests {
     #[test]
     fn pieces_are_bounded() {
         let mut pieces = Pieces::default();
-        for at in 0..10_000 {
-            pieces.put(at, &[0; 200]);
-        }
+        let taken = (0..10_000).filter(|at| pieces.put(at * 200, &[0; 200])).count();
+        assert_eq!(taken, STREAM_BYTES / 200);
         assert!(pieces.bytes <= STREAM_BYTES && pieces.pieces.len() <= PIECES_MAX);
+    }
+
+    #[test]
+    fn pieces_of_one_byte_in_order_are_one() {
+        let mut pieces = Pieces::default();
+        for at in 0..3000 {
+            assert!(pieces.put(at, &[at as u8]));
+            assert!(pieces.put(at, &[at as u8]));
+        }
+        assert_eq!(pieces.beginning(), (0..3000_usize).map(|at| at as u8).collect::<Vec<_>>());
     }
 
     #[test]
@@ -193,7 +226,7 @@ mod tests {
             for (sequence, there, more) in segments {
                 let length = there.len() as u32 + more;
                 messages.feed(sequence % 10_000, &there, length, &mut |_| {});
-                prop_assert!(messages.held.len() <= STREAM_BYTES + 2 + 4096);
+                prop_assert!(messages.held.len() <= MESSAGE_BYTES + 2 + 4096);
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Which name an address goes by, for a process and for the host. Bounded: full, it forgets what it
-//! learnt first, and counts it.
+//! Which name an address goes by, for a process and for whoever shares its network namespace.
+//! Bounded: full, it forgets what it learnt first, and counts it.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -16,21 +16,26 @@ const KEPT_LEAST: BootNs = 60 * SECOND;
 /// An address that nobody asked for in a day may be another's.
 const KEPT_MOST: BootNs = 86_400 * SECOND;
 
-/// Who asked: a process by its pid and start, as the probes tell them.
+/// Who asked: a process by its pid and start, as the probes tell them, and the network namespace of
+/// the socket it asked by. An address, and whoever answers there, is another in another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Asker {
+    pub(super) netns: u64,
     pub(super) tgid: u32,
     pub(super) started_ns: u64,
 }
 
 impl Asker {
-    /// Whoever on this host.
-    pub(super) const HOST: Self = Self { tgid: 0, started_ns: 0 };
+    /// Whoever in this namespace.
+    pub(super) const fn anybody(netns: u64) -> Self {
+        Self { netns, tgid: 0, started_ns: 0 }
+    }
 }
 
 #[derive(Debug)]
 struct Known {
     name: Arc<str>,
+    is_trusted: bool,
     learnt_ns: BootNs,
     until_ns: BootNs,
 }
@@ -47,27 +52,35 @@ impl Table {
         self.known.len()
     }
 
-    /// `ttl`: seconds.
+    /// `name`: and whether who said it is trusted. `ttl`: seconds.
     pub(super) fn learn(
         &mut self,
         asker: Asker,
         address: IpAddr,
-        name: &Arc<str>,
+        name: (&Arc<str>, bool),
         ttl: u32,
         now: BootNs,
     ) {
+        let (name, is_trusted) = name;
         let key = (asker, address);
         if self.known.len() >= NAMES_MAX && !self.known.contains_key(&key) {
             self.make_room(now);
         }
         let kept = (u64::from(ttl) * SECOND).clamp(KEPT_LEAST, KEPT_MOST);
-        let known = Known { name: Arc::clone(name), learnt_ns: now, until_ns: now + kept };
+        let (name, until_ns) = (Arc::clone(name), now + kept);
+        let known = Known { name, is_trusted, learnt_ns: now, until_ns };
         self.known.insert(key, known);
     }
 
-    pub(super) fn name(&self, asker: Asker, address: IpAddr, now: BootNs) -> Option<&Arc<str>> {
+    /// The name, and whether who said it is trusted.
+    pub(super) fn name(
+        &self,
+        asker: Asker,
+        address: IpAddr,
+        now: BootNs,
+    ) -> Option<(&Arc<str>, bool)> {
         let known = self.known.get(&(asker, address))?;
-        (known.until_ns >= now).then_some(&known.name)
+        (known.until_ns >= now).then_some((&known.name, known.is_trusted))
     }
 
     /// A quarter at once, so that a full table costs little for each name that comes.
@@ -99,7 +112,7 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    const ME: Asker = Asker { tgid: 7, started_ns: 70 };
+    const ME: Asker = Asker { netns: 1, tgid: 7, started_ns: 70 };
 
     fn address(number: u32) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from(0xcb00_7100 + number))
@@ -109,11 +122,11 @@ mod tests {
     fn a_name_outlives_a_short_time_to_live_but_not_a_day() {
         let mut table = Table::default();
         let name = "example.org".into();
-        table.learn(ME, address(1), &name, 0, 0);
-        table.learn(ME, address(2), &name, u32::MAX, 0);
-        assert_eq!(table.name(ME, address(1), KEPT_LEAST), Some(&name));
+        table.learn(ME, address(1), (&name, true), 0, 0);
+        table.learn(ME, address(2), (&name, true), u32::MAX, 0);
+        assert_eq!(table.name(ME, address(1), KEPT_LEAST), Some((&name, true)));
         assert_eq!(table.name(ME, address(1), KEPT_LEAST + 1), None);
-        assert_eq!(table.name(ME, address(2), KEPT_MOST), Some(&name));
+        assert_eq!(table.name(ME, address(2), KEPT_MOST), Some((&name, true)));
         table.expire(KEPT_MOST + 1);
         assert_eq!(table.len(), 0);
     }
@@ -121,10 +134,12 @@ mod tests {
     #[test]
     fn one_process_does_not_hear_what_another_was_told() {
         let mut table = Table::default();
-        table.learn(ME, address(1), &"example.org".into(), 60, 0);
+        table.learn(ME, address(1), (&"example.org".into(), true), 60, 0);
         let reused = Asker { started_ns: 71, ..ME };
         assert_eq!(table.name(reused, address(1), 1), None);
-        assert_eq!(table.name(Asker::HOST, address(1), 1), None);
+        assert_eq!(table.name(Asker::anybody(1), address(1), 1), None);
+        let elsewhere = Asker { netns: 2, ..ME };
+        assert_eq!(table.name(elsewhere, address(1), 1), None);
     }
 
     #[test]
@@ -132,13 +147,13 @@ mod tests {
         let mut table = Table::default();
         let name = "example.org".into();
         for number in 0..NAMES_MAX as u32 + 10 {
-            table.learn(ME, address(number), &name, 3600, u64::from(number));
+            table.learn(ME, address(number), (&name, true), 3600, u64::from(number));
         }
         assert!(table.len() <= NAMES_MAX);
         assert_eq!(table.evicted, (NAMES_MAX / 4) as u64);
         let now = NAMES_MAX as u64;
         assert_eq!(table.name(ME, address(0), now), None);
-        assert_eq!(table.name(ME, address(NAMES_MAX as u32), now), Some(&name));
+        assert_eq!(table.name(ME, address(NAMES_MAX as u32), now), Some((&name, true)));
     }
 
     #[test]
@@ -146,7 +161,7 @@ mod tests {
         let mut table = Table::default();
         let name = "example.org".into();
         for number in 0..3 * NAMES_MAX as u32 {
-            table.learn(ME, address(number), &name, 3600, 5);
+            table.learn(ME, address(number), (&name, true), 3600, 5);
         }
         assert!(table.len() <= NAMES_MAX);
     }

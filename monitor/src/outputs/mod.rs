@@ -283,7 +283,7 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
     // address of no country by either.
     let places = countries.iter().map(ToString::to_string).chain([COUNTRY_NONE.to_owned()]);
     let violations = places.flat_map(|place| {
-        [Reason::Country, Reason::Operator, Reason::Unlocated]
+        [Reason::Country, Reason::Operator, Reason::Unlocated, Reason::Undetermined]
             .map(|reason| (place.clone(), reason.to_string()))
     });
     let loss = |stage: &str, reason: &str| (stage.to_owned(), reason.to_owned());

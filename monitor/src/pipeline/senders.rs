@@ -28,11 +28,16 @@ impl Pipeline {
         let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
         let was_known = std::mem::replace(&mut details.is_sender_known, true);
         let Some(sender) = handed_on(&details.sender, process) else { return };
-        let judgement = judge(&self.rules.policy, egress, &sender, &details.place);
+        let mut place = details.place.clone();
+        if sender.creator().is_some() {
+            place.domain = place.domain.map(of_another);
+        }
+        let judgement = judge(&self.rules.policy, egress, &sender, &place);
         if was_known && severity(judgement.verdict) < severity(details.judgement.verdict) {
             return;
         }
         details.sender = sender;
+        details.place = place;
         details.judgement = judgement;
         if is_told {
             self.tell(flow, now_ns);
@@ -150,12 +155,14 @@ fn corrected(sender: &Sender, was: &Process, is: &Arc<Process>) -> Sender {
 
 /// The name that the owner of the socket asked for, as it is known of who sends on it.
 pub(super) fn asked_for(sample: &EgressSample, domain: Option<Domain>) -> Option<Domain> {
-    let is_of_another = |domain: &Domain| domain.source == DomainSource::Dns;
-    match domain {
-        Some(domain) if sample.runner.tgid != 0 && is_of_another(&domain) => {
-            Some(Domain { source: DomainSource::DnsHost, ..domain })
-        }
-        domain => domain,
+    if sample.runner.tgid == 0 { domain } else { domain.map(of_another) }
+}
+
+/// The same name, now that it was not asked for by who sends.
+fn of_another(domain: Domain) -> Domain {
+    match domain.source {
+        DomainSource::Dns => Domain { source: DomainSource::DnsHost, is_trusted: false, ..domain },
+        _ => domain,
     }
 }
 
@@ -165,14 +172,13 @@ mod tests {
 
     #[test]
     fn what_the_owner_of_a_socket_asked_for_is_not_said_of_another_who_sends_on_it() {
-        let domain = |source| Some(Domain { name: "example.org".into(), source });
+        let domain =
+            |source, is_trusted| Some(Domain { name: "example.org".into(), source, is_trusted });
         let mut sample = EgressSample::default();
-        let own = asked_for(&sample, domain(DomainSource::Dns));
-        assert_eq!(own, domain(DomainSource::Dns));
+        let own = asked_for(&sample, domain(DomainSource::Dns, true));
+        assert_eq!(own, domain(DomainSource::Dns, true));
         sample.runner.tgid = 7;
-        let other = asked_for(&sample, domain(DomainSource::Dns));
-        assert_eq!(other, domain(DomainSource::DnsHost));
-        let said = asked_for(&sample, domain(DomainSource::Sni));
-        assert_eq!(said, domain(DomainSource::Sni));
+        let other = asked_for(&sample, domain(DomainSource::Dns, true));
+        assert_eq!(other, domain(DomainSource::DnsHost, false));
     }
 }

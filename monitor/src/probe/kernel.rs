@@ -88,14 +88,14 @@ impl fmt::Debug for Kernel {
 
 impl Kernel {
     /// Loads the probes and attaches them.
-    pub fn attach(capture: &Capture, names: NamesConfig) -> Result<Self, ProbeError> {
+    pub fn attach(capture: &Capture, names: &NamesConfig) -> Result<Self, ProbeError> {
         let (kernel, attaching) = Self::begin(capture, names)?;
         attaching.wait();
         Ok(kernel)
     }
 
     /// The same, but a thread goes on attaching to the interfaces.
-    pub fn begin(capture: &Capture, names: NamesConfig) -> Result<(Self, Attaching), ProbeError> {
+    pub fn begin(capture: &Capture, names: &NamesConfig) -> Result<(Self, Attaching), ProbeError> {
         let wanted = match (names.enabled, names.queries) {
             (false, _) => 0,
             (true, false) => naming::ANSWERS,

@@ -8,6 +8,7 @@ mod cgroup;
 mod interfaces;
 mod kernel;
 mod load;
+mod namespace;
 mod places;
 mod positions;
 mod reader;
@@ -23,6 +24,7 @@ use monitor_ebpf::{
     loss::Loss,
     sample::{FlowCounters, FlowKey, LinkSender},
 };
+pub use namespace::namespace_cookie;
 pub use places::Places;
 pub use reader::WAITING_MAX;
 pub use replay::{Recorder, Replay};

@@ -25,7 +25,7 @@ use super::{
 use crate::event::{
     Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry, FlowId,
     Judgement, Mac, Operator, Origin, Passage, Phase, Place, Reason, Record, Rollup, Sender,
-    Timestamp, Traffic, Transport, User, Verdict,
+    ServerName, Timestamp, Traffic, Transport, User, Verdict,
 };
 
 /// Bytes that decode to nothing that this version knows.
@@ -64,7 +64,7 @@ codes!(Attribution, attribution_code, attribution {
 });
 codes!(Verdict, verdict_code, verdict { Unapproved = 0, Unknown = 1, Approved = 2, Local = 3 });
 codes!(DomainSource, domain_source_code, domain_source {
-    Dns = 0, DnsHost = 1, Sni = 2, Quic = 3,
+    Dns = 0, DnsHost = 1, Sni = 2, Quic = 3, Undetermined = 4,
 });
 codes!(Certainty, certainty_code, certainty { Full = 0, Partial = 1, Disputed = 2 });
 
@@ -108,6 +108,13 @@ pub(super) enum StoredExtra {
     Basis(StoredBasis),
     /// Of the process that sends or made the socket, for the first time in the block.
     Executed(StoredExecuted),
+    /// The domain is from a trusted resolver.
+    TrustedName,
+    /// What the stream itself says, and where it says it; no name: it could not be read.
+    ServerName {
+        name: Option<Text>,
+        source: u8,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -161,6 +168,7 @@ enum StoredReason {
     Unlocated,
     Rule(Text),
     LocalNetwork,
+    Undetermined,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -291,6 +299,13 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     }
     if let Some(domain) = &record.place.domain {
         extras.push(StoredExtra::Name { source: domain_source_code(domain.source) });
+        if domain.is_trusted {
+            extras.push(StoredExtra::TrustedName);
+        }
+    }
+    if let Some(said) = &record.place.server_name {
+        let (name, source) = (into.maybe(said.name()), domain_source_code(said.source()));
+        extras.push(StoredExtra::ServerName { name, source });
     }
     if let Sender::Process { creator: Some(creator), .. } = &record.sender {
         extras.push(StoredExtra::Creator { process: into.process(creator) });
@@ -317,9 +332,25 @@ fn add_extra(
         }
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
-            if let Some(domain) = &mut record.place.domain {
+            // Once there was one name, which could be either.
+            let is_said = matches!(source, DomainSource::Sni | DomainSource::Quic);
+            if is_said && let Some(Domain { name, .. }) = record.place.domain.take() {
+                record.place.server_name = Some(ServerName::Said { name, source });
+            } else if let Some(domain) = &mut record.place.domain {
                 domain.source = source;
             }
+        }
+        StoredExtra::TrustedName => {
+            if let Some(domain) = &mut record.place.domain {
+                domain.is_trusted = true;
+            }
+        }
+        StoredExtra::ServerName { name, source } => {
+            let source = domain_source(*source)?;
+            record.place.server_name = Some(match tables.maybe(*name)? {
+                Some(name) => ServerName::Said { name, source },
+                None => ServerName::Undetermined,
+            });
         }
         StoredExtra::Creator { process } => match &mut record.sender {
             Sender::Process { creator, .. } => *creator = Some(tables.process(*process)?),
@@ -366,6 +397,7 @@ fn flow_to_stored(record: &Record, base: u64, into: &mut Interner) -> StoredFlow
             Reason::Unlocated => StoredReason::Unlocated,
             Reason::Rule(name) => StoredReason::Rule(into.text(name)),
             Reason::LocalNetwork => StoredReason::LocalNetwork,
+            Reason::Undetermined => StoredReason::Undetermined,
         },
     }
 }
@@ -394,7 +426,12 @@ fn flow_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Rec
         second: None,
         operator: flow.operator.map(|at| tables.operator(at)).transpose()?,
         // Before there was a source, there was but one.
-        domain: tables.maybe(flow.domain)?.map(|name| Domain { name, source: DomainSource::Dns }),
+        domain: tables.maybe(flow.domain)?.map(|name| Domain {
+            name,
+            source: DomainSource::Dns,
+            is_trusted: false,
+        }),
+        server_name: None,
     };
     let judgement = Judgement {
         verdict: verdict(flow.verdict)?,
@@ -405,6 +442,7 @@ fn flow_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Rec
             StoredReason::Unlocated => Reason::Unlocated,
             StoredReason::Rule(name) => Reason::Rule(tables.text(name)?),
             StoredReason::LocalNetwork => Reason::LocalNetwork,
+            StoredReason::Undetermined => Reason::Undetermined,
         },
     };
     Ok(Record { egress, sender, place, judgement, provenance: None })

@@ -20,7 +20,7 @@ fn assert_showable(name: &str) {
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((way, bytes)) = bytes.split_first() else { return };
-    match way % 6 {
+    match way % 7 {
         0 => {
             if let Ok(question) = dns::query(bytes) {
                 assert_showable(&question.name);
@@ -44,17 +44,22 @@ fuzz_target!(|bytes: &[u8]| {
         4 => {
             // Frames that a client could have sealed, and a handshake put together of them.
             let datagram = hello::initial(&[7; 8], 0, bytes, false);
-            if let Ok(initial) = quic::initial(&datagram, None) {
+            for initial in quic::initials(&datagram, &[]).unwrap_or_default() {
                 for (_, piece) in &initial.crypto {
                     let _ = tls::handshake_hello(piece);
                 }
             }
         }
-        _ => {
+        5 => {
             // The identifier of the first datagram, of which the keys are made, and the datagram.
             let (first, datagram) = bytes.split_at(bytes.len().min(8));
-            let _ = quic::initial(bytes, None);
-            let _ = quic::initial(datagram, Some(first));
+            let _ = quic::initials(bytes, &[]);
+            let _ = quic::initials(datagram, &[first]);
+        }
+        _ => {
+            if let tls::Found::Hello(Some(name)) = tls::find(bytes) {
+                assert_showable(&name);
+            }
         }
     }
 });

@@ -78,7 +78,8 @@ impl Rejudge {
         let found = self.rules.locator.locate(remote.ip());
         let is_local = |place: &Place| place.country == Country::Local;
         if self.is_located_again || is_local(&found) != is_local(stored) {
-            Place { domain: stored.domain.clone(), ..found }
+            let (domain, server_name) = (stored.domain.clone(), stored.server_name.clone());
+            Place { domain, server_name, ..found }
         } else {
             stored.clone()
         }

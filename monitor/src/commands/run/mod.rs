@@ -31,17 +31,17 @@ use crate::{
         namespaces::{self, Clocks},
     },
     cli::{COMMIT, Exit, Global, VERSION},
-    config::{Capture, Config},
+    config::{Capture, Config, NamesConfig},
     connections,
     decode::DecodeError,
     event::Notice,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
-    names,
+    names::{self, Resolvers},
     outputs::{self, Outputs, live},
     pipeline::{self, Pipeline, Rules},
     probe::{
-        Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
+        self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
         WAITING_MAX, find_cgroup,
     },
     sandbox,
@@ -94,9 +94,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         config.capture.max_flows,
         watch::wall_offset_ns(),
     );
-    if config.names.queries {
-        pipeline.tell_lookups();
-    }
+    name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
     pipeline.note(watch::wall_now(), started(&attachments, &rules));
@@ -135,6 +133,15 @@ async fn bind(global: &Global, config: &Config) -> anyhow::Result<Sockets> {
         None => None,
     };
     Ok(Sockets { api, metrics })
+}
+
+fn name_by(pipeline: &mut Pipeline, names: &NamesConfig, args: &RunArgs) {
+    if names.queries {
+        pipeline.tell_lookups();
+    }
+    // Of a recording nobody knows where it was made.
+    let namespace = args.replay.is_none().then(probe::namespace_cookie).flatten();
+    pipeline.trust(Resolvers::new(&names.resolvers, namespace));
 }
 
 /// Before any thread is started.
@@ -194,7 +201,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         let (attachments, attaching) = (Vec::new(), Attaching::default());
         return Ok(Opened { source, attachments, processes, places: None, attaching });
     }
-    let (mut kernel, attaching) = Kernel::begin(&config.capture, config.names).map_err(failure)?;
+    let (mut kernel, attaching) = Kernel::begin(&config.capture, &config.names).map_err(failure)?;
     let (places, starts) = (kernel.take_places(), kernel.take_starts());
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
@@ -278,12 +285,11 @@ fn new_metrics(
     let mut known = outputs::known_labels(&countries);
     let losses = Loss::ALL.map(|loss| (pipeline::STAGE.to_owned(), loss.reason().to_owned()));
     known.losses.extend(losses);
-    let reasons = [names::TABLE_FULL, names::STREAMS_FULL];
     let digest = attribute::digests::REASONS;
     known
         .losses
         .extend(digest.map(|reason| (attribute::digests::STAGE.to_owned(), reason.to_owned())));
-    known.losses.extend(reasons.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
+    known.losses.extend(names::LOSSES.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
     known.losses.push((track::STAGE.to_owned(), track::SAMPLE_MISSING.to_owned()));
     let listeners = [connections::METRICS, connections::API];
     known.refusals = listeners
@@ -292,7 +298,7 @@ fn new_metrics(
         .collect();
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
-        decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED]]
+        decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED, names::UNASKED]]
             .concat()
             .iter()
             .map(|it| (*it).to_owned())

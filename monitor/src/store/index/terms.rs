@@ -59,8 +59,8 @@ pub(super) fn of_flow(record: &Record, mut each: impl FnMut(Dimension, &[u8])) {
         Some(IpAddr::V6(address)) => each(Dimension::Net6, &address.octets()[..6]),
         None => {}
     }
-    if let Some(domain) = &record.place.domain {
-        each(Dimension::Domain, &backwards(&domain.name));
+    for name in record.place.names() {
+        each(Dimension::Domain, &backwards(name));
     }
 }
 

@@ -62,6 +62,7 @@ fn the_index_opens_fewer_blocks_than_the_ledger_alone() {
             record.place.domain = Some(Domain {
                 name: format!("host{}.example", number / 50).into(),
                 source: DomainSource::Dns,
+                is_trusted: false,
             });
             Entry::Flow(record)
         })

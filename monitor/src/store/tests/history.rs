@@ -7,8 +7,8 @@ use crate::{
     event::{
         Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
         Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Notice, Operator, Origin,
-        Phase, Place, Process, Provenance, Reason, Record, Rollup, Sender, Timestamp, Traffic,
-        Transport, User, Verdict,
+        Phase, Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Timestamp,
+        Traffic, Transport, User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -196,8 +196,17 @@ impl History {
             operator: (self.random(4) != 0).then(|| Arc::new(operator)),
             domain: (self.random(3) != 0).then(|| Domain {
                 name: self.one_of(&DOMAINS).into(),
-                source: self.one_of(DomainSource::ALL),
+                source: self.one_of(&[DomainSource::Dns, DomainSource::DnsHost]),
+                is_trusted: self.random(2) == 0,
             }),
+            server_name: match self.random(4) {
+                0 => Some(ServerName::Undetermined),
+                1 => Some(ServerName::Said {
+                    name: self.one_of(&DOMAINS).into(),
+                    source: self.one_of(&[DomainSource::Sni, DomainSource::Quic]),
+                }),
+                _ => None,
+            },
         }
     }
 
@@ -219,6 +228,7 @@ impl History {
                 Reason::Unlocated,
                 Reason::Rule("ntp".into()),
                 Reason::LocalNetwork,
+                Reason::Undetermined,
             ]),
         }
     }

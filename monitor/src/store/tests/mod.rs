@@ -3,6 +3,7 @@
 mod answers;
 mod files;
 mod history;
+mod numbers;
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
