@@ -7,7 +7,7 @@ use monitor_ebpf::sample::{EgressSample, FlowKey, SenderSample};
 
 use super::Pipeline;
 use crate::{
-    event::{Attribution, Domain, DomainSource, Process, Sender},
+    event::{Attribution, Domain, DomainSource, Origin, Process, Sender},
     judge::{judge, severity},
 };
 
@@ -66,8 +66,19 @@ impl Pipeline {
             if is_same(&details.sender, &sender) {
                 return;
             }
+            // What another process asked for is not what this one did.
+            let pid = |sender: &Sender| sender.process().map(|process| process.pid);
+            let is_another = pid(&details.sender) != pid(&sender);
+            let named = match egress.remote {
+                Some(remote) if egress.origin != Origin::Accepted => {
+                    self.names.name(sample, remote.ip())
+                }
+                _ => None,
+            };
+            let known = details.place.domain.take();
+            let known = if is_another { known.map(of_another) } else { known };
+            details.place.domain = asked_for(sample, named.or(known));
             details.sender = sender;
-            details.place.domain = asked_for(sample, details.place.domain.take());
             details.renew(&self.rules, egress);
             let (mut sender, judgement) = (details.sender.clone(), details.judgement.clone());
             self.ask_digest(&mut sender, &judgement);
