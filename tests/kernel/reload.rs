@@ -44,6 +44,8 @@ impl<'s> Files<'s> {
         let config = fs::read_to_string(site.config()).expect("read the configuration");
         let elsewhere = config.replace("203.0.113.0/24", "192.0.2.0/24");
         fs::write(site.config(), elsewhere).expect("write the configuration");
+        // One user sends it all, and has only a share of the store.
+        site.drop_in("store", "[store]\nmax_size = \"64GiB\"\n");
         let file = site.path().join("country.mmdb");
         site.drop_in("geo", &format!("[geo]\ndatabase = {:?}\n", file.display().to_string()));
         let databases = COUNTRIES.map(|code| {

@@ -32,6 +32,11 @@ impl Layout {
         layout.unwrap_or_default()
     }
 
+    /// Of it only these groups.
+    pub(super) fn only(&self, reads: u8) -> Self {
+        Self { reads: self.reads & reads, offsets: self.offsets.clone() }
+    }
+
     fn of(types: &Types<'_>) -> Self {
         let structures = types.structures();
         let mut layout = Self::default();

@@ -205,39 +205,51 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn first_failure(&self) -> String {
-        let failed = self.attachments.iter().find_map(|it| Some((it, it.outcome.as_ref().err()?)));
-        failed.map_or_else(String::new, |(it, problem)| format!("{}: {problem}", it.probe.name))
+    /// What the verifier refused: where a tracepoint is missing, less to read does not help.
+    fn refused(&self) -> impl Iterator<Item = &Attachment> {
+        let is_refused = |problem: &String| problem.contains("BPF_PROG_LOAD");
+        self.attachments.iter().filter(move |it| it.outcome.as_ref().is_err_and(is_refused))
     }
 
     fn failures(&self) -> usize {
-        self.attachments.iter().filter(|it| it.outcome.is_err()).count()
+        self.refused().count()
+    }
+
+    fn first_failure(&self) -> String {
+        self.refused().next().map_or_else(String::new, |it| it.probe.name.to_owned())
     }
 }
 
-/// With what the kernel's BTF allows to read; without it, where more probes load then.
+/// With what the kernel's BTF allows to read; with less of it, where more probes load then. Packet
+/// programs may read the kernel's memory by helpers that came later than BTF did.
 fn load_best(
     capture: &Capture,
     naming: u8,
     cgroup: &Path,
     layout: &Layout,
 ) -> Result<Loaded, ProbeError> {
-    let loaded = load(capture, naming, cgroup, layout);
-    let is_whole = loaded.as_ref().is_ok_and(|it| it.failures() == 0);
-    if is_whole || layout.reads == 0 || matches!(loaded, Err(ProbeError::NotPermitted)) {
-        return loaded;
-    }
-    let before = loaded.as_ref().map_or(usize::MAX, Loaded::failures);
-    match load(capture, naming, cgroup, &Layout::default()) {
-        Ok(plain) if plain.failures() < before => {
-            tracing::warn!(
-                "this kernel refuses probes that read by its BTF; they do without: {}",
-                loaded.map_or_else(|error| error.to_string(), |it| it.first_failure())
-            );
-            Ok(plain)
+    const TRACED: u8 = layout::reads::EXECUTABLE | layout::reads::COOKIE;
+    let mut best = load(capture, naming, cgroup, layout);
+    for reads in [TRACED, 0] {
+        let is_whole = best.as_ref().is_ok_and(|it| it.failures() == 0);
+        let is_final = is_whole || matches!(best, Err(ProbeError::NotPermitted));
+        if is_final || layout.reads == 0 {
+            break;
         }
-        _ => loaded,
+        if layout.reads & !reads == 0 {
+            continue;
+        }
+        let refused = best.as_ref().map_or_else(ToString::to_string, Loaded::first_failure);
+        tracing::debug!("this kernel refuses to read all that its BTF describes: {refused}");
+        let before = best.as_ref().map_or(usize::MAX, Loaded::failures);
+        match load(capture, naming, cgroup, &layout.only(reads)) {
+            Ok(less) if less.failures() < before => best = Ok(less),
+            // What goes wrong with the least is what is wrong.
+            Err(error) if best.is_err() => best = Err(error),
+            _ => {}
+        }
     }
+    best
 }
 
 fn load(
