@@ -97,7 +97,8 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
         let user_known = storage.user.tgid != 0 && flow.ownership != ownership::CREATOR;
         copy(&mut sample.owner, if user_known { &storage.user } else { &storage.creator });
         copy(&mut sample.creator, &storage.creator);
-        if kernel::is_same(&flow.passage.runner, &sample.owner) {
+        let runner = &flow.passage.runner;
+        if runner.tgid != 0 && kernel::is_same(runner, &sample.owner) {
             sample.runner = Runner::default();
         }
     } else {

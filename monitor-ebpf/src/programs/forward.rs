@@ -252,7 +252,7 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
 #[inline(always)]
 fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
     let now = kernel::now_ns();
-    let sender = kernel::sender(skb, packet);
+    let sender = kernel::sender::<NAMED>(skb, packet);
     let mut passage = Passage { ifindex: ifindex(skb), ..Passage::default() };
     let mut local = (packet.source, packet.source_port);
     let mut key = FlowKey {

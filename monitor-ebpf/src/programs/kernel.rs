@@ -259,7 +259,7 @@ pub fn is_of_packet_socket(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-pub fn sender(skb: *mut __sk_buff, packet: &Packet) -> Sender {
+pub fn sender<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) -> Sender {
     // SAFETY: a context field.
     let socket = unsafe { (*skb).__bindgen_anon_2.sk };
     if socket.is_null() {
@@ -293,7 +293,8 @@ pub fn sender(skb: *mut __sk_buff, packet: &Packet) -> Sender {
             (&raw const (*socket).src_port).read_volatile(),
         )
     };
-    if packet.is_control(kind as u8) && !is_owned(socket) {
+    // As the hook of the socket does, which asks on the same kernels.
+    if packet.is_control(kind as u8) && !(NAMED && is_owned(socket)) {
         return Sender::Control;
     }
     let is_raw = kind == u32::from(SOCK_RAW);

@@ -14,6 +14,8 @@ use monitor_ebpf::{
     sample::{ExecSample, NAME_BYTES, PATH_BYTES, path_end},
 };
 
+use super::kernel::TCP;
+
 /// Bits of [`reads`]; user space sets it before load.
 #[unsafe(no_mangle)]
 static READS: Global<u8> = Global::new(0);
@@ -168,8 +170,12 @@ pub fn netns_inode(socket: *mut bpf_sock) -> u32 {
 
 /// Cookie of the Multipath TCP connection that a TCP socket is a subflow of; else 0.
 #[inline(always)]
-pub fn connection_cookie(socket: *mut bpf_sock) -> u64 {
-    if !has(reads::CONNECTION) || socket.is_null() {
+pub fn connection_cookie(socket: *mut bpf_sock, transport: u8) -> u64 {
+    // First what the verifier knows: each question more is another way through all that follows.
+    if !has(reads::CONNECTION) {
+        return 0;
+    }
+    if transport != TCP || socket.is_null() {
         return 0;
     }
     connection(socket).unwrap_or(0)

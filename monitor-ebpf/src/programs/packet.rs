@@ -111,7 +111,10 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         transport: packet.transport,
         reserved: [0; 3],
     };
-    if packet.is_control(socket.socket_type) && !kernel::is_owned(socket.socket) {
+    // Kernels that can't say who runs give the verifier no room for the question.
+    if packet.is_control(socket.socket_type)
+        && (ASKED == NOBODY || !kernel::is_owned(socket.socket))
+    {
         key.local_port = packet.source_port;
     }
     let now = kernel::now_ns();
@@ -234,11 +237,7 @@ fn tell(
         sent_packets: sent.sent_packets,
         at_ns,
         netns_inode: layout::netns_inode(socket.socket),
-        connection_cookie: if packet.is_tcp() {
-            layout::connection_cookie(socket.socket)
-        } else {
-            0
-        },
+        connection_cookie: layout::connection_cookie(socket.socket, packet.transport),
         passage: emit::Passage { runner, ..emit::Passage::default() },
     };
     emit::egress(&flow, storage)

@@ -13,7 +13,7 @@ use monitor_ebpf::{
 
 use super::{
     emit,
-    kernel::{self, Named, TCP},
+    kernel::{self, Named},
     layout,
     maps::{self, FLOWS},
 };
@@ -104,15 +104,10 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         sent_packets: 0,
         at_ns: now,
         netns_inode: layout::netns_inode(named.socket),
-        connection_cookie: connection_cookie(named),
+        connection_cookie: layout::connection_cookie(named.socket, named.transport),
         passage: emit::Passage::default(),
     };
     emit::egress(&flow, storage.as_deref());
-}
-
-#[inline(always)]
-fn connection_cookie(named: &Named) -> u64 {
-    if named.transport == TCP { layout::connection_cookie(named.socket) } else { 0 }
 }
 
 /// Makes the current process, as it is now, the user of the socket. Written only when it changed: the
