@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Reader, Store, StoreError, ledger},
+    store::{Deleted, Reader, Store, StoreError, ledger},
 };
 
 fn everything() -> Query {
@@ -229,7 +229,6 @@ fn what_was_in_violation_is_kept_longer_than_what_was_not_and_what_went_is_told(
     // The first four have one index.
     mixed(&mut store, &mut history, &[0, 1, 2, 3]);
     settle(&store);
-    let before = store.reader().stats().unwrap();
     let violations = |reader: &Reader| {
         let mut query = everything();
         query.filter.verdicts = vec![Verdict::Unapproved];
@@ -237,14 +236,18 @@ fn what_was_in_violation_is_kept_longer_than_what_was_not_and_what_went_is_told(
     };
     let old = violations(&store.reader());
     assert_eq!(old.len(), 40);
-    store.max_bytes = (before.ledger_bytes + before.index_bytes) * 4 / 5;
-    let newest = before.newest.unwrap();
-    let deleted = store.retain(newest).unwrap();
-    store.sync().unwrap();
+    // How large the index is depends on which of its databases are open: the bound comes down until
+    // enough had to go.
+    let mut removed = Vec::new();
+    while removed.iter().map(|it: &Deleted| it.segments.len()).sum::<usize>() < 4 {
+        let stats = store.reader().stats().unwrap();
+        store.max_bytes = stats.ledger_bytes + stats.index_bytes - 1;
+        removed.push(store.retain(stats.newest.unwrap()).unwrap());
+        store.sync().unwrap();
+    }
     settle(&store);
     let reader = store.reader();
-    assert!(deleted.segments.len() > 2);
-    assert!(violations(&reader) == old, "removed: {:?}", deleted.segments);
+    assert!(violations(&reader) == old, "removed: {removed:?}");
     assert_eq!(ask(&reader, &everything()), ask(&reader.without_index(), &everything()));
     let numbers = reader.segments().unwrap();
     assert!(numbers.starts_with(&[1, 2, 3, 4]) && !numbers.contains(&5), "{numbers:?}");
@@ -254,9 +257,9 @@ fn what_was_in_violation_is_kept_longer_than_what_was_not_and_what_went_is_told(
         std::ops::ControlFlow::Continue(())
     };
     reader.notices(None, None, each).unwrap();
-    let (from, to) = deleted.span.unwrap();
-    let (segments, entries) = (deleted.segments.clone(), deleted.entries);
-    assert_eq!(told, [Notice::Removed { segments, entries, from, to }]);
+    let notices: Vec<Notice> = removed.iter().filter_map(Deleted::notice).collect();
+    assert_eq!(told, notices);
+    assert!(removed.iter().all(|it| it.entries > 0 && it.span.is_some()));
     // Opened again it is what it was.
     drop(store);
     let store = open(directory.path());
