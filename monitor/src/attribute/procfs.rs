@@ -280,18 +280,18 @@ impl Status {
 }
 
 /// Path and identity of the file that a process executes, by the target of the link to it. The kernel
-/// appends to the path of a file that was removed what may as well be the end of its name.
+/// appends to the path of a file that was removed what may as well be the end of its name: where the
+/// process ended before the file could be looked at, its path is not known.
 fn executed(process: &OwnedFd, target: Option<String>) -> (Option<String>, Option<FileId>) {
     let found = statx(process, "exe", AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS).ok();
     let file = found.as_ref().map(file_id);
     let Some(target) = target else { return (None, file) };
-    let (Some(kept), Some(found), Some(file)) = (target.strip_suffix(DELETED), &found, file) else {
-        return (Some(target), file);
-    };
+    let Some(kept) = target.strip_suffix(DELETED) else { return (Some(target), file) };
+    let Some(found) = found else { return (None, None) };
     // One with another name left may have lost this one.
-    let is_its_name = found.stx_nlink > 0 && file_at(process, &target) == Some(file);
+    let is_its_name = found.stx_nlink > 0 && file_at(process, &target) == file;
     let path = if is_its_name { target.as_str() } else { kept };
-    (Some(path.to_owned()), Some(file))
+    (Some(path.to_owned()), file)
 }
 
 /// The file that a path leads to in the root of a process.

@@ -159,6 +159,14 @@ fn a_file_whose_name_ends_as_that_of_a_removed_one_is_told_by_its_name() {
 }
 
 #[test]
+fn what_ended_before_its_file_was_looked_at_has_no_path_that_may_be_of_a_removed_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let ended = OwnedFd::from(File::open(directory.path()).unwrap());
+    assert_eq!(executed(&ended, Some("/memfd:x (deleted)".into())), (None, None));
+    assert_eq!(executed(&ended, Some("/usr/bin/x".into())), (Some("/usr/bin/x".into()), None));
+}
+
+#[test]
 fn a_removed_file_keeps_its_path_also_where_it_has_another_name_left() {
     let directory = tempfile::tempdir().unwrap();
     let path = program(directory.path(), "snd");
