@@ -303,6 +303,9 @@ pub struct FileId {
 pub struct ExecutedFile {
     /// `None`: only a path is known, or nothing.
     pub id: Option<FileId>,
+    /// Which exec of the process it was: when, by the boot clock; 0: none since its fork, or since
+    /// the probes. Not stored.
+    pub executed_ns: u64,
     /// The path leads to this very file also from the host's root, in its mount namespace.
     pub is_hosts: bool,
     /// Other paths that policy rules name and that lead to it there. Not stored.

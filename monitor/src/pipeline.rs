@@ -165,6 +165,7 @@ impl Pipeline {
     /// New rules, for flows that begin and for live ones when they are told again.
     pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
         self.processes.set_rule_paths(&rules.policy.rule_paths());
+        self.rename_files();
         self.rules = rules;
         self.outputs.set_mode(mode);
     }

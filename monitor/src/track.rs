@@ -299,6 +299,11 @@ impl<D> Flows<D> {
         self.by_socket.get(&cookie).cloned().unwrap_or_default()
     }
 
+    /// What is known of every live flow.
+    pub fn each(&mut self, mut each: impl FnMut(&mut D)) {
+        self.live.values_mut().for_each(|live| each(&mut live.details));
+    }
+
     /// The flows of which this holds; looks at all.
     pub fn keys_where(&self, mut is_it: impl FnMut(&D) -> bool) -> Vec<FlowKey> {
         let found = self.live.iter().filter(|(_, live)| is_it(&live.details));

@@ -304,6 +304,24 @@ fn what_one_process_asked_for_is_not_said_of_another_who_sends_on_its_connection
 }
 
 #[test]
+fn a_connection_that_is_handed_on_is_told_of_who_sends_unless_that_excuses_who_connected() {
+    let other = Owner { tgid: PID + 1, tid: PID + 1, uid: 1001, ..owner(START + 3) };
+    let sender = SenderSample { kind: kind::SENDER, reserved: 0, cookie: 9, owner: other };
+    let judged = |allowed: u32| {
+        let rules =
+            format!("[[policy.rule]]\nname = \"one\"\nallow = true\nuser = \"{allowed}\"\n");
+        let recording = one_datagram_and(|recording, _| {
+            recording.sample(&sender);
+        });
+        let (_, events) = replayed_by(&recording, "all", &rules);
+        let verdict = events[0]["geofenced"]["verdict"].as_str().unwrap().to_owned();
+        (verdict, events[0]["process"]["pid"].as_u64().unwrap())
+    };
+    assert_eq!(judged(0), ("unapproved".to_owned(), u64::from(PID + 1)));
+    assert_eq!(judged(1001), ("unapproved".to_owned(), u64::from(PID)));
+}
+
+#[test]
 fn a_second_name_that_a_stream_claims_makes_its_verdict_worse_and_never_milder() {
     let rules = "[[policy.rule]]\nname = \"good\"\nallow = true\ndestination = \"good.example\"\n\
                  trust = \"server-name\"\n";

@@ -1,5 +1,6 @@
-//! SHA-256 of executed files, each read once, on a thread of its own: a file on a slow disk must keep
-//! nobody waiting. Bounded in files, bytes and what waits; what was not read is counted. Judges nothing.
+//! SHA-256 of executed files, on a thread of its own: a file on a slow disk must keep nobody waiting. A
+//! digest is of one run of a program, for a file may be written between two; content that did not change
+//! is read once. Bounded in files, bytes and what waits; what was not read is counted. Judges nothing.
 
 use std::{
     fs::File,
@@ -10,56 +11,89 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use rustix::process::setpriority_process;
+use rustix::{process::setpriority_process, time::ClockId};
 use sha2::{Digest as _, Sha256};
 
-use super::{hosts::HostFiles, procfs::Procfs};
+use super::{hosts::HostFiles, now_ns, procfs::Procfs};
 use crate::{
-    event::{FileId, Process},
+    event::{FileId, Process, Timestamp},
     sandbox,
 };
 
 /// `stage` of what could not be read.
 pub const STAGE: &str = "digest";
-/// It was gone, or another file, when its turn came.
+/// The process was gone, or another program, and its file may have changed since.
 pub const GONE: &str = "gone";
-/// Larger than [`BYTES_MAX`].
+/// Larger than `BYTES_MAX`.
 pub const TOO_LARGE: &str = "too-large";
-/// As many as [`WAITING_MAX`] waited.
+/// As many as `WAITING_MAX` waited.
 pub const QUEUE_FULL: &str = "queue-full";
 pub const REASONS: [&str; 3] = [GONE, TOO_LARGE, QUEUE_FULL];
 
-/// Files that wait to be read.
+/// Runs that wait for their digest.
 const WAITING_MAX: usize = 256;
-/// Files whose digest is remembered.
+/// Runs whose digest is remembered.
 const KNOWN_MAX: usize = 4096;
+/// Files whose content is remembered.
+const FILES_MAX: usize = 1024;
 /// Largest file that is read.
 const BYTES_MAX: u64 = 512 << 20;
 const CHUNK: usize = 128 << 10;
 /// It is in no hurry.
 const NICE: i32 = 10;
+/// File systems stamp changes by a clock that stands still between two ticks, 10 ms at most: within this
+/// time of a change another leaves the same stamp.
+const STAMP_SLACK_NS: i128 = 20_000_000;
 
 pub type Sha256Digest = [u8; 32];
+
+/// A process as one of the programs that it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    pub pid: u32,
+    /// As in [`crate::event::ExecutedFile`].
+    pub executed_ns: u64,
+    pub file: FileId,
+}
+
+impl Run {
+    /// `None`: which file it executed is not known.
+    pub fn of(process: &Process) -> Option<Self> {
+        let executed_ns = process.file.executed_ns;
+        Some(Self { pid: process.pid, executed_ns, file: process.file.id? })
+    }
+}
 
 /// What tells one content of a file from another, as far as the file system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    /// Nanoseconds since the epoch.
+    modified: i128,
+    changed: i128,
 }
 
 #[derive(Debug)]
 struct Request {
-    id: FileId,
-    pid: u32,
+    run: Run,
     path: Option<Box<str>>,
+    /// When it was executed; `None`: before the probes, or with a fork.
+    executed_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 struct Answer {
-    id: FileId,
-    digest: Result<Sha256Digest, &'static str>,
+    run: Run,
+    digest: Result<(Sha256Digest, By), &'static str>,
+}
+
+/// How the file of a run was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// Of this run if the process had executed nothing else by then.
+    Process,
+    /// It had not changed since the exec.
+    Path,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +104,10 @@ enum Known {
     Unread,
 }
 
-/// Digests by file, and the thread that makes them.
+/// Digests by run, and the thread that makes them.
 #[derive(Debug, Default)]
 pub(super) struct Digests {
-    known: FxHashMap<FileId, Known>,
+    known: FxHashMap<Run, Known>,
     /// `None`: no file is read, as of a recording.
     reader: Option<(SyncSender<Request>, Receiver<Answer>)>,
     lost: [u64; REASONS.len()],
@@ -84,7 +118,11 @@ impl Digests {
     pub(super) fn start(&mut self, procfs: &Procfs) -> io::Result<()> {
         let (to_reader, requests) = sync_channel::<Request>(WAITING_MAX);
         let (answers, from_reader) = sync_channel::<Answer>(2 * WAITING_MAX);
-        let files = Files { procfs: procfs.clone(), hosts: HostFiles::new(procfs), last: None };
+        let files = Files {
+            procfs: procfs.clone(),
+            hosts: HostFiles::new(procfs),
+            known: FxHashMap::default(),
+        };
         thread::Builder::new()
             .name("digests".into())
             .spawn(move || read(requests, &answers, files))?;
@@ -93,21 +131,25 @@ impl Digests {
     }
 
     /// Of the file that a process executed; asks for it where it is not known yet.
-    pub(super) fn of(&mut self, process: &Process) -> Option<Sha256Digest> {
-        let id = process.file.id?;
-        match self.known.get(&id) {
+    pub(super) fn of(
+        &mut self,
+        process: &Process,
+        executed_at: Option<Timestamp>,
+    ) -> Option<Sha256Digest> {
+        let run = Run::of(process)?;
+        match self.known.get(&run) {
             Some(Known::Read(digest)) => return Some(*digest),
             Some(_) => return None,
             None => {}
         }
         let (to_reader, _) = self.reader.as_ref()?;
         let path = process.executable.as_deref().map(Into::into);
-        match to_reader.try_send(Request { id, pid: process.pid, path }) {
+        match to_reader.try_send(Request { run, path, executed_at }) {
             Ok(()) => {
                 if self.known.len() >= KNOWN_MAX {
                     self.known.clear();
                 }
-                self.known.insert(id, Known::Asked);
+                self.known.insert(run, Known::Asked);
             }
             Err(TrySendError::Full(_)) => self.lose(QUEUE_FULL),
             Err(TrySendError::Disconnected(_)) => self.reader = None,
@@ -116,36 +158,34 @@ impl Digests {
     }
 
     /// Whether a digest is on its way.
-    pub(super) fn is_awaited(&self, id: FileId) -> bool {
-        self.known.get(&id) == Some(&Known::Asked)
+    pub(super) fn is_awaited(&self, run: Run) -> bool {
+        self.known.get(&run) == Some(&Known::Asked)
     }
 
-    /// What was read since this was last asked.
-    pub(super) fn take(&mut self) -> Vec<(FileId, Sha256Digest)> {
+    /// What was read since this was last asked. `is_last`: whether the process executed nothing after
+    /// that run.
+    pub(super) fn take(&mut self, is_last: impl Fn(Run) -> bool) -> Vec<(Run, Sha256Digest)> {
         let Some((_, from_reader)) = &self.reader else { return Vec::new() };
         let answers: Vec<Answer> = from_reader.try_iter().collect();
         let mut read = Vec::new();
-        for Answer { id, digest } in answers {
-            match digest {
+        for Answer { run, digest } in answers {
+            let digest = digest.and_then(|(digest, by)| {
+                let is_its = by == By::Path || is_last(run);
+                if is_its { Ok(digest) } else { Err(GONE) }
+            });
+            let known = match digest {
                 Ok(digest) => {
-                    self.known.insert(id, Known::Read(digest));
-                    read.push((id, digest));
+                    read.push((run, digest));
+                    Known::Read(digest)
                 }
                 Err(reason) => {
-                    self.known.insert(id, Known::Unread);
                     self.lose(reason);
+                    Known::Unread
                 }
-            }
+            };
+            self.known.insert(run, known);
         }
         read
-    }
-
-    /// A file was executed: one that was gone when it was asked for may be there again, and one that
-    /// was written since has another digest.
-    pub(super) fn forget_unread(&mut self, id: FileId) {
-        if self.known.get(&id) == Some(&Known::Unread) {
-            self.known.remove(&id);
-        }
     }
 
     /// What could not be read so far, by [`REASONS`].
@@ -169,7 +209,7 @@ fn read(requests: Receiver<Request>, answers: &SyncSender<Answer>, mut files: Fi
         return;
     }
     for request in requests {
-        let answer = Answer { id: request.id, digest: files.digest(&request) };
+        let answer = Answer { run: request.run, digest: files.digest(&request) };
         if answers.send(answer).is_err() {
             return;
         }
@@ -180,43 +220,60 @@ fn read(requests: Receiver<Request>, answers: &SyncSender<Answer>, mut files: Fi
 struct Files {
     procfs: Procfs,
     hosts: HostFiles,
-    /// A file that is executed by many processes at once is read once.
-    last: Option<(FileId, Stamp, Sha256Digest)>,
+    /// Contents that were read.
+    known: FxHashMap<FileId, (Stamp, Sha256Digest)>,
 }
 
 impl Files {
     /// By the process while it lives, which shows also what was removed or is in a namespace of its
-    /// own; else by the path.
-    fn digest(&mut self, request: &Request) -> Result<Sha256Digest, &'static str> {
-        let by_process = || self.procfs.open_executable(request.pid);
-        let by_path = || self.hosts.open(request.path.as_deref()?);
-        let is_it = |file: &File| self.hosts.is_file(file.as_fd(), request.id);
-        let file = by_process().filter(is_it).or_else(|| by_path().filter(is_it)).ok_or(GONE)?;
-        let stamp = stamp(&file).map_err(|_| GONE)?;
+    /// own, and whose file nobody can write; else by the path, if nothing was written since.
+    fn digest(&mut self, request: &Request) -> Result<(Sha256Digest, By), &'static str> {
+        let Request { run, path, executed_at } = request;
+        let is_it = |file: &File| self.hosts.is_file(file.as_fd(), run.file);
+        if let Some(file) = self.procfs.open_executable(run.pid).filter(is_it) {
+            return self.content(&file, run.file).map(|digest| (digest, By::Process));
+        }
+        let executed_at = executed_at.ok_or(GONE)?;
+        let by_path = || self.hosts.open(path.as_deref()?).filter(is_it);
+        let file = by_path().ok_or(GONE)?;
+        let changed = stamp(&file).map_err(|_| GONE)?.changed;
+        if changed + STAMP_SLACK_NS > i128::from(executed_at.0) {
+            return Err(GONE);
+        }
+        self.content(&file, run.file).map(|digest| (digest, By::Path))
+    }
+
+    fn content(&mut self, file: &File, id: FileId) -> Result<Sha256Digest, &'static str> {
+        let stamp = stamp(file).map_err(|_| GONE)?;
         if stamp.size > BYTES_MAX {
             return Err(TOO_LARGE);
         }
-        if let Some((_, _, digest)) =
-            self.last.filter(|last| (last.0, last.1) == (request.id, stamp))
-        {
-            return Ok(digest);
+        if let Some((_, digest)) = self.known.get(&id).filter(|(known, _)| *known == stamp) {
+            return Ok(*digest);
         }
-        let digest = hash(&file).map_err(|_| GONE)?;
+        let digest = hash(file).map_err(|_| GONE)?;
         // Written meanwhile: it is of neither.
-        if self::stamp(&file).ok() != Some(stamp) {
+        if self::stamp(file).ok() != Some(stamp) {
             return Err(GONE);
         }
-        self.last = Some((request.id, stamp, digest));
+        // Of one that changed just now a further change may leave the same stamp.
+        if stamp.changed + STAMP_SLACK_NS < i128::from(now_ns(ClockId::Realtime)) {
+            if self.known.len() >= FILES_MAX {
+                self.known.clear();
+            }
+            self.known.insert(id, (stamp, digest));
+        }
         Ok(digest)
     }
 }
 
 fn stamp(file: &File) -> io::Result<Stamp> {
     let meta = file.metadata()?;
+    let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
     Ok(Stamp {
         size: meta.size(),
-        modified: (meta.mtime(), meta.mtime_nsec()),
-        changed: (meta.ctime(), meta.ctime_nsec()),
+        modified: ns(meta.mtime(), meta.mtime_nsec()),
+        changed: ns(meta.ctime(), meta.ctime_nsec()),
     })
 }
 
@@ -237,26 +294,19 @@ fn hash(mut file: &File) -> io::Result<Sha256Digest> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, process::Command, time::Duration};
+    use std::{
+        fs,
+        path::Path,
+        process::{Child, Command},
+        time::Duration,
+    };
 
     use super::*;
     use crate::attribute::fake::process;
 
-    fn id(path: &std::path::Path) -> FileId {
+    fn id(path: &Path) -> FileId {
         let meta = fs::metadata(path).unwrap();
         FileId { device: meta.dev(), inode: meta.ino() }
-    }
-
-    /// Waits for the next answer.
-    fn answer(digests: &mut Digests) -> Vec<(FileId, Sha256Digest)> {
-        for _ in 0..6000 {
-            let read = digests.take();
-            if !read.is_empty() || digests.lost() != [0; 3] {
-                return read;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("no answer");
     }
 
     fn started() -> Digests {
@@ -265,45 +315,124 @@ mod tests {
         digests
     }
 
-    #[test]
-    fn the_file_of_a_living_process_is_read_also_when_it_was_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sleeper");
-        fs::copy("/bin/sleep", &path).unwrap();
-        let expected: Sha256Digest = Sha256::digest(fs::read(&path).unwrap()).into();
-        let mut child = Command::new(&path).arg("60").spawn().unwrap();
-        let id = id(&path);
-        fs::remove_file(&path).unwrap();
-        let mut digests = started();
+    /// What is said of a run: its digest, or nothing where it is lost.
+    fn said(digests: &mut Digests, of: &Process, at: Option<Timestamp>) -> Option<Sha256Digest> {
+        let before = digests.lost();
+        assert_eq!(digests.of(of, at), None, "it was known already");
+        assert!(digests.is_awaited(Run::of(of).unwrap()));
+        for _ in 0..6000 {
+            let read = digests.take(|_| true);
+            if let Some((run, digest)) = read.first() {
+                assert_eq!(Some(*run), Run::of(of));
+                return Some(*digest);
+            }
+            if digests.lost() != before {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("no answer");
+    }
+
+    /// A program that runs long, and its process as it is told; `executed_ns` tells runs apart.
+    fn runs(path: &Path, executed_ns: u64) -> (Child, Process) {
+        // A fork of another test may hold the descriptor that the file was written by, until its exec.
+        let child = loop {
+            match Command::new(path).arg("60").spawn() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    thread::yield_now();
+                }
+                spawned => break spawned.unwrap(),
+            }
+        };
         let mut process = process(child.id(), "sleeper");
-        process.file.id = Some(id);
-        assert_eq!(digests.of(&process), None);
-        assert!(digests.is_awaited(id));
-        let read = answer(&mut digests);
+        process.executable = Some(path.to_str().unwrap().into());
+        (process.file.id, process.file.executed_ns) = (Some(id(path)), executed_ns);
+        (child, process)
+    }
+
+    fn end(mut child: Child) {
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(read, [(id, expected)]);
-        assert_eq!(digests.of(&process), Some(expected));
+    }
+
+    fn sleeper(folder: &Path, tail: &str) -> (std::path::PathBuf, Sha256Digest) {
+        let path = folder.join("sleeper");
+        // In place, if it is there: the same inode.
+        let content = [&fs::read("/bin/sleep").unwrap(), tail.as_bytes()].concat();
+        fs::write(&path, &content).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        (path, Sha256::digest(&content).into())
     }
 
     #[test]
-    fn the_file_of_a_process_that_is_gone_is_read_by_its_path_if_it_is_still_the_same() {
+    fn the_file_of_a_living_process_is_read_also_when_it_was_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, expected) = sleeper(folder.path(), "");
+        let (child, process) = runs(&path, 1);
+        fs::remove_file(&path).unwrap();
+        let mut digests = started();
+        let read = said(&mut digests, &process, None);
+        end(child);
+        assert_eq!(read, Some(expected));
+        assert_eq!(digests.of(&process, None), Some(expected));
+    }
+
+    #[test]
+    fn a_file_that_is_written_between_two_runs_has_a_digest_for_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut digests = started();
+        for (run, tail) in [(1, "known"), (2, "other"), (3, "known")] {
+            let (path, expected) = sleeper(folder.path(), tail);
+            let (child, process) = runs(&path, run);
+            let read = said(&mut digests, &process, None);
+            end(child);
+            assert_eq!(read, Some(expected), "{run}");
+        }
+    }
+
+    #[test]
+    fn the_file_of_a_process_that_is_gone_is_read_by_its_path_if_nothing_was_written_since() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tool");
         fs::write(&path, "content").unwrap();
-        let mut process = process(u32::MAX >> 1, "tool");
-        process.executable = Some(path.to_str().unwrap().into());
-        process.file.id = Some(id(&path));
+        let written_ns =
+            u64::try_from(stamp(&File::open(&path).unwrap()).unwrap().changed).unwrap();
+        let at = |after_ns: u64| Some(Timestamp(written_ns + after_ns));
+        let gone = |run| {
+            let mut process = process(u32::MAX >> 1, "tool");
+            process.executable = Some(path.to_str().unwrap().into());
+            (process.file.id, process.file.executed_ns) = (Some(id(&path)), run);
+            process
+        };
         let mut digests = started();
-        assert_eq!(digests.of(&process), None);
-        assert_eq!(answer(&mut digests)[0].1, <Sha256Digest>::from(Sha256::digest("content")));
+        let expected: Sha256Digest = Sha256::digest("content").into();
+        assert_eq!(said(&mut digests, &gone(1), at(1_000_000_000)), Some(expected));
+        // Executed before it was written, or so shortly after that a write could be hidden.
+        assert_eq!(said(&mut digests, &gone(2), Some(Timestamp(written_ns - 1))), None);
+        assert_eq!(said(&mut digests, &gone(3), at(1_000_000)), None);
+        // Nobody knows when it was executed.
+        assert_eq!(said(&mut digests, &gone(4), None), None);
+        assert_eq!(digests.lost(), [3, 0, 0]);
 
+        let before = gone(5);
         fs::write(folder.path().join("new"), "other").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
+        assert_eq!(said(&mut digests, &before, at(1_000_000_000)), None);
+    }
+
+    #[test]
+    fn what_a_process_shows_after_another_exec_is_not_taken_for_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, _) = sleeper(folder.path(), "");
+        let (child, process) = runs(&path, 1);
         let mut digests = started();
-        assert_eq!(digests.of(&process), None);
-        assert_eq!(answer(&mut digests), []);
+        assert_eq!(digests.of(&process, None), None);
+        while digests.lost() == [0; 3] {
+            assert_eq!(digests.take(|_| false), []);
+            thread::sleep(Duration::from_millis(10));
+        }
+        end(child);
         assert_eq!(digests.lost(), [1, 0, 0]);
-        assert_eq!(digests.of(&process), None);
     }
 }

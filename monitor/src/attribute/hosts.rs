@@ -72,7 +72,8 @@ impl HostFiles {
     pub(super) fn identify(&self, path: Option<&str>, id: Option<FileId>) -> ExecutedFile {
         let Some(id) = id else { return ExecutedFile::default() };
         let is_hosts = path.and_then(|path| self.find(path)).is_some_and(|it| self.is(it, id));
-        ExecutedFile { id: Some(id), is_hosts, known_as: self.known_as(id, path), sha256: None }
+        let known_as = self.known_as(id, path);
+        ExecutedFile { id: Some(id), is_hosts, known_as, ..ExecutedFile::default() }
     }
 
     /// The policy's paths that lead to this file, other than its own.

@@ -6,8 +6,9 @@ use std::{path::Path, sync::Arc, time::Instant};
 use rustc_hash::FxHashMap;
 
 use super::{
+    chooser::Chooser,
     older::UNHELD_KEPT_NS,
-    place::{Chooser, Place},
+    place::Place,
     procfs::{Procfs, is_of},
     sockets::Ration,
 };

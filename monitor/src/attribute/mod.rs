@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod cgroups;
+mod chooser;
 mod connections;
 mod container;
 pub mod digests;
@@ -53,7 +54,9 @@ pub use self::{
     links::{Family, LinkSocket},
     procfs::{COMMAND_LINE_MAX, Procfs},
 };
-use crate::event::{Ancestor, Attribution, Origin, PARENTS_MAX, Process, Sender, Timestamp};
+use crate::event::{
+    Ancestor, Attribution, ExecutedFile, Origin, PARENTS_MAX, Process, Sender, Timestamp,
+};
 
 /// Processes kept at once, the recently ended among them.
 pub const PROCESSES_MAX: usize = 32_768;
@@ -563,6 +566,8 @@ impl Processes {
         let user = self.users.user(reading.uid);
         let started_at = Some(self.clock.wall(reading.started_ns));
         let file = self.hosts.identify(reading.executable.as_deref(), reading.file);
+        let executed_ns = self.last_exec.as_ref().map_or(0, |last_exec| last_exec(reading.pid));
+        let file = ExecutedFile { executed_ns, ..file };
         record::read(reading, file, Learned { parents, user, started_at })
     }
 }

@@ -8,13 +8,13 @@ use monitor_ebpf::sample::{ExecSample, ForkSample, Owner};
 
 use super::{
     Processes,
-    digests::{REASONS, Sha256Digest},
+    digests::{REASONS, Run, Sha256Digest},
     lineage,
     procfs::Reading,
     record::{self, Executed, Learned, Told},
     table::{Generation, Mark, Program, ProgramId, Touch, View, same_start},
 };
-use crate::event::{ExecutedFile, FileId, Process};
+use crate::event::{ExecutedFile, Process};
 
 /// An exec is told when it is over; `/proc` shows the new program from some moment of it on. It takes
 /// so much less long than this that a reading of before is of the former program.
@@ -38,11 +38,13 @@ impl Processes {
             executed_ns: inherited.executed_ns,
         });
         let view = inherited.latest();
+        let known = &view.process;
         let process = Process {
             pid: sample.child_tgid,
             started_at: Some(self.clock.wall(at_ns)),
-            parents: lineage(&view.process),
-            ..(*view.process).clone()
+            parents: lineage(known),
+            file: ExecutedFile { executed_ns: 0, ..known.file.clone() },
+            ..(**known).clone()
         };
         let mut program = Program::new(0, View { mark: view.mark, process: Arc::new(process) });
         program.origin = Some(origin);
@@ -118,9 +120,7 @@ impl Processes {
             (path.map(Into::into), reading.and_then(|it| it.file))
         };
         let file = self.hosts.identify(path.as_deref(), id);
-        if let Some(id) = id {
-            self.digests.forget_unread(id);
-        }
+        let file = ExecutedFile { executed_ns: owner.executed_ns, ..file };
         let claimed = if path.is_none() { told.claimed } else { None };
         Executed { path, claimed, file, command_line }
     }
@@ -135,7 +135,10 @@ impl Processes {
         Executed {
             path: path.map(Into::into),
             claimed: None,
-            file: self.hosts.identify(path, reading.file),
+            file: ExecutedFile {
+                executed_ns: owner.executed_ns,
+                ..self.hosts.identify(path, reading.file)
+            },
             command_line: reading.command_line.as_deref().map(Into::into),
         }
     }
@@ -194,27 +197,39 @@ impl Processes {
 
     /// Of the file that a process executed; `None` also while it is being read.
     pub fn digest(&mut self, process: &Process) -> Option<Sha256Digest> {
-        self.digests.of(process)
+        let executed_ns = process.file.executed_ns;
+        let executed_at = (executed_ns != 0).then(|| self.clock.wall(executed_ns));
+        self.digests.of(process, executed_at)
     }
 
     /// Whether the digest of the file is on its way.
     pub fn awaits_digest(&self, process: &Process) -> bool {
-        process.file.id.is_some_and(|id| self.digests.is_awaited(id))
+        Run::of(process).is_some_and(|run| self.digests.is_awaited(run))
     }
 
     /// Digests that came since this was last asked; processes have theirs from now on.
-    pub fn learn_digests(&mut self) -> Vec<(FileId, Sha256Digest)> {
-        let learned = self.digests.take();
-        if !learned.is_empty() {
-            for view in self.table.views_mut() {
-                let file = &view.process.file;
-                let new = learned.iter().find(|(id, _)| file.id == Some(*id));
-                if let Some((_, digest)) = new.filter(|_| file.sha256.is_none()) {
-                    Arc::make_mut(&mut view.process).file.sha256 = Some(*digest);
-                }
+    pub fn learn_digests(&mut self) -> Vec<(Run, Sha256Digest)> {
+        let last_exec = &self.last_exec;
+        let is_last = |run: Run| {
+            last_exec.as_ref().is_none_or(|last_exec| last_exec(run.pid) == run.executed_ns)
+        };
+        let learned = self.digests.take(is_last);
+        if learned.is_empty() {
+            return learned;
+        }
+        for view in self.table.views_mut() {
+            let run = Run::of(&view.process);
+            let new = learned.iter().find(|(of, _)| run == Some(*of));
+            if let Some((_, digest)) = new.filter(|_| view.process.file.sha256.is_none()) {
+                Arc::make_mut(&mut view.process).file.sha256 = Some(*digest);
             }
         }
         learned
+    }
+
+    /// The policy's paths that lead to what a process executed, as they are now.
+    pub fn known_as(&self, process: &Process) -> Option<Arc<[Arc<str>]>> {
+        self.hosts.known_as(process.file.id?, process.executable.as_deref())
     }
 
     /// Files whose digest could not be read, by [`super::digests::REASONS`].

@@ -13,10 +13,7 @@ use rustc_hash::FxHashMap;
 
 pub(super) use self::listed::RAW;
 use self::listed::{Ends, Key, ends, list};
-use super::{
-    place::{Chooser, Place},
-    procfs::Procfs,
-};
+use super::{chooser::Chooser, place::Place, procfs::Procfs};
 
 /// At most one search in this time, and never more than a tenth of the time.
 const SEARCH_INTERVAL_NS: u64 = 1_000_000_000;

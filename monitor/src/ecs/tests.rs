@@ -28,6 +28,7 @@ pub(crate) fn process() -> Process {
         executable: Some("/usr/bin/curl".into()),
         executable_claimed: Some("./curl".into()),
         file: ExecutedFile {
+            executed_ns: 0,
             id: Some(FileId { device: 2049, inode: 77 }),
             is_hosts: true,
             known_as: None,

@@ -119,8 +119,8 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `verdict` | `approved` `unapproved` `unknown` `local` |
 | `country` | ISO 3166-1 alpha-2 of the destination; `local` for local addresses; `none` where no database knows the country |
 | `transport` | `tcp`, `udp`, `icmp` and the other named ones of `events`; `other` for the rest |
-| `reason` of violations | `country` `operator` `unlocated` `rule:<name>`, bounded by the rules of the configuration |
-| `stage` `reason` of losses | `probe`: `ring-full-*`, `flow-table-full`, `packet-malformed`, `owner-unstored`; `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`; `live`: `client-slow` |
+| `reason` of violations | `country` `operator` `unlocated` `undetermined` `rule:<name>`, bounded by the rules of the configuration |
+| `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |
 | `listener` | `metrics` `api` |

@@ -7,8 +7,8 @@ use monitor_ebpf::sample::FlowKey;
 
 use super::Pipeline;
 use crate::{
-    attribute::digests::{REASONS, STAGE, Sha256Digest},
-    event::{FileId, Judgement, Process, Sender},
+    attribute::digests::{REASONS, Run, STAGE, Sha256Digest},
+    event::{Judgement, Process, Sender},
 };
 
 impl Pipeline {
@@ -33,8 +33,8 @@ impl Pipeline {
 
     /// Takes in what was read since the last time.
     pub(super) fn learn_digests(&mut self, now_ns: u64) {
-        for (id, digest) in self.processes.learn_digests() {
-            for flow in self.flows.keys_where(|details| lacks(&details.sender, id)) {
+        for (run, digest) in self.processes.learn_digests() {
+            for flow in self.flows.keys_where(|details| lacks(&details.sender, run)) {
                 self.add_digest(&flow, digest, now_ns);
             }
         }
@@ -60,7 +60,7 @@ impl Pipeline {
     }
 }
 
-fn lacks(sender: &Sender, id: FileId) -> bool {
-    let lacks = |process: &Process| process.file.id == Some(id) && process.file.sha256.is_none();
+fn lacks(sender: &Sender, run: Run) -> bool {
+    let lacks = |it: &Process| Run::of(it) == Some(run) && it.file.sha256.is_none();
     sender.process().is_some_and(lacks)
 }

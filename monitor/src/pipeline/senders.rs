@@ -12,9 +12,9 @@ use crate::{
 };
 
 impl Pipeline {
-    /// A process sends on a connection, which another may have made. The first who does is the one who
-    /// sends; a later one is told unless that makes the verdict milder: else what one sent would be
-    /// excused by handing the connection on.
+    /// A process sends on a connection, which another may have made. It is told in place of who only
+    /// made the socket or listened. Of one who connected or sent it takes the place unless that makes the
+    /// verdict milder: else what one sent would be excused by handing the connection on.
     pub(super) fn sent_by(&mut self, sample: &SenderSample) {
         let Some((sockets, process)) = self.processes.learn_sender(sample) else { return };
         for socket in sockets {
@@ -26,14 +26,15 @@ impl Pipeline {
 
     fn hand_on(&mut self, flow: &FlowKey, process: &Arc<Process>, now_ns: u64) {
         let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
-        let was_known = std::mem::replace(&mut details.is_sender_known, true);
+        let has_sent = std::mem::replace(&mut details.is_sender_known, true)
+            || details.sender.attribution() == Attribution::Socket;
         let Some(sender) = handed_on(&details.sender, process) else { return };
         let mut place = details.place.clone();
         if sender.creator().is_some() {
             place.domain = place.domain.map(of_another);
         }
         let judgement = judge(&self.rules.policy, egress, &sender, &place);
-        if was_known && severity(judgement.verdict) < severity(details.judgement.verdict) {
+        if has_sent && severity(judgement.verdict) < severity(details.judgement.verdict) {
             return;
         }
         details.sender = sender;
@@ -42,6 +43,18 @@ impl Pipeline {
         if is_told {
             self.tell(flow, now_ns);
         }
+    }
+
+    /// New rules name other paths: which of them lead to what the senders of live flows executed.
+    pub(super) fn rename_files(&mut self) {
+        let processes = &self.processes;
+        self.flows.each(|details| {
+            let Sender::Process { process, .. } = &mut details.sender else { return };
+            let known_as = processes.known_as(process);
+            if known_as != process.file.known_as {
+                Arc::make_mut(process).file.known_as = known_as;
+            }
+        });
     }
 
     /// What was told of a process was another program's.
@@ -140,6 +153,7 @@ fn is_program(one: &Process, other: &Process) -> bool {
     one.pid == other.pid
         && one.started_at == other.started_at
         && one.executable == other.executable
+        && one.file.executed_ns == other.file.executed_ns
         && one.file.id == other.file.id
         && one.command_line == other.command_line
 }

@@ -36,7 +36,7 @@ pub(super) fn executed_to_stored(
     process: &Process,
     into: &mut Interner,
 ) -> Option<StoredExecuted> {
-    let ExecutedFile { id, is_hosts, known_as: _, sha256 } = &process.file;
+    let ExecutedFile { id, executed_ns: _, is_hosts, known_as: _, sha256 } = &process.file;
     let mut facts = Vec::new();
     let claimed = process.executable_claimed.as_ref();
     facts.extend(claimed.map(|path| StoredFact::Claimed(into.text(path))));

@@ -283,14 +283,7 @@ fn new_metrics(
 ) -> anyhow::Result<Metrics> {
     let countries: Vec<_> = codes::assigned().collect();
     let mut known = outputs::known_labels(&countries);
-    let losses = Loss::ALL.map(|loss| (pipeline::STAGE.to_owned(), loss.reason().to_owned()));
-    known.losses.extend(losses);
-    let digest = attribute::digests::REASONS;
-    known
-        .losses
-        .extend(digest.map(|reason| (attribute::digests::STAGE.to_owned(), reason.to_owned())));
-    known.losses.extend(names::LOSSES.map(|reason| (names::STAGE.to_owned(), reason.to_owned())));
-    known.losses.push((track::STAGE.to_owned(), track::SAMPLE_MISSING.to_owned()));
+    known.losses.extend(losses().map(|(stage, reason)| (stage.to_owned(), reason.to_owned())));
     let listeners = [connections::METRICS, connections::API];
     known.refusals = listeners
         .into_iter()
@@ -318,4 +311,33 @@ fn new_metrics(
     capacity.with_label_values(&["processes"]).set(i64::try_from(PROCESSES_MAX)?);
     capacity.with_label_values(&[names::STAGE]).set(i64::try_from(names::NAMES_MAX)?);
     Ok(metrics)
+}
+
+/// What stages before the outputs can lose: stage and reason.
+fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let probe = Loss::ALL.map(|loss| (pipeline::STAGE, loss.reason()));
+    let digest = attribute::digests::REASONS.map(|reason| (attribute::digests::STAGE, reason));
+    let names = names::LOSSES.map(|reason| (names::STAGE, reason));
+    let track = [(track::STAGE, track::SAMPLE_MISSING)];
+    probe.into_iter().chain(digest).chain(names).chain(track)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics;
+
+    #[test]
+    fn each_loss_that_can_be_counted_is_in_the_reference_of_metrics() {
+        let reference = metrics::catalogue::reference();
+        let line = reference.lines().find(|it| it.starts_with("| `stage` `reason` of losses |"));
+        let line = line.unwrap();
+        let outputs = outputs::known_labels(&[]).losses;
+        let before = losses().map(|(stage, reason)| (stage.to_owned(), reason.to_owned()));
+        for (stage, reason) in before.chain(outputs) {
+            let of_stage = line.split(';').find(|it| it.contains(&format!("`{stage}`:")));
+            let of_stage = of_stage.unwrap_or_else(|| panic!("{stage} is not told of"));
+            assert!(of_stage.contains(&format!("`{reason}`")), "{stage} {reason}: {of_stage}");
+        }
+    }
 }

@@ -137,6 +137,7 @@ impl History {
                 Some("/opt/v1/prog2".into()),
             ]),
             file: ExecutedFile {
+                executed_ns: 0,
                 id: self.one_of(&[None, Some(FileId { device: 1 << 40, inode: program })]),
                 is_hosts: self.random(2) == 0,
                 known_as: None,
