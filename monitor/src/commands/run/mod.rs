@@ -285,6 +285,7 @@ fn new_metrics(
     let mut known = outputs::known_labels(&countries);
     let losses = Loss::ALL.map(|loss| (pipeline::STAGE.to_owned(), loss.reason().to_owned()));
     known.losses.extend(losses);
+    known.losses.push((pipeline::STAGE.to_owned(), pipeline::DETACHED.to_owned()));
     let digest = attribute::digests::REASONS;
     known
         .losses
