@@ -588,6 +588,7 @@ pub struct Lookup {
 
 /// One entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all entries are flows")]
 pub enum Entry {
     Flow(Record),
     Rollup(Rollup),
