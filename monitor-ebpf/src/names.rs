@@ -18,7 +18,6 @@ pub mod program {
     /// The same for kernels that let a tc program ask who runs (Linux 6.10).
     pub const UPLINK_EGRESS_NAMED: &str = "uplink_egress_named";
     pub const DEVICE_INGRESS: &str = "device_ingress";
-    pub const DEVICE_EGRESS: &str = "device_egress";
     pub const LINK_SEND: &str = "link_send";
     pub const PROCESS_EXEC: &str = "process_exec";
     pub const PROCESS_FORK: &str = "process_fork";
@@ -54,4 +53,6 @@ pub mod setting {
     pub const NAMING: &str = "NAMING";
     /// One byte of [`crate::layout::reads`].
     pub const READS: &str = "READS";
+    /// Four bytes that nobody else knows.
+    pub const MARK: &str = "MARK";
 }

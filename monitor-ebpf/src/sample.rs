@@ -51,7 +51,28 @@ pub mod path {
     pub const KERNEL: u8 = 4;
     /// No hook: it went around them all, and user space tells it by an interface's own count.
     pub const BYPASS: u8 = 5;
+    /// tc: a frame in which no IP is found, of a socket.
+    pub const FRAME: u8 = 6;
+    /// The same, came in by another interface.
+    pub const FRAME_FORWARDED: u8 = 7;
+    /// The same, the kernel's own.
+    pub const FRAME_KERNEL: u8 = 8;
 }
+
+/// [`Interface::flags`].
+pub mod side {
+    /// What enters it leaves again, wrapped, by another interface.
+    pub const TUNNEL: u32 = 1;
+    /// What comes in by it comes from outside.
+    pub const OUTSIDE: u32 = 2;
+    /// What leaves by it leaves again, as it is, by one below.
+    pub const UPPER: u32 = 4;
+}
+
+/// [`FlowKey::transport`] of frames, whose ethertype is the remote port. IANA reserves it.
+pub const FRAME_TRANSPORT: u8 = 255;
+/// [`FlowKey::local_port`] of frames: no packet of that transport has ports.
+pub const FRAME_PORT: u16 = 1;
 
 /// Set in [`FlowKey::cookie`] where there is no socket: the rest is a hash of the source address,
 /// before NAT where the packet came in by another interface. Socket cookies count up from 1 and
@@ -267,8 +288,8 @@ pub struct EgressSample {
 pub struct Interface {
     /// Bytes of the link header before the IP header, without VLAN tags.
     pub header_bytes: u32,
-    /// What enters it leaves again, wrapped, by another interface.
-    pub is_tunnel: u32,
+    /// Bits of [`side`].
+    pub flags: u32,
     /// What left by it, of any protocol, as the kernel's own statistics count it: the link header
     /// included, a GSO packet once.
     pub link_bytes: u64,

@@ -228,6 +228,9 @@ pub struct Geofenced<'a> {
     pub origin: Text<'a>,
     pub attribution: Text<'a>,
     pub phase: Text<'a>,
+    /// Of frames in which no IP was found: what they hold by their link header, as `0x88b5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethertype: Option<Text<'a>>,
     /// How `destination.domain` is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_source: Option<Text<'a>>,
@@ -465,6 +468,7 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         origin: egress.origin.word().into(),
         attribution: sender.attribution().word().into(),
         phase: egress.phase.word().into(),
+        ethertype: egress.passage.ethertype.map(|it| format!("{it:#06x}").into()),
         creator: sender.creator().map(|it| Creator {
             pid: it.pid,
             name: it.name.as_ref().into(),

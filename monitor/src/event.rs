@@ -246,6 +246,8 @@ pub struct Passage {
     pub from: Option<Arc<str>>,
     /// By which it left.
     pub by: Option<Arc<str>>,
+    /// Of frames in which no IP was found: what their link header says that they hold.
+    pub ethertype: Option<u16>,
 }
 
 /// One state of one flow, before anyone asked who and where.
@@ -564,6 +566,11 @@ pub enum Notice {
     AddedUp { user: Option<u32>, flows: u64, attempts: u64 },
     /// Retention removed these segments, with so many entries, from `from` to `to`.
     Removed { segments: Vec<u64>, entries: u64, from: Timestamp, to: Timestamp },
+    /// Somebody took a probe off its hook, or put another program before it: since the look before,
+    /// a second earlier, nothing may have been seen there.
+    Detached { probe: Arc<str>, interface: Option<Arc<str>>, is_displaced: bool },
+    /// It is there again, and first.
+    Attached { probe: Arc<str>, interface: Option<Arc<str>> },
 }
 
 /// A question to a resolver, or its answer. Told only where the configuration asks for it.
@@ -584,6 +591,7 @@ pub struct Lookup {
 
 /// One entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all entries are flows")]
 pub enum Entry {
     Flow(Record),
     Rollup(Rollup),

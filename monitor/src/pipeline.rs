@@ -3,6 +3,7 @@
 
 mod bypass;
 mod digests;
+mod probes;
 mod rename;
 mod senders;
 
@@ -11,10 +12,11 @@ use std::{net::IpAddr, sync::Arc};
 use monitor_ebpf::{
     loss::Loss,
     places::UNASKED,
-    sample::{EgressSample, FlowCounters, FlowKey, SocketEndSample, phase},
+    sample::{EgressSample, FlowCounters, FlowKey, SocketEndSample, path, phase},
 };
 
-use self::{bypass::Bypasses, senders::asked_for};
+pub use self::probes::DETACHED;
+use self::{bypass::Bypasses, probes::Broken, senders::asked_for};
 use crate::{
     attribute::{self, Clock, Processes},
     config::{Policy, RecordMode},
@@ -29,7 +31,7 @@ use crate::{
     names::{self, Learned, NameSample, Names, Resolvers, dns::Question},
     outputs::{Kept, Outputs},
     probe::{self, ProbeError, Source},
-    track::{self, Due, Flows, Observed, Telling, remote},
+    track::{self, Due, Flows, Observed, Telling, has_addresses, remote},
 };
 
 /// `stage` of what the probes lose.
@@ -72,7 +74,7 @@ impl Rules {
     /// The class that the probes found for a new flow, if it is of these rules.
     fn class(&self, sample: &EgressSample) -> Option<u16> {
         let is_ours = sample.generation == self.generation && self.generation != 0;
-        (is_ours && sample.class != UNASKED).then_some(sample.class)
+        (is_ours && sample.class != UNASKED && has_addresses(sample.path)).then_some(sample.class)
     }
 
     fn locate(&self, class: Option<u16>, egress: &Egress) -> Place {
@@ -117,6 +119,7 @@ pub struct Pipeline {
     names_told: names::Counters,
     unattributed_told: u64,
     bypasses: Bypasses,
+    broken: Broken,
     losses_told: [u64; Loss::ALL.len()],
     digests_lost_told: [u64; attribute::digests::REASONS.len()],
 }
@@ -147,6 +150,7 @@ impl Pipeline {
             names_told: names::Counters::default(),
             unattributed_told: 0,
             bypasses: Bypasses::default(),
+            broken: Broken::default(),
             losses_told,
             digests_lost_told: [0; attribute::digests::REASONS.len()],
         }
@@ -381,6 +385,7 @@ impl Pipeline {
             mac: (sample.mac != [0; 6]).then_some(Mac(sample.mac)),
             from: name(sample.from_ifindex),
             by: name(sample.ifindex),
+            ethertype: ethertype(sample),
         }
     }
 
@@ -418,6 +423,7 @@ impl Pipeline {
             self.learn_sender(&flow, sender, now);
         }
         self.tell_bypassed(source, now);
+        self.tell_probes(source, now);
         let (outputs, rules) = (&mut self.outputs, &self.rules);
         // New flows have the other half of the queue.
         let room = outputs.room() / 2;
@@ -519,6 +525,12 @@ impl Pipeline {
         self.outputs.flush(wall);
         self.outputs
     }
+}
+
+/// What a frame holds in which no IP was found.
+fn ethertype(sample: &EgressSample) -> Option<u16> {
+    let is_frame = !has_addresses(sample.path) && sample.path != path::BYPASS;
+    is_frame.then_some(sample.flow.remote_port)
 }
 
 /// Judges again where the rules changed since, and delivers.

@@ -74,6 +74,11 @@ pub struct Live<D> {
     answers: Traffic,
 }
 
+/// Whether somebody read the addresses of such a flow's packets.
+pub fn has_addresses(path: u8) -> bool {
+    !matches!(path, path::BYPASS | path::FRAME | path::FRAME_FORWARDED | path::FRAME_KERNEL)
+}
+
 /// What a sample says of the flows.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Observed {
@@ -101,6 +106,7 @@ pub struct Telling {
 
 /// What a sweep finds due.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "handed on at once, and never kept")]
 pub enum Due<'a> {
     Tell(Telling),
     /// Growth of a flow that is not to be told yet.
@@ -250,7 +256,7 @@ impl<D> Flows<D> {
         let started_at = self.wall(sample.at_ns);
         let hash = self.ids.hash_one((sample.flow, sample.at_ns));
         let is_sent = sample.phase == phase::SENT;
-        let is_read = sample.path != path::BYPASS;
+        let is_read = has_addresses(sample.path);
         Egress {
             flow: FlowId(u128::from(started_at.0) << 64 | u128::from(hash)),
             revision: 0,

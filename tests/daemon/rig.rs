@@ -153,6 +153,7 @@ fn status() -> Status {
         uptime: 3_700,
         ready: true,
         tier: "full".into(),
+        warnings: vec![],
         probes: vec![],
         coverage_since: Some(Time(START)),
         losses: vec![],

@@ -116,7 +116,7 @@ pub(crate) fn packet(options: &Options, way: Way) -> io::Result<Truth> {
     if way == Way::Bypass {
         set_option(socket.raw(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
     }
-    let frame = if way == Way::Raw { ethernet(&packet) } else { packet };
+    let frame = if way == Way::Raw { layered(options, &packet)? } else { packet };
     let to = link_address(options)?;
     for _ in 0..options.count {
         send(&socket, &frame, &to)?;
@@ -124,6 +124,21 @@ pub(crate) fn packet(options: &Options, way: Way) -> io::Result<Truth> {
     // Whoever looks for the sender later must find it.
     thread::sleep(Duration::from_millis(options.linger));
     Ok(truth)
+}
+
+/// A frame with whatever layers between its addresses and what it carries.
+fn layered(options: &Options, packet: &[u8]) -> io::Result<Vec<u8>> {
+    let digits = options.layers.as_bytes().chunks(2);
+    let byte = |two: &[u8]| {
+        let two = std::str::from_utf8(two).map_err(io::Error::other)?;
+        u8::from_str_radix(two, 16).map_err(io::Error::other)
+    };
+    let layers: Vec<u8> = digits.map(byte).collect::<io::Result<_>>()?;
+    let mut frame = BROADCAST.to_vec();
+    frame.extend_from_slice(&[2, 0, 0x5e, 0, 0x53, 0x77]);
+    frame.extend_from_slice(&layers);
+    frame.extend_from_slice(if options.bare { &packet[28..] } else { packet });
+    Ok(frame)
 }
 
 /// One frame through a ring that the kernel reads (`PACKET_TX_RING`, `packet_mmap`).

@@ -139,6 +139,12 @@ struct Options {
     /// a Retry; may be repeated
     #[arg(long)]
     before: Vec<hellos::Before>,
+    /// What a frame of a packet socket has behind its addresses, as hexadecimal digits: its ethertype at least
+    #[arg(long, default_value = "0800")]
+    layers: String,
+    /// No datagram in such a frame, but its payload alone
+    #[arg(long)]
+    bare: bool,
     /// Let the kernel's `io_uring` thread submit
     #[arg(long)]
     sqpoll: bool,
@@ -233,7 +239,7 @@ enum Kind {
     RawConnected,
     /// A packet socket, without link header
     PacketDgram,
-    /// A packet socket, with link header
+    /// A packet socket, with a link header of --layers
     PacketRaw,
     /// A packet socket that sends past the queues
     PacketBypass,

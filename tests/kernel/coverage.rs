@@ -88,7 +88,7 @@ fn goals(case: &Case, truth: &Truth) -> Vec<Goal> {
 /// What the daemon tells of what goes there, over all its records.
 fn told(site: &Site, case: &Case, truth: &Truth, (address, transport): &Goal) -> Vec<Value> {
     match case.seen {
-        Seen::Unaddressed => site.events_of(truth.pid),
+        Seen::Unaddressed | Seen::Frame(_) => site.events_of(truth.pid),
         _ => site.events(&["--destination", &address.to_string(), "--transport", transport]),
     }
 }
@@ -109,7 +109,11 @@ fn sent(gateway: &Gateway, case: &Case, truth: &Truth, goal: &Goal) -> Count {
     const UDP: u64 = 20 + 8;
     let to = truth.flows.iter().filter(|it| (it.destination, &it.transport) == (goal.0, &goal.1));
     match case.seen {
-        Seen::Locally(_) => {
+        Seen::Frame(_) => {
+            let bytes = to.clone().map(|flow| flow.payload_bytes).sum();
+            Count { packets: to.count() as u64, bytes }
+        }
+        Seen::Locally(_) | Seen::Within(_) => {
             let bytes = to.clone().map(|flow| flow.payload_bytes + UDP).sum();
             Count { packets: to.count() as u64, bytes }
         }
@@ -148,7 +152,11 @@ fn assert_case(gateway: &Gateway, site: &Site, index: usize, case: &'static Case
     Result {
         case,
         problem,
-        arrived: if matches!(case.seen, Seen::Locally(_)) { Count::default() } else { all_sent },
+        arrived: if matches!(case.seen, Seen::Locally(_) | Seen::Within(_) | Seen::Frame(_)) {
+            Count::default()
+        } else {
+            all_sent
+        },
         told: sum(&all),
         phase: first("/geofenced/phase"),
         attribution: first("/geofenced/attribution"),
@@ -176,10 +184,16 @@ fn wrong(event: &Value, case: &Case, truth: &Truth) -> Option<String> {
     let (origin, verdict) = match case.seen {
         Seen::Locally(origin) => (origin, "local"),
         Seen::Unaddressed => return wrong_unaddressed(event, case, truth, &expect),
-        Seen::As(origin) | Seen::Around(origin, _) if address.starts_with("198.51.100.") => {
+        Seen::Frame(ethertype) => {
+            return expect("/geofenced/ethertype", ethertype)
+                .or_else(|| wrong_unaddressed(event, case, truth, &expect));
+        }
+        Seen::As(origin) | Seen::Within(origin) | Seen::Around(origin, _)
+            if address.starts_with("198.51.100.") =>
+        {
             (origin, "approved")
         }
-        Seen::As(origin) | Seen::Around(origin, _) => (origin, "unapproved"),
+        Seen::As(origin) | Seen::Within(origin) | Seen::Around(origin, _) => (origin, "unapproved"),
     };
     let is_its = |flow: &&harness::TruthFlow| {
         flow.destination.to_string() == address
@@ -235,9 +249,10 @@ fn write_results(path: &str, results: &[Result]) {
     let mut lines = String::new();
     for Result { case, arrived, told, phase, attribution, .. } in results {
         let (seen, origin) = match case.seen {
-            Seen::As(origin) | Seen::Around(origin, _) => ("whole", origin),
+            Seen::As(origin) | Seen::Within(origin) | Seen::Around(origin, _) => ("whole", origin),
             Seen::Locally(origin) => ("local", origin),
             Seen::Unaddressed => ("unaddressed", "packet-socket"),
+            Seen::Frame(_) => ("frame", "packet-socket"),
         };
         let line = json!({
             "kernel": kernel, "kind": case.name, "what": case.what, "from": case.from.word(),

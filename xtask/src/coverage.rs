@@ -19,6 +19,8 @@ const MARK: &str = "<!-- From here on made by `cargo xtask coverage`; don't edit
 /// destination nobody reads.
 const LOCAL: &str = "local";
 const UNADDRESSED: &str = "unaddressed";
+/// The same of one that is told by its ethertype.
+const FRAME: &str = "frame";
 
 pub fn run(console: &Console) -> Result<()> {
     if !host::is_root() {
@@ -123,7 +125,8 @@ fn render(old: &str, cases: &[Case], kernels: &str) -> String {
     let mut page = format!("{written}\n\n{MARK}");
     let kernel = cases.first().map_or("", |it| it.kernel.as_str());
     let exact = cases.iter().filter(|it| it.accuracy() == "exact").count();
-    let unaddressed = cases.iter().filter(|it| it.seen == UNADDRESSED).count();
+    let is_unaddressed = |it: &&Case| it.seen == UNADDRESSED || it.seen == FRAME;
+    let unaddressed = cases.iter().filter(is_unaddressed).count();
     let _ = writeln!(
         page,
         "## Seen\n{} kinds of egress on Linux {kernel}: {exact} with every byte that left, \
@@ -138,6 +141,7 @@ fn render(old: &str, cases: &[Case], kernels: &str) -> String {
         let origin = match case.seen.as_str() {
             LOCAL => format!("{}, local", case.origin),
             UNADDRESSED => format!("{}, not where to", case.origin),
+            FRAME => format!("{}, by its ethertype", case.origin),
             _ => case.origin.clone(),
         };
         let attribution = if case.attribution == "none" { "-" } else { &case.attribution };

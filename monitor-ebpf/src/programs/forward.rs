@@ -1,6 +1,6 @@
 //! tc hooks at interfaces: what leaves without an inet socket whose packets the cgroup's hooks see,
 //! each packet once. They always let it pass, and change nothing of it but `skb->hash`, which leads
-//! from a packet that leaves to the one that came in, before NAT.
+//! from a packet that leaves to the one that came in, before NAT, and `skb->tc_index` (`mark`).
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -12,25 +12,23 @@ use monitor_ebpf::{
     loss::Loss,
     sample::{
         FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, NO_SOCKET, Transit,
-        ownership, path, phase,
+        ownership, path, phase, side,
     },
 };
 
 use super::{
     emit::{self, Passage},
+    frame::{self, Opened},
     kernel::{self, Fragment, Packet, Sender},
     link,
     maps::{self, FLOWS, FRAGMENTS, INTERFACES, TRANSITS, TUNNELS},
+    mark::{self, Above},
     packet,
     socket::NOEXIST,
 };
 
 /// `TC_ACT_UNSPEC`, `TCX_NEXT`: the next program decides.
 const NEXT: i32 = -1;
-
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
-const VLANS: [u16; 2] = [0x8100, 0x88a8];
 
 #[classifier]
 pub fn uplink_egress(context: TcContext) -> i32 {
@@ -49,29 +47,21 @@ pub fn uplink_egress_named(context: TcContext) -> i32 {
 #[classifier]
 pub fn device_ingress(context: TcContext) -> i32 {
     let skb = context.skb.skb;
-    if let Some(interface) = interface(skb)
-        && let Some(packet) = read(skb, &mut link_bytes(interface))
-    {
-        enter(skb, interface, &packet);
+    mark::clear(skb);
+    if let Some(interface) = interface(skb) {
+        let opened = open(skb, link_bytes(interface));
+        if opened.is_ip()
+            && let Some(packet) = read(skb, opened.at())
+        {
+            enter(skb, interface, &packet);
+        }
     }
     NEXT
 }
 
-/// Where clients are: what comes back to them, after NAT.
-#[classifier]
-pub fn device_egress(context: TcContext) -> i32 {
-    let skb = context.skb.skb;
-    if let Some(interface) = interface(skb)
-        && let Some(packet) = read(skb, &mut link_bytes(interface))
-    {
-        come_back(&packet);
-    }
-    NEXT
-}
-
-/// Counts what goes back to a client. `false`: it belongs to no flow of one.
+/// Counts what goes back to a client, where it belongs to a flow of one.
 #[inline(always)]
-fn come_back(packet: &Packet) -> bool {
+fn come_back(packet: &Packet) {
     let key = FlowKey {
         cookie: stranger(&packet.destination),
         remote: packet.source,
@@ -80,14 +70,13 @@ fn come_back(packet: &Packet) -> bool {
         transport: packet.transport,
         reserved: [0; 3],
     };
-    let Some(counters) = FLOWS.get_ptr_mut(&key) else { return false };
+    let Some(counters) = FLOWS.get_ptr_mut(&key) else { return };
     // SAFETY: a value of the table; the verifier proved the pointer.
     unsafe {
         packet::add(&raw mut (*counters).received_bytes, packet.bytes);
         packet::add(&raw mut (*counters).received_packets, packet.packets);
         (*counters).last_ns = kernel::now_ns();
     }
-    true
 }
 
 #[inline(always)]
@@ -108,28 +97,35 @@ fn ifindex(skb: *mut __sk_buff) -> u32 {
     unsafe { (&raw const (*skb).ifindex).read_volatile() }
 }
 
-/// The IP packet behind the link header, its ports also where only its first fragment has them.
-/// VLAN tags are added to the bytes of the link header.
+/// What is before IP, by the link header; nothing where there is none.
 #[inline(always)]
-fn read(skb: *mut __sk_buff, link_bytes: &mut u32) -> Option<Packet> {
-    if *link_bytes >= 14 {
-        let mut protocol = u16::from_be_bytes(kernel::load::<2>(skb, *link_bytes - 2)?);
-        for _ in 0..2 {
-            if protocol == VLANS[0] || protocol == VLANS[1] {
-                protocol = u16::from_be_bytes(kernel::load::<2>(skb, *link_bytes + 2)?);
-                *link_bytes += 4;
-            }
-        }
-        if protocol != IPV4 && protocol != IPV6 {
-            return None;
-        }
-    }
-    let Some(mut packet) = kernel::packet(skb, *link_bytes) else {
+fn open(skb: *mut __sk_buff, link_bytes: u32) -> Opened {
+    if link_bytes >= 14 { frame::open(skb, link_bytes) } else { Opened::bare(skb, link_bytes) }
+}
+
+/// The IP packet that begins at `at`, its ports also where only its first fragment has them.
+#[inline(always)]
+fn read(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
+    let Some(mut packet) = kernel::packet(skb, at) else {
         maps::count(Loss::PacketMalformed);
         return None;
     };
     join(&mut packet);
+    // However it came about.
+    packet.transport_at = kernel::forgotten(skb, packet.transport_at);
+    packet.packets = kernel::forgotten(skb, packet.packets as u32).into();
+    let ports = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
+    let ports = kernel::forgotten(skb, ports);
+    (packet.source_port, packet.destination_port) = ((ports >> 16) as u16, ports as u16);
+    let kinds = u32::from(packet.transport) << 8 | u32::from(packet.icmp_type);
+    let kinds = kernel::forgotten(skb, kinds);
+    (packet.transport, packet.icmp_type) = ((kinds >> 8) as u8, kinds as u8);
     Some(packet)
+}
+
+#[inline(always)]
+fn is_v4(address: &[u8; 16]) -> bool {
+    address[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
 }
 
 #[inline(always)]
@@ -213,39 +209,106 @@ fn is_of(transit: &Transit, packet: &Packet) -> bool {
         && transit.transport == packet.transport
 }
 
+/// What is to be done with what leaves.
+mod todo {
+    /// No device above has seen it.
+    pub const FIRST: u32 = 1;
+    /// To be counted as an answer, if it is one.
+    pub const COME_BACK: u32 = 2;
+    pub const TELL: u32 = 4;
+    pub const TELL_FRAME: u32 = 8;
+}
+
+/// Bits of [`todo`].
+#[inline(always)]
+fn treatment(skb: *mut __sk_buff, opened: Opened) -> u32 {
+    // Whoever gets what belies its link header goes by that, and finds no such addresses.
+    let is_frame = !opened.is_ip() || (opened.is_belied(skb) && kernel::is_of_packet_socket(skb));
+    let tell = if is_frame { todo::TELL_FRAME } else { todo::TELL };
+    let todo = match mark::of(skb) {
+        Some(Above::Upper) => 0,
+        // What a tunnel's device was given is inside another packet by now, if there is no such
+        // wrapping that shows what is inside.
+        Some(Above::Tunnel) if !opened.is_ip() || opened.is_wrapped() => 0,
+        Some(Above::Tunnel) => tell,
+        None if flags(ifindex(skb)) & side::OUTSIDE != 0 => todo::FIRST | tell,
+        // It goes to who is here: no way out, but an answer perhaps.
+        None if came_from_outside(skb) => todo::FIRST | todo::COME_BACK,
+        // What began the other way is told all the same: who is outside could send first, so that
+        // what goes to it seemed to come back.
+        None => todo::FIRST | todo::COME_BACK | tell,
+    };
+    // However it came about.
+    kernel::forgotten(skb, todo)
+}
+
+#[inline(always)]
+fn came_from_outside(skb: *mut __sk_buff) -> bool {
+    // SAFETY: a context field.
+    let from = unsafe { (&raw const (*skb).ingress_ifindex).read_volatile() };
+    from != 0 && flags(from) & side::OUTSIDE != 0
+}
+
+/// Bits of [`side`]; none of an interface that is not watched.
+#[inline(always)]
+fn flags(ifindex: u32) -> u32 {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    INTERFACES.get_ptr(&ifindex).map_or(0, |it| unsafe { (*it).flags })
+}
+
+/// Notes at the packet, for devices below, that it was told here.
+#[inline(always)]
+fn go_on(skb: *mut __sk_buff) {
+    let flags = flags(ifindex(skb));
+    if flags & side::TUNNEL != 0 {
+        mark::put(skb, Above::Tunnel);
+    } else if flags & side::UPPER != 0 {
+        mark::put(skb, Above::Upper);
+    }
+}
+
 #[inline(always)]
 fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
     let Some(interface) = interface(skb) else { return };
     let (bytes, segments) = kernel::lengths(skb);
     let bytes = u64::from(bytes);
-    if NAMED && kernel::is_of_packet_socket(skb) {
+    let opened = open(skb, link_bytes(interface));
+    let todo = treatment(skb, opened);
+    if NAMED && todo & todo::FIRST != 0 && kernel::is_of_packet_socket(skb) {
         link::passes(bytes, u64::from(segments.max(1)));
     }
-    let mut link_bytes = link_bytes(interface);
-    let packet = read(skb, &mut link_bytes);
     // SAFETY: values of the table; the verifier proved the pointer. The helper takes the context.
     unsafe {
         packet::add(&raw mut (*interface).link_bytes, bytes);
         packet::add(&raw mut (*interface).wire_bytes, bytes);
         packet::add(&raw mut (*interface).packets, u64::from(segments.max(1)));
         packet::add(&raw mut (*interface).frames, 1);
-        if (*interface).is_tunnel != 0 {
+        if (*interface).flags & side::TUNNEL != 0 {
             let hash = bpf_get_hash_recalc(skb);
             let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
         }
     }
-    if let Some(packet) = packet {
-        if segments > 1 {
-            let sent = packet.bytes + u64::from(link_bytes) * packet.packets;
-            // SAFETY: as above.
-            unsafe { packet::add(&raw mut (*interface).wire_bytes, sent - bytes) };
+    let packet = if opened.is_ip() { read(skb, opened.at()) } else { None };
+    let todo = kernel::forgotten(skb, todo);
+    match packet {
+        Some(packet) if todo & todo::TELL_FRAME == 0 => {
+            if segments > 1 {
+                let sent = packet.bytes + u64::from(opened.at()) * packet.packets;
+                // SAFETY: as above.
+                unsafe { packet::add(&raw mut (*interface).wire_bytes, sent - bytes) };
+            }
+            if todo & todo::COME_BACK != 0 {
+                come_back(&packet);
+            }
+            let todo = kernel::forgotten(skb, todo);
+            if todo & todo::TELL != 0 {
+                account::<NAMED>(skb, interface, &packet);
+            }
         }
-        // SAFETY: a value of the table; the verifier proved the pointer.
-        if unsafe { (*interface).is_tunnel } != 0 && come_back(&packet) {
-            return;
-        }
-        account::<NAMED>(skb, interface, &packet);
+        _ if todo & (todo::TELL | todo::TELL_FRAME) != 0 => frame::leave::<NAMED>(skb, opened),
+        _ => {}
     }
+    go_on(skb);
 }
 
 /// Counts the packet, unless its socket's hook did.
@@ -377,7 +440,7 @@ fn wrap(skb: *mut __sk_buff, packet: &Packet, key: &mut FlowKey, passage: &mut P
 }
 
 #[inline(always)]
-fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u16), now: u64) {
+pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u16), now: u64) {
     let counters = FlowCounters {
         sent_bytes: packet.bytes,
         sent_packets: packet.packets,
@@ -423,8 +486,7 @@ fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u1
 #[inline(always)]
 fn count_fragment(counters: *mut FlowCounters, packet: &Packet) {
     const FRAGMENT: u64 = 8;
-    let is_v4 = packet.source[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-    let (bytes, packets) = match (packet.fragment, is_v4) {
+    let (bytes, packets) = match (packet.fragment, is_v4(&packet.source)) {
         (Fragment::First { .. }, false) => (FRAGMENT, 0),
         (Fragment::Later { .. }, false) => (40 + FRAGMENT, 1),
         (Fragment::Later { .. }, true) => (20, 1),
@@ -439,7 +501,7 @@ fn count_fragment(counters: *mut FlowCounters, packet: &Packet) {
 
 /// Stands for a socket where there is none: by address.
 #[inline(always)]
-fn stranger(address: &[u8; 16]) -> u64 {
+pub fn stranger(address: &[u8; 16]) -> u64 {
     NO_SOCKET | mix(address)
 }
 

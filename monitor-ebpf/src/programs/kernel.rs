@@ -493,12 +493,20 @@ pub fn load<const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; N]> {
 /// the ways through what follows, above all on 5.10: forgotten, they are one.
 #[inline(always)]
 pub fn forgotten(skb: *mut __sk_buff, value: u32) -> u32 {
-    // SAFETY: a context field for the program's own use; the kernel saves and restores it.
+    let mut forgotten: u64 = value.into();
+    // SAFETY: a context field for the program's own use; the kernel saves and restores it. In
+    // assembly, since LLVM computes the field's address where it is used often, and the verifier
+    // wants the context as it was given.
     unsafe {
-        let scratch = &raw mut (*skb).cb[0];
-        scratch.write_volatile(value);
-        scratch.read_volatile()
+        asm!(
+            "*(u32 *)({skb} + {cb}) = {value}",
+            "{value} = *(u32 *)({skb} + {cb})",
+            skb = in(reg) skb,
+            cb = const core::mem::offset_of!(__sk_buff, cb),
+            value = inout(reg) forgotten,
+        );
     }
+    forgotten as u32
 }
 
 /// `N` bytes or fewer from `at` on into `to`: exactly `bytes`, at least 1. `N` is a power of two.

@@ -3,10 +3,12 @@
 
 mod emit;
 mod forward;
+mod frame;
 mod kernel;
 mod layout;
 mod link;
 mod maps;
+mod mark;
 mod names;
 mod packet;
 mod places;

@@ -18,6 +18,9 @@ pub struct Status {
     pub ready: bool,
     /// The capture tier in one word, as `doctor` says it.
     pub tier: String,
+    /// What is not as the configuration wants it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     pub probes: Vec<Probe>,
     /// Watching without interruption since then.
     pub coverage_since: Option<Time>,
@@ -102,6 +105,7 @@ pub(crate) mod tests {
             uptime: 3_700,
             ready: true,
             tier: "full".into(),
+            warnings: vec!["capture.interfaces: no interface is called wann".into()],
             probes: vec![Probe { name: "connect4".into(), attached: true, detail: "/".into() }],
             coverage_since: Some(Time(Timestamp::from_secs(1_800_000_000))),
             losses: vec![Loss { stage: "store".into(), reason: "queue-full".into(), count: 2 }],

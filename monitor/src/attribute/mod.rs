@@ -327,10 +327,12 @@ impl Processes {
     /// By which way the flow leaves, and who sends it.
     pub fn attribute(&mut self, sample: &EgressSample) -> (Origin, Sender) {
         match sample.path {
-            path::FORWARDED => return (Origin::Forwarded, Sender::Nobody),
+            path::FORWARDED | path::FRAME_FORWARDED => return (Origin::Forwarded, Sender::Nobody),
             path::TUNNEL => return (Origin::Tunnel, Sender::Nobody),
-            path::KERNEL => return (Origin::Kernel, Sender::Nobody),
-            path::PACKET => return (Origin::PacketSocket, self.packet_sender(sample)),
+            path::KERNEL | path::FRAME_KERNEL => return (Origin::Kernel, Sender::Nobody),
+            path::PACKET | path::FRAME => {
+                return (Origin::PacketSocket, self.packet_sender(sample));
+            }
             _ => {}
         }
         let (origin, attribution) = match sample.ownership {

@@ -8,6 +8,7 @@ use super::{Failure, Outcome, load, out};
 use crate::{
     cli::{Exit, Global, Output},
     config::{doubts, explain},
+    probe,
     table::printable,
 };
 
@@ -26,7 +27,8 @@ pub(super) fn run(global: &Global) -> Outcome {
         lines.push(("database", format!("The {} database is {database}.", database.label)));
         lines.extend(database.warning(load::now()).map(|warning| ("warning", warning)));
     }
-    let doubts = doubts(global.config.as_deref(), Path::new("/")).map_err(Failure::usage)?;
+    let doubts = doubts(global.config.as_deref(), Path::new("/"), &has_interface);
+    let doubts = doubts.map_err(Failure::usage)?;
     lines.extend(doubts.iter().map(|doubt| ("warning", format!("Warning: {doubt}."))));
     let mut out = out::stdout();
     if global.output == Output::Csv {
@@ -41,4 +43,9 @@ pub(super) fn run(global: &Global) -> Outcome {
     }
     out.flush()?;
     Ok(Exit::Fine)
+}
+
+/// By whatever name; where it can't be asked, nothing is doubted.
+fn has_interface(name: &str) -> bool {
+    probe::unknown_interfaces(&[name.to_owned()]).map_or(true, |unknown| unknown.is_empty())
 }

@@ -58,6 +58,9 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     for loss in status.losses.iter().filter(|loss| loss.count > 0) {
         add("", format!("{} at {}: {}", loss.count, loss.stage, loss.reason));
     }
+    for warning in &status.warnings {
+        add("warning", bad(&printable(warning)));
+    }
     for probe in &status.probes {
         let state = if probe.attached { good("attached") } else { bad("missing") };
         add("probe", format!("{} {state}, {}", probe.name, printable(&probe.detail)));
@@ -111,5 +114,7 @@ mod tests {
         assert!(text.contains(&"lost: 2".to_owned()));
         assert!(text.contains(&": 2 at store: queue-full".to_owned()));
         assert!(text.contains(&"probe: connect4 missing, /".to_owned()));
+        let warning = "warning: capture.interfaces: no interface is called wann".to_owned();
+        assert!(text.contains(&warning));
     }
 }

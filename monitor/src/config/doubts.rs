@@ -40,18 +40,26 @@ impl std::fmt::Display for Doubt {
 }
 
 /// Of the configuration at `path`, as [`super::Config::load_or_builtin`] finds it, on the host below
-/// `root`.
-pub fn doubts(path: Option<&Path>, root: &Path) -> Result<Vec<Doubt>, ConfigError> {
+/// `root`, which has interfaces of these names.
+pub fn doubts(
+    path: Option<&Path>,
+    root: &Path,
+    has_interface: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Doubt>, ConfigError> {
     let sources = match path {
         Some(path) => Sources::read(path, false)?,
         None => Sources::read(Path::new(DEFAULT_PATH), true)?,
     };
-    of(&sources, root)
+    of(&sources, root, has_interface)
 }
 
-pub(super) fn of(sources: &Sources, root: &Path) -> Result<Vec<Doubt>, ConfigError> {
+pub(super) fn of(
+    sources: &Sources,
+    root: &Path,
+    has_interface: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Doubt>, ConfigError> {
     let raw = sources.parse()?;
-    let mut look = Look { sources, root, found: Vec::new() };
+    let mut look = Look { sources, root, has_interface, found: Vec::new() };
     for rule in &raw.policy.rule {
         look.rule(rule.get_ref());
     }
@@ -70,6 +78,7 @@ pub(super) fn of(sources: &Sources, root: &Path) -> Result<Vec<Doubt>, ConfigErr
 struct Look<'a> {
     sources: &'a Sources,
     root: &'a Path,
+    has_interface: &'a dyn Fn(&str) -> bool,
     found: Vec<Doubt>,
 }
 
@@ -119,9 +128,9 @@ impl Look<'_> {
         let Some(interfaces) = &raw.interfaces else { return };
         let RawInterfaces::List(names) = interfaces.get_ref() else { return };
         for name in names.iter().filter(|it| !it.is_empty()) {
-            if !below(self.root, "/sys/class/net").join(name).exists() {
+            if !(self.has_interface)(name) {
                 let problem = format!(
-                    "there is no interface \"{name}\" now; it is watched once it comes by that name"
+                    "no interface is called {name} now; once one is, what comes by it comes from outside"
                 );
                 self.doubt("capture.interfaces", &interfaces.span(), problem);
             }
@@ -238,10 +247,10 @@ fn user(text: &str, root: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A host with one user, one interface, one program and one cgroup.
+    /// A host with one user, one program and one cgroup.
     fn host() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        for directory in ["etc", "usr/sbin", "sys/class/net/lan0", "sys/fs/cgroup/one"] {
+        for directory in ["etc", "usr/sbin", "sys/fs/cgroup/one"] {
             fs::create_dir_all(root.path().join(directory)).unwrap();
         }
         fs::write(root.path().join("etc/passwd"), "ann:x:1000:1000::/home/ann:/bin/sh\n").unwrap();
@@ -253,7 +262,7 @@ mod tests {
         let root = host();
         let mut sources = Sources::default();
         sources.push(Path::new("0.toml"), text.to_owned());
-        let doubts = of(&sources, root.path()).unwrap();
+        let doubts = of(&sources, root.path(), &|name| name == "lan0").unwrap();
         doubts.iter().filter(|it| it.place.is_some()).map(ToString::to_string).collect()
     }
 
@@ -325,7 +334,7 @@ mod tests {
     #[test]
     fn multicast_that_routers_pass_on_is_told_to_be_local() {
         let root = host();
-        let told = of(&Sources::default(), root.path()).unwrap();
+        let told = of(&Sources::default(), root.path(), &|_| true).unwrap();
         assert_eq!(told.len(), 1);
         assert!(told[0].place.is_none() && told[0].problem.contains("multicast"));
     }

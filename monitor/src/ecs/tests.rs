@@ -63,6 +63,7 @@ pub(crate) fn full_record() -> Record {
                 mac: crate::event::Mac::parse("00:00:5e:00:53:23"),
                 from: Some("lan0".into()),
                 by: Some("wan0".into()),
+                ethertype: Some(0x88b5),
             },
             traffic: Traffic {
                 sent_bytes: 1500,

@@ -62,7 +62,9 @@ catalogue! {
     VERDICT_DISAGREEMENTS: Counter "verdict_disagreements_total" [],
         "Flows on which the probes' verdict is not the daemon's. Above 0 one of them is wrong.";
     PROBE_ATTACHED: Gauge "probe_attached" ["probe"],
-        "1 while the probe is attached, else 0.";
+        "1 while the probe is attached wherever it should be, else 0.";
+    PROBE_DETACHMENTS: Counter "probe_detachments_total" ["probe"],
+        "Times that a probe was found taken off its hook, or behind another program.";
     MAP_ENTRIES: Gauge "map_entries" ["map"],
         "Entries in a bounded table.";
     MAP_CAPACITY: Gauge "map_capacity" ["map"],
@@ -120,7 +122,7 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `country` | ISO 3166-1 alpha-2 of the destination; `local` for local addresses; `none` where no database knows the country |
 | `transport` | `tcp`, `udp`, `icmp` and the other named ones of `events`; `other` for the rest |
 | `reason` of violations | `country` `operator` `unlocated` `undetermined` `rule:<name>`, bounded by the rules of the configuration |
-| `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
+| `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions), `detached` (nobody looked, for up to a second each time); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |
 | `listener` | `metrics` `api` |

@@ -63,6 +63,7 @@ pub struct Metrics {
     pub classified_flows_total: IntCounterVec,
     pub verdict_disagreements_total: IntCounter,
     pub probe_attached: IntGaugeVec,
+    pub probe_detachments_total: IntCounterVec,
     pub map_entries: IntGaugeVec,
     pub map_capacity: IntGaugeVec,
     pub queue_depth: IntGaugeVec,
@@ -98,6 +99,7 @@ impl Metrics {
             classified_flows_total: counters(r, &catalogue::CLASSIFIED_FLOWS)?,
             verdict_disagreements_total: counter(r, &catalogue::VERDICT_DISAGREEMENTS)?,
             probe_attached: gauges(r, &catalogue::PROBE_ATTACHED)?,
+            probe_detachments_total: counters(r, &catalogue::PROBE_DETACHMENTS)?,
             map_entries: gauges(r, &catalogue::MAP_ENTRIES)?,
             map_capacity: gauges(r, &catalogue::MAP_CAPACITY)?,
             queue_depth: gauges(r, &catalogue::QUEUE_DEPTH)?,
@@ -152,6 +154,7 @@ impl Metrics {
         }
         for probe in &known.probes {
             self.probe_attached.with_label_values(&[probe]);
+            self.probe_detachments_total.with_label_values(&[probe]);
         }
         for map in &known.maps {
             self.map_entries.with_label_values(&[map]);

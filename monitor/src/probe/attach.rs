@@ -1,15 +1,16 @@
 //! Attaches each program: the table of probes, and what became of each.
 
-use std::{fmt, fs::File, path::Path};
+use std::{fmt, fs::File, io, os::fd::AsFd as _, path::Path, sync::Arc};
 
 use aya::{
     Ebpf,
-    programs::{CgroupAttachMode, CgroupSkbAttachType, Program, ProgramError, TracePoint},
+    programs::{Program, TracePoint},
 };
 use monitor_ebpf::{names::program, tracepoint};
 
 use super::{
     ProbeError,
+    link::{At, Link},
     load::{load_ahead, load_variant},
     tracefs,
 };
@@ -17,8 +18,10 @@ use super::{
 /// Where a program goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Hook {
+    /// An address or a socket of a cgroup's member.
     Cgroup,
-    CgroupSkb(CgroupSkbAttachType),
+    /// Its packets.
+    CgroupSkb,
     Tracepoint(&'static str, &'static str),
     /// tc, at the interfaces that are there.
     Interfaces,
@@ -28,7 +31,7 @@ impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cgroup => f.write_str("cgroup"),
-            Self::CgroupSkb(_) => f.write_str("cgroup, packets"),
+            Self::CgroupSkb => f.write_str("cgroup, packets"),
             Self::Interfaces => f.write_str("interfaces (tc)"),
             Self::Tracepoint(category, event) => write!(f, "tracepoint {category}:{event}"),
         }
@@ -63,7 +66,7 @@ const TRACE: &str = "CONFIG_TRACEPOINTS, tracefs";
 
 /// Every probe, in the order of attaching: processes first, so that no socket's owner is unknown
 /// that could be known.
-pub const PROBES: [Probe; 15] = [
+pub const PROBES: [Probe; 14] = [
     Probe {
         name: program::PROCESS_FORK,
         hook: Hook::Tracepoint("task", "task_newtask"),
@@ -98,19 +101,21 @@ pub const PROBES: [Probe; 15] = [
     cgroup(program::CONNECT6, ADDRESS, "attempts, and the user of handed-over IPv6 sockets"),
     cgroup(program::SENDMSG4, ADDRESS, "attempts by unconnected IPv4 datagrams, and their user"),
     cgroup(program::SENDMSG6, ADDRESS, "attempts by unconnected IPv6 datagrams, and their user"),
-    interface(program::UPLINK_EGRESS, "what is forwarded, injected or tunnelled; last fragments"),
+    interface(
+        program::UPLINK_EGRESS,
+        "what is forwarded, injected or tunnelled, and what came back to it; last fragments",
+    ),
     interface(program::DEVICE_INGRESS, "from which device forwarded packets come"),
-    interface(program::DEVICE_EGRESS, "bytes that came back to forwarded flows"),
     Probe {
         name: program::PACKET_INGRESS,
-        hook: Hook::CgroupSkb(CgroupSkbAttachType::Ingress),
+        hook: Hook::CgroupSkb,
         requirement: SKB,
         lost_without: "bytes that came back",
         essential: false,
     },
     Probe {
         name: program::PACKET_EGRESS,
-        hook: Hook::CgroupSkb(CgroupSkbAttachType::Egress),
+        hook: Hook::CgroupSkb,
         requirement: SKB,
         lost_without: "everything: no packet is seen",
         essential: true,
@@ -132,22 +137,48 @@ fn is_extra(probe: &Probe) -> bool {
 
 /// How much of the host is seen, in one word: `full`, `degraded`, or `none`.
 pub fn tier(attachments: &[Attachment]) -> &'static str {
-    let is_missing = |it: &&Attachment| it.outcome.is_err() && !is_extra(it.probe);
-    let mut missing = attachments.iter().filter(is_missing).peekable();
-    if attachments.is_empty() || missing.clone().any(|it| it.probe.essential) {
-        "none"
-    } else if missing.peek().is_some() {
-        "degraded"
-    } else {
-        "full"
+    tier_of(attachments.iter().map(|it| (it.probe.name, it.outcome.is_ok())))
+}
+
+/// The same of each probe's name and whether it is attached.
+pub fn tier_of<'p>(probes: impl Iterator<Item = (&'p str, bool)>) -> &'static str {
+    let (mut is_any, mut is_degraded) = (false, false);
+    for (name, is_attached) in probes {
+        is_any = true;
+        let Some(probe) = PROBES.iter().find(|probe| probe.name == name) else { continue };
+        if !is_attached && probe.essential {
+            return "none";
+        }
+        is_degraded |= !is_attached && !is_extra(probe);
     }
+    match (is_any, is_degraded) {
+        (false, _) => "none",
+        (true, true) => "degraded",
+        (true, false) => "full",
+    }
+}
+
+/// A program at a hook of the cgroup, to be looked after.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) probe: &'static str,
+    /// The variant of it.
+    pub(super) program: &'static str,
+    pub(super) at: At,
+    pub(super) cgroup: Arc<File>,
+    pub(super) link: Option<Link>,
 }
 
 /// Loads and attaches every probe that this kernel takes; an essential one that it refuses is an
 /// error.
-pub(super) fn attach_all(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<Attachment>, ProbeError> {
+pub(super) fn attach_all(
+    ebpf: &mut Ebpf,
+    cgroup: &Path,
+) -> Result<(Vec<Attachment>, Vec<Guarded>), ProbeError> {
     let cgroup_file = File::open(cgroup)
         .map_err(|source| ProbeError::Cgroup { path: cgroup.to_owned(), source })?;
+    let cgroup_file = Arc::new(cgroup_file);
+    let mut guarded = Vec::new();
     load_ahead(ebpf);
     let traced = std::thread::scope(|scope| {
         let attaching = scope.spawn(|| attach_tracepoints(ebpf));
@@ -157,10 +188,11 @@ pub(super) fn attach_all(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<Attachmen
     for probe in PROBES.iter().filter(|probe| !matches!(probe.hook, Hook::Tracepoint(..))) {
         let outcome = match probe.hook {
             // Attached by who follows the interfaces.
-            Hook::Interfaces => load_variant(ebpf, probe.name).map(drop),
-            _ => attach_cgroup(ebpf, probe, &cgroup_file),
+            Hook::Interfaces => {
+                load_variant(ebpf, probe.name).map(drop).map_err(|error| one_line(&error))
+            }
+            _ => attach_cgroup(ebpf, probe, &cgroup_file).map(|it| guarded.push(it)),
         };
-        let outcome = outcome.map_err(|error| one_line(&error));
         if let (Err(problem), true) = (&outcome, probe.essential) {
             return Err(if is_not_permitted(problem) {
                 ProbeError::NotPermitted
@@ -170,22 +202,40 @@ pub(super) fn attach_all(ebpf: &mut Ebpf, cgroup: &Path) -> Result<Vec<Attachmen
         }
         attachments.push(Attachment { probe, outcome });
     }
-    Ok(attachments)
+    Ok((attachments, guarded))
 }
 
-fn attach_cgroup(ebpf: &mut Ebpf, probe: &Probe, cgroup: &File) -> Result<(), ProgramError> {
-    // Links stack: other tools' programs, and a second daemon's, stay attached. The link call
-    // refuses the allow-multi flag that the older attach call wanted for that.
-    let mode = CgroupAttachMode::Single;
-    let name = load_variant(ebpf, probe.name)?;
-    match (ebpf.program_mut(name), probe.hook) {
-        (Some(Program::CgroupSock(program)), _) => program.attach(cgroup, mode).map(drop),
-        (Some(Program::CgroupSockAddr(program)), _) => program.attach(cgroup, mode).map(drop),
-        (Some(Program::CgroupSkb(program)), Hook::CgroupSkb(direction)) => {
-            program.attach(cgroup, direction, mode).map(drop)
-        }
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
+/// Links stack: other tools' programs, and a second daemon's, stay attached.
+fn attach_cgroup(ebpf: &mut Ebpf, probe: &Probe, cgroup: &Arc<File>) -> Result<Guarded, String> {
+    let at = hook_of(probe.name).ok_or("it has no hook")?;
+    let name = load_variant(ebpf, probe.name).map_err(|error| one_line(&error))?;
+    let attach = || {
+        let program = ebpf.program(name).ok_or(io::ErrorKind::NotFound)?;
+        let program = program.fd().map_err(io::Error::other)?.as_fd();
+        Link::at_cgroup(program, cgroup.as_fd(), at)
+    };
+    let link = attach().map_err(|error| format!("can't be attached: {error}"))?;
+    Ok(Guarded {
+        probe: probe.name,
+        program: name,
+        at,
+        cgroup: Arc::clone(cgroup),
+        link: Some(link),
+    })
+}
+
+fn hook_of(probe: &str) -> Option<At> {
+    Some(match probe {
+        program::SOCK_CREATE => At::SockCreate,
+        program::SOCK_RELEASE => At::SockRelease,
+        program::CONNECT4 => At::Connect4,
+        program::CONNECT6 => At::Connect6,
+        program::SENDMSG4 => At::Sendmsg4,
+        program::SENDMSG6 => At::Sendmsg6,
+        program::PACKET_INGRESS => At::PacketIngress,
+        program::PACKET_EGRESS => At::PacketEgress,
+        _ => return None,
+    })
 }
 
 /// Whether the programs for interfaces are loaded.

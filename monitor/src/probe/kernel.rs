@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{BuildHasher as _, RandomState},
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     thread,
@@ -24,8 +25,8 @@ use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes;
 
 use super::{
-    Attachment, Bypassed, ProbeError, Progress, Source,
-    attach::{self, attach_all},
+    Attachment, Bypassed, ProbeChange, ProbeError, Progress, Source,
+    attach::{self, Guarded, attach_all},
     batch::{self, Batch},
     btf::Layout,
     cgroup,
@@ -53,7 +54,7 @@ pub struct Kernel {
     flows_capacity: u32,
     places: Option<Places>,
     starts: Option<Starts>,
-    programs: Programs,
+    follower: Follower,
     reads: u8,
 }
 
@@ -69,15 +70,6 @@ impl Starts {
         let start = bytes.and_then(|bytes| ProcessStart::read_from_bytes(&bytes).ok());
         start.map_or(0, |start| start.executed_ns)
     }
-}
-
-/// Who holds programs and links.
-enum Programs {
-    Followed(Follower),
-    /// No interface is watched.
-    Held {
-        _ebpf: Ebpf,
-    },
 }
 
 impl fmt::Debug for Kernel {
@@ -102,7 +94,7 @@ impl Kernel {
             (true, true) => naming::ANSWERS | naming::QUERIES,
         };
         let cgroup = cgroup::find(capture.cgroup.as_deref())?;
-        let Loaded { mut ebpf, log, attachments, reads } =
+        let Loaded { mut ebpf, log, attachments, guarded, reads } =
             load_best(capture, wanted, &cgroup, &Layout::of_kernel())?;
         let take = |ebpf: &mut Ebpf, name: &'static str| {
             let missing = || ProbeError::Map { name, problem: "not in the object".into() };
@@ -136,7 +128,7 @@ impl Kernel {
             .ok();
         let samples =
             Samples::start(ring.map_err(unusable(map::SAMPLES))?).map_err(ProbeError::Wait)?;
-        let (programs, attaching) = follow(ebpf, capture)?;
+        let (follower, attaching) = follow(ebpf, guarded, capture)?;
         let kernel = Self {
             samples,
             losses,
@@ -148,7 +140,7 @@ impl Kernel {
             flows_capacity: capture.max_flows,
             places,
             starts: Some(starts),
-            programs,
+            follower,
             reads,
         };
         Ok((kernel, attaching))
@@ -200,6 +192,7 @@ struct Loaded {
     ebpf: Ebpf,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     attachments: Vec<Attachment>,
+    guarded: Vec<Guarded>,
     /// Bits of `layout::reads`.
     reads: u8,
 }
@@ -258,12 +251,13 @@ fn load(
     cgroup: &Path,
     layout: &Layout,
 ) -> Result<Loaded, ProbeError> {
-    let mut loader = loader();
+    let (mut loader, mark) = (loader(), secret());
     loader
         .verifier_log_level(VerifierLogLevel::DISABLE)
         .map_max_entries(map::SAMPLES, capture.ring_bytes)
         .map_max_entries(map::FLOWS, capture.max_flows)
         .override_global(setting::NAMING, &naming, true)
+        .override_global(setting::MARK, &mark, true)
         .override_global(setting::READS, &layout.reads, true);
     for (name, offset) in &layout.offsets {
         loader.override_global(name, offset, true);
@@ -273,8 +267,8 @@ fn load(
     let log = EbpfLogger::init(&mut ebpf)
         .inspect_err(|error| tracing::debug!(%error, "the probes' own log is off"))
         .ok();
-    let attachments = attach_all(&mut ebpf, cgroup)?;
-    Ok(Loaded { ebpf, log, attachments, reads: layout.reads })
+    let (attachments, guarded) = attach_all(&mut ebpf, cgroup)?;
+    Ok(Loaded { ebpf, log, attachments, guarded, reads: layout.reads })
 }
 
 /// Without the kernel's BTF, of which the loader needs nothing.
@@ -292,14 +286,20 @@ pub(super) fn loader() -> EbpfLoader<'static> {
     loader
 }
 
-fn follow(ebpf: Ebpf, capture: &Capture) -> Result<(Programs, Attaching), ProbeError> {
-    if !attach::has_interfaces(&ebpf) || capture.interfaces.as_ref().is_some_and(Vec::is_empty) {
-        return Ok((Programs::Held { _ebpf: ebpf }, Attaching::default()));
-    }
-    let (follower, attaching) =
-        Follower::start(ebpf, capture.interfaces.clone(), capture.cgroup.is_some())
-            .map_err(ProbeError::Wait)?;
-    Ok((Programs::Followed(follower), attaching))
+fn follow(
+    ebpf: Ebpf,
+    guarded: Vec<Guarded>,
+    capture: &Capture,
+) -> Result<(Follower, Attaching), ProbeError> {
+    let follows =
+        attach::has_interfaces(&ebpf) && !capture.interfaces.as_ref().is_some_and(Vec::is_empty);
+    let (listed, is_partial) = (capture.interfaces.clone(), capture.cgroup.is_some());
+    Follower::start(ebpf, guarded, listed, follows, is_partial).map_err(ProbeError::Wait)
+}
+
+/// Random, and of this run alone.
+fn secret() -> u32 {
+    RandomState::new().hash_one(0) as u32
 }
 
 fn permission_or(
@@ -362,24 +362,23 @@ impl Source for Kernel {
     }
 
     fn interfaces(&mut self) -> Option<Names> {
-        match &self.programs {
-            Programs::Followed(follower) => follower.told.new_names(),
-            Programs::Held { .. } => None,
-        }
+        self.follower.told.new_names()
     }
 
     fn unattributed_bytes(&self) -> u64 {
-        match &self.programs {
-            Programs::Followed(follower) => follower.told.unattributed_bytes(),
-            Programs::Held { .. } => 0,
-        }
+        self.follower.told.unattributed_bytes()
     }
 
     fn bypassed(&self) -> Vec<Bypassed> {
-        match &self.programs {
-            Programs::Followed(follower) => follower.told.bypassed(),
-            Programs::Held { .. } => Vec::new(),
-        }
+        self.follower.told.bypassed()
+    }
+
+    fn changes(&mut self) -> (Vec<ProbeChange>, u64) {
+        self.follower.told.take_changes()
+    }
+
+    fn unknown_interfaces(&self) -> Vec<String> {
+        self.follower.told.unknown()
     }
 
     fn link_senders(&self) -> Option<Vec<(u32, LinkSender)>> {

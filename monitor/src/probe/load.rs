@@ -14,7 +14,7 @@ use aya::{
 use monitor_ebpf::names::program;
 
 /// Dearest first, so that no thread is left with one at the end.
-const AHEAD: [&str; 9] = [
+const AHEAD: [&str; 8] = [
     program::PACKET_EGRESS_WHOLE,
     program::UPLINK_EGRESS_NAMED,
     program::CONNECT4,
@@ -23,7 +23,6 @@ const AHEAD: [&str; 9] = [
     program::SENDMSG6,
     program::PACKET_INGRESS,
     program::DEVICE_INGRESS,
-    program::DEVICE_EGRESS,
 ];
 const THREADS_MAX: usize = 4;
 

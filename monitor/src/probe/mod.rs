@@ -7,6 +7,7 @@ mod btf;
 mod cgroup;
 mod interfaces;
 mod kernel;
+mod link;
 mod load;
 mod namespace;
 mod places;
@@ -16,9 +17,9 @@ mod replay;
 mod tracefs;
 mod trial;
 
-pub use attach::{Attachment, PROBES, tier};
+pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
 pub use cgroup::find as find_cgroup;
-pub use interfaces::{Attaching, Names};
+pub use interfaces::{Attaching, Names, unknown_interfaces};
 pub use kernel::{Kernel, Starts};
 use monitor_ebpf::{
     loss::Loss,
@@ -58,6 +59,37 @@ pub struct Progress {
     pub submitted: Mark,
     /// Whatever lies below was drained.
     pub taken_in: Mark,
+}
+
+/// Something that befell a program at its hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeChange {
+    /// As the table of probes names it.
+    pub probe: &'static str,
+    /// Where its hook is one of an interface.
+    pub ifindex: Option<u32>,
+    pub event: ProbeEvent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeEvent {
+    /// Somebody took it off: nothing was seen there since the last look.
+    Detached,
+    /// Somebody put another before it, which may have let packets pass it by.
+    Displaced,
+    /// It holds again.
+    Attached,
+    /// Its interface is gone, or watched otherwise.
+    Gone,
+}
+
+impl ProbeChange {
+    fn at_interface(program: &'static str, ifindex: u32, event: ProbeEvent) -> Self {
+        use monitor_ebpf::names::program;
+        let is_variant = program == program::UPLINK_EGRESS_NAMED;
+        let probe = if is_variant { program::UPLINK_EGRESS } else { program };
+        Self { probe, ifindex: Some(ifindex), event }
+    }
 }
 
 /// Where samples and counters come from: the kernel, or a recorded file.
@@ -108,6 +140,17 @@ pub trait Source {
     /// Who sent on sockets below IP so far, by tgid; `None` where the kernel doesn't tell.
     fn link_senders(&self) -> Option<Vec<(u32, LinkSender)>> {
         None
+    }
+
+    /// What befell programs at their hooks since this was last asked, and how much more was not
+    /// kept.
+    fn changes(&mut self) -> (Vec<ProbeChange>, u64) {
+        (Vec::new(), 0)
+    }
+
+    /// Names of interfaces in the configuration that stand for none.
+    fn unknown_interfaces(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Whether a sweep wanted at `at_ns` is due. A recording has its sweeps where they were.

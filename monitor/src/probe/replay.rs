@@ -19,7 +19,7 @@ use monitor_ebpf::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Bypassed, Mark, Names, ProbeError, Progress, Source};
+use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, Source};
 
 const SAMPLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
@@ -63,6 +63,14 @@ impl<S: Source> Source for Recorder<S> {
             frame(file, SAMPLE, sample);
             each(sample);
         })
+    }
+
+    fn changes(&mut self) -> (Vec<ProbeChange>, u64) {
+        self.inner.changes()
+    }
+
+    fn unknown_interfaces(&self) -> Vec<String> {
+        self.inner.unknown_interfaces()
     }
 
     fn collect(&mut self) {

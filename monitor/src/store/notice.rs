@@ -20,6 +20,8 @@ pub(super) enum StoredNotice {
     Cut { segment: u64, bytes: u64 },
     AddedUp { user: Option<u32>, flows: u64, attempts: u64 },
     Removed { segments: Vec<u64>, entries: u64, from: u64, to: u64 },
+    Detached { probe: Text, interface: Option<Text>, is_displaced: bool },
+    Attached { probe: Text, interface: Option<Text> },
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNotice {
@@ -46,6 +48,15 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNo
             entries: *entries,
             from: from.0,
             to: to.0,
+        },
+        Notice::Detached { probe, interface, is_displaced } => StoredNotice::Detached {
+            probe: into.text(probe),
+            interface: into.maybe(interface.as_ref()),
+            is_displaced: *is_displaced,
+        },
+        Notice::Attached { probe, interface } => StoredNotice::Attached {
+            probe: into.text(probe),
+            interface: into.maybe(interface.as_ref()),
         },
     }
 }
@@ -75,6 +86,14 @@ pub(super) fn notice_from_stored(
         }
         StoredNotice::Removed { segments, entries, from, to } => {
             Notice::Removed { segments, entries, from: Timestamp(from), to: Timestamp(to) }
+        }
+        StoredNotice::Detached { probe, interface, is_displaced } => Notice::Detached {
+            probe: tables.text(probe)?,
+            interface: tables.maybe(interface)?,
+            is_displaced,
+        },
+        StoredNotice::Attached { probe, interface } => {
+            Notice::Attached { probe: tables.text(probe)?, interface: tables.maybe(interface)? }
         }
     })
 }

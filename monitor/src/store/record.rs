@@ -115,6 +115,10 @@ pub(super) enum StoredExtra {
         name: Option<Text>,
         source: u8,
     },
+    /// A frame in which no IP was found.
+    Frame {
+        ethertype: u16,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -290,12 +294,15 @@ fn rollup_from_stored(rollup: &StoredRollup, tables: &Tables) -> Result<Rollup, 
 fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     let mut extras = Vec::new();
     let passage = &record.egress.passage;
-    if *passage != Passage::default() {
+    if passage.mac.is_some() || passage.from.is_some() || passage.by.is_some() {
         extras.push(StoredExtra::Passage {
             mac: passage.mac.map(|mac| mac.0),
             from: into.maybe(passage.from.as_ref()),
             by: into.maybe(passage.by.as_ref()),
         });
+    }
+    if let Some(ethertype) = passage.ethertype {
+        extras.push(StoredExtra::Frame { ethertype });
     }
     if let Some(domain) = &record.place.domain {
         extras.push(StoredExtra::Name { source: domain_source_code(domain.source) });
@@ -327,9 +334,11 @@ fn add_extra(
 ) -> Result<(), RecordError> {
     match extra {
         StoredExtra::Passage { mac, from, by } => {
-            record.egress.passage =
-                Passage { mac: mac.map(Mac), from: tables.maybe(*from)?, by: tables.maybe(*by)? };
+            let passage = &mut record.egress.passage;
+            passage.mac = mac.map(Mac);
+            (passage.from, passage.by) = (tables.maybe(*from)?, tables.maybe(*by)?);
         }
+        StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
             // Once there was one name, which could be either.

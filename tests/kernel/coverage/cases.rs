@@ -32,6 +32,10 @@ pub(crate) enum Seen {
     Around(&'static str, &'static str),
     /// Around every hook: told with its process and every byte, but not where to.
     Unaddressed,
+    /// With this origin and every byte; it does not reach the internet as IP, or not the internet.
+    Within(&'static str),
+    /// A frame in which there is no IP: with its process, every byte and this ethertype.
+    Frame(&'static str),
 }
 
 #[derive(Debug)]
@@ -59,7 +63,7 @@ const fn case(
 
 use self::{
     From::{Client, Container, Host, Routed},
-    Seen::{Around, As, Locally, Unaddressed},
+    Seen::{Around, As, Frame, Locally, Unaddressed, Within},
 };
 
 #[rustfmt::skip]
@@ -123,6 +127,13 @@ pub(crate) const CASES: &[Case] = &[
     case("packet-raw", "packet-raw --from 10.77.0.2 --to {v4}:9", "`AF_PACKET`, `SOCK_RAW`", Host, As("packet-socket"), true),
     case("packet-ring", "packet-ring --from 10.77.0.2 --to {v4}:9", "`AF_PACKET`, `PACKET_TX_RING`", Host, As("packet-socket"), true),
     case("packet-bypass", "packet-bypass --from 10.77.0.2 --to {v4}:9", "`AF_PACKET`, `PACKET_QDISC_BYPASS`: around tc", Host, Unaddressed, true),
+    case("packet-vlan", "packet-raw --from 10.77.0.2 --to {v4}:9 --layers 88a8000191000002810000070800", "`AF_PACKET`, three VLAN tags", Host, Within("packet-socket"), true),
+    case("packet-pppoe", "packet-raw --from 10.77.0.2 --to {v4}:9 --layers 88641100000100820021", "`AF_PACKET`, a session of PPPoE", Host, Within("packet-socket"), true),
+    case("packet-mpls", "packet-raw --from 10.77.0.2 --to {v4}:9 --layers 8847000100ff000201ff", "`AF_PACKET`, labels of MPLS", Host, Within("packet-socket"), true),
+    case("packet-snap", "packet-raw --from 10.77.0.2 --to {v4}:9 --layers 0088aaaa030000000800", "`AF_PACKET`, LLC and SNAP", Host, Within("packet-socket"), true),
+    case("packet-frame", "packet-raw --from 10.77.0.2 --to {v4}:9 --bare --layers 88b5", "`AF_PACKET`, an ethertype of its own", Host, Frame("0x88b5"), true),
+    case("packet-side", "packet-dgram --device lan0 --from 192.168.77.1 --to {v4}:9", "`AF_PACKET`, by an interface without a gateway", Host, Within("packet-socket"), true),
+    case("packet-bridge", "packet-dgram --device br0 --from 172.30.0.1 --to {v4}:9", "`AF_PACKET`, by a bridge and its port", Host, Within("packet-socket"), true),
     case("xdp-transmit", "xdp-transmit --from 10.77.0.2 --to {v4}:9 --linger 4000", "`AF_XDP`: around everything", Host, Unaddressed, true),
     case("tun-inject", "tun-inject --to {v4}:9 --linger 3000", "packet written into a TUN device, forwarded", Host, As("forwarded"), false),
     case("vxlan-inner", "udp-sendto --to 10.98.77.2:9", "VXLAN, the inner packet", Host, Locally("process"), true),

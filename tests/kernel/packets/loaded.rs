@@ -46,7 +46,7 @@ impl Loaded {
                 other => panic!("{name} is {other:?}"),
             }
         }
-        for name in [program::UPLINK_EGRESS, program::DEVICE_INGRESS, program::DEVICE_EGRESS] {
+        for name in [program::UPLINK_EGRESS, program::DEVICE_INGRESS] {
             match ebpf.program_mut(name) {
                 Some(Program::SchedClassifier(it)) => it.load().expect(name),
                 other => panic!("{name} is {other:?}"),

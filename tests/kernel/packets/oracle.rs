@@ -137,12 +137,12 @@ fn ipv6(packet: &[u8]) -> Option<Network> {
     Some(network)
 }
 
-/// The IP packet of a frame, as far as two VLAN tags are looked behind; `None`: it is no IP.
+/// The IP packet of a frame, as far as six VLAN tags are looked behind; `None`: it is no IP.
 pub(crate) fn behind_link(frame: &[u8]) -> Option<(usize, &[u8])> {
     let mut at = 14;
     let kind = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
-    for _ in 0..2 {
-        if matches!(kind(at - 2)?, 0x8100 | 0x88a8) {
+    for _ in 0..6 {
+        if matches!(kind(at - 2)?, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300) {
             kind(at + 2)?;
             at += 4;
         }

@@ -316,10 +316,11 @@ fn new_metrics(
 /// What stages before the outputs can lose: stage and reason.
 fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let probe = Loss::ALL.map(|loss| (pipeline::STAGE, loss.reason()));
+    let detached = [(pipeline::STAGE, pipeline::DETACHED)];
     let digest = attribute::digests::REASONS.map(|reason| (attribute::digests::STAGE, reason));
     let names = names::LOSSES.map(|reason| (names::STAGE, reason));
     let track = [(track::STAGE, track::SAMPLE_MISSING)];
-    probe.into_iter().chain(digest).chain(names).chain(track)
+    probe.into_iter().chain(detached).chain(digest).chain(names).chain(track)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::{
         server::{self, Bound},
     },
     metrics::{self, Metrics, serve::Readiness},
+    probe::{PROBES, Probe},
     shutdown::{Shutdown, Trigger, notify, watch_signals},
 };
 
@@ -97,6 +98,13 @@ async fn keep_house(reloader: &Reloader, shutdown: Shutdown) {
     }
 }
 
+/// Whether every probe is where it should be without which nothing is seen; a replay has none.
+fn sees(metrics: &Metrics) -> bool {
+    let attached = |probe: &Probe| metrics.probe_attached.with_label_values(&[probe.name]).get();
+    let is_replay = PROBES.iter().all(|probe| attached(probe) == 0);
+    is_replay || PROBES.iter().all(|probe| !probe.essential || attached(probe) == 1)
+}
+
 /// Brings the gauges up to date; tells readiness and, while the pipeline sweeps, the watchdog.
 async fn keep_gauges(
     vitals: &Vitals,
@@ -126,7 +134,7 @@ async fn keep_gauges(
             (sweeps, swept_at) = (now, std::time::Instant::now());
         }
         let is_alive = sweeps > 0 && swept_at.elapsed() < PATIENCE;
-        readiness.set(is_alive && metrics.store_writable.get() == 1);
+        readiness.set(is_alive && sees(metrics) && metrics.store_writable.get() == 1);
         if is_alive {
             notify::alive();
         }

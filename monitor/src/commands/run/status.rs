@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     process,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use prometheus::core::Collector;
@@ -22,14 +22,13 @@ use crate::{
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
     outputs,
     pipeline::Rules,
-    probe::{Attachment, WAITING_MAX, tier},
+    probe::{Attachment, WAITING_MAX, tier_of},
     store::Reader,
 };
 
 /// What does not change while the daemon runs.
 pub(super) struct Facts {
     started_at: Timestamp,
-    tier: &'static str,
     probes: Vec<Probe>,
     store_path: PathBuf,
     reader: Reader,
@@ -54,7 +53,6 @@ impl Facts {
         });
         Self {
             started_at: watch::wall_now(),
-            tier: tier(attachments),
             probes: probes.collect(),
             store_path: config.store.path.clone(),
             reader,
@@ -75,6 +73,7 @@ impl Facts {
 
     fn status(&self, vitals: &Vitals, rules: &Rules, readiness: &Readiness) -> Status {
         let flows = vitals.flows.load(Ordering::Relaxed);
+        let probes = self.probes();
         let uptime = watch::wall_now().0.saturating_sub(self.started_at.0) / 1_000_000_000;
         let fill = |name: &str, entries, capacity: usize| Fill {
             name: name.to_owned(),
@@ -89,8 +88,9 @@ impl Facts {
             started_at: Time(self.started_at),
             uptime,
             ready: readiness.is_ready(),
-            tier: self.tier.to_owned(),
-            probes: self.probes.clone(),
+            tier: tier_of(probes.iter().map(|it| (it.name.as_str(), it.attached))).to_owned(),
+            warnings: warnings(vitals),
+            probes,
             coverage_since: Some(Time(self.started_at)),
             losses: losses(&self.metrics),
             policy: policy(rules),
@@ -118,6 +118,16 @@ impl Facts {
         }
     }
 
+    /// As they are now: whoever may can take one off its hook.
+    fn probes(&self) -> Vec<Probe> {
+        let mut probes = self.probes.clone();
+        for probe in probes.iter_mut().filter(|probe| probe.attached) {
+            let gauge = self.metrics.probe_attached.with_label_values(&[&probe.name]);
+            probe.attached = gauge.get() == 1;
+        }
+        probes
+    }
+
     fn store(&self) -> Store {
         let path = self.store_path.display().to_string();
         let Ok(stats) = self.reader.stats() else {
@@ -138,6 +148,14 @@ impl Facts {
             index,
         }
     }
+}
+
+fn warnings(vitals: &Vitals) -> Vec<String> {
+    let unknown = vitals.unknown_interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+    unknown
+        .iter()
+        .map(|name| format!("capture.interfaces: no interface is called {name}"))
+        .collect()
 }
 
 /// Who judges: classes the probes have a verdict on, and new flows by who found their class; and the

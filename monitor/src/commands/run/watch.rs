@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -47,6 +47,8 @@ pub(super) struct Vitals {
     pub(super) below_ip: AtomicU64,
     /// Waiting when the last sweep began.
     pub(super) samples: AtomicU64,
+    /// Names in the configuration that stand for nothing.
+    pub(super) unknown_interfaces: Mutex<Vec<String>>,
 }
 
 /// New rules on their way to the pipeline; at most one set, the newest.
@@ -55,10 +57,10 @@ pub(super) struct Inbox(Mutex<Option<(Arc<Rules>, RecordMode)>>);
 
 impl Inbox {
     pub(super) fn put(&self, rules: Arc<Rules>, mode: RecordMode) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((rules, mode));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((rules, mode));
     }
     fn take(&self) -> Option<(Arc<Rules>, RecordMode)> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -117,6 +119,8 @@ pub(super) fn watch(
         vitals.processes.store(pipeline.processes().0 as u64, Ordering::Relaxed);
         vitals.names.store(pipeline.names() as u64, Ordering::Relaxed);
         vitals.below_ip.store(pipeline.below_ip() as u64, Ordering::Relaxed);
+        *vitals.unknown_interfaces.lock().unwrap_or_else(PoisonError::into_inner) =
+            source.unknown_interfaces();
         vitals.sweeps.fetch_add(1, Ordering::Relaxed);
     }
     // What is still in the ring has left the machine.

@@ -3,15 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, mem,
-    time::{Duration, Instant},
+    fmt, io, mem,
+    os::fd::AsFd as _,
 };
 
 use aya::{
     Ebpf,
     maps::{HashMap, MapData, MapError},
     programs::{
-        Program, ProgramError, SchedClassifier, TcAttachType,
+        Program, SchedClassifier, TcAttachType,
         tc::{self, SchedClassifierLinkId, TcError},
     },
     util::KernelVersion,
@@ -24,15 +24,15 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{
     Bypassed,
-    roles::{self, Link, Role, Wanted},
+    compare::Comparison,
+    held::{Held, Looked},
+    roles::{self, Link, Wanted},
 };
-use crate::probe::attach::is_loaded;
-
-/// What is different by then was so before the watch began.
-const BASELINE: Duration = Duration::from_secs(5);
-/// What a card may add to each packet that the kernel does not hand it: padding to the shortest
-/// frame (a bare TCP acknowledgement lacks 6 bytes), preamble-less framing and checksum.
-const CARD_ADDS_BYTES: u64 = 24;
+use crate::probe::{
+    ProbeChange, ProbeEvent,
+    attach::is_loaded,
+    link::{self, At},
+};
 
 /// Which interfaces an update is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(super) struct Attached {
     interfaces: BTreeMap<u32, Watched>,
     /// Of interfaces that are gone.
     gone_bytes: u64,
+    /// Names of the configuration by which nothing goes.
+    unknown: Vec<String>,
 }
 
 impl fmt::Debug for Attached {
@@ -60,43 +62,41 @@ impl fmt::Debug for Attached {
 
 struct Watched {
     wanted: Wanted,
-    links: Vec<(&'static str, SchedClassifierLinkId)>,
+    programs: Vec<AtInterface>,
     /// Not all of its programs are attached: tried again at each update.
     is_refused: bool,
-    since: Instant,
-    /// Ours before the kernel's was asked for.
-    marked: Option<Interface>,
-    before: Option<Baseline>,
-    first_packets: Option<u64>,
+    comparison: Comparison,
     unattributed_bytes: u64,
-    bypassed: Bypassed,
 }
 
-/// Sent by the kernel's count less sent by ours, when the watch began: of the quietest moment, as
-/// the two are not read at once.
-#[derive(Clone, Copy)]
-struct Baseline {
-    /// What passed while the kernel was asked.
-    gap: u64,
-    /// Bytes and packets, where the kernel cuts GSO packets before it counts, and where not.
-    cut: (i128, i128),
-    whole: (i128, i128),
+struct AtInterface {
+    program: &'static str,
+    at: At,
+    hold: Hold,
 }
 
-impl Baseline {
-    fn improve(&mut self, new: Self) {
-        let max = |a: (i128, i128), b: (i128, i128)| (a.0.max(b.0), a.1.max(b.1));
-        if new.gap < self.gap {
-            *self = new;
-        } else if new.gap == self.gap {
-            (self.cut, self.whole) = (max(self.cut, new.cut), max(self.whole, new.whole));
-        }
-    }
+enum Hold {
+    /// From Linux 6.6 on.
+    Tcx(Held),
+    /// A filter, which stays where it is when its daemon is killed.
+    Filter(SchedClassifierLinkId),
 }
 
 impl Attached {
     pub(super) fn new(ebpf: Ebpf, listed: Option<Vec<String>>, is_partial: bool) -> Self {
-        Self { ebpf, listed, is_partial, interfaces: BTreeMap::new(), gone_bytes: 0 }
+        Self {
+            ebpf,
+            listed,
+            is_partial,
+            interfaces: BTreeMap::new(),
+            gone_bytes: 0,
+            unknown: Vec::new(),
+        }
+    }
+
+    /// The object, for whoever looks after its other programs.
+    pub(super) fn ebpf(&self) -> &Ebpf {
+        &self.ebpf
     }
 
     /// To be called before the kernel is asked for its counts.
@@ -106,13 +106,20 @@ impl Attached {
             if let Some(counted) = self.counted(index)
                 && let Some(watched) = self.interfaces.get_mut(&index)
             {
-                watched.marked = Some(counted);
+                watched.comparison.mark(counted);
             }
         }
     }
 
     /// Makes the attached programs fit what is there.
-    pub(super) fn update(&mut self, links: &[Link], routed: &BTreeSet<u32>, extent: Extent) {
+    pub(super) fn update(
+        &mut self,
+        links: &[Link],
+        routed: &BTreeSet<u32>,
+        extent: Extent,
+        changes: &mut Vec<ProbeChange>,
+    ) {
+        self.warn_of_unknown(links);
         let mut wanted = roles::wanted(links, routed, self.listed.as_deref());
         if extent == Extent::Up {
             let is_up = |index| links.iter().any(|link| link.index == index && link.is_up);
@@ -125,13 +132,18 @@ impl Attached {
                 let now = wanted.get(index);
                 // A new name alone changes nothing.
                 now.is_none_or(|now| {
-                    Wanted { name: now.name.clone(), ..watched.wanted.clone() } != *now
+                    let named_anew = Wanted {
+                        name: now.name.clone(),
+                        is_named_in_text: now.is_named_in_text,
+                        ..watched.wanted.clone()
+                    };
+                    named_anew != *now
                 })
             })
             .map(|(index, _)| *index)
             .collect();
         for index in stale {
-            self.leave(index);
+            self.leave(index, wanted.get(&index), changes);
         }
         for (index, wanted) in wanted {
             match self.interfaces.get_mut(&index) {
@@ -149,13 +161,30 @@ impl Attached {
         }
     }
 
-    /// What left by each uplink that is there around its program.
-    pub(super) fn bypassed(&self) -> Vec<Bypassed> {
-        let uplinks = self.interfaces.values().filter(|it| it.wanted.role == Role::Uplink);
-        uplinks.map(|watched| watched.bypassed).collect()
+    /// Names in the configuration that stand for nothing, as long as they do.
+    pub(super) fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
-    /// Bytes of sockets that left by an uplink and are in no flow.
+    fn warn_of_unknown(&mut self, links: &[Link]) {
+        let unknown = roles::unknown(links, self.listed.as_deref().unwrap_or_default());
+        for name in &unknown {
+            if !self.unknown.iter().any(|it| it == name) {
+                tracing::warn!(
+                    "capture.interfaces: no interface is called {name:?}; what comes from outside is told by the others that are listed"
+                );
+            }
+        }
+        self.unknown = unknown.into_iter().map(str::to_owned).collect();
+    }
+
+    /// What left by each interface that is there around its program.
+    pub(super) fn bypassed(&self) -> Vec<Bypassed> {
+        let compared = self.interfaces.values().filter(|it| it.wanted.is_compared);
+        compared.map(|watched| watched.comparison.bypassed).collect()
+    }
+
+    /// Bytes of sockets that left by an interface and are in no flow.
     pub(super) fn unattributed_bytes(&self) -> u64 {
         let now = self.interfaces.values().map(|watched| watched.unattributed_bytes);
         self.gone_bytes + now.sum::<u64>()
@@ -164,14 +193,10 @@ impl Attached {
     fn enter(&mut self, index: u32, wanted: Wanted) {
         let watched = Watched {
             wanted,
-            links: Vec::new(),
+            programs: Vec::new(),
             is_refused: false,
-            since: Instant::now(),
-            marked: None,
-            before: None,
-            first_packets: None,
+            comparison: Comparison::new(index),
             unattributed_bytes: 0,
-            bypassed: Bypassed { ifindex: index, ..Bypassed::default() },
         };
         self.interfaces.insert(index, watched);
         self.complete(index);
@@ -180,16 +205,16 @@ impl Attached {
     /// Attaches what is not attached yet.
     fn complete(&mut self, index: u32) {
         let Some(watched) = self.interfaces.get_mut(&index) else { return };
-        let (wanted, mut links) = (watched.wanted.clone(), mem::take(&mut watched.links));
-        let outcome = self.attach_missing(index, &wanted, &mut links);
+        let (wanted, mut programs) = (watched.wanted.clone(), mem::take(&mut watched.programs));
+        let outcome = self.attach_missing(index, &wanted, &mut programs);
         let Some(watched) = self.interfaces.get_mut(&index) else { return };
-        watched.links = links;
+        watched.programs = programs;
         let was_refused = mem::replace(&mut watched.is_refused, outcome.is_err());
         match outcome {
             Ok(()) => {
                 // Its counts are worth something from here on.
-                (watched.since, watched.marked) = (Instant::now(), None);
-                tracing::debug!(interface = wanted.name, role = ?wanted.role, "watched");
+                watched.comparison.begin_anew();
+                tracing::debug!(interface = wanted.name, role = ?wanted, "watched");
             }
             // Gone again, as a rule; what is left says so.
             Err(problem) if !was_refused => {
@@ -203,31 +228,45 @@ impl Attached {
         &mut self,
         index: u32,
         wanted: &Wanted,
-        links: &mut Vec<(&'static str, SchedClassifierLinkId)>,
+        programs: &mut Vec<AtInterface>,
     ) -> Result<(), String> {
         let value = Interface {
             header_bytes: wanted.header_bytes,
-            is_tunnel: u32::from(wanted.role == Role::Tunnel),
+            flags: wanted.flags(),
             ..Interface::default()
         };
         self.put(index, &value).map_err(|error| error.to_string())?;
-        for (name, direction) in hooks(wanted, self.uplink()) {
-            if links.iter().all(|(attached, _)| *attached != name) {
-                let link = self.attach(name, &wanted.name, direction);
-                links.push((name, link.map_err(|error| format!("{name}: {error}"))?));
+        for (program, at) in hooks(wanted, self.uplink()) {
+            if programs.iter().all(|attached| attached.program != program) {
+                let hold = self.attach(program, index, wanted, at);
+                let hold = hold.map_err(|error| format!("{program}: {error}"))?;
+                programs.push(AtInterface { program, at, hold });
             }
         }
         Ok(())
     }
 
-    fn leave(&mut self, index: u32) {
+    /// `again`: it is there, but to be watched otherwise.
+    fn leave(&mut self, index: u32, again: Option<&Wanted>, changes: &mut Vec<ProbeChange>) {
         let Some(watched) = self.interfaces.remove(&index) else { return };
         tracing::debug!(interface = watched.wanted.name, "no longer watched");
-        self.gone_bytes += watched.unattributed_bytes;
-        for (name, link) in watched.links {
-            if let Some(program) = classifier(&mut self.ebpf, name) {
-                // With the interface its links are gone.
-                let _ = program.detach(link);
+        if again.is_none() {
+            self.gone_bytes += watched.unattributed_bytes;
+        }
+        for AtInterface { program, hold, .. } in watched.programs {
+            match hold {
+                Hold::Tcx(held) => {
+                    if held.is_broken() {
+                        let event = ProbeEvent::Gone;
+                        changes.push(ProbeChange::at_interface(program, index, event));
+                    }
+                }
+                Hold::Filter(id) => {
+                    if let Some(program) = classifier(&mut self.ebpf, program) {
+                        // With the interface its filters are gone.
+                        let _ = program.detach(id);
+                    }
+                }
             }
         }
         if let Ok(mut table) = self.table() {
@@ -238,20 +277,56 @@ impl Attached {
     fn attach(
         &mut self,
         name: &'static str,
-        interface: &str,
-        direction: TcAttachType,
-    ) -> Result<SchedClassifierLinkId, ProgramError> {
-        // Before Linux 6.6 a program stays where it is when its daemon is killed.
-        if !KernelVersion::current().is_ok_and(|it| it >= KernelVersion::new(6, 6, 0)) {
-            match tc::qdisc_add_clsact(interface) {
-                Ok(()) | Err(TcError::AlreadyAttached) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let _ = tc::qdisc_detach_program(interface, direction, name);
+        index: u32,
+        wanted: &Wanted,
+        at: At,
+    ) -> io::Result<Hold> {
+        let program = classifier(&mut self.ebpf, name).ok_or(io::ErrorKind::NotFound)?;
+        if KernelVersion::current().is_ok_and(|it| it >= KernelVersion::new(6, 6, 0)) {
+            let program = program.fd().map_err(io::Error::other)?.as_fd();
+            return Ok(Hold::Tcx(Held::new(link::Link::at_interface(program, index, at)?)));
         }
-        let program =
-            classifier(&mut self.ebpf, name).ok_or(ProgramError::UnexpectedProgramType)?;
-        program.attach(interface, direction)
+        if !wanted.is_named_in_text {
+            return Err(io::Error::other("before Linux 6.6 its name must be text"));
+        }
+        match tc::qdisc_add_clsact(&wanted.name) {
+            Ok(()) | Err(TcError::AlreadyAttached) => {}
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        let direction =
+            if at == At::TcxIngress { TcAttachType::Ingress } else { TcAttachType::Egress };
+        let _ = tc::qdisc_detach_program(&wanted.name, direction, name);
+        let attached = program.attach(&wanted.name, direction);
+        attached.map(Hold::Filter).map_err(io::Error::other)
+    }
+
+    /// Whether what was attached still is, and first; attaches it again where not. What befell is
+    /// added to `changes`.
+    pub(super) fn look_after(&mut self, changes: &mut Vec<ProbeChange>) {
+        for (index, watched) in &mut self.interfaces {
+            let mut is_anew = false;
+            for AtInterface { program, at, hold } in &mut watched.programs {
+                let Hold::Tcx(held) = hold else { continue };
+                let Some(Program::SchedClassifier(loaded)) = self.ebpf.program(program) else {
+                    continue;
+                };
+                let Ok(fd) = loaded.fd() else { continue };
+                let attach = || link::Link::at_interface(fd.as_fd(), *index, *at);
+                let is_first = |id| {
+                    // Where it can't be asked, nothing is known against it.
+                    link::programs_at(*index, *at).map_or(true, |all| all.first() == Some(&id))
+                };
+                let event = match held.look(is_first, attach) {
+                    Looked::Unchanged => continue,
+                    Looked::Event(event) => event,
+                };
+                is_anew |= event != ProbeEvent::Attached;
+                changes.push(ProbeChange::at_interface(program, *index, event));
+            }
+            if is_anew {
+                watched.comparison.begin_anew();
+            }
+        }
     }
 
     /// The variant of the uplink's program that this kernel took.
@@ -263,54 +338,21 @@ impl Attached {
         }
     }
 
-    /// What the kernel says was sent, beside what the probe saw. A lower bound: what a queue drops
-    /// after the probe hides as much.
     fn compare(&mut self, link: &Link) {
         let Some(watched) = self.interfaces.get(&link.index) else { return };
         // Without its program nothing is counted here, and all that leaves would have gone around it.
-        let attached = watched.links.iter().map(|(name, _)| *name);
-        if !is_counted(watched.wanted.role, attached, self.uplink()) {
+        let uplink = self.uplink();
+        if !watched.programs.iter().any(|it| it.program == uplink) {
             return;
         }
         // Read after the kernel's count: it can only be ahead.
         let Some(counted) = self.counted(link.index) else { return };
         let is_partial = self.is_partial;
         let Some(watched) = self.interfaces.get_mut(&link.index) else { return };
-        let first = *watched.first_packets.get_or_insert(link.sent_packets);
-        let sent_packets = link.sent_packets.saturating_sub(first);
-        let is_cut = is_segmenting(&counted, sent_packets);
-        let is_software = watched.wanted.is_software;
-        let excess = |counted: &Interface, is_cut: bool| {
-            let (bytes, packets) = if is_software && !is_cut {
-                (counted.link_bytes, counted.frames)
-            } else {
-                (counted.wire_bytes, counted.packets)
-            };
-            let packets = i128::from(link.sent_packets) - i128::from(packets);
-            (i128::from(link.sent_bytes) - i128::from(bytes), packets)
-        };
         watched.unattributed_bytes = if is_partial { 0 } else { counted.unaccounted_bytes };
-        // The first counts of the kernel are from before the program was there.
-        let Some(marked) = watched.marked else { return };
-        let gap = counted.wire_bytes.saturating_sub(marked.wire_bytes);
-        // Counted before the kernel was asked: more than this had not left around the program.
-        let new = Baseline { gap, cut: excess(&marked, true), whole: excess(&marked, false) };
-        let before = watched.before.get_or_insert(new);
-        if watched.since.elapsed() < BASELINE {
-            before.improve(new);
-            return;
+        if watched.wanted.is_compared {
+            watched.comparison.compare(link, &watched.wanted, &counted);
         }
-        let before = if is_cut { before.cut } else { before.whole };
-        let (bytes, packets) = excess(&counted, is_cut);
-        let tolerated = if is_software { 0 } else { counted.packets * CARD_ADDS_BYTES };
-        let natural = |number: i128| u64::try_from(number).unwrap_or(0);
-        let bytes = natural(bytes - before.0 - i128::from(tolerated));
-        // Where packets are counted otherwise than bytes: as few as there can be.
-        let packets = natural(packets - before.1).clamp(bytes.min(1), bytes);
-        let headers = packets.saturating_mul(watched.wanted.header_bytes.into());
-        let bypassed = &mut watched.bypassed;
-        bypassed.bytes = bypassed.bytes.max(bytes.saturating_sub(headers));
-        bypassed.packets = bypassed.packets.max(packets);
     }
 
     fn counted(&mut self, index: u32) -> Option<Interface> {
@@ -332,31 +374,15 @@ impl Attached {
     }
 }
 
-/// Whether a device without hardware has GSO packets cut before it counts them, as it does with its
-/// own GSO switched off: then it sends nearer to as many packets as there are segments.
-fn is_segmenting(counted: &Interface, sent_packets: u64) -> bool {
-    let further = counted.packets.saturating_sub(counted.frames);
-    further > 0 && sent_packets.saturating_sub(counted.frames) * 2 >= further
-}
-
-/// Whether what leaves by an interface is counted by a program of ours.
-fn is_counted(
-    role: Role,
-    mut attached: impl Iterator<Item = &'static str>,
-    uplink: &'static str,
-) -> bool {
-    role == Role::Uplink && attached.any(|name| name == uplink)
-}
-
-fn hooks(wanted: &Wanted, uplink: &'static str) -> Vec<(&'static str, TcAttachType)> {
+fn hooks(wanted: &Wanted, uplink: &'static str) -> Vec<(&'static str, At)> {
     let mut hooks = Vec::new();
     if wanted.is_entrance {
-        hooks.push((program::DEVICE_INGRESS, TcAttachType::Ingress));
+        hooks.push((program::DEVICE_INGRESS, At::TcxIngress));
     }
-    hooks.push(match wanted.role {
-        Role::Uplink | Role::Tunnel => (uplink, TcAttachType::Egress),
-        Role::Device => (program::DEVICE_EGRESS, TcAttachType::Egress),
-    });
+    // What leaves by a cable within this namespace is seen again at its other end.
+    if !wanted.is_internal {
+        hooks.push((uplink, At::TcxEgress));
+    }
     hooks
 }
 
@@ -364,21 +390,5 @@ fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Option<&'e mut SchedClassif
     match ebpf.program_mut(name) {
         Some(Program::SchedClassifier(program)) => Some(program),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_uplink_that_holds_its_program_is_compared() {
-        let uplink = program::UPLINK_EGRESS;
-        let of =
-            |role, attached: &[&'static str]| is_counted(role, attached.iter().copied(), uplink);
-        assert!(of(Role::Uplink, &[program::DEVICE_INGRESS, uplink]));
-        assert!(!of(Role::Uplink, &[program::DEVICE_INGRESS]));
-        assert!(!of(Role::Uplink, &[]));
-        assert!(!of(Role::Tunnel, &[uplink]));
     }
 }

@@ -3,6 +3,8 @@
 //! privilege that the rest of the daemon gives up. It hears from the kernel alone.
 
 mod attached;
+mod compare;
+mod held;
 mod roles;
 mod rtnetlink;
 
@@ -28,15 +30,19 @@ use tokio::{
 
 use self::{
     attached::{Attached, Extent},
+    held::{Held, Looked},
     rtnetlink::Rtnetlink,
 };
-use super::Bypassed;
+use super::{Bypassed, ProbeChange, attach::Guarded, link::Link};
 use crate::sandbox;
 
 /// What the thread needs: to attach, and to write its table.
 const NEEDED: [Cap; 2] = [Cap::BPF, Cap::NET_ADMIN];
-/// How often the bytes of each uplink are compared with the kernel's own count.
+/// How often the bytes of each interface are compared with the kernel's own count, and every program
+/// is looked after.
 const COMPARE: Duration = Duration::from_secs(1);
+/// Changes that nobody fetched yet; more of them are counted alone.
+const CHANGES_MAX: usize = 4096;
 
 /// Names of interfaces, by index.
 pub type Names = Arc<FxHashMap<u32, Arc<str>>>;
@@ -48,6 +54,8 @@ pub(super) struct Told {
     is_new: AtomicBool,
     unattributed_bytes: AtomicU64,
     bypassed: Mutex<Vec<Bypassed>>,
+    changes: Mutex<(Vec<ProbeChange>, u64)>,
+    unknown: Mutex<Vec<String>>,
 }
 
 impl Told {
@@ -62,12 +70,30 @@ impl Told {
         is_new.then(|| Arc::clone(&self.names.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// Bytes of sockets that left by an uplink and that no flow accounts for, so far.
+    /// Bytes of sockets that left by an interface and that no flow accounts for, so far.
     pub(super) fn unattributed_bytes(&self) -> u64 {
         self.unattributed_bytes.load(Ordering::Relaxed)
     }
 
-    /// What left by each uplink around its program, so far.
+    fn put_changes(&self, mut changes: Vec<ProbeChange>) {
+        let mut kept = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = CHANGES_MAX - kept.0.len();
+        kept.1 += changes.len().saturating_sub(room) as u64;
+        changes.truncate(room);
+        kept.0.append(&mut changes);
+    }
+
+    /// What befell programs since this was last asked, and how much more was not kept.
+    pub(super) fn take_changes(&self) -> (Vec<ProbeChange>, u64) {
+        mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Names in the configuration by which no interface goes.
+    pub(super) fn unknown(&self) -> Vec<String> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What left by each interface around its program, so far.
     pub(super) fn bypassed(&self) -> Vec<Bypassed> {
         self.bypassed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -94,19 +120,22 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Returns before anything is attached.
+    /// Returns before anything is attached to an interface.
     ///
-    /// `is_partial`: only a part of this host's sockets is watched, so that a packet without a
-    /// known flow says nothing.
+    /// `follows`: interfaces are followed; else only `guarded` is looked after. `is_partial`: only a
+    /// part of this host's sockets is watched, so that a packet without a known flow says nothing.
     pub(super) fn start(
         ebpf: Ebpf,
+        guarded: Vec<Guarded>,
         listed: Option<Vec<String>>,
+        follows: bool,
         is_partial: bool,
     ) -> io::Result<(Self, Attaching)> {
         let told = Arc::<Told>::default();
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::sync_channel(1);
         let attached = Attached::new(ebpf, listed, is_partial);
+        let mut keeper = Keeper { attached, guarded: Guards::new(guarded) };
         let thread = thread::Builder::new().name("interfaces".into()).spawn({
             let told = Arc::clone(&told);
             move || {
@@ -114,7 +143,14 @@ impl Follower {
                     .map_err(io::Error::other)
                     .and_then(|_| runtime::Builder::new_current_thread().enable_all().build())
                     .and_then(|runtime| {
-                        runtime.block_on(follow(attached, &told, stopped, &ready))
+                        runtime.block_on(async {
+                            if follows {
+                                follow(&mut keeper, &told, stopped, &ready).await
+                            } else {
+                                guard(&mut keeper, &told, stopped, &ready).await;
+                                Ok(())
+                            }
+                        })
                     });
                 if let Err(error) = followed {
                     tracing::error!(
@@ -138,8 +174,72 @@ impl Drop for Follower {
     }
 }
 
+/// What the thread holds.
+struct Keeper {
+    attached: Attached,
+    guarded: Guards,
+}
+
+/// The programs of the cgroup's hooks.
+struct Guards(Vec<(Guarded, Held)>);
+
+impl Guards {
+    fn new(mut guarded: Vec<Guarded>) -> Self {
+        let held = |guard: &mut Guarded| guard.link.take().map(Held::new);
+        let mut guards = Vec::with_capacity(guarded.len());
+        for mut guard in guarded.drain(..) {
+            if let Some(held) = held(&mut guard) {
+                guards.push((guard, held));
+            }
+        }
+        Self(guards)
+    }
+
+    fn look_after(&mut self, ebpf: &Ebpf, changes: &mut Vec<ProbeChange>) {
+        for (guard, held) in &mut self.0 {
+            let Some(fd) = ebpf.program(guard.program).and_then(|it| it.fd().ok()) else {
+                continue;
+            };
+            let attach = || {
+                use std::os::fd::AsFd as _;
+                Link::at_cgroup(fd.as_fd(), guard.cgroup.as_fd(), guard.at)
+            };
+            // Of a cgroup's programs all run, in whatever order.
+            if let Looked::Event(event) = held.look(|_| true, attach) {
+                changes.push(ProbeChange { probe: guard.probe, ifindex: None, event });
+            }
+        }
+    }
+}
+
+impl Keeper {
+    fn look_after(&mut self, mut changes: Vec<ProbeChange>, told: &Told) {
+        self.attached.look_after(&mut changes);
+        self.guarded.look_after(self.attached.ebpf(), &mut changes);
+        told.put_changes(changes);
+    }
+}
+
+/// Looks after what is attached, and follows no interface.
+async fn guard(
+    keeper: &mut Keeper,
+    told: &Told,
+    mut stopped: oneshot::Receiver<()>,
+    ready: &mpsc::SyncSender<()>,
+) {
+    let _ = ready.try_send(());
+    let mut tick = interval(COMPARE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            _ = tick.tick() => keeper.look_after(Vec::new(), told),
+        }
+    }
+}
+
 async fn follow(
-    mut attached: Attached,
+    keeper: &mut Keeper,
     told: &Told,
     mut stopped: oneshot::Receiver<()>,
     ready: &mpsc::SyncSender<()>,
@@ -150,17 +250,27 @@ async fn follow(
     compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Attaching to one takes up to 20 ms (a grace period of RCU): what is down can wait for that.
     let mut extent = Extent::Up;
+    let mut problem = None;
     loop {
-        match look(&kernel, &mut attached, extent).await {
+        let mut changes = Vec::new();
+        match look(&kernel, &mut keeper.attached, extent, &mut changes).await {
             Ok(now) if now != *names => {
                 names = Arc::new(now);
                 told.put(Arc::clone(&names));
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!("can't list interfaces: {error}; tried again in a second"),
+            Ok(_) => problem = None,
+            // Once: it would be said each second.
+            Err(error) => {
+                if problem.replace(error.to_string()).is_none() {
+                    tracing::warn!("can't list interfaces: {error}; tried again each second");
+                }
+            }
         }
+        keeper.look_after(changes, told);
+        let attached = &keeper.attached;
         told.unattributed_bytes.store(attached.unattributed_bytes(), Ordering::Relaxed);
         *told.bypassed.lock().unwrap_or_else(PoisonError::into_inner) = attached.bypassed();
+        *told.unknown.lock().unwrap_or_else(PoisonError::into_inner) = attached.unknown().to_vec();
         let _ = ready.try_send(());
         if mem::replace(&mut extent, Extent::All) == Extent::Up {
             continue;
@@ -168,9 +278,7 @@ async fn follow(
         tokio::select! {
             _ = &mut stopped => return Ok(()),
             _ = compare.tick() => {}
-            is_open = kernel.changed() => if !is_open {
-                return Err(io::Error::other("the kernel's word of changes broke off"));
-            },
+            changed = kernel.changed() => changed?,
         }
     }
 }
@@ -179,10 +287,26 @@ async fn look(
     kernel: &Rtnetlink,
     attached: &mut Attached,
     extent: Extent,
-) -> Result<FxHashMap<u32, Arc<str>>, ::rtnetlink::Error> {
+    changes: &mut Vec<ProbeChange>,
+) -> Result<FxHashMap<u32, Arc<str>>, LookError> {
     attached.mark();
-    let links = kernel.links().await?;
+    let links = rtnetlink::links()?;
     let routed = kernel.routed().await?;
-    attached.update(&links, &routed, extent);
+    attached.update(&links, &routed, extent, changes);
     Ok(links.into_iter().map(|mut link| (link.index, mem::take(&mut link.name).into())).collect())
+}
+
+/// Why the interfaces could not be listed.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Links(#[from] io::Error),
+    #[error(transparent)]
+    Routes(#[from] ::rtnetlink::Error),
+}
+
+/// Of these names, the ones by which no interface of this network namespace goes now.
+pub fn unknown_interfaces(listed: &[String]) -> io::Result<Vec<String>> {
+    let links = rtnetlink::links()?;
+    Ok(roles::unknown(&links, listed).into_iter().map(str::to_owned).collect())
 }

@@ -1,4 +1,7 @@
 //! The kernel's lists of links and routes, and word of their changes (rtnetlink(7)). Reads only.
+//!
+//! Links are read here, attribute by attribute: a name may hold any byte but a few, and the crate
+//! refuses a whole list for one that is no text.
 
 use std::{
     collections::BTreeSet,
@@ -6,56 +9,70 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
-use futures_util::TryStreamExt as _;
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use rtnetlink::{
-    Handle, IpVersion, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
+    Handle, IpVersion, RouteMessageBuilder, new_connection,
+    packet_core::{
+        NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+        NlasIterator,
+    },
     packet_route::{
-        link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+        RouteNetlinkMessage,
+        link::LinkMessage,
         route::{RouteAttribute, RouteMessage, RouteType},
     },
+    sys::{
+        AsyncSocket as _, AsyncSocketExt as _, Socket, SocketAddr, TokioSocket,
+        protocols::NETLINK_ROUTE,
+    },
 };
-use tokio::sync::mpsc;
 
 use super::roles::Link;
 
-/// Changes that are not yet looked at; more of them say nothing that one does not.
-const CHANGES: usize = 16;
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_ROUTE` (`linux/rtnetlink.h`).
+const GROUPS: [u32; 3] = [1, 7, 11];
+/// More than the kernel puts into one piece of an answer; what is cut of a change's word tells as
+/// much.
+const PIECE: usize = 1 << 16;
+
+/// Types of messages (`linux/netlink.h`, `linux/rtnetlink.h`).
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
 
 /// A connection to the kernel.
-#[derive(Debug)]
 pub(super) struct Rtnetlink {
     handle: Handle,
-    changes: mpsc::Receiver<()>,
+    changes: TokioSocket,
+    piece: Vec<u8>,
 }
 
 impl Rtnetlink {
     /// Must be called inside a runtime, which then drives it.
     pub(super) fn open() -> io::Result<Self> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
-        let (connection, handle, mut messages) = new_multicast_connection(&groups)?;
-        let (sender, changes) = mpsc::channel(CHANGES);
+        let (connection, handle, _) = new_connection()?;
         tokio::spawn(connection);
-        tokio::spawn(async move {
-            // An overrun of the socket arrives as a message, too: it is a change like any other.
-            while messages.recv().await.is_ok() {
-                if matches!(sender.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
-                    return;
-                }
+        let mut changes = TokioSocket::new(NETLINK_ROUTE)?;
+        changes.socket_mut().bind_auto()?;
+        for group in GROUPS {
+            changes.socket_mut().add_membership(group)?;
+        }
+        Ok(Self { handle, changes, piece: Vec::with_capacity(PIECE) })
+    }
+
+    /// Until something changed. An overrun of the socket is a change like any other.
+    pub(super) async fn changed(&mut self) -> io::Result<()> {
+        self.piece.clear();
+        let mut told = Some(self.changes.recv(&mut self.piece).await);
+        // More of them say nothing that one does not.
+        while let Some(one) = told {
+            match one {
+                Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => return Err(error),
+                _ => self.piece.clear(),
             }
-        });
-        Ok(Self { handle, changes })
-    }
-
-    /// Until something changed. `false`: nothing will ever be told again.
-    pub(super) async fn changed(&mut self) -> bool {
-        let is_some = self.changes.recv().await.is_some();
-        while self.changes.try_recv().is_ok() {}
-        is_some
-    }
-
-    pub(super) async fn links(&self) -> Result<Vec<Link>, rtnetlink::Error> {
-        let messages: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
-        Ok(messages.iter().map(link).collect())
+            told = self.changes.recv(&mut self.piece).now_or_never();
+        }
+        Ok(())
     }
 
     /// Links with a way out: a default route, or one by a gateway.
@@ -75,39 +92,126 @@ impl Rtnetlink {
     }
 }
 
-fn link(message: &LinkMessage) -> Link {
+/// Every link of this network namespace. Takes no privilege, and answers at once.
+pub(super) fn links() -> io::Result<Vec<Link>> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_DUMP | NLM_F_REQUEST;
+    let asked = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(asked));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let mut links = Vec::new();
+    loop {
+        let (piece, _) = socket.recv_from_full()?;
+        if read(&piece, &mut links)? {
+            return Ok(links);
+        }
+    }
+}
+
+/// One piece of the answer. `true`: the last.
+fn read(mut piece: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
+    while let Ok(message) = NetlinkBuffer::new_checked(piece) {
+        match message.message_type() {
+            NLMSG_DONE => return Ok(true),
+            NLMSG_ERROR => {
+                let code = message.payload().first_chunk().map_or(0, |it| i32::from_ne_bytes(*it));
+                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
+            }
+            RTM_NEWLINK => links.extend(link(message.payload())),
+            _ => {}
+        }
+        let length = (message.length() as usize).next_multiple_of(4);
+        piece = piece.get(length..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// Attributes of a link (`linux/if_link.h`).
+mod ifla {
+    pub(super) const IFNAME: u16 = 3;
+    pub(super) const LINK: u16 = 5;
+    pub(super) const MASTER: u16 = 10;
+    pub(super) const LINKINFO: u16 = 18;
+    pub(super) const STATS64: u16 = 23;
+    pub(super) const LINK_NETNSID: u16 = 37;
+    pub(super) const PROP_LIST: u16 = 52;
+    pub(super) const ALT_IFNAME: u16 = 53;
+    /// Within [`LINKINFO`].
+    pub(super) const INFO_KIND: u16 = 1;
+}
+
+/// Behind `struct ifinfomsg`: family, a byte of padding, type (16 bits), index, flags, change.
+const IFINFOMSG: usize = 16;
+
+fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(Result::ok).filter_map(|attribute| {
+        let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
+        Some((kind, attribute.into_inner().get(4..length)?))
+    })
+}
+
+fn link(message: &[u8]) -> Option<Link> {
+    let number = |at: usize| Some(u32::from_ne_bytes(*message.get(at..)?.first_chunk()?));
+    let layer = u16::from_ne_bytes(*message.get(2..)?.first_chunk()?);
+    let flags = number(8)?;
+    let is_set = |flag: libc::c_int| flags & flag.cast_unsigned() != 0;
     let mut link = Link {
-        index: message.header.index,
-        is_loopback: message.header.flags.contains(LinkFlags::Loopback),
-        is_up: message.header.flags.contains(LinkFlags::Up),
-        is_ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        index: number(4)?,
+        is_loopback: is_set(libc::IFF_LOOPBACK),
+        is_up: is_set(libc::IFF_UP),
+        is_ethernet: layer == libc::ARPHRD_ETHER,
         ..Link::default()
     };
     let mut is_elsewhere = false;
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Stats64(stats) => {
-                link.sent_bytes = stats.tx_bytes;
-                link.sent_packets = stats.tx_packets;
+    for (kind, value) in attributes(message.get(IFINFOMSG..)?) {
+        let number = || value.first_chunk().map(|it| u32::from_ne_bytes(*it));
+        let long = |at: usize| value.get(at * 8..)?.first_chunk().map(|it| u64::from_ne_bytes(*it));
+        match kind {
+            ifla::IFNAME => (link.name, link.is_named_in_text) = shown(value),
+            ifla::LINK => link.lower = number(),
+            ifla::MASTER => link.master = number(),
+            ifla::LINK_NETNSID => is_elsewhere = true,
+            // `struct rtnl_link_stats64`: packets and bytes that came, then those that left.
+            ifla::STATS64 => {
+                link.sent_packets = long(1).unwrap_or_default();
+                link.sent_bytes = long(3).unwrap_or_default();
             }
-            LinkAttribute::Link(index) => link.lower = Some(*index),
-            LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    if let LinkInfo::Kind(kind) = info {
-                        link.kind = kind.to_string();
-                    }
-                }
+            ifla::LINKINFO => {
+                let info = attributes(value).find(|(kind, _)| *kind == ifla::INFO_KIND);
+                link.kind = info.map(|(_, kind)| shown(kind).0).unwrap_or_default();
+            }
+            ifla::PROP_LIST => {
+                let names = attributes(value).filter(|(kind, _)| *kind == ifla::ALT_IFNAME);
+                link.other_names = names.map(|(_, name)| shown(name).0).collect();
             }
             _ => {}
         }
     }
-    if is_elsewhere || link.kind == "veth" {
-        // The other end of a pair, or a link of another namespace, whose numbers are others.
-        link.lower = None;
+    // The number of a link of another namespace says nothing here; and that of itself nothing new.
+    let lower = link.lower.take().filter(|it| !is_elsewhere && *it != 0 && *it != link.index);
+    if link.kind == "veth" {
+        link.peer = lower;
+    } else {
+        link.lower = lower;
     }
-    link
+    Some(link)
+}
+
+/// A name for people, and whether it is the name: bytes that are no text are escaped, as `\xff`.
+fn shown(bytes: &[u8]) -> (String, bool) {
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    (text, std::str::from_utf8(bytes).is_ok())
 }
 
 fn ways_out(route: &RouteMessage, routed: &mut BTreeSet<u32>) {
@@ -136,5 +240,36 @@ fn ways_out(route: &RouteMessage, routed: &mut BTreeSet<u32>) {
         if let (RouteAttribute::Oif(index), true) = (attribute, is_out) {
             routed.insert(*index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_text_is_shown_with_its_bytes_escaped() {
+        assert_eq!(shown(b"wan\0"), ("wan".into(), true));
+        assert_eq!(shown(b"w\xffn\0"), ("w\\xffn".into(), false));
+        assert_eq!(shown("größe".as_bytes()), ("größe".into(), true));
+    }
+
+    #[test]
+    fn the_links_of_this_namespace_are_read_with_their_kind_and_names() {
+        let links = links().unwrap();
+        let lo = links.iter().find(|link| link.is_loopback).unwrap();
+        assert_eq!((lo.name.as_str(), lo.kind.as_str(), lo.is_ethernet), ("lo", "", false));
+    }
+
+    #[test]
+    fn what_is_cut_or_senseless_is_no_link_and_no_panic() {
+        let mut message = vec![0; 16];
+        message.extend_from_slice(&[8, 0, 3, 0, b'e', b't', b'h', 0, 200, 0, 5, 0]);
+        for length in 0..message.len() {
+            let _ = link(&message[..length]);
+        }
+        assert_eq!(link(&message).unwrap().name, "eth");
+        let mut links = Vec::new();
+        assert!(!read(&message, &mut links).unwrap());
     }
 }

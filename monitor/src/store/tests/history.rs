@@ -283,6 +283,12 @@ impl History {
                 from: Timestamp(1),
                 to: Timestamp(count),
             },
+            Notice::Detached {
+                probe: "uplink_egress".into(),
+                interface: Some("eth0".into()),
+                is_displaced: count.is_multiple_of(2),
+            },
+            Notice::Attached { probe: "connect4".into(), interface: None },
         ])
     }
 
