@@ -105,7 +105,8 @@ impl Session<'_> {
         let mut cargo = host::cargo();
         cargo.args(["test", "--locked", "--no-fail-fast"]).args(arguments).arg("--");
         cargo.args(libtest).args(&self.args.filter);
-        cargo.env("PATH", search_path());
+        // What a log keeps of a failure is what was said, not through which functions.
+        cargo.env("PATH", search_path()).env("RUST_BACKTRACE", "0");
         cargo
     }
 
@@ -121,6 +122,7 @@ impl Session<'_> {
     fn finish(self, started: Instant) -> Result<()> {
         let seconds = started.elapsed().as_secs();
         say(format_args!("      {} min {:02} s", seconds / 60, seconds % 60));
+        print!("{}", self.tally.failures());
         println!("{}", self.tally);
         if !self.broken.is_empty() {
             bail!("failed: {}", self.broken.join(", "));
