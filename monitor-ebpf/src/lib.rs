@@ -10,6 +10,7 @@ pub mod names;
 pub mod places;
 pub mod sample;
 pub mod settings;
+pub mod share;
 pub mod tracepoint;
 
 /// Raised with every change of a layout in this crate.

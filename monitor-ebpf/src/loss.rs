@@ -13,7 +13,7 @@ pub enum Loss {
     RingFullEnd = 2,
     /// The ring was full when an exec, fork or exit was to be told; `/proc` is the fallback.
     RingFullProcess = 3,
-    /// The flow table was full: this packet is counted nowhere else.
+    /// The flow table was full: this packet is in no counter of a flow. The first one is told.
     FlowTableFull = 4,
     /// A packet whose network header could not be read.
     PacketMalformed = 5,
@@ -28,10 +28,12 @@ pub enum Loss {
     /// More questions without an answer, or more answers than were asked for, than is told of one
     /// flow to a name server: it goes without what they name.
     NameExcess = 9,
+    /// A user had used up a share of the flow table or of the ring: an attempt is not told.
+    AttemptShare = 10,
 }
 
 impl Loss {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RingFullFlow,
         Self::RingFullAttempt,
         Self::RingFullEnd,
@@ -42,6 +44,7 @@ impl Loss {
         Self::RingFullName,
         Self::RingFullSender,
         Self::NameExcess,
+        Self::AttemptShare,
     ];
 
     /// The `reason` label of `geofenced_events_lost_total`.
@@ -57,6 +60,7 @@ impl Loss {
             Self::RingFullName => "ring-full-name",
             Self::RingFullSender => "ring-full-sender",
             Self::NameExcess => "name-excess",
+            Self::AttemptShare => "attempt-share",
         }
     }
 }

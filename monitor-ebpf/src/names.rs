@@ -43,6 +43,9 @@ pub mod map {
     pub const CHUNKS6: &str = "CHUNKS6";
     pub const VERDICTS: &str = "VERDICTS";
     pub const ACTIVE: &str = "ACTIVE";
+    pub const ONCE: &str = "ONCE";
+    pub const SHARES: &str = "SHARES";
+    pub const UNITEMISED: &str = "UNITEMISED";
     /// Its size is the version of the contract.
     pub const ABI: &str = "ABI";
 }
@@ -55,4 +58,6 @@ pub mod setting {
     pub const READS: &str = "READS";
     /// Four bytes that nobody else knows.
     pub const MARK: &str = "MARK";
+    /// Four bytes: entries that the flow table has room for.
+    pub const CAPACITY: &str = "CAPACITY";
 }

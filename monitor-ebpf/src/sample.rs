@@ -25,6 +25,12 @@ pub mod phase {
     pub const SENT: u8 = 1;
 }
 
+/// [`EgressSample::flags`].
+pub mod flags {
+    /// The flow table was full: nobody counts what the flow sends from now on.
+    pub const UNCOUNTED: u32 = 1;
+}
+
 /// [`EgressSample::ownership`]: how the owner in the sample is known.
 pub mod ownership {
     /// No owner is stored at the socket: older than the probes, or the kernel's own.
@@ -121,6 +127,45 @@ pub struct FlowCounters {
     pub naming_state: u8,
     /// TCP's sequence number up to which a stream is told.
     pub naming_until: u32,
+    /// Where the share is that this entry is of ([`crate::share::slot`]).
+    pub account: u32,
+    pub reserved: u32,
+}
+
+/// What is remembered of a flow that is in no table.
+pub mod once {
+    /// An attempt at it was told.
+    pub const ATTEMPT: u32 = 1;
+    /// A packet of it was told or added up.
+    pub const SENT: u32 = 2;
+}
+
+/// Key of the table of sums.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct UnitemisedKey {
+    /// [`crate::share::NOBODY`] where there is none.
+    pub uid: u32,
+    /// As in [`EgressSample`], as are class and verdict.
+    pub generation: u32,
+    pub class: u16,
+    pub verdict: u8,
+    pub reserved: u8,
+}
+
+/// Value of the table of sums: what left and is told by nothing else, since its user's share of the
+/// flow table or the ring was used up.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Unitemised {
+    /// One that was forgotten meanwhile counts again.
+    pub flows: u64,
+    pub packets: u64,
+    pub bytes: u64,
 }
 
 /// [`FlowCounters::naming_state`] of a TCP stream.
@@ -264,7 +309,8 @@ pub struct EgressSample {
     pub generation: u32,
     /// Inode of the socket's network namespace; 0 where the kernel's BTF does not say where it is.
     pub netns_inode: u32,
-    pub reserved: u32,
+    /// Bits of [`flags`].
+    pub flags: u32,
     /// What the flow sent up to now: its first packet, or the handshake it continues.
     pub sent_bytes: u64,
     pub sent_packets: u64,
@@ -500,12 +546,14 @@ pub struct ExitSample {
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 32);
-    assert!(size_of::<FlowCounters>() == 56);
+    assert!(size_of::<FlowCounters>() == 64);
     assert!(size_of::<Owner>() == 72);
     assert!(size_of::<SocketOwner>() == 160);
     assert!(size_of::<ProcessStart>() == 24);
     assert!(size_of::<EgressSample>() == 304);
     assert!(size_of::<Interface>() == 48);
+    assert!(size_of::<UnitemisedKey>() == 12);
+    assert!(size_of::<Unitemised>() == 24);
     assert!(size_of::<Transit>() == 56);
     assert!(size_of::<LinkSender>() == 40);
     assert!(size_of::<FragmentKey>() == 40);

@@ -7,6 +7,12 @@ pub const RING_BYTES: u32 = 4 << 20;
 /// Flows the kernel keeps counters of at once.
 pub const FLOWS: u32 = 1 << 18;
 
+/// Flows of which it is remembered that an attempt at them was told, or that they were added up.
+pub const ONCE: u32 = 1 << 14;
+
+/// Sums of what is not told one by one: by user and class.
+pub const UNITEMISED: u32 = 4096;
+
 /// Interfaces that are watched at once.
 pub const INTERFACES: u32 = 4096;
 

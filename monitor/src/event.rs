@@ -248,6 +248,9 @@ pub struct Passage {
     pub by: Option<Arc<str>>,
     /// Of frames in which no IP was found: what their link header says that they hold.
     pub ethertype: Option<u16>,
+    /// The kernel had no room to count the flow: its bytes are those of its first packet, and more
+    /// may have left.
+    pub is_uncounted: bool,
 }
 
 /// One state of one flow, before anyone asked who and where.
@@ -560,7 +563,7 @@ pub enum Notice {
     Reloaded { policy_sha256: [u8; 32] },
     /// A torn tail of `bytes` was cut from `segment` on open.
     Cut { segment: u64, bytes: u64 },
-    /// A user (`None`: what has none) used up a share of the store: so many flows that sent, and
+    /// A user (`None`: what has none) used up a share of the store, or of the kernel's tables: so many flows that sent, and
     /// attempts that did not, since the last such notice are told by no record of their own. The
     /// flows are in the roll-ups.
     AddedUp { user: Option<u32>, flows: u64, attempts: u64 },

@@ -6,17 +6,18 @@ mod digests;
 mod probes;
 mod rename;
 mod senders;
+mod unitemised;
 
 use std::{net::IpAddr, sync::Arc};
 
 use monitor_ebpf::{
     loss::Loss,
     places::UNASKED,
-    sample::{EgressSample, FlowCounters, FlowKey, SocketEndSample, path, phase},
+    sample::{EgressSample, FlowCounters, FlowKey, SocketEndSample, flags, path, phase},
 };
 
-pub use self::probes::DETACHED;
-use self::{bypass::Bypasses, probes::Broken, senders::asked_for};
+use self::{bypass::Bypasses, probes::Broken, senders::asked_for, unitemised::Sums};
+pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
     attribute::{self, Clock, Processes},
     config::{Policy, RecordMode},
@@ -120,6 +121,7 @@ pub struct Pipeline {
     unattributed_told: u64,
     bypasses: Bypasses,
     broken: Broken,
+    sums: Sums,
     losses_told: [u64; Loss::ALL.len()],
     digests_lost_told: [u64; attribute::digests::REASONS.len()],
 }
@@ -151,6 +153,7 @@ impl Pipeline {
             unattributed_told: 0,
             bypasses: Bypasses::default(),
             broken: Broken::default(),
+            sums: Sums::default(),
             losses_told,
             digests_lost_told: [0; attribute::digests::REASONS.len()],
         }
@@ -300,6 +303,12 @@ impl Pipeline {
         let judgement = judge(&self.rules.policy, &egress, &sender, &place);
         self.count_class(sample, class, &judgement);
         let is_sent = egress.phase == Phase::Sent;
+        // Nothing more will be known of one that nobody counts.
+        let is_uncounted = egress.passage.is_uncounted;
+        if is_uncounted {
+            egress.ended_at = Some(egress.last_at);
+        }
+        let is_last = is_uncounted || self.flows.is_crowded(sample);
         let provenance = Arc::clone(self.rules.provenance());
         let (kept, is_counted) = (Kept::default(), false);
         let is_sender_known = false;
@@ -309,8 +318,11 @@ impl Pipeline {
         // One that waits for its digest is told by a sweep, if that does not come first.
         let is_ready = !self.waits_for_digest(&details.sender);
         self.flows.add(sample, egress, details);
-        if is_sent && is_ready {
+        if is_last || is_sent && is_ready {
             self.tell(&sample.flow, sample.at_ns);
+        }
+        if is_last {
+            self.flows.retire(&sample.flow);
         }
     }
 
@@ -386,6 +398,7 @@ impl Pipeline {
             from: name(sample.from_ifindex),
             by: name(sample.ifindex),
             ethertype: ethertype(sample),
+            is_uncounted: sample.flags & flags::UNCOUNTED != 0,
         }
     }
 
@@ -442,6 +455,7 @@ impl Pipeline {
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
         self.count_lost(track::STAGE, track::SAMPLE_MISSING, missing, wall);
         self.count_losses(source.losses()?, wall);
+        self.tell_unitemised(source, wall);
         self.count_unattributed(source.unattributed_bytes());
         self.outputs.tick(wall);
         Ok(settled.is_all)

@@ -2,6 +2,7 @@
 //! nothing of processes or countries (`D` is what the pipeline found out about a flow), asks no
 //! clock and does no I/O.
 
+mod attempts;
 mod missing;
 
 use std::{
@@ -10,10 +11,13 @@ use std::{
     net::{Ipv6Addr, SocketAddr},
 };
 
-use monitor_ebpf::sample::{EgressSample, FlowCounters, FlowKey, NO_SOCKET, path, phase};
+use monitor_ebpf::{
+    sample::{EgressSample, FlowCounters, FlowKey, NO_SOCKET, flags, path, phase},
+    share,
+};
 use rustc_hash::FxHashMap;
 
-use self::missing::Missing;
+use self::{attempts::Attempts, missing::Missing};
 use crate::{
     event::{Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, canonical},
     probe::Progress,
@@ -56,6 +60,8 @@ pub struct Live<D> {
     pub details: D,
     last_ns: BootNs,
     closed: bool,
+    /// Whose attempt it is, while it is one that counts as such.
+    attempt_of: Option<u32>,
     /// Where it stands among the flows of its socket.
     slot: usize,
     /// Begun by its counters alone.
@@ -65,8 +71,16 @@ pub struct Live<D> {
     told: bool,
     tell_at: BootNs,
     tell_after: BootNs,
-    told_traffic: Traffic,
+    /// Of the traffic that was told: counters never fall.
+    told_sum: u64,
     metered: Traffic,
+    /// Few flows have any, and there can be many flows.
+    beside: Option<Box<Beside>>,
+}
+
+/// What belongs to a flow and is counted elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beside {
     /// From the kernel's control socket, on behalf of this flow.
     control: Traffic,
     /// What came back under addresses that this host translated: of a flow that sent, included in its
@@ -125,13 +139,15 @@ pub struct Settled {
 /// All live flows.
 #[derive(Debug)]
 pub struct Flows<D> {
-    live: FxHashMap<FlowKey, Live<D>>,
+    /// Boxed: the table is at times half empty, and always has more places than it needs.
+    live: FxHashMap<FlowKey, Box<Live<D>>>,
     by_socket: FxHashMap<u64, Vec<FlowKey>>,
     /// Closed TCP flows, for which the kernel's control socket may yet speak.
     closing: FxHashMap<(SocketAddr, SocketAddr), FlowKey>,
     /// Flows of the control socket, and for whom they speak.
     controls: FxHashMap<FlowKey, FlowKey>,
     missing: Missing,
+    attempts: Attempts,
     ids: RandomState,
     /// Wall clock less boot clock, in nanoseconds.
     wall_offset_ns: i64,
@@ -147,6 +163,7 @@ impl<D> Flows<D> {
             closing: FxHashMap::default(),
             controls: FxHashMap::default(),
             missing: Missing::default(),
+            attempts: Attempts::default(),
             ids: RandomState::new(),
             wall_offset_ns,
             capacity: capacity as usize,
@@ -185,6 +202,8 @@ impl<D> Flows<D> {
         if is_now_sent {
             live.egress.phase = Phase::Sent;
             live.egress.traffic = first_traffic(sample);
+            live.egress.passage.is_uncounted = sample.flags & flags::UNCOUNTED != 0;
+            self.attempts.end(live.attempt_of.take());
         }
         if sample.phase == phase::SENT && live.egress.local.is_none() {
             live.egress.local = Some(local(sample));
@@ -204,6 +223,7 @@ impl<D> Flows<D> {
         live.egress.phase = Phase::Sent;
         live.egress.traffic = first_traffic(sample);
         live.is_orphan = true;
+        self.attempts.end(live.attempt_of.take());
         Observed::NowSent(sample.flow)
     }
 
@@ -231,7 +251,7 @@ impl<D> Flows<D> {
         true
     }
 
-    fn insert(&mut self, key: FlowKey, mut live: Live<D>) {
+    fn insert(&mut self, key: FlowKey, mut live: Box<Live<D>>) {
         let keys = self.by_socket.entry(key.cookie).or_insert_with(|| Vec::with_capacity(1));
         live.slot = keys.len();
         keys.push(key);
@@ -273,9 +293,18 @@ impl<D> Flows<D> {
         }
     }
 
+    /// Whether so many attempts of the same user live that this one is to be told at once, and then
+    /// to be [`Self::retire`]d.
+    pub fn is_crowded(&self, sample: &EgressSample) -> bool {
+        attempt_of(sample).is_some_and(|whose| self.attempts.is_full(whose))
+    }
+
     /// Adds a flow that was looked into.
     pub fn add(&mut self, sample: &EgressSample, egress: Egress, details: D) {
+        let attempt_of = attempt_of(sample);
+        self.attempts.begin(attempt_of);
         let live = Live {
+            attempt_of,
             egress,
             details,
             last_ns: sample.at_ns,
@@ -286,12 +315,11 @@ impl<D> Flows<D> {
             told: false,
             tell_at: sample.at_ns + ATTEMPT_PATIENCE,
             tell_after: TELL_FIRST,
-            told_traffic: Traffic::default(),
+            told_sum: 0,
             metered: Traffic::default(),
-            control: Traffic::default(),
-            answers: Traffic::default(),
+            beside: None,
         };
-        self.insert(sample.flow, live);
+        self.insert(sample.flow, Box::new(live));
     }
 
     /// What is known of a flow, and whether any state of it was told.
@@ -314,6 +342,11 @@ impl<D> Flows<D> {
     pub fn keys_where(&self, mut is_it: impl FnMut(&D) -> bool) -> Vec<FlowKey> {
         let found = self.live.iter().filter(|(_, live)| is_it(&live.details));
         found.map(|(key, _)| *key).collect()
+    }
+
+    /// A flow of which nothing more is expected; should more come, it is another.
+    pub fn retire(&mut self, key: &FlowKey) {
+        self.remove(key);
     }
 
     /// Tells a flow now; `None` if there is no such flow.
@@ -350,7 +383,7 @@ impl<D> Flows<D> {
         };
         if let Some(flow) = self.controls.get(key) {
             if let Some(live) = self.live.get_mut(flow) {
-                live.control = traffic;
+                live.beside.get_or_insert_default().control = traffic;
                 live.last_ns = live.last_ns.max(counters.last_ns);
             }
             return false;
@@ -360,9 +393,11 @@ impl<D> Flows<D> {
             && let Some(flow) = self.translated(key)
             && let Some(attempt) = self.live.get_mut(key)
         {
-            let more = traffic.since(mem::replace(&mut attempt.answers, traffic));
+            let given = &mut attempt.beside.get_or_insert_default().answers;
+            let more = traffic.since(mem::replace(given, traffic));
             if let Some(live) = self.live.get_mut(&flow) {
-                live.answers = live.answers.plus(more);
+                let answers = &mut live.beside.get_or_insert_default().answers;
+                *answers = answers.plus(more);
                 live.egress.traffic = live.egress.traffic.plus(more);
                 live.last_ns = live.last_ns.max(counters.last_ns);
             }
@@ -378,7 +413,10 @@ impl<D> Flows<D> {
         // Set back, the wall clock must not take a flow's last packet back with it.
         let last_at = Timestamp(live.last_ns.saturating_add_signed(wall_offset_ns));
         live.egress.last_at = live.egress.last_at.max(last_at);
-        live.egress.traffic = traffic.plus(live.control).plus(live.answers);
+        live.egress.traffic = match &live.beside {
+            None => traffic,
+            Some(beside) => traffic.plus(beside.control).plus(beside.answers),
+        };
         false
     }
 
@@ -406,7 +444,7 @@ impl<D> Flows<D> {
         mut each: impl FnMut(Due<'_>, &mut D),
     ) -> Settled {
         let is_pressed = self.live.len() > self.capacity / 4 * 3;
-        let mut over = Vec::new();
+        let (mut over, mut retired) = (Vec::new(), Vec::new());
         let mut told = 0;
         for (key, live) in &mut self.live {
             let is_passing = key.cookie & NO_SOCKET != 0;
@@ -422,9 +460,11 @@ impl<D> Flows<D> {
                 let growth = live.egress.traffic.since(live.metered);
                 live.metered = live.egress.traffic;
                 each(Due::Meter(&live.egress, growth), &mut live.details);
+            } else if live.told && live.attempt_of.is_some_and(|it| self.attempts.are_many(it)) {
+                retired.push(*key);
             }
         }
-        for key in &over {
+        for key in over.iter().chain(&retired) {
             self.remove(key);
         }
         self.forget_controls(&mut over);
@@ -434,6 +474,7 @@ impl<D> Flows<D> {
 
     fn remove(&mut self, key: &FlowKey) {
         let Some(live) = self.live.remove(key) else { return };
+        self.attempts.end(live.attempt_of);
         if let (Some(local), Some(remote)) = (live.egress.local, live.egress.remote) {
             self.closing.remove(&(local, remote));
         }
@@ -463,12 +504,13 @@ impl<D> Flows<D> {
     /// Ends every flow, for the daemon is leaving.
     pub fn finish(&mut self, now: BootNs, mut tell: impl FnMut(Telling, &mut D)) {
         for live in self.live.values_mut() {
-            if !live.told || live.egress.traffic != live.told_traffic {
+            if !live.told || sum(live.egress.traffic) != live.told_sum {
                 tell(live.tell(now), &mut live.details);
             }
         }
         self.live.clear();
         self.by_socket.clear();
+        self.attempts = Attempts::default();
     }
 }
 
@@ -493,23 +535,37 @@ impl<D> Live<D> {
     fn is_due(&self, now: BootNs) -> bool {
         // An attempt that has sent is no attempt: the sample that says so is on its way.
         let is_superseded = self.egress.phase == Phase::Attempt && self.sends_at == Some(now);
-        let is_news = !self.told || self.egress.traffic != self.told_traffic;
+        let is_news = !self.told || sum(self.egress.traffic) != self.told_sum;
         now >= self.tell_at && is_news && !is_superseded
     }
 
     fn tell(&mut self, now: BootNs) -> Telling {
         let is_sent = self.egress.phase == Phase::Sent;
         let growth = self.egress.traffic.since(self.metered);
-        let is_new = is_sent && self.told_traffic.is_zero();
+        let is_new = is_sent && self.told_sum == 0;
         let telling = Telling { egress: self.egress.clone(), growth, is_new };
         self.egress.revision += 1;
         self.metered = self.egress.traffic;
-        self.told_traffic = self.egress.traffic;
+        self.told_sum = sum(self.egress.traffic);
         self.told = true;
         self.tell_at = now + self.tell_after;
         self.tell_after = (self.tell_after * 2).min(TELL_LONGEST);
         telling
     }
+}
+
+/// Whose share an attempt is of. `None`: it is none, or one that went around every hook, of which there
+/// are few.
+fn attempt_of(sample: &EgressSample) -> Option<u32> {
+    let is_attempt = sample.phase == phase::ATTEMPT && has_addresses(sample.path);
+    is_attempt.then(|| share::slot(sample.owner.uid))
+}
+
+/// Differs where the traffic does.
+fn sum(traffic: Traffic) -> u64 {
+    let Traffic { sent_bytes, sent_packets, received_bytes, received_packets } = traffic;
+    let parts = [sent_packets, received_bytes, received_packets];
+    parts.into_iter().fold(sent_bytes, u64::wrapping_add)
 }
 
 fn first_traffic(sample: &EgressSample) -> Traffic {

@@ -132,11 +132,18 @@ pub(crate) fn daemonized(options: &Options) -> io::Result<Truth> {
 /// Gives up root, then sends.
 pub(crate) fn unprivileged(options: &Options) -> io::Result<Truth> {
     const NOBODY: u32 = 65_534;
-    // SAFETY: setresgid(2) takes no pointers.
-    check(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })?;
-    // SAFETY: setresuid(2) takes no pointers.
-    check(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) })?;
+    become_user(NOBODY)?;
     udp::sendto(options)
+}
+
+/// Gives up root for good.
+pub(crate) fn become_user(uid: u32) -> io::Result<()> {
+    // SAFETY: no groups, so the pointer is not read.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: setresgid(2) takes no pointers.
+    check(unsafe { libc::setresgid(uid, uid, uid) })?;
+    // SAFETY: setresuid(2) takes no pointers.
+    check(unsafe { libc::setresuid(uid, uid, uid) }).map(drop)
 }
 
 /// The child is there before the socket is, and gets it as a message.

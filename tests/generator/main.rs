@@ -3,6 +3,7 @@
 
 mod burst;
 mod child;
+mod flood;
 mod hello;
 mod hellos;
 mod hold;
@@ -145,6 +146,12 @@ struct Options {
     /// No datagram in such a frame, but its payload alone
     #[arg(long)]
     bare: bool,
+    /// Send as this user, without a capability
+    #[arg(long)]
+    uid: Option<u32>,
+    /// Go on with a flood for so many seconds, whatever --count says
+    #[arg(long, default_value_t = 0)]
+    seconds: u64,
     /// Let the kernel's `io_uring` thread submit
     #[arg(long)]
     sqpoll: bool,
@@ -279,6 +286,12 @@ enum Kind {
     BurstNewSocket,
     /// --count TCP connections with --bytes each, spread over --to
     BurstTcp,
+    /// --count connects of one TCP socket, each to another address or port from --to on, which must be
+    /// a group: no packet leaves
+    FloodAttempts,
+    /// --count datagrams of one socket, each to another address or port from --to on; says when a tenth
+    /// is sent; with --keep the last 2000 again and again
+    FloodUdp,
     /// --count connections, used when a line comes in
     HoldTcp,
     /// --count connected sockets, used when a line comes in
@@ -363,6 +376,8 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::BurstOneSocket => burst::shared_sockets(options),
         Kind::BurstNewSocket => burst::new_socket(options),
         Kind::BurstTcp => burst::tcp(options),
+        Kind::FloodAttempts => flood::attempts(options),
+        Kind::FloodUdp => flood::datagrams(options),
         Kind::HoldTcp => hold::connections(options),
         Kind::HoldUdp => hold::datagrams(options),
         Kind::HoldAccepted => hold::accepted(options),
@@ -380,7 +395,8 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match make(cli.kind, &cli.options) {
+    let user = cli.options.uid.map_or(Ok(()), child::become_user);
+    match user.and_then(|()| make(cli.kind, &cli.options)) {
         Ok(truth) => {
             truth.print(cli.kind);
             ExitCode::SUCCESS

@@ -7,7 +7,7 @@ use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_RING_SIZE,
     },
-    helpers::generated::bpf_probe_read_kernel_str,
+    helpers::{bpf_get_current_uid_gid, generated::bpf_probe_read_kernel_str},
 };
 use monitor_ebpf::{
     loss::Loss,
@@ -22,7 +22,8 @@ use monitor_ebpf::{
 use super::{
     kernel, layout,
     maps::{self, QUIET, SAMPLES},
-    places,
+    places::Answer,
+    shares,
 };
 
 /// What a new flow or attempt is told with.
@@ -41,6 +42,12 @@ pub struct Flow<'a> {
     pub netns_inode: u32,
     pub connection_cookie: u64,
     pub passage: Passage,
+    /// Of the remote address.
+    pub answer: Answer,
+    /// Whose share it is of.
+    pub uid: u32,
+    /// Bits of `flags`.
+    pub flags: u32,
 }
 
 /// By which way, as the tc programs know it.
@@ -54,13 +61,21 @@ pub struct Passage {
     pub runner: Runner,
 }
 
-/// Whether the sample was submitted; if not, it is counted.
+/// Whether the sample was submitted; if not, it is counted, or its packet added up.
 #[inline(always)]
 pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
-    let answer = places::ask(&flow.key.remote);
+    let answer = flow.answer;
     // A packet follows most attempts at once, and one that none follows violates nothing.
     let is_attempt = flow.phase == phase::ATTEMPT;
     let wakeup = wakeup(if is_attempt { verdict::LOCAL } else { answer.verdict }.into());
+    if !shares::has_room(flow.uid, size_of::<EgressSample>()) {
+        if is_attempt {
+            maps::count(Loss::AttemptShare);
+        } else {
+            shares::add_up(flow.key, flow.uid, answer, flow.sent_bytes, flow.sent_packets);
+        }
+        return false;
+    }
     let Some(mut entry) = SAMPLES.reserve::<EgressSample>(0) else {
         maps::count(if flow.phase == phase::SENT {
             Loss::RingFullFlow
@@ -87,7 +102,7 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     sample.class = answer.class;
     sample.generation = answer.generation;
     sample.netns_inode = flow.netns_inode;
-    sample.reserved = 0;
+    sample.flags = flow.flags;
     sample.sent_bytes = flow.sent_bytes;
     sample.sent_packets = flow.sent_packets;
     sample.listener_cookie = flow.listener_cookie;
@@ -180,6 +195,10 @@ pub fn sender(cookie: u64, owner: &Owner) {
 /// `filename` points into the tracepoint's record.
 #[inline(always)]
 pub fn exec(process: &Owner, parent_tgid: u32, filename: *const c_void) {
+    if !shares::has_room(process.uid, size_of::<ExecSample>()) {
+        maps::count(Loss::RingFullProcess);
+        return;
+    }
     let Some(mut entry) = SAMPLES.reserve::<ExecSample>(0) else {
         maps::count(Loss::RingFullProcess);
         return;
@@ -237,6 +256,10 @@ pub fn name<const N: usize>(head: &NameHead, skb: *mut __sk_buff, at: u32) {
 
 #[inline(always)]
 fn submit<T: 'static>(sample: T, loss: Loss) {
+    if !shares::has_room(bpf_get_current_uid_gid() as u32, size_of::<T>()) {
+        maps::count(loss);
+        return;
+    }
     match SAMPLES.reserve::<T>(0) {
         Some(mut entry) => {
             entry.write(sample);

@@ -11,9 +11,10 @@ use aya_ebpf::{
 use monitor_ebpf::{
     loss::Loss,
     sample::{
-        FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, NO_SOCKET, Transit,
-        ownership, path, phase, side,
+        FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, NO_SOCKET, Transit, flags,
+        once, ownership, path, phase, side,
     },
+    share::NOBODY,
 };
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
     link,
     maps::{self, FLOWS, FRAGMENTS, INTERFACES, TRANSITS, TUNNELS},
     mark::{self, Above},
-    packet,
+    packet, places, shares,
     socket::NOEXIST,
 };
 
@@ -441,6 +442,12 @@ fn wrap(skb: *mut __sk_buff, packet: &Packet, key: &mut FlowKey, passage: &mut P
 
 #[inline(always)]
 pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u16), now: u64) {
+    let (answer, uid) = (places::ask(&key.remote), NOBODY);
+    let account = shares::take(uid, answer.verdict);
+    if account == shares::REFUSED {
+        shares::add_up(key, uid, answer, packet.bytes, packet.packets);
+        return;
+    }
     let counters = FlowCounters {
         sent_bytes: packet.bytes,
         sent_packets: packet.packets,
@@ -449,15 +456,21 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
         first_ns: now,
         last_ns: now,
         path: passage.path,
+        account,
         ..FlowCounters::default()
     };
-    if FLOWS.insert(key, &counters, NOEXIST).is_err() {
-        match FLOWS.get_ptr_mut(key) {
+    let is_counted = FLOWS.insert(key, &counters, NOEXIST).is_ok();
+    if !is_counted {
+        shares::give_back(account);
+        if let Some(counters) = FLOWS.get_ptr_mut(key) {
             // Another CPU was first.
-            Some(counters) => packet::count(counters, packet, now),
-            None => maps::count(Loss::FlowTableFull),
+            packet::count(counters, packet, now);
+            return;
         }
-        return;
+        maps::count(Loss::FlowTableFull);
+        if shares::is_known(key, once::SENT) {
+            return;
+        }
     }
     let flow = emit::Flow {
         key,
@@ -474,10 +487,13 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
         netns_inode: 0,
         connection_cookie: 0,
         passage,
+        answer,
+        uid,
+        flags: if is_counted { 0 } else { flags::UNCOUNTED },
     };
-    if !emit::egress(&flow, None) {
-        // So that its next packet tries again.
-        let _ = FLOWS.remove(key);
+    // If it is not told, its next packet tries again.
+    if !emit::egress(&flow, None) && is_counted && FLOWS.remove(key).is_ok() {
+        shares::give_back(account);
     }
 }
 

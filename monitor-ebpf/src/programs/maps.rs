@@ -11,9 +11,10 @@ use monitor_ebpf::{
     places::{Chunk6, Classes4, Fence6, Index4, V6_CHUNKS, Verdicts},
     sample::{
         FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, LinkSender, ProcessStart,
-        Runner, SocketOwner, Transit,
+        Runner, SocketOwner, Transit, Unitemised, UnitemisedKey,
     },
     settings,
+    share::{ACCOUNTS, Share},
 };
 
 /// Samples for user space, in order.
@@ -25,6 +26,20 @@ pub static SAMPLES: RingBuf = RingBuf::with_byte_size(settings::RING_BYTES, 0);
 #[map]
 pub static FLOWS: HashMap<FlowKey, FlowCounters> =
     HashMap::with_max_entries(settings::FLOWS, BPF_F_NO_PREALLOC);
+
+/// Bits of `once` of flows that are in no table, so that each is told or counted once. LRU: what is
+/// pushed out is told again.
+#[map]
+pub static ONCE: LruHashMap<FlowKey, u32> = LruHashMap::with_max_entries(settings::ONCE, 0);
+
+/// Shares of users, by `share::slot`, and behind them that of all together.
+#[map]
+pub static SHARES: Array<Share> = Array::with_max_entries(ACCOUNTS + 1, BPF_F_MMAPABLE);
+
+/// What is not told one by one, added up.
+#[map]
+pub static UNITEMISED: HashMap<UnitemisedKey, Unitemised> =
+    HashMap::with_max_entries(settings::UNITEMISED, BPF_F_NO_PREALLOC);
 
 /// Interfaces that the tc programs are attached to, by index.
 #[map]

@@ -13,4 +13,5 @@ mod names;
 mod packet;
 mod places;
 mod process;
+mod shares;
 mod socket;

@@ -7,15 +7,16 @@ use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext}
 use aya_log_ebpf::debug;
 use monitor_ebpf::{
     loss::Loss,
-    sample::{FlowCounters, FlowKey, Runner, SocketOwner, ownership, path, phase},
+    places::verdict,
+    sample::{FlowCounters, FlowKey, Runner, SocketOwner, flags, once, ownership, path, phase},
 };
 
 use super::{
     emit,
     kernel::{self, Packet, PacketSocket, TCP},
     layout,
-    maps::{self, FLOWS},
-    names,
+    maps::{self, FLOWS, ONCE},
+    names, places, shares,
     socket::NOEXIST,
 };
 
@@ -70,7 +71,8 @@ pub fn packet_ingress(context: SkBuffContext) -> i32 {
             transport: packet.transport,
             reserved: [0; 3],
         };
-        if let Some(counters) = FLOWS.get_ptr_mut(&key).or_else(|| handshake(skb, key)) {
+        let counters = FLOWS.get_ptr_mut(&key).or_else(|| handshake(skb, key));
+        if let Some(counters) = counters.or_else(|| answered(skb, &key)) {
             // SAFETY: a value of the table; the verifier proved the pointer.
             unsafe {
                 add(&raw mut (*counters).received_bytes, packet.bytes);
@@ -98,6 +100,24 @@ fn handshake(skb: *mut __sk_buff, mut key: FlowKey) -> Option<*mut FlowCounters>
     }
     key.cookie = storage.cookie;
     FLOWS.get_ptr_mut(&key)
+}
+
+/// An answer where only an attempt was told: what was sent went to another address, to which this host
+/// translates.
+#[inline(always)]
+fn answered(skb: *mut __sk_buff, key: &FlowKey) -> Option<*mut FlowCounters> {
+    ONCE.get_ptr(key)?;
+    let storage = kernel::storage(kernel::packet_socket(skb).socket, false)?;
+    let account = shares::take(shares::holder(Some(storage)), verdict::LOCAL);
+    if account == shares::REFUSED {
+        return None;
+    }
+    let first_ns = kernel::now_ns();
+    let counters = FlowCounters { first_ns, last_ns: first_ns, account, ..FlowCounters::default() };
+    if FLOWS.insert(key, &counters, NOEXIST).is_err() {
+        shares::give_back(account);
+    }
+    FLOWS.get_ptr_mut(key)
 }
 
 #[inline(always)]
@@ -131,14 +151,23 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
                 sent_packets: packet.packets,
                 ..FlowCounters::default()
             };
-            let runner = runner::<ASKED>(skb, packet);
-            if !tell(&key, packet, &socket, storage.as_deref(), (0, runner), &first, now) {
-                // As in `begin`: lost once, and told when it sends again.
-                let _ = FLOWS.remove(&key);
+            // SAFETY: a value of the table; the verifier proved the pointer.
+            let account = unsafe { (*counters).account };
+            let told = Telling {
+                storage: storage.as_deref(),
+                listener_cookie: 0,
+                runner: runner::<ASKED>(skb, packet),
+                answer: places::ask(&key.remote),
+                uid: kernel::forgotten(skb, shares::holder(storage.as_deref())),
+                flags: 0,
+            };
+            // As in `begin`: lost once, and told when it sends again.
+            if !tell(&key, packet, &socket, &told, &first, now) && FLOWS.remove(&key).is_ok() {
+                shares::give_back(account);
             }
         }
     } else {
-        begin(&key, packet, &socket, runner::<ASKED>(skb, packet), now);
+        begin::<ASKED>(skb, &key, packet, &socket, runner::<ASKED>(skb, packet), now);
     }
 }
 
@@ -153,8 +182,22 @@ fn runner<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) -> Runner {
 }
 
 #[inline(always)]
-fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, now: u64) {
+fn begin<const ASKED: u8>(
+    skb: *mut __sk_buff,
+    key: &FlowKey,
+    packet: &Packet,
+    socket: &PacketSocket,
+    runner: Runner,
+    now: u64,
+) {
     let storage = kernel::storage(socket.socket, true);
+    let answer = places::ask(&key.remote);
+    let uid = kernel::forgotten(skb, shares::holder(storage.as_deref()));
+    let account = shares::take(uid, answer.verdict);
+    if account == shares::REFUSED {
+        shares::add_up(key, uid, answer, packet.bytes, packet.packets);
+        return;
+    }
     let mut counters = FlowCounters {
         sent_bytes: packet.bytes,
         sent_packets: packet.packets,
@@ -163,6 +206,7 @@ fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, 
         first_ns: now,
         last_ns: now,
         path: path::SOCKET,
+        account,
         ..FlowCounters::default()
     };
     let mut listener_cookie = 0;
@@ -176,17 +220,28 @@ fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, 
         }
         &*storage
     });
-    if FLOWS.insert(key, &counters, NOEXIST).is_err() {
-        match FLOWS.get_ptr_mut(key) {
+    let is_counted = FLOWS.insert(key, &counters, NOEXIST).is_ok();
+    if is_counted {
+        let _ = ONCE.remove(key);
+    } else {
+        shares::give_back(account);
+        if let Some(counters) = FLOWS.get_ptr_mut(key) {
             // Another CPU was first.
-            Some(counters) => count(counters, packet, now),
-            None => maps::count(Loss::FlowTableFull),
+            count(counters, packet, now);
+            return;
         }
-        return;
+        maps::count(Loss::FlowTableFull);
+        // Kernels that can't say who runs give the verifier no room for another way from here.
+        if ASKED == NOBODY || shares::is_known(key, once::SENT) {
+            return;
+        }
     }
-    if !tell(key, packet, socket, storage, (listener_cookie, runner), &counters, now) {
-        // So that its next packet tries again.
-        let _ = FLOWS.remove(key);
+    let flags = kernel::forgotten(skb, if is_counted { 0 } else { flags::UNCOUNTED });
+    let told = Telling { storage, listener_cookie, runner, answer, uid, flags };
+    // If it is not told, its next packet tries again.
+    if !tell(key, packet, socket, &told, &counters, now) && flags == 0 && FLOWS.remove(key).is_ok()
+    {
+        shares::give_back(account);
     }
 }
 
@@ -203,8 +258,20 @@ fn adopt(key: &FlowKey, listener_cookie: u64, counters: &mut FlowCounters) -> u6
     counters.received_bytes += before.received_bytes;
     counters.received_packets += before.received_packets;
     counters.first_ns = before.first_ns;
-    let _ = FLOWS.remove(&handshake);
+    if FLOWS.remove(&handshake).is_ok() {
+        shares::give_back(before.account);
+    }
     listener_cookie
+}
+
+/// What is told of a flow besides what its packet says.
+struct Telling<'a> {
+    storage: Option<&'a SocketOwner>,
+    listener_cookie: u64,
+    runner: Runner,
+    answer: places::Answer,
+    uid: u32,
+    flags: u32,
 }
 
 #[inline(always)]
@@ -212,12 +279,11 @@ fn tell(
     key: &FlowKey,
     packet: &Packet,
     socket: &PacketSocket,
-    storage: Option<&SocketOwner>,
-    (listener_cookie, runner): (u64, Runner),
+    told: &Telling<'_>,
     sent: &FlowCounters,
     at_ns: u64,
 ) -> bool {
-    let ownership = match storage {
+    let ownership = match told.storage {
         None => ownership::NONE,
         Some(storage) if storage.creator.tgid == 0 && storage.user.tgid == 0 => ownership::NONE,
         Some(storage) if storage.cookie != key.cookie || socket.listening => ownership::LISTENER,
@@ -232,15 +298,18 @@ fn tell(
         icmp_type: packet.icmp_type,
         local: &packet.source,
         local_port: packet.source_port,
-        listener_cookie,
+        listener_cookie: told.listener_cookie,
         sent_bytes: sent.sent_bytes,
         sent_packets: sent.sent_packets,
         at_ns,
         netns_inode: layout::netns_inode(socket.socket),
         connection_cookie: layout::connection_cookie(socket.socket, packet.transport),
-        passage: emit::Passage { runner, ..emit::Passage::default() },
+        passage: emit::Passage { runner: told.runner, ..emit::Passage::default() },
+        answer: told.answer,
+        uid: told.uid,
+        flags: told.flags,
     };
-    emit::egress(&flow, storage)
+    emit::egress(&flow, told.storage)
 }
 
 #[inline(always)]

@@ -8,14 +8,15 @@ use aya_ebpf::{
 };
 use monitor_ebpf::{
     loss::Loss,
-    sample::{FlowCounters, FlowKey, SocketOwner, ownership, phase},
+    sample::{FlowKey, SocketOwner, once, ownership, phase},
 };
 
 use super::{
     emit,
     kernel::{self, Named},
     layout,
-    maps::{self, FLOWS},
+    maps::{self, FLOWS, ONCE},
+    places, shares,
 };
 
 const ALLOW: i32 = 1;
@@ -85,12 +86,18 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         transport: named.transport,
         reserved: [0; 3],
     };
-    if FLOWS.get_ptr(&key).is_some() {
+    // In a table of its own: what was not sent never takes the place of what was.
+    if FLOWS.get_ptr(&key).is_some() || ONCE.get_ptr(&key).is_some() {
         return;
     }
-    let counters = FlowCounters { first_ns: now, last_ns: now, ..FlowCounters::default() };
-    // A full table is counted by the packet that finds it full; the attempt is told all the same.
-    let _ = FLOWS.insert(&key, &counters, NOEXIST);
+    let (answer, uid) = (places::ask(&key.remote), shares::holder(storage.as_deref()));
+    // Its packet would be added up.
+    if !shares::has_place(uid, answer.verdict) {
+        maps::count(Loss::AttemptShare);
+        return;
+    }
+    // LRU: it fails only for want of memory, and then the attempt is told again.
+    let _ = ONCE.insert(&key, &once::ATTEMPT, 0);
     let flow = emit::Flow {
         key: &key,
         phase: phase::ATTEMPT,
@@ -106,6 +113,9 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         netns_inode: layout::netns_inode(named.socket),
         connection_cookie: layout::connection_cookie(named.socket, named.transport),
         passage: emit::Passage::default(),
+        answer,
+        uid,
+        flags: 0,
     };
     emit::egress(&flow, storage.as_deref());
 }

@@ -172,6 +172,11 @@ impl Default for Processes {
 }
 
 impl Processes {
+    /// A user by its id.
+    pub fn user(&mut self, id: u32) -> crate::event::User {
+        self.users.user(id)
+    }
+
     /// Of this host. Empty: call [`Self::scan`] after the probes are attached.
     pub fn new() -> Self {
         Self::with(Procfs::host(), "/etc/passwd", Clock::now(), PROCESSES_MAX)

@@ -12,8 +12,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     config::{RecordMode, StoreConfig},
     event::{
-        Attribution, Country, CountryCode, Entry, Judgement, Notice, Origin, Phase, Reason, Record,
-        Timestamp, Traffic, Transport, Verdict,
+        Attribution, Country, CountryCode, Entry, Judgement, Notice, Origin, Phase, Place,
+        Provenance, Reason, Record, Timestamp, Traffic, Transport, User, Verdict,
     },
     metrics::{COUNTRY_LOCAL, COUNTRY_NONE, KnownLabels, Metrics, TRANSPORT_OTHER},
 };
@@ -43,6 +43,18 @@ pub enum Kept {
 struct Unpaid {
     flows: u64,
     attempts: u64,
+}
+
+/// Flows that nobody knows one by one.
+#[derive(Debug)]
+pub struct Sum {
+    pub at: Timestamp,
+    pub user: Option<User>,
+    pub place: Place,
+    pub judgement: Judgement,
+    pub provenance: Option<Arc<Provenance>>,
+    pub flows: u64,
+    pub traffic: Traffic,
 }
 
 /// The outputs of one pipeline.
@@ -157,6 +169,26 @@ impl Outputs {
         }
     }
 
+    /// Counts flows that nobody knows one by one, and adds them to the roll-ups.
+    pub fn add_up(&mut self, sum: Sum) {
+        let verdict = sum.judgement.verdict.word();
+        let country = country_label(&sum.place.country);
+        let flows = &self.metrics.egress_flows_total;
+        flows.with_label_values(&[verdict, country, TRANSPORT_OTHER]).inc_by(sum.flows);
+        if sum.judgement.verdict == Verdict::Unapproved {
+            let reason = sum.judgement.reason.to_string();
+            let violations = &self.metrics.violations_total;
+            violations.with_label_values(&[country, &reason]).inc_by(sum.flows);
+        }
+        let labels = [verdict, country];
+        let Traffic { sent_bytes, sent_packets, .. } = sum.traffic;
+        self.metrics.egress_bytes_total.with_label_values(&labels).inc_by(sent_bytes);
+        self.metrics.egress_packets_total.with_label_values(&labels).inc_by(sent_packets);
+        let user = sum.user.as_ref().map(|user| user.id);
+        self.unpaid.entry(user).or_default().flows += sum.flows;
+        self.rollups.add_sum(sum);
+    }
+
     /// Entries that the store's queue can take now.
     pub fn room(&self) -> usize {
         self.store.room()
@@ -210,8 +242,9 @@ impl Outputs {
             if self.warned.insert(user, *self.warned.get(&user).unwrap_or(&at)).is_none() {
                 let who = user.map_or("what has no user".to_owned(), |id| format!("user {id}"));
                 tracing::warn!(
-                    "{who} used up a share of the store: further flows are added up by program, \
-                     country and verdict; [store] max_size makes shares larger"
+                    "{who} used up a share of the store or of the probes' tables: further flows are \
+                     added up by country and verdict; [store] max_size and [capture] max_flows make \
+                     shares larger"
                 );
             }
             notices.push(Notice::AddedUp { user, flows, attempts });

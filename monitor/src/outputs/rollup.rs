@@ -5,7 +5,10 @@ use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
 use rustc_hash::FxHasher;
 
-use super::shares::{Holder, Shares};
+use super::{
+    Sum,
+    shares::{Holder, Shares},
+};
 use crate::{
     event::{Country, Process, Provenance, Record, Rollup, Timestamp, Traffic, User, Verdict},
     metrics::Metrics,
@@ -79,6 +82,24 @@ impl RollupTable {
         if is_new && !shares.pay_row(Holder::of(record), &key.program) {
             key.program = Arc::clone(&self.overflow);
         }
+        self.add_row(key, flows, growth);
+    }
+
+    /// Of flows of which no more is known.
+    pub(super) fn add_sum(&mut self, sum: Sum) {
+        let key = Key {
+            hour: sum.at.hour(),
+            program: Arc::clone(if sum.user.is_some() { &self.overflow } else { &self.nobody }),
+            user: sum.user,
+            country: sum.place.country,
+            verdict: sum.judgement.verdict,
+            provenance: sum.provenance,
+        };
+        self.add_row(key, sum.flows, sum.traffic);
+    }
+
+    fn add_row(&mut self, mut key: Key, flows: u64, growth: Traffic) {
+        let is_new = !self.rows.contains_key(&key);
         if is_new && self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
             self.metrics.events_lost_total.with_label_values(&[STAGE, TABLE_FULL]).inc();
             key.program = Arc::clone(&self.overflow);

@@ -7,8 +7,9 @@ use std::{
 };
 
 use monitor_ebpf::sample::{FlowCounters, FlowKey};
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, FromZeros};
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 
@@ -104,8 +105,25 @@ impl Batch {
     }
 }
 
-/// Removes one entry; that it is gone already is fine.
-pub(super) fn delete(map: BorrowedFd<'_>, key: &FlowKey) -> io::Result<()> {
+/// The value of one entry. `T` is the map's.
+pub(super) fn look_up<T: FromBytes>(map: BorrowedFd<'_>, key: &FlowKey) -> io::Result<Option<T>> {
+    let mut value = T::new_zeroed();
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        key: std::ptr::from_ref(key) as u64,
+        value: (&raw mut value) as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value have the map's sizes.
+    match unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) } {
+        Ok(()) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes one entry; `false`: it was gone already.
+pub(super) fn delete(map: BorrowedFd<'_>, key: &FlowKey) -> io::Result<bool> {
     let mut attr = ElementAttr {
         map_fd: map.as_raw_fd().cast_unsigned(),
         key: std::ptr::from_ref(key) as u64,
@@ -113,8 +131,9 @@ pub(super) fn delete(map: BorrowedFd<'_>, key: &FlowKey) -> io::Result<()> {
     };
     // SAFETY: the key has the map's key size.
     match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
-        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

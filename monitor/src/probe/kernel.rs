@@ -3,7 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     path::Path,
     thread,
     time::Duration,
@@ -18,7 +18,7 @@ use monitor_ebpf::{
     ABI_VERSION, layout,
     loss::Loss,
     names::{map, program, setting},
-    sample::{FlowCounters, FlowKey, LinkSender, ProcessStart},
+    sample::{FlowCounters, FlowKey, LinkSender, ProcessStart, Unitemised, UnitemisedKey},
     settings::naming,
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -27,12 +27,13 @@ use zerocopy::FromBytes;
 use super::{
     Attachment, Bypassed, ProbeChange, ProbeError, Progress, Source,
     attach::{self, Guarded, attach_all},
-    batch::{self, Batch},
+    batch::Batch,
     btf::Layout,
     cgroup,
     interfaces::{Attaching, Follower, Names},
     places::Places,
     reader::Samples,
+    shares::Shares,
 };
 use crate::{
     config::{Capture, NamesConfig},
@@ -54,6 +55,7 @@ pub struct Kernel {
     flows_capacity: u32,
     places: Option<Places>,
     starts: Option<Starts>,
+    shares: Shares,
     follower: Follower,
     reads: u8,
 }
@@ -121,6 +123,7 @@ impl Kernel {
             PerCpuArray::try_from(take(&mut ebpf, map::LOSSES)?).map_err(unusable(map::LOSSES))?;
         let starts = take(&mut ebpf, map::STARTS)
             .and_then(|map| HashMap::try_from(map).map(Starts).map_err(unusable(map::STARTS)))?;
+        let shares = Shares::take(&mut ebpf)?;
         let places = Places::take(&mut ebpf)
             .inspect_err(|error| {
                 tracing::warn!("the probes don't judge, the daemon does: {error}");
@@ -140,6 +143,7 @@ impl Kernel {
             flows_capacity: capture.max_flows,
             places,
             starts: Some(starts),
+            shares,
             follower,
             reads,
         };
@@ -180,10 +184,6 @@ impl Kernel {
     /// When processes last executed something. Once: another thread asks it.
     pub fn take_starts(&mut self) -> Option<Starts> {
         self.starts.take()
-    }
-
-    fn flows(&self) -> BorrowedFd<'_> {
-        self.flows.fd().as_fd()
     }
 }
 
@@ -258,6 +258,7 @@ fn load(
         .map_max_entries(map::FLOWS, capture.max_flows)
         .override_global(setting::NAMING, &naming, true)
         .override_global(setting::MARK, &mark, true)
+        .override_global(setting::CAPACITY, &capture.max_flows, true)
         .override_global(setting::READS, &layout.reads, true);
     for (name, offset) in &layout.offsets {
         loader.override_global(name, offset, true);
@@ -399,10 +400,15 @@ impl Source for Kernel {
     }
 
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError> {
-        flows
-            .iter()
-            .try_for_each(|key| batch::delete(self.flows(), key))
-            .map_err(|error| flows_error(&error))
+        self.shares.forget(&self.flows, flows).map_err(|error| flows_error(&error))
+    }
+
+    fn unitemised(&self) -> Vec<(UnitemisedKey, Unitemised)> {
+        self.shares.sums()
+    }
+
+    fn forget_unitemised(&mut self, keys: &[UnitemisedKey]) {
+        self.shares.forget_sums(keys);
     }
 
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError> {

@@ -10,10 +10,12 @@ mod kernel;
 mod link;
 mod load;
 mod namespace;
+mod packed;
 mod places;
 mod positions;
 mod reader;
 mod replay;
+mod shares;
 mod tracefs;
 mod trial;
 
@@ -23,7 +25,7 @@ pub use interfaces::{Attaching, Names, unknown_interfaces};
 pub use kernel::{Kernel, Starts};
 use monitor_ebpf::{
     loss::Loss,
-    sample::{FlowCounters, FlowKey, LinkSender},
+    sample::{FlowCounters, FlowKey, LinkSender, Unitemised, UnitemisedKey},
 };
 pub use namespace::namespace_cookie;
 pub use places::Places;
@@ -116,6 +118,14 @@ pub trait Source {
 
     /// What the probes could not tell so far, by [`Loss`].
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError>;
+
+    /// What left and is in no flow, since its user had used up a share: added up so far.
+    fn unitemised(&self) -> Vec<(UnitemisedKey, Unitemised)> {
+        Vec::new()
+    }
+
+    /// Stops adding to these.
+    fn forget_unitemised(&mut self, _keys: &[UnitemisedKey]) {}
 
     /// Samples that are out of the kernel and wait to be drained, at most [`WAITING_MAX`].
     fn waiting(&self) -> usize {

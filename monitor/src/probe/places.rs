@@ -8,7 +8,7 @@ use std::{
     io, iter,
     os::fd::{AsFd, BorrowedFd},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -205,7 +205,7 @@ fn unwritable(error: &io::Error) -> ProbeError {
 
 /// Values of a map that can be mapped (`BPF_F_MMAPABLE`), for as long as it lives.
 #[derive(Debug)]
-struct Window {
+pub(super) struct Window {
     /// Begins at a page's bound.
     mapping: NonNull<u8>,
     mapped: usize,
@@ -219,7 +219,7 @@ unsafe impl Send for Window {}
 
 impl Window {
     /// `count` values from this one on.
-    fn of<T>(map: &MapData, first: u32, count: usize) -> io::Result<Self> {
+    pub(super) fn of<T>(map: &MapData, first: u32, count: usize) -> io::Result<Self> {
         // The kernel keeps values at multiples of 8 bytes, which these sizes are.
         const { assert!(size_of::<T>().is_multiple_of(8)) };
         Self::open(map.fd().as_fd(), first as usize * size_of::<T>(), count * size_of::<T>())
@@ -252,6 +252,16 @@ impl Window {
         let its = self.bytes().get_mut(number * size_of::<T>()..).unwrap_or_default();
         let value = T::mut_from_prefix(its).map(|(value, _)| value);
         value.map_err(|_| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// A counter that programs change too.
+    pub(super) fn counter(&self, at: usize) -> Option<&AtomicU64> {
+        if at + size_of::<u64>() > self.bytes || !at.is_multiple_of(size_of::<u64>()) {
+            return None;
+        }
+        // SAFETY: inside a mapping that lives as long as this, at a multiple of 8 as values are; the
+        // probes and this program change it by atomic additions alone.
+        Some(unsafe { AtomicU64::from_ptr(self.values.as_ptr().add(at).cast()) })
     }
 
     /// Of a window on words.

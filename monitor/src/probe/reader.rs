@@ -16,14 +16,18 @@ use rustix::{
     process::setpriority_process,
 };
 
-use super::{Mark, Progress, positions::Positions};
+use super::{
+    Mark, Progress,
+    packed::{Packed, Unpacking},
+    positions::Positions,
+};
 use crate::sandbox;
 
-/// Samples that wait for the pipeline at most, 60 MB; as many may be on their way through it. Then the
-/// ring fills, and the probes count.
+/// Samples that wait for the pipeline at most, of flows some 25 MB; as many may be on their way through
+/// it. Then the ring fills, and the probes count.
 pub const WAITING_MAX: usize = 1 << 18;
 /// Their bytes at most: those that name destinations are larger.
-const WAITING_BYTES_MAX: usize = 64 << 20;
+const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Samples copied before the pipeline is let in between.
 const CHUNK: usize = 512;
 /// The reader's nice value. It must run within the 30 ms in which a burst fills the ring, however many
@@ -50,8 +54,8 @@ struct Between {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Samples in order, each behind its length in 4 bytes.
-    samples: Vec<u8>,
+    /// In order.
+    samples: Packed,
     count: usize,
     /// Where in the ring they end.
     end: Mark,
@@ -100,8 +104,7 @@ impl Drop for End {
 #[derive(Debug)]
 pub(super) struct Samples {
     end: End,
-    current: Vec<u8>,
-    at: usize,
+    current: Unpacking,
     /// Where in the ring the current ones begin and end.
     taken_in: Mark,
     current_end: Mark,
@@ -129,13 +132,13 @@ impl Samples {
                 Err(error) => tracing::error!("the ring is not read: {error}"),
             }
         })?;
-        let (end, current) = (End(between), Vec::new());
-        Ok(Self { end, current, at: 0, taken_in: begin, current_end: begin })
+        let (end, current) = (End(between), Unpacking::default());
+        Ok(Self { end, current, taken_in: begin, current_end: begin })
     }
 
     /// Waits for samples. An error means that the reader is gone.
     pub(super) fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        if self.at < self.current.len() {
+        if !self.current.is_at_end() {
             return Ok(());
         }
         let waiting = self.end.0.lock();
@@ -167,7 +170,7 @@ impl Samples {
         let between = &self.end.0;
         let submitted = between.positions.written();
         let waiting = between.lock();
-        let taken_in = match (self.at < self.current.len(), waiting.samples.is_empty()) {
+        let taken_in = match (!self.current.is_at_end(), waiting.samples.is_empty()) {
             (true, _) => self.taken_in,
             (false, false) => self.current_end,
             (false, true) => waiting.end,
@@ -177,18 +180,14 @@ impl Samples {
 
     /// The next sample that is there.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
-        if self.at >= self.current.len() {
+        if self.current.is_at_end() {
             let Waiting { samples, count, end, .. } = &mut *self.end.0.lock();
-            self.current = mem::take(samples);
+            self.current = mem::take(samples).into();
             self.taken_in = mem::replace(&mut self.current_end, *end);
             *count = 0;
             self.end.0.changed.notify_one();
-            self.at = 0;
         }
-        let (length, rest) = self.current.get(self.at..)?.split_first_chunk::<4>()?;
-        let length = u32::from_ne_bytes(*length) as usize;
-        self.at += 4 + length;
-        rest.get(..length)
+        self.current.next()
     }
 }
 
@@ -249,8 +248,7 @@ fn copy(ring: &mut RingBuf<MapData>, between: &Between) -> Copied {
     while copied < CHUNK
         && let Some(sample) = ring.next()
     {
-        waiting.samples.extend_from_slice(&(sample.len() as u32).to_ne_bytes());
-        waiting.samples.extend_from_slice(&sample);
+        waiting.samples.push(&sample);
         copied += 1;
     }
     waiting.count += copied;
@@ -272,16 +270,15 @@ mod tests {
 
     #[test]
     fn a_reader_without_room_is_not_waited_for_whether_samples_are_many_or_large() {
-        let waiting = |count, bytes| Waiting {
-            samples: vec![0; bytes],
-            count,
-            called: true,
-            ..Waiting::default()
+        let waiting = |count, bytes| {
+            let mut samples = Packed::default();
+            samples.push(&vec![0; bytes]);
+            Waiting { samples, count, called: true, ..Waiting::default() }
         };
         for full in [waiting(WAITING_MAX, 0), waiting(1, WAITING_BYTES_MAX)] {
             assert!(full.is_full() && !full.is_unanswered());
         }
-        let room = waiting(WAITING_MAX - 1, WAITING_BYTES_MAX - 1);
+        let room = waiting(WAITING_MAX - 1, WAITING_BYTES_MAX - 8);
         assert!(!room.is_full() && room.is_unanswered());
     }
 }

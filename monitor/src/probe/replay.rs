@@ -15,7 +15,7 @@ use std::{
 
 use monitor_ebpf::{
     loss::Loss,
-    sample::{FlowCounters, FlowKey, LinkSender},
+    sample::{FlowCounters, FlowKey, LinkSender, Unitemised, UnitemisedKey},
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -102,6 +102,14 @@ impl<S: Source> Source for Recorder<S> {
 
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError> {
         self.inner.losses()
+    }
+
+    fn unitemised(&self) -> Vec<(UnitemisedKey, Unitemised)> {
+        self.inner.unitemised()
+    }
+
+    fn forget_unitemised(&mut self, keys: &[UnitemisedKey]) {
+        self.inner.forget_unitemised(keys);
     }
 
     fn waiting(&self) -> usize {

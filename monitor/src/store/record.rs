@@ -119,6 +119,8 @@ pub(super) enum StoredExtra {
     Frame {
         ethertype: u16,
     },
+    /// The kernel had no room to count it.
+    Uncounted,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -304,6 +306,9 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if let Some(ethertype) = passage.ethertype {
         extras.push(StoredExtra::Frame { ethertype });
     }
+    if passage.is_uncounted {
+        extras.push(StoredExtra::Uncounted);
+    }
     if let Some(domain) = &record.place.domain {
         extras.push(StoredExtra::Name { source: domain_source_code(domain.source) });
         if domain.is_trusted {
@@ -339,6 +344,7 @@ fn add_extra(
             (passage.from, passage.by) = (tables.maybe(*from)?, tables.maybe(*by)?);
         }
         StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
+        StoredExtra::Uncounted => record.egress.passage.is_uncounted = true,
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
             // Once there was one name, which could be either.

@@ -11,7 +11,9 @@ use crate::probe::{Mark, Progress};
 /// submit then, which takes microseconds.
 const SUBMITTED_AFTER: BootNs = 2 * SECOND;
 
-/// As many as the kernel counts flows at most.
+/// Flows that are looked into at once. Of more, most are on their way; the rest is looked into later.
+const SUSPECTS_MAX: usize = 1 << 15;
+
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     /// By the sweep that is on, and by the one before. One that was not seen again is forgotten.
@@ -47,7 +49,9 @@ impl Missing {
                 return true;
             }
         }
-        self.suspects.insert(*key, suspect);
+        if self.suspects.len() < SUSPECTS_MAX {
+            self.suspects.insert(*key, suspect);
+        }
         false
     }
 

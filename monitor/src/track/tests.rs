@@ -350,3 +350,30 @@ fn what_comes_back_from_two_translated_addresses_adds_up_and_is_not_looked_for_a
     flows.count(&asked[0].flow, &FlowCounters { sent_packets: 0, ..answers(900) }, START);
     assert_eq!(received(&mut flows), 1000);
 }
+
+#[test]
+fn attempts_of_one_user_beyond_a_bound_are_not_kept_and_take_nothing_of_another() {
+    let mut flows = flows();
+    let attempt = |uid, port| {
+        let mut attempt = sample(u64::from(uid), 6, phase::ATTEMPT);
+        attempt.owner.uid = uid;
+        attempt.flow.remote_port = port;
+        attempt
+    };
+    let most = attempts::OF_USER_MAX as u16;
+    for port in 0..most {
+        begin(&mut flows, &attempt(1001, port));
+    }
+    assert!(flows.is_crowded(&attempt(1001, most)));
+    assert!(!flows.is_crowded(&attempt(1002, most)));
+    begin(&mut flows, &attempt(1002, most));
+    // Told, and then as many kept as are not many.
+    assert_eq!(settle(&mut flows, START + 2 * SECOND).len(), usize::from(most) + 1);
+    assert!(settle(&mut flows, START + 3 * SECOND).is_empty());
+    assert!(flows.len() <= usize::from(most), "{} are kept", flows.len());
+    assert!(flows.look(&attempt(1002, most).flow).is_some());
+    // One that sends is no attempt any more.
+    let mut sent = attempt(1002, most);
+    sent.phase = phase::SENT;
+    assert_eq!(flows.observe(&sent), Observed::NowSent(sent.flow));
+}

@@ -316,7 +316,7 @@ fn new_metrics(
 /// What stages before the outputs can lose: stage and reason.
 fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let probe = Loss::ALL.map(|loss| (pipeline::STAGE, loss.reason()));
-    let detached = [(pipeline::STAGE, pipeline::DETACHED)];
+    let detached = [pipeline::DETACHED, pipeline::SHARE].map(|reason| (pipeline::STAGE, reason));
     let digest = attribute::digests::REASONS.map(|reason| (attribute::digests::STAGE, reason));
     let names = names::LOSSES.map(|reason| (names::STAGE, reason));
     let track = [(track::STAGE, track::SAMPLE_MISSING)];

@@ -1,0 +1,212 @@
+//! Floods of users without a privilege: what has a bound they fill at their own expense. The default
+//! sizes of the daemon, but where a test says otherwise. `GEOFENCED_FLOOD_SECONDS` makes floods last;
+//! else they are bounded by count. Needs root.
+
+use std::{fs, thread};
+
+use harness::{Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
+use serde_json::Value;
+
+const SEEN: &str = "geofenced_egress_flows_total";
+const LOST: &str = "geofenced_events_lost_total";
+const RESIDENT_MAX_KB: u64 = 200 << 10;
+
+fn watched(lab: &Lab) -> Site {
+    let site = Site::new(env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    site
+}
+
+/// Resident kilobytes but for those of the file that it runs: what is built for tests has some more,
+/// which nobody installs.
+fn resident_kb(pid: u32) -> u64 {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).expect("its program");
+    let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("its memory");
+    let (mut sum, mut is_own) = (0, false);
+    for line in maps.lines() {
+        if let Some(kb) = line.strip_prefix("Rss:") {
+            let kb: u64 = kb.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+            sum += if is_own { 0 } else { kb };
+        } else if line.split_once(' ').is_some_and(|(range, _)| range.contains('-')) {
+            is_own = line.ends_with(program.to_str().expect("a path in UTF-8"));
+        }
+    }
+    sum
+}
+
+fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
+    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(event: &Value, pointer: &str) -> u64 {
+    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn lost(metrics: &Metrics, reason: &str) -> f64 {
+    metrics.sum(LOST, &[("stage", "probe"), ("reason", reason)])
+}
+
+/// Waits until this flow is told as sent, as much of it as arrived, and by whom.
+fn assert_told_whole(lab: &Lab, site: &Site, truth: &Truth) {
+    for flow in &truth.flows {
+        let arrived = lab.arrived(flow);
+        assert!(arrived.packets > 0, "nothing arrived of {flow:?}");
+        let mut told = Vec::new();
+        let is_told = harness::eventually(|| {
+            told = of_flow(site, truth, flow);
+            let whole = |it: &&Value| {
+                text(it, "/geofenced/phase") == "sent"
+                    && number(it, "/source/bytes") == arrived.bytes
+                    && number(it, "/source/packets") == arrived.packets
+            };
+            told.iter().find(whole).map(drop)
+        });
+        assert!(is_told.is_some(), "{flow:?} {arrived:?}: {told:?}\n{}", site.log());
+        assert_eq!(text(&told[0], "/process/executable"), truth.executable);
+    }
+}
+
+fn of_flow(site: &Site, truth: &Truth, flow: &TruthFlow) -> Vec<Value> {
+    let (to, pid) = (flow.destination.to_string(), truth.pid.to_string());
+    let told = site.events(&["--destination", &to, "--pid", &pid]);
+    told.into_iter().filter(|it| number(it, "/destination/port") == u64::from(flow.port)).collect()
+}
+
+#[test]
+fn what_is_only_attempted_takes_no_place_of_what_is_sent() {
+    let lab = Lab::new();
+    let site = watched(&lab);
+    let daemon = site.start();
+    let flood = "flood-attempts --uid 1001 --to 239.1.0.0 --count 270000 --keep";
+    let mut flood = lab.start(Side::Host, flood);
+    flood.holding();
+
+    let upload = lab.egress_to_sink("tcp-connect-send --to 203.0.113.9:{port} --bytes 100000");
+    let mut all = vec![upload];
+    for at in 10..20 {
+        all.push(lab.egress(&format!("udp-sendto --to 203.0.113.{at}:9 --bytes 100")));
+    }
+    all.push(lab.egress("raw-protocol --to 203.0.113.20"));
+    for truth in &all {
+        assert_told_whole(&lab, &site, truth);
+    }
+    let resident = resident_kb(daemon.pid());
+    println!("{resident} kB resident");
+    assert!(resident < RESIDENT_MAX_KB, "{resident} kB");
+    let metrics = site.metrics();
+    assert!(lost(&metrics, "flow-table-full") < 0.5, "{:?}", metrics.nonzero(LOST));
+    flood.send();
+    assert_eq!(flood.finish().flows_made, 270_000);
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+/// How long, or how many.
+fn extent() -> String {
+    match std::env::var("GEOFENCED_FLOOD_SECONDS") {
+        Ok(seconds) => format!("--seconds {seconds} --count 100000"),
+        Err(_) => "--count 100000".to_owned(),
+    }
+}
+
+/// The numbers once they stand still: the same in three scrapes, a second apart.
+fn settled(site: &Site) -> Metrics {
+    let mut last = (site.metrics(), 0);
+    for _ in 0..300 {
+        thread::sleep(std::time::Duration::from_secs(1));
+        let now = site.metrics();
+        let same = [SEEN, LOST].iter().all(|name| now.nonzero(name) == last.0.nonzero(name));
+        last = (now, if same { last.1 + 1 } else { 0 });
+        if last.1 == 2 {
+            return last.0;
+        }
+    }
+    panic!("the daemon still counts: {:?}", last.0.nonzero(SEEN));
+}
+
+#[test]
+fn while_three_users_flood_each_flow_of_another_is_told_whole() {
+    const FLOWS: u64 = 200;
+    let lab = Lab::new();
+    let site = watched(&lab);
+    let daemon = site.start();
+    let floods = (1..4).map(|user| {
+        let words = format!("flood-udp --uid 100{user} --to 203.0.113.1 {} --bytes 20", extent());
+        let mut flood = lab.start(Side::Host, &words);
+        flood.holding();
+        flood
+    });
+    let floods: Vec<Running> = floods.collect();
+    let other = format!(
+        "burst-new-socket --uid 2000 --to 203.0.113.200 --ports 20000-20199 --count {FLOWS}"
+    );
+    let truth = lab.egress(&other);
+    let (mut made, mut resident) = (FLOWS, 0);
+    thread::scope(|scope| {
+        let floods: Vec<_> =
+            floods.into_iter().map(|flood| scope.spawn(|| flood.finish().flows_made)).collect();
+        while floods.iter().any(|flood| !flood.is_finished()) {
+            // The endpoint answers all the time.
+            site.metrics();
+            resident = resident.max(resident_kb(daemon.pid()));
+        }
+        made += floods.into_iter().map(|flood| flood.join().expect("a flood")).sum::<u64>();
+    });
+    let after = settled(&site);
+    resident = resident.max(resident_kb(daemon.pid()));
+
+    let told = site.events(&["--destination", "203.0.113.200", "--limit", "1000"]);
+    let is_whole = |it: &&Value| {
+        text(it, "/geofenced/phase") == "sent"
+            && number(it, "/source/packets") == 1
+            && number(it, "/source/bytes") == 128
+            && text(it, "/process/executable") == truth.executable
+            && text(it, "/user/id") == "2000"
+    };
+    let whole = told.iter().filter(is_whole).count() as u64;
+    let details = format!("{:?} {:?}", after.nonzero(SEEN), after.nonzero(LOST));
+    println!("{made} flows made, {resident} kB resident, {details}");
+    assert_eq!((whole, told.len() as u64), (FLOWS, FLOWS), "{details} {:?}", told.first());
+    let seen = after.sum(SEEN, &[]);
+    let uncounted = lost(&after, "ring-full-flow") + lost(&after, "flow-table-full");
+    // A flow whose telling was lost may still be found in the flow table, and is then both.
+    assert!(seen + uncounted > made as f64 - 0.5, "of {made}: {details}");
+    assert!(seen < made as f64 + 0.5, "of {made}: {details}");
+    assert!(lost(&after, "share") > 0.5, "nothing was added up, so this tests nothing: {details}");
+    assert!(resident < RESIDENT_MAX_KB, "{resident} kB");
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
+    let lab = Lab::new();
+    let site = watched(&lab);
+    site.drop_in("table", "[capture]\nmax_flows = 1024\n");
+    let daemon = site.start();
+    // Two have all that is not kept for others, and these a 64th of all each, as far as it lasts.
+    let floods = (1001..1020).map(|user| {
+        let words = format!("flood-udp --uid {user} --to 203.0.113.1 --count 2000 --keep");
+        let mut flood = lab.start(Side::Host, &words);
+        flood.holding();
+        flood
+    });
+    let floods: Vec<Running> = floods.collect();
+    let datagrams =
+        |at| lab.egress(&format!("udp-sendto --uid 2000 --to 198.51.100.{at}:9 --bytes 100"));
+    let mut all: Vec<Truth> = (10..15).map(datagrams).collect();
+    all.push(lab.egress("raw-protocol --to 198.51.100.20 --bytes 100"));
+    for truth in &all {
+        assert_told_whole(&lab, &site, truth);
+        let told = of_flow(&site, truth, &truth.flows[0]);
+        assert_eq!(told[0].pointer("/geofenced/uncounted"), Some(&Value::Bool(true)), "{told:?}");
+    }
+    let is_counted = harness::eventually(|| {
+        let metrics = site.metrics();
+        let reasons = ["flow-table-full", "share"];
+        reasons.iter().all(|reason| lost(&metrics, reason) > 0.5).then_some(())
+    });
+    assert!(is_counted.is_some(), "{:?}", site.metrics().nonzero(LOST));
+    for flood in floods {
+        flood.finish();
+    }
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
