@@ -102,7 +102,11 @@ fn keep_alive(options: &Options, socket: &UdpSocket, made: u64) -> io::Result<()
         for number in made.saturating_sub(KEPT)..made {
             send(socket, b"again", destination(options, number)?)?;
         }
-        thread::sleep(Duration::from_millis(100));
+        // Well before a silent flow gives way.
+        let pause = Instant::now();
+        while pause.elapsed() < Duration::from_secs(2) && !ended.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(20));
+        }
     }
     Ok(())
 }
