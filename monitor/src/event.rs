@@ -248,8 +248,7 @@ pub struct Passage {
     pub by: Option<Arc<str>>,
     /// Of frames in which no IP was found: what their link header says that they hold.
     pub ethertype: Option<u16>,
-    /// The kernel had no room to count the flow: its bytes are those of its first packet, and more
-    /// may have left.
+    /// The kernel had no room to count the flow: more may have left than its first packet.
     pub is_uncounted: bool,
 }
 
@@ -563,9 +562,7 @@ pub enum Notice {
     Reloaded { policy_sha256: [u8; 32] },
     /// A torn tail of `bytes` was cut from `segment` on open.
     Cut { segment: u64, bytes: u64 },
-    /// A user (`None`: what has none) used up a share of the store, or of the kernel's tables: so many flows that sent, and
-    /// attempts that did not, since the last such notice are told by no record of their own. The
-    /// flows are in the roll-ups.
+    /// A user (`None`: none) used up a share: so many flows and attempts have no record of their own.
     AddedUp { user: Option<u32>, flows: u64, attempts: u64 },
     /// Retention removed these segments, with so many entries, from `from` to `to`.
     Removed { segments: Vec<u64>, entries: u64, from: Timestamp, to: Timestamp },

@@ -44,7 +44,11 @@ fn goes_on(options: &Options, begun: Instant, number: u64) -> bool {
     }
 }
 
-pub(crate) fn attempts(options: &Options) -> io::Result<Truth> {
+pub(crate) fn make(options: &Options, sends: bool) -> io::Result<Truth> {
+    if sends { datagrams(options) } else { attempts(options) }
+}
+
+fn attempts(options: &Options) -> io::Result<Truth> {
     let socket = Socket::open(libc::AF_INET, libc::SOCK_STREAM, 0)?;
     let (begun, mut made) = (Instant::now(), 0);
     while goes_on(options, begun, made) {
@@ -61,7 +65,7 @@ pub(crate) fn attempts(options: &Options) -> io::Result<Truth> {
     Ok(Truth::made(made))
 }
 
-pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
+fn datagrams(options: &Options) -> io::Result<Truth> {
     let socket = udp::bound(options, options.target()?)?;
     let payload = options.payload();
     let (begun, mut made) = (Instant::now(), 0);

@@ -7,14 +7,18 @@ use std::{
 
 use crate::{Options, socket::Socket, truth::Truth};
 
-pub(crate) fn unix_stream(options: &Options) -> io::Result<Truth> {
+pub(crate) fn unix(options: &Options, streams: bool) -> io::Result<Truth> {
+    if streams { unix_stream(options) } else { unix_dgram(options) }
+}
+
+fn unix_stream(options: &Options) -> io::Result<Truth> {
     let (mut sender, mut receiver) = UnixStream::pair()?;
     sender.write_all(&options.payload())?;
     receiver.read_exact(&mut options.payload())?;
     Ok(Truth::of(Vec::new()))
 }
 
-pub(crate) fn unix_dgram(options: &Options) -> io::Result<Truth> {
+fn unix_dgram(options: &Options) -> io::Result<Truth> {
     let (sender, receiver) = UnixDatagram::pair()?;
     sender.send(&options.payload())?;
     receiver.recv(&mut options.payload())?;
