@@ -40,7 +40,7 @@ pub struct Share {
 }
 
 /// Where a user's account is. Those above share accounts by chance, and with users below.
-#[inline(always)]
+#[inline]
 pub const fn slot(uid: u32) -> u32 {
     if uid < ACCOUNTS {
         return uid;

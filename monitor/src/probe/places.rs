@@ -261,7 +261,9 @@ impl Window {
         }
         // SAFETY: inside a mapping that lives as long as this, at a multiple of 8 as values are; the
         // probes and this program change it by atomic additions alone.
-        Some(unsafe { AtomicU64::from_ptr(self.values.as_ptr().add(at).cast()) })
+        let counter = unsafe { self.values.as_ptr().add(at) };
+        // SAFETY: as above.
+        Some(unsafe { AtomicU64::from_ptr(counter.cast()) })
     }
 
     /// Of a window on words.

@@ -21,7 +21,7 @@ type Bytes<T, const N: usize> = HashMap<MapData, [u8; N], T>;
 
 pub(super) struct Shares {
     /// Mapped only where it is written.
-    shares: MapData,
+    accounts: MapData,
     once: MapData,
     sums: Bytes<[u8; size_of::<Unitemised>()], { size_of::<UnitemisedKey>() }>,
 }
@@ -33,7 +33,7 @@ impl Shares {
             ebpf.take_map(name).ok_or_else(missing)
         };
         let other = |name| ProbeError::Map { name, problem: "is of another type".into() };
-        let Map::Array(shares) = take(map::SHARES)? else { return Err(other(map::SHARES)) };
+        let Map::Array(accounts) = take(map::SHARES)? else { return Err(other(map::SHARES)) };
         let Map::LruHashMap(once) = take(map::ONCE)? else { return Err(other(map::ONCE)) };
         let unusable = |error: aya::maps::MapError| ProbeError::Map {
             name: map::UNITEMISED,
@@ -52,7 +52,7 @@ impl Shares {
             let key = UnitemisedKey { uid: NOBODY, verdict, ..UnitemisedKey::default() };
             sums.insert(bytes(&key), nothing, 0).map_err(unusable)?;
         }
-        Ok(Self { shares, once, sums })
+        Ok(Self { accounts, once, sums })
     }
 
     /// Removes flows, and gives back the places that they took.
@@ -61,7 +61,7 @@ impl Shares {
             return Ok(());
         }
         let (flows, once) = (flows.fd().as_fd(), self.once.fd().as_fd());
-        let window = Window::of::<Share>(&self.shares, 0, share::ALL as usize + 1)?;
+        let window = Window::of::<Share>(&self.accounts, 0, share::ALL as usize + 1)?;
         for key in keys {
             let Some(counters) = batch::look_up::<FlowCounters>(flows, key)? else {
                 // Only an attempt. Its socket may try again.
