@@ -15,7 +15,8 @@ use std::{
 
 use geofenced::{
     api::{
-        Api, Each, EventSource, Located, LocatedDestination, LocatedJudgement, SourceError, server,
+        Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, SourceError,
+        server,
         status::{self, Status},
     },
     connections,
@@ -39,9 +40,44 @@ pub(crate) struct Events {
     pub(crate) fails_after: Option<usize>,
     /// How many records were handed out, whoever got them.
     pub(crate) handed_out: AtomicU64,
+    /// A query matches nothing and looks on until nobody waits for it.
+    pub(crate) is_endless: bool,
+    /// Queries that ended because nobody waited.
+    pub(crate) given_up: AtomicU64,
+}
+
+/// Events for one answer.
+struct Until {
+    events: Arc<Events>,
+    is_over: IsOver,
+}
+
+impl EventSource for Until {
+    fn until(self: Arc<Self>, _is_over: IsOver) -> Arc<dyn EventSource> {
+        self
+    }
+    fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
+        while self.events.is_endless {
+            if (self.is_over)() {
+                self.events.given_up.fetch_add(1, Ordering::Relaxed);
+                return Err(SourceError("nobody waits".into()));
+            }
+            thread::yield_now();
+        }
+        self.events.query(query, each)
+    }
+    fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {
+        EventSource::rollups(&*self.events, filter, each)
+    }
+    fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
+        EventSource::lookups(&*self.events, query, each)
+    }
 }
 
 impl EventSource for Events {
+    fn until(self: Arc<Self>, is_over: IsOver) -> Arc<dyn EventSource> {
+        Arc::new(Until { events: self, is_over })
+    }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         let matching: Vec<&Record> =
             self.records.iter().filter(|record| query.filter.matches(record)).collect();

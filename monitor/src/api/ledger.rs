@@ -1,6 +1,8 @@
 //! The store's reader as a source of the API and of the command line.
 
-use super::{Each, EventSource, SourceError};
+use std::sync::Arc;
+
+use super::{Each, EventSource, IsOver, SourceError};
 use crate::{
     event::{Lookup, Record, Rollup},
     filter::{Filter, Query},
@@ -14,6 +16,9 @@ impl From<StoreError> for SourceError {
 }
 
 impl EventSource for Reader {
+    fn until(self: Arc<Self>, is_over: IsOver) -> Arc<dyn EventSource> {
+        Arc::new(Self::until(&self, is_over))
+    }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         Self::query(self, query, each)?;
         Ok(())

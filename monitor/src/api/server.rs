@@ -9,6 +9,7 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,7 +22,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::oneshot};
 
 use super::{
     Api, ErrorBody,
@@ -221,8 +222,10 @@ fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, St
     Ok((filter.parse(now()).map_err(Refusal::bad)?, own))
 }
 
-async fn status(State(server): State<Server>) -> Response {
-    json(&(server.api.status)())
+/// The store is asked how much it holds, and that may take the disk's time.
+async fn status(State(server): State<Server>) -> Result<Response, Refusal> {
+    let asked = tokio::task::spawn_blocking(move || (server.api.status)());
+    Ok(json(&asked.await.map_err(Refusal::unavailable)?))
 }
 
 async fn events(
@@ -273,10 +276,14 @@ async fn summary(
         Refusal::bad(format!("by: `{by}` is none of {}", known.join(", ")))
     })?;
     let slot = server.queries.take(peer)?;
+    // Dropped with the request when its client leaves.
+    let (waited_for, _waits) = oneshot::channel::<()>();
+    let shutdown = server.shutdown.clone();
+    let is_over = Arc::new(move || shutdown.is_requested() || waited_for.is_closed());
+    let events = server.api.events.until(is_over);
     let folded = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let is_over = || server.shutdown.is_requested();
-        summarize(server.api.events.as_ref(), query, by, &is_over)
+        summarize(events.as_ref(), query, by)
     });
     let rows = folded.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
     let mut lines = Vec::new();

@@ -73,7 +73,7 @@ pub(super) fn rows(
         Ok(()) => Ok(rows),
         Err(error) if error.is_absent() => {
             let reader = load::ledger_instead(global, &error)?;
-            Ok(summarize(reader.as_ref(), query, by, &|| false)?)
+            Ok(summarize(reader.as_ref(), query, by)?)
         }
         Err(error) => Err(error.into()),
     }

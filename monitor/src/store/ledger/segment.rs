@@ -108,8 +108,12 @@ impl Segment {
                     }
                     at += 1;
                 }
-                // The magic may begin in the last three bytes.
-                None => at += (window.len() - (BLOCK_MAGIC.len() - 1)) as u64,
+                // The magic may begin in the last three bytes. A file that became shorter than it was
+                // has nothing left here.
+                None => match window.len().checked_sub(BLOCK_MAGIC.len() - 1) {
+                    Some(skip @ 1..) => at += skip as u64,
+                    _ => break,
+                },
             }
         }
         Ok(None)

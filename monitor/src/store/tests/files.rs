@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Deleted, Reader, Store, StoreError, ledger},
+    store::{Deleted, QueryStats, Reader, Store, StoreError, ledger},
 };
 
 fn everything() -> Query {
@@ -337,4 +337,83 @@ fn a_lock_that_is_about_to_be_given_back_is_waited_for() {
     });
     drop(open(directory.path()));
     ending.join().unwrap();
+}
+
+#[test]
+fn a_segment_that_became_shorter_while_it_is_read_ends_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(11);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(40), &mut history);
+    let ledger = directory.path().join("ledger");
+    let mut segment = ledger::segment::Segment::open(&ledger, 1).unwrap().unwrap();
+    let file = fs::File::options().write(true).open(ledger.join("00000001.seg")).unwrap();
+    let (mut heads, mut shorter) = (0, false);
+    segment
+        .walk(0, |at, head| {
+            heads += 1;
+            if !shorter {
+                // Two bytes of the next block are left.
+                file.set_len(at + head.block_bytes() + 2).unwrap();
+                shorter = true;
+            }
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(heads > 0);
+    let walk = segment.walk(segment.bytes() - 10, |_, _| std::ops::ControlFlow::Continue(()));
+    assert_eq!(walk.unwrap().tail, 10);
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_ends_although_nothing_matches() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(12);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(200), &mut history);
+    let reader = store.reader().until(std::sync::Arc::new(|| true));
+    let result = reader.query(&everything(), |_| panic!("nobody waits"));
+    assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+    let result = reader.notices(None, None, |_, _| panic!("nobody waits"));
+    assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+}
+
+/// Asks, and overwrites all segments once the first record came.
+fn ask_while_it_is_overwritten(query: &Query) -> (usize, Result<QueryStats, StoreError>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(13);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(2_000), &mut history);
+    settle(&store);
+    let reader = store.reader();
+    let whole = ask(&reader, query).len();
+    let mut told = 0;
+    let result = reader.query(query, |_| {
+        if told == 0 {
+            for number in reader.segments().unwrap() {
+                let path = directory.path().join(format!("ledger/{number:08}.seg"));
+                let bytes = fs::metadata(&path).unwrap().len();
+                let file = fs::File::options().write(true).open(path).unwrap();
+                file.write_all_at(&vec![0; bytes as usize - 64], 64).unwrap();
+            }
+        }
+        told += 1;
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(0 < told && told < whole, "{told} of {whole}");
+    (told, result)
+}
+
+#[test]
+fn an_answer_that_the_index_contradicts_half_way_is_not_taken_for_whole() {
+    let mut query = everything();
+    query.filter.verdicts = vec![Verdict::Approved, Verdict::Unapproved];
+    let (told, result) = ask_while_it_is_overwritten(&query);
+    assert!(matches!(result, Err(StoreError::Contradicted { .. })), "{told}: {result:?}");
+}
+
+#[test]
+fn blocks_that_are_damaged_while_an_answer_is_made_are_counted() {
+    let (told, result) = ask_while_it_is_overwritten(&everything());
+    assert!(matches!(&result, Ok(stats) if stats.blocks_corrupt > 0), "{told}: {result:?}");
 }
