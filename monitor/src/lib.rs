@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod connections;
+pub mod coverage;
 pub mod decode;
 pub mod devices;
 pub mod ecs;

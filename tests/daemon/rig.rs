@@ -20,8 +20,9 @@ use geofenced::{
         status::{self, Status},
     },
     connections,
+    coverage::{Alive, Coverage, Gap, Integrity},
     ecs::Time,
-    event::{Lookup, Record, Rollup},
+    event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     metrics::{KnownLabels, Metrics},
     outputs::live,
@@ -44,6 +45,9 @@ pub(crate) struct Events {
     pub(crate) is_endless: bool,
     /// Queries that ended because nobody waited.
     pub(crate) given_up: AtomicU64,
+    /// What there is instead of a watched window.
+    pub(crate) gaps: Vec<Gap>,
+    pub(crate) integrity: Integrity,
 }
 
 /// Events for one answer.
@@ -57,20 +61,27 @@ impl EventSource for Until {
         self
     }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
-        while self.events.is_endless {
-            if (self.is_over)() {
-                self.events.given_up.fetch_add(1, Ordering::Relaxed);
-                return Err(SourceError("nobody waits".into()));
-            }
+        if !self.events.is_endless {
+            return self.events.query(query, each);
+        }
+        while !(self.is_over)() {
             thread::yield_now();
         }
-        self.events.query(query, each)
+        self.events.given_up.fetch_add(1, Ordering::Relaxed);
+        Err(SourceError("nobody waits".into()))
     }
     fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {
         EventSource::rollups(&*self.events, filter, each)
     }
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         EventSource::lookups(&*self.events, query, each)
+    }
+    fn coverage(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+        alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError> {
+        self.events.coverage(window, alive)
     }
 }
 
@@ -106,6 +117,15 @@ impl EventSource for Events {
     fn lookups(&self, _query: &Query, _each: Each<'_, Lookup>) -> Result<(), SourceError> {
         Ok(())
     }
+    fn coverage(
+        &self,
+        (since, until): (Option<Timestamp>, Timestamp),
+        _alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError> {
+        let from = Time(since.unwrap_or(START));
+        let (gaps, ledger) = (self.gaps.clone(), self.integrity);
+        Ok(Coverage { from, to: Time(until), watched_seconds: 1, seconds: 1, gaps, ledger })
+    }
 }
 
 /// Serves until dropped.
@@ -136,6 +156,7 @@ impl Daemon {
         let api = Api {
             events: Arc::clone(&events) as Arc<dyn EventSource>,
             live: live.clone(),
+            watching_since: START,
             status: Arc::new(status),
             locate: Arc::new(located),
             metrics: Arc::clone(&metrics),

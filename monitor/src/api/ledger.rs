@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Each, EventSource, IsOver, SourceError};
 use crate::{
-    event::{Lookup, Record, Rollup},
+    coverage::{Alive, Coverage},
+    event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     store::{Reader, StoreError},
 };
@@ -30,5 +31,12 @@ impl EventSource for Reader {
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         Self::lookups(self, query, each)?;
         Ok(())
+    }
+    fn coverage(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+        alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError> {
+        Ok(Self::coverage(self, window, alive)?)
     }
 }

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    coverage::{Alive, Coverage},
     devices::Leases,
     ecs::{AutonomousSystem, Geo},
-    event::{Lookup, Record, Rollup},
+    event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     metrics::Metrics,
     summary::{By, Row, Summary},
@@ -47,6 +48,13 @@ pub trait EventSource: Send + Sync {
     /// Lookups that match, in the order asked for; none when the filter asks for what they don't
     /// hold.
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError>;
+    /// What of a window was watched; without a beginning from the first entry on. `alive`: what the
+    /// daemon that answers says of itself.
+    fn coverage(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+        alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError>;
 }
 
 /// Whether nobody waits for an answer any more.
@@ -96,6 +104,7 @@ pub struct LocatedJudgement {
 pub struct Api {
     pub events: Arc<dyn EventSource>,
     pub live: broadcast::Sender<Arc<Record>>,
+    pub watching_since: Timestamp,
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     pub locate: Arc<dyn Fn(IpAddr) -> Located + Send + Sync>,
     pub metrics: Arc<Metrics>,

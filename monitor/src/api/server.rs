@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     connections::{self, Bounds, Peer, Served, refused},
+    coverage::Alive,
     event::Timestamp,
     filter::{Query, RawFilter},
     printable,
@@ -144,6 +145,7 @@ impl Bound {
         };
         let router = Router::new()
             .route("/v1/status", get(status))
+            .route("/v1/coverage", get(coverage))
             .route("/v1/events", get(events))
             .route("/v1/events/stream", get(events_stream))
             .route("/v1/lookups", get(lookups))
@@ -168,8 +170,7 @@ struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn not_found() -> Self {
-        let paths =
-            "/v1/status, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate";
+        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate";
         Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
     }
     fn bad(problem: impl Into<BoxError>) -> Self {
@@ -292,6 +293,25 @@ async fn summary(
         lines.push(b'\n');
     }
     Ok(ndjson(lines.into()))
+}
+
+/// Of a window; of the filters only its bounds count.
+async fn coverage(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let slot = server.queries.take(peer)?;
+    let now = now();
+    let window = (query.filter.since, query.filter.until.unwrap_or(now));
+    let asked = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        let alive = Alive { since: server.api.watching_since, now };
+        server.api.events.coverage(window, Some(alive))
+    });
+    let coverage = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    Ok(json(&coverage))
 }
 
 async fn locate(

@@ -78,20 +78,23 @@ pub(super) fn socket(global: &Global) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The ledger, read-only, since nobody answers.
+/// The ledger, read-only, since nobody answers; says so.
 pub(super) fn ledger_instead(
     global: &Global,
     absent: &ClientError,
 ) -> Result<Box<dyn EventSource>, Failure> {
+    let reader = ledger_alone(global, absent)?;
+    eprintln!("no daemon answers: reading the ledger at {}", reader.path().display());
+    Ok(Box::new(reader))
+}
+
+/// The same without a word.
+pub(super) fn ledger_alone(global: &Global, absent: &ClientError) -> Result<Reader, Failure> {
     let path = config(global)?.store.path;
-    match Reader::open(&path) {
-        Ok(reader) => {
-            eprintln!("no daemon answers: reading the ledger at {}", path.display());
-            Ok(Box::new(reader))
+    Reader::open(&path).map_err(|error| match error {
+        StoreError::Missing { .. } => {
+            anyhow::anyhow!("{absent}; and there is no store at {}", path.display()).into()
         }
-        Err(StoreError::Missing { .. }) => {
-            Err(anyhow::anyhow!("{absent}; and there is no store at {}", path.display()).into())
-        }
-        Err(error) => Err(error.into()),
-    }
+        error => error.into(),
+    })
 }

@@ -6,6 +6,7 @@ mod basis;
 mod error;
 mod executed;
 mod index;
+mod integrity;
 mod ledger;
 mod lock;
 mod notice;

@@ -121,6 +121,11 @@ impl Reader {
         }
     }
 
+    /// Of the store.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
     pub fn counters(&self) -> &Arc<StoreCounters> {
         &self.counters
     }

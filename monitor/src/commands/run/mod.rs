@@ -97,7 +97,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
-    pipeline.note(watch::wall_now(), started(&attachments, &rules));
+    let watching_since = watch::wall_now();
+    pipeline.note(watching_since, started(&attachments, &rules));
 
     let (trigger, shutdown) = shutdown::channel();
     let (vitals, inbox) = (Arc::new(Vitals::default()), Arc::new(Inbox::default()));
@@ -113,7 +114,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
-    let api = Api { events, live, status, locate, metrics: Arc::clone(&metrics) };
+    let api = Api { events, live, watching_since, status, locate, metrics: Arc::clone(&metrics) };
     let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;

@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     config::RecordMode,
+    coverage::ALIVE_NS,
     event::{Notice, Timestamp},
     pipeline::{Pipeline, Rules},
     probe::{ProbeError, Source},
@@ -22,8 +23,6 @@ use crate::{
 const SWEEP_NS: u64 = 1_000_000_000;
 /// When not everything that was due could be told.
 const SWEEP_AGAIN_NS: u64 = 200_000_000;
-/// How often the ledger is told that watching goes on: what a power cut leaves unknown.
-const ALIVE_NS: u64 = 60_000_000_000;
 /// Samples taken in before the clock is looked at again.
 const DRAIN: usize = 4096;
 /// Rounds that empty the ring at the end: more than it holds, but not for ever on a busy host.
