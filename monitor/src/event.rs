@@ -248,6 +248,9 @@ pub struct Passage {
     pub by: Option<Arc<str>>,
     /// Of frames in which no IP was found: what their link header says that they hold.
     pub ethertype: Option<u16>,
+    /// The IP headers of its packets can't be read: the addresses stand where the kernel looks for them,
+    /// the transport is that of the first header that can't be read, and there are no ports.
+    pub is_malformed: bool,
 }
 
 /// One state of one flow, before anyone asked who and where.
@@ -456,6 +459,8 @@ pub enum Reason {
     LocalNetwork,
     /// The policy does not approve of a stream whose name could not be read.
     Undetermined,
+    /// What leaves has IP headers that can't be read: nothing but a rule approves it.
+    Malformed,
 }
 
 impl Reason {
@@ -466,6 +471,7 @@ impl Reason {
             "unlocated" => Self::Unlocated,
             "local-network" => Self::LocalNetwork,
             "undetermined" => Self::Undetermined,
+            "malformed" => Self::Malformed,
             _ => Self::Rule(text.strip_prefix("rule:")?.into()),
         })
     }
@@ -480,6 +486,7 @@ impl fmt::Display for Reason {
             Self::Rule(name) => write!(f, "rule:{name}"),
             Self::LocalNetwork => f.write_str("local-network"),
             Self::Undetermined => f.write_str("undetermined"),
+            Self::Malformed => f.write_str("malformed"),
         }
     }
 }

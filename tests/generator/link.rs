@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    Options,
+    Options, given,
     packet::checksum,
     socket::{Socket, check, length, set_option},
     truth::{Flow, Truth},
@@ -80,7 +80,7 @@ pub(crate) fn frame(options: &Options) -> io::Result<(Vec<u8>, Truth)> {
     Ok((ethernet(&packet), truth))
 }
 
-fn link_address(options: &Options) -> io::Result<libc::sockaddr_ll> {
+pub(crate) fn link_address(options: &Options) -> io::Result<libc::sockaddr_ll> {
     let index = interface(options)?;
     // SAFETY: all zeros is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
@@ -92,7 +92,7 @@ fn link_address(options: &Options) -> io::Result<libc::sockaddr_ll> {
     Ok(address)
 }
 
-fn send(socket: &Socket, frame: &[u8], to: &libc::sockaddr_ll) -> io::Result<()> {
+pub(crate) fn send(socket: &Socket, frame: &[u8], to: &libc::sockaddr_ll) -> io::Result<()> {
     let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     let (data, to) = (frame.as_ptr().cast(), ptr::from_ref(to).cast());
     // SAFETY: both pointers and lengths describe live values.
@@ -128,12 +128,7 @@ pub(crate) fn packet(options: &Options, way: Way) -> io::Result<Truth> {
 
 /// A frame with whatever layers between its addresses and what it carries.
 fn layered(options: &Options, packet: &[u8]) -> io::Result<Vec<u8>> {
-    let digits = options.layers.as_bytes().chunks(2);
-    let byte = |two: &[u8]| {
-        let two = std::str::from_utf8(two).map_err(io::Error::other)?;
-        u8::from_str_radix(two, 16).map_err(io::Error::other)
-    };
-    let layers: Vec<u8> = digits.map(byte).collect::<io::Result<_>>()?;
+    let layers = given::bytes(&options.layers)?;
     let mut frame = BROADCAST.to_vec();
     frame.extend_from_slice(&[2, 0, 0x5e, 0, 0x53, 0x77]);
     frame.extend_from_slice(&layers);

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -54,6 +55,13 @@ impl Running {
     pub fn send(&mut self) {
         let words = self.words.as_mut().expect("a piped stdin");
         words.write_all(b"\n").expect("write to the generator");
+    }
+
+    /// Has one that sends what stands in files send this one, to its end.
+    pub fn give(&mut self, file: &Path) {
+        let words = self.words.as_mut().expect("a piped stdin");
+        writeln!(words, "{}", file.display()).expect("write to the generator");
+        self.holding();
     }
 
     /// Waits for the end of one that tells no truth, which must be a good one.
