@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Options, link,
+    Kind, Options, link,
     socket::{self, Socket},
     truth::Truth,
 };
@@ -22,8 +22,16 @@ pub(crate) fn bytes(digits: &str) -> io::Result<Vec<u8>> {
     digits.as_bytes().chunks(2).map(byte).collect()
 }
 
+pub(crate) fn send(options: &Options, kind: Kind) -> io::Result<Truth> {
+    match kind {
+        Kind::GivenPacket => packet(options),
+        Kind::GivenFrame => frame(options),
+        _ => lines(options),
+    }
+}
+
 /// One IP packet to --to, by which the kernel routes it, with its header.
-pub(crate) fn packet(options: &Options) -> io::Result<Truth> {
+fn packet(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let packet = bytes(&options.given)?;
     let socket = raw(to)?;
@@ -39,7 +47,7 @@ fn raw(to: SocketAddr) -> io::Result<Socket> {
 }
 
 /// Frames by --device, with their link headers.
-pub(crate) fn frame(options: &Options) -> io::Result<Truth> {
+fn frame(options: &Options) -> io::Result<Truth> {
     let frame = bytes(&options.given)?;
     let socket = Socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
     let to = link::link_address(options)?;
@@ -51,7 +59,7 @@ pub(crate) fn frame(options: &Options) -> io::Result<Truth> {
 
 /// What stands in a file, a line each: `frame HEX`, or `ADDRESS HEX` of a packet that is routed by that
 /// address. A file is sent when its name comes in. Tells how many the kernel took of all.
-pub(crate) fn lines(options: &Options) -> io::Result<Truth> {
+fn lines(options: &Options) -> io::Result<Truth> {
     let link = Socket::open(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
     let by = link::link_address(options)?;
     let (four, six) =

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    Options, given,
+    Kind, Options, given,
     packet::checksum,
     socket::{Socket, check, length, set_option},
     truth::{Flow, Truth},
@@ -25,16 +25,6 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 /// The addresses of the TUN device and of who is behind it.
 const TUN: (&str, &str) = ("tun77", "10.99.77.1/24");
 const BEHIND_TUN: Ipv4Addr = Ipv4Addr::new(10, 99, 77, 2);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// The kernel makes the link header.
-    Dgram,
-    /// We do.
-    Raw,
-    /// Past the queues, and with them past tc (`PACKET_QDISC_BYPASS`).
-    Bypass,
-}
 
 /// A UDP datagram with its IPv4 header.
 fn datagram(options: &Options, from: Ipv4Addr) -> io::Result<(Vec<u8>, Truth)> {
@@ -109,14 +99,17 @@ fn ethernet(packet: &[u8]) -> Vec<u8> {
     frame
 }
 
-pub(crate) fn packet(options: &Options, way: Way) -> io::Result<Truth> {
+/// With a link header of the kernel's or, as `PacketRaw`, of our own; as `PacketBypass` past the queues, and
+/// with them past tc (`PACKET_QDISC_BYPASS`).
+pub(crate) fn packet(options: &Options, kind: Kind) -> io::Result<Truth> {
     let (packet, truth) = datagram(options, source(options)?)?;
-    let kind = if way == Way::Raw { libc::SOCK_RAW } else { libc::SOCK_DGRAM };
-    let socket = Socket::open(libc::AF_PACKET, kind, 0)?;
-    if way == Way::Bypass {
+    let is_raw = kind == Kind::PacketRaw;
+    let socket_kind = if is_raw { libc::SOCK_RAW } else { libc::SOCK_DGRAM };
+    let socket = Socket::open(libc::AF_PACKET, socket_kind, 0)?;
+    if kind == Kind::PacketBypass {
         set_option(socket.raw(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
     }
-    let frame = if way == Way::Raw { layered(options, &packet)? } else { packet };
+    let frame = if is_raw { layered(options, &packet)? } else { packet };
     let to = link_address(options)?;
     for _ in 0..options.count {
         send(&socket, &frame, &to)?;

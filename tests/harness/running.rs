@@ -1,6 +1,7 @@
 //! A generator that is still at work: a server that says where it listens, and later the truth.
 
 use std::{
+    fmt::Write as _,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::Path,
@@ -8,6 +9,14 @@ use std::{
 };
 
 use crate::Truth;
+
+/// Bytes as the generator takes them.
+pub fn digits(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
 
 #[derive(Debug)]
 pub struct Running {

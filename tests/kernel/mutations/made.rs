@@ -73,8 +73,7 @@ impl Made {
                 }
             };
             if is_meant(way, &bytes, is_v6) {
-                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                return format!("{to} {digits}\n");
+                return format!("{to} {}\n", harness::digits(&bytes));
             }
         }
     }

@@ -33,8 +33,9 @@ const OUTGOING: u8 = 4;
 
 pub(crate) struct Receiver(OwnedFd);
 
-fn checked(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+/// The error of the last call if it returned less than nothing.
+fn checked<T: Default + PartialOrd>(result: T) -> io::Result<T> {
+    if result < T::default() { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 impl Receiver {
@@ -43,9 +44,9 @@ impl Receiver {
         let all = (libc::ETH_P_ALL as u16).to_be();
         let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: socket(2) takes no pointers.
-        let fd = checked(unsafe { libc::socket(libc::AF_PACKET, kind, 0) } as isize)?;
+        let fd = checked(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
         // SAFETY: the kernel just gave us this descriptor, nobody else has it.
-        let receiver = Self(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+        let receiver = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         receiver.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BUFFER_BYTES)?;
         receiver.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
         let name = CString::new(device)?;
@@ -57,8 +58,7 @@ impl Receiver {
         address.sll_ifindex = unsafe { libc::if_nametoindex(name.as_ptr()) }.cast_signed();
         let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: pointer and length describe one live address.
-        checked(unsafe { libc::bind(receiver.0.as_raw_fd(), (&raw const address).cast(), size) }
-            as isize)?;
+        checked(unsafe { libc::bind(receiver.0.as_raw_fd(), (&raw const address).cast(), size) })?;
         Ok(receiver)
     }
 
@@ -66,7 +66,7 @@ impl Receiver {
         let (fd, size) = (self.0.as_raw_fd(), size_of::<i32>() as libc::socklen_t);
         let value = (&raw const value).cast();
         // SAFETY: pointer and length describe one live integer.
-        checked(unsafe { libc::setsockopt(fd, level, name, value, size) } as isize).map(|_| ())
+        checked(unsafe { libc::setsockopt(fd, level, name, value, size) }).map(|_| ())
     }
 
     /// Frames that the kernel had no room for.
@@ -97,9 +97,10 @@ impl Receiver {
     /// The next frame, with its outermost tag where it was; empty if it went the other way.
     fn next(&self) -> io::Result<Option<Vec<u8>>> {
         let mut frame = vec![0_u8; FRAME_MAX];
-        // SAFETY: all zeros is a valid sockaddr_ll, and a valid, empty msghdr.
-        let (mut from, mut message): (libc::sockaddr_ll, libc::msghdr) =
-            unsafe { (mem::zeroed(), mem::zeroed()) };
+        // SAFETY: all zeros is a valid sockaddr_ll.
+        let mut from: libc::sockaddr_ll = unsafe { mem::zeroed() };
+        // SAFETY: all zeros is a valid, empty msghdr.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
         let mut part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
         let mut control = [0_u64; 8];
         message.msg_name = (&raw mut from).cast();
@@ -111,7 +112,7 @@ impl Receiver {
         // SAFETY: the message points to values that live through the call.
         let read = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut message, 0) };
         match checked(read) {
-            Ok(length) => frame.truncate(length),
+            Ok(length) => frame.truncate(length.unsigned_abs()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         }
@@ -121,10 +122,10 @@ impl Receiver {
         // SAFETY: the kernel filled the control buffer as msghdr says.
         let auxiliary = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
         if !auxiliary.is_null() {
-            // SAFETY: the only control message that was asked for.
-            let data = unsafe {
-                libc::CMSG_DATA(auxiliary).cast::<libc::tpacket_auxdata>().read_unaligned()
-            };
+            // SAFETY: a control message of the buffer.
+            let data = unsafe { libc::CMSG_DATA(auxiliary) };
+            // SAFETY: the only kind of message that was asked for, whole.
+            let data = unsafe { data.cast::<libc::tpacket_auxdata>().read_unaligned() };
             if data.tp_status & VLAN_VALID != 0 {
                 let tag = [data.tp_vlan_tpid.to_be_bytes(), data.tp_vlan_tci.to_be_bytes()];
                 frame.splice(12..12, tag.concat());
