@@ -94,7 +94,10 @@ pub struct FlowKey {
     pub local_port: u16,
     /// IANA protocol number.
     pub transport: u8,
-    pub reserved: [u8; 3],
+    /// 1: its packets have headers that can't be read, and are a flow of their own. The addresses are
+    /// where the kernel takes them from, the transport is that of the first header that can't be read.
+    pub malformed: u8,
+    pub reserved: [u8; 2],
 }
 
 /// Counters of a flow, updated by the packet programs and read by user space.
@@ -316,7 +319,8 @@ pub struct Transit {
     pub cookie: u64,
     pub mac: [u8; 6],
     pub transport: u8,
-    pub reserved: u8,
+    /// As in [`FlowKey`].
+    pub malformed: u8,
 }
 
 /// Value of the table of processes that send on sockets below IP, by tgid.

@@ -231,6 +231,9 @@ pub struct Geofenced<'a> {
     /// Of frames in which no IP was found: what they hold by their link header, as `0x88b5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ethertype: Option<Text<'a>>,
+    /// The IP headers can't be read: the addresses stand where the kernel looks for them.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub malformed: bool,
     /// How `destination.domain` is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_source: Option<Text<'a>>,
@@ -469,6 +472,7 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         attribution: sender.attribution().word().into(),
         phase: egress.phase.word().into(),
         ethertype: egress.passage.ethertype.map(|it| format!("{it:#06x}").into()),
+        malformed: egress.passage.is_malformed,
         creator: sender.creator().map(|it| Creator {
             pid: it.pid,
             name: it.name.as_ref().into(),

@@ -1,6 +1,7 @@
 //! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
 //! (each border converts: `store::record` to bytes, `ecs` to JSON, `metrics` to labels).
 
+mod mac;
 mod naming;
 mod transport;
 
@@ -11,6 +12,7 @@ use std::{
 };
 
 pub use self::{
+    mac::Mac,
     naming::{Domain, DomainSource, ServerName},
     transport::Transport,
 };
@@ -209,33 +211,6 @@ impl Traffic {
     }
 }
 
-/// A hardware address. Its `Display` is that of RFC 7042, as ECS wants it: `00-00-5E-00-53-23`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            let separator = if at == 0 { "" } else { "-" };
-            write!(f, "{separator}{byte:02X}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Mac {
-    /// With hyphens or colons, in either case.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 6];
-        let mut parts = text.split(['-', ':']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2)?;
-            *byte = u8::from_str_radix(part, 16).ok()?;
-        }
-        parts.next().is_none().then_some(Self(bytes))
-    }
-}
-
 /// The interfaces that a flow passed, as far as a hook at one of them saw it: not the flows of this
 /// host's own sockets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -248,6 +223,9 @@ pub struct Passage {
     pub by: Option<Arc<str>>,
     /// Of frames in which no IP was found: what their link header says that they hold.
     pub ethertype: Option<u16>,
+    /// The IP headers of its packets can't be read: the addresses stand where the kernel looks for them,
+    /// the transport is that of the first header that can't be read, and there are no ports.
+    pub is_malformed: bool,
 }
 
 /// One state of one flow, before anyone asked who and where.
@@ -456,6 +434,8 @@ pub enum Reason {
     LocalNetwork,
     /// The policy does not approve of a stream whose name could not be read.
     Undetermined,
+    /// What leaves has IP headers that can't be read: nothing but a rule approves it.
+    Malformed,
 }
 
 impl Reason {
@@ -466,6 +446,7 @@ impl Reason {
             "unlocated" => Self::Unlocated,
             "local-network" => Self::LocalNetwork,
             "undetermined" => Self::Undetermined,
+            "malformed" => Self::Malformed,
             _ => Self::Rule(text.strip_prefix("rule:")?.into()),
         })
     }
@@ -480,6 +461,7 @@ impl fmt::Display for Reason {
             Self::Rule(name) => write!(f, "rule:{name}"),
             Self::LocalNetwork => f.write_str("local-network"),
             Self::Undetermined => f.write_str("undetermined"),
+            Self::Malformed => f.write_str("malformed"),
         }
     }
 }

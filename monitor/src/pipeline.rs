@@ -316,6 +316,8 @@ impl Pipeline {
 
     /// The probes judge a class as this program judges its places: it is the same code.
     fn count_class(&self, sample: &EgressSample, class: Option<u16>, judgement: &Judgement) {
+        // That verdict is on the address alone.
+        let class = class.filter(|_| sample.flow.malformed == 0);
         let by = if class.is_some() { CLASSIFIED_BY_KERNEL } else { CLASSIFIED_BY_DAEMON };
         self.metrics.classified_flows_total.with_label_values(&[by]).inc();
         let is_by_rule = matches!(judgement.reason, Reason::Rule(_));
@@ -386,6 +388,7 @@ impl Pipeline {
             from: name(sample.from_ifindex),
             by: name(sample.ifindex),
             ethertype: ethertype(sample),
+            is_malformed: sample.flow.malformed != 0,
         }
     }
 
@@ -443,6 +446,8 @@ impl Pipeline {
         self.count_lost(track::STAGE, track::SAMPLE_MISSING, missing, wall);
         self.count_losses(source.losses()?, wall);
         self.count_unattributed(source.unattributed_bytes());
+        let housekeeping = &self.metrics.housekeeping_frames_total;
+        housekeeping.inc_by(source.housekeeping_frames()?.saturating_sub(housekeeping.get()));
         self.outputs.tick(wall);
         Ok(settled.is_all)
     }

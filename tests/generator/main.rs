@@ -3,6 +3,7 @@
 
 mod burst;
 mod child;
+mod given;
 mod hello;
 mod hellos;
 mod hold;
@@ -145,6 +146,9 @@ struct Options {
     /// No datagram in such a frame, but its payload alone
     #[arg(long)]
     bare: bool,
+    /// A packet or frame as hexadecimal digits
+    #[arg(long, default_value = "")]
+    given: String,
     /// Let the kernel's `io_uring` thread submit
     #[arg(long)]
     sqpoll: bool,
@@ -235,6 +239,8 @@ enum Kind {
     RawHdrincl,
     /// The same, but the sockaddr names the second --to
     RawHdrinclLying,
+    /// A packet whose IP headers nobody can read, v4 or v6
+    RawMalformed,
     /// A raw socket that is connected
     RawConnected,
     /// A packet socket, without link header
@@ -249,6 +255,12 @@ enum Kind {
     XdpTransmit,
     /// A packet written into a TUN device
     TunInject,
+    /// The IP packet --given, routed by --to
+    GivenPacket,
+    /// The frame --given
+    GivenFrame,
+    /// Packets and frames of files, whose names come in: `frame HEX` or `ADDRESS HEX` a line
+    GivenLines,
     /// Listen, accept one connection, answer --bytes
     AcceptReply,
     /// Listen, fork; the child accepts and answers
@@ -335,12 +347,11 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::TcpUrgent => tcp::flagged(options, None, libc::MSG_OOB),
         Kind::Mptcp => tcp::multipath(options),
         Kind::RawConnected => packet::connected(options),
-        Kind::PacketDgram => link::packet(options, link::Way::Dgram),
-        Kind::PacketRaw => link::packet(options, link::Way::Raw),
-        Kind::PacketBypass => link::packet(options, link::Way::Bypass),
+        Kind::PacketDgram | Kind::PacketRaw | Kind::PacketBypass => link::packet(options, kind),
         Kind::PacketRing => link::transmit_ring(options),
         Kind::XdpTransmit => xdp::transmit(options),
         Kind::TunInject => link::tun_inject(options),
+        Kind::GivenPacket | Kind::GivenFrame | Kind::GivenLines => given::send(options, kind),
         Kind::PreforkReply => serve::prefork_reply(options),
         Kind::Daemonized => child::daemonized(options),
         Kind::Unprivileged => child::unprivileged(options),
@@ -351,6 +362,7 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::RawIcmp => packet::icmp(options),
         Kind::RawProtocol => packet::protocol(options),
         Kind::RawHdrincl | Kind::RawHdrinclLying => packet::own_header(options),
+        Kind::RawMalformed => packet::malformed(options),
         Kind::AcceptReply => serve::accept_reply(options),
         Kind::OneShot => child::one_shot(options),
         Kind::ForkSendExit => child::fork_send_exit(options),

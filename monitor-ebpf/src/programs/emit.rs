@@ -60,7 +60,9 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     let answer = places::ask(&flow.key.remote);
     // A packet follows most attempts at once, and one that none follows violates nothing.
     let is_attempt = flow.phase == phase::ATTEMPT;
-    let wakeup = wakeup(if is_attempt { verdict::LOCAL } else { answer.verdict }.into());
+    let verdict = u64::from(if is_attempt { verdict::LOCAL } else { answer.verdict });
+    // What is malformed is never approved: no verdict at all wakes.
+    let wakeup = wakeup(verdict | u64::from(flow.key.malformed) << 8);
     let Some(mut entry) = SAMPLES.reserve::<EgressSample>(0) else {
         maps::count(if flow.phase == phase::SENT {
             Loss::RingFullFlow

@@ -51,7 +51,7 @@ pub fn device_ingress(context: TcContext) -> i32 {
     if let Some(interface) = interface(skb) {
         let opened = open(skb, link_bytes(interface));
         if opened.is_ip()
-            && let Some(packet) = read(skb, opened.at())
+            && let Some(packet) = read(skb, opened)
         {
             enter(skb, interface, &packet);
         }
@@ -68,7 +68,8 @@ fn come_back(packet: &Packet) {
         remote_port: packet.source_port,
         local_port: packet.destination_port,
         transport: packet.transport,
-        reserved: [0; 3],
+        malformed: packet.malformed,
+        reserved: [0; 2],
     };
     let Some(counters) = FLOWS.get_ptr_mut(&key) else { return };
     // SAFETY: a value of the table; the verifier proved the pointer.
@@ -103,13 +104,10 @@ fn open(skb: *mut __sk_buff, link_bytes: u32) -> Opened {
     if link_bytes >= 14 { frame::open(skb, link_bytes) } else { Opened::bare(skb, link_bytes) }
 }
 
-/// The IP packet that begins at `at`, its ports also where only its first fragment has them.
+/// The IP packet, its ports also where only its first fragment has them.
 #[inline(always)]
-fn read(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
-    let Some(mut packet) = kernel::packet(skb, at) else {
-        maps::count(Loss::PacketMalformed);
-        return None;
-    };
+fn read(skb: *mut __sk_buff, opened: Opened) -> Option<Packet> {
+    let mut packet = kernel::packet(skb, opened.at(), opened.is_v6())?;
     join(&mut packet);
     // However it came about.
     packet.transport_at = kernel::forgotten(skb, packet.transport_at);
@@ -117,9 +115,12 @@ fn read(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
     let ports = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
     let ports = kernel::forgotten(skb, ports);
     (packet.source_port, packet.destination_port) = ((ports >> 16) as u16, ports as u16);
-    let kinds = u32::from(packet.transport) << 8 | u32::from(packet.icmp_type);
+    let kinds = u32::from(packet.transport) << 8
+        | u32::from(packet.icmp_type)
+        | u32::from(packet.malformed) << 16;
     let kinds = kernel::forgotten(skb, kinds);
     (packet.transport, packet.icmp_type) = ((kinds >> 8) as u8, kinds as u8);
+    packet.malformed = (kinds >> 16) as u8;
     Some(packet)
 }
 
@@ -166,7 +167,7 @@ fn enter(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
         cookie: kernel::cookie(skb),
         mac: [0; 6],
         transport: packet.transport,
-        reserved: 0,
+        malformed: packet.malformed,
     };
     let mut hash = digest(packet);
     // A flow that another has the place of takes the next; a third pushes the first out.
@@ -207,6 +208,7 @@ fn is_of(transit: &Transit, packet: &Packet) -> bool {
         && transit.source_port == packet.source_port
         && transit.destination_port == packet.destination_port
         && transit.transport == packet.transport
+        && transit.malformed == packet.malformed
 }
 
 /// What is to be done with what leaves.
@@ -222,8 +224,9 @@ mod todo {
 /// Bits of [`todo`].
 #[inline(always)]
 fn treatment(skb: *mut __sk_buff, opened: Opened) -> u32 {
-    // Whoever gets what belies its link header goes by that, and finds no such addresses.
-    let is_frame = !opened.is_ip() || (opened.is_belied(skb) && kernel::is_of_packet_socket(skb));
+    // Whoever gets what belies its link header goes by that, and finds no such addresses. Of an inet
+    // socket it is the packet that its hook told.
+    let is_frame = !opened.is_ip() || (opened.is_belied(skb) && !frame::is_of_inet_socket(skb));
     let tell = if is_frame { todo::TELL_FRAME } else { todo::TELL };
     let todo = match mark::of(skb) {
         Some(Above::Upper) => 0,
@@ -288,7 +291,7 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
             let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
         }
     }
-    let packet = if opened.is_ip() { read(skb, opened.at()) } else { None };
+    let packet = if opened.is_ip() { read(skb, opened) } else { None };
     let todo = kernel::forgotten(skb, todo);
     match packet {
         Some(packet) if todo & todo::TELL_FRAME == 0 => {
@@ -324,7 +327,8 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         remote_port: packet.destination_port,
         local_port: 0,
         transport: packet.transport,
-        reserved: [0; 3],
+        malformed: packet.malformed,
+        reserved: [0; 2],
     };
     if sender == Sender::Control {
         key.local_port = packet.source_port;
@@ -394,7 +398,8 @@ fn pass_through(
                     remote_port: transit.destination_port,
                     local_port: 0,
                     transport: transit.transport,
-                    reserved: [0; 3],
+                    malformed: transit.malformed,
+                    reserved: [0; 2],
                 };
                 if FLOWS.get_ptr(&socket).is_some() {
                     return false;

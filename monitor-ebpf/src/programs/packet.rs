@@ -12,6 +12,7 @@ use monitor_ebpf::{
 
 use super::{
     emit,
+    frame::IPV6,
     kernel::{self, Packet, PacketSocket, TCP},
     layout,
     maps::{self, FLOWS},
@@ -49,7 +50,7 @@ const WHOLE: u8 = 2;
 #[inline(always)]
 fn egress<const ASKED: u8>(context: &SkBuffContext) {
     let skb = context.skb.skb;
-    match kernel::packet(skb, 0) {
+    match kernel::packet(skb, 0, is_v6(skb)) {
         Some(packet) => leave::<ASKED>(skb, &packet),
         None => {
             maps::count(Loss::PacketMalformed);
@@ -58,17 +59,24 @@ fn egress<const ASKED: u8>(context: &SkBuffContext) {
     }
 }
 
+/// By what the kernel goes, whatever a raw socket wrote into the header.
+#[inline(always)]
+fn is_v6(skb: *mut __sk_buff) -> bool {
+    kernel::protocol(skb) == IPV6
+}
+
 #[cgroup_skb(ingress)]
 pub fn packet_ingress(context: SkBuffContext) -> i32 {
     let skb = context.skb.skb;
-    if let Some(packet) = kernel::packet(skb, 0) {
+    if let Some(packet) = kernel::packet(skb, 0, is_v6(skb)) {
         let key = FlowKey {
             cookie: kernel::cookie(skb),
             remote: packet.source,
             remote_port: packet.source_port,
             local_port: 0,
             transport: packet.transport,
-            reserved: [0; 3],
+            malformed: packet.malformed,
+            reserved: [0; 2],
         };
         if let Some(counters) = FLOWS.get_ptr_mut(&key).or_else(|| handshake(skb, key)) {
             // SAFETY: a value of the table; the verifier proved the pointer.
@@ -109,7 +117,8 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         remote_port: packet.destination_port,
         local_port: 0,
         transport: packet.transport,
-        reserved: [0; 3],
+        malformed: packet.malformed,
+        reserved: [0; 2],
     };
     // Kernels that can't say who runs give the verifier no room for the question.
     if packet.is_control(socket.socket_type)

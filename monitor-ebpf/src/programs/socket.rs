@@ -83,7 +83,8 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         remote_port: named.remote_port,
         local_port: 0,
         transport: named.transport,
-        reserved: [0; 3],
+        malformed: 0,
+        reserved: [0; 2],
     };
     if FLOWS.get_ptr(&key).is_some() {
         return;

@@ -64,6 +64,7 @@ pub(crate) fn full_record() -> Record {
                 from: Some("lan0".into()),
                 by: Some("wan0".into()),
                 ethertype: Some(0x88b5),
+                is_malformed: false,
             },
             traffic: Traffic {
                 sent_bytes: 1500,
@@ -172,6 +173,7 @@ fn a_record_is_written_in_the_names_of_the_contract() {
         ("/geofenced/operator_country", "RU".into()),
         ("/geofenced/second_country", "HK".into()),
         ("/geofenced/anycast", true.into()),
+        ("/geofenced/ethertype", "0x88b5".into()),
         ("/geofenced/policy/sha256", "ab".repeat(32).into()),
         ("/geofenced/database/0/label", "country".into()),
         ("/geofenced/database/0/name", "Example Country".into()),
@@ -183,6 +185,14 @@ fn a_record_is_written_in_the_names_of_the_contract() {
     ] {
         assert_eq!(value.pointer(pointer), Some(&expected), "{pointer}");
     }
+}
+
+#[test]
+fn what_is_malformed_is_marked_and_nothing_else_is() {
+    let mut record = full_record();
+    assert_eq!(json(&record).pointer("/geofenced/malformed"), None);
+    record.egress.passage.is_malformed = true;
+    assert_eq!(json(&record).pointer("/geofenced/malformed"), Some(&true.into()));
 }
 
 #[test]
@@ -266,7 +276,9 @@ fn leaves(value: &Value, path: &str, into: &mut Vec<String>) {
 #[test]
 fn every_field_of_an_event_has_its_csv_column_and_every_column_its_field() {
     let mut found = Vec::new();
-    leaves(&json(&full_record()), "", &mut found);
+    let mut record = full_record();
+    record.egress.passage.is_malformed = true;
+    leaves(&json(&record), "", &mut found);
     for leaf in found.iter().filter(|leaf| !leaf.starts_with("process.parent.parent.")) {
         assert!(COLUMNS.contains(&leaf.as_str()), "no column for {leaf}");
     }

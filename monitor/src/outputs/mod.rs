@@ -23,6 +23,9 @@ use store::StoreQueue;
 
 /// The log is told again of the same user after so long.
 const SHARE_WARNING_SECONDS: u64 = 3_600;
+/// Why a flow can be a violation, rules aside.
+const OBJECTIONS: [Reason; 5] =
+    [Reason::Country, Reason::Operator, Reason::Unlocated, Reason::Undetermined, Reason::Malformed];
 /// Stage of the losses of lookups.
 const LOOKUPS: &str = "lookups";
 
@@ -282,10 +285,8 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
     // An approved country can be objected to by its operator, or by the second database; and an
     // address of no country by either.
     let places = countries.iter().map(ToString::to_string).chain([COUNTRY_NONE.to_owned()]);
-    let violations = places.flat_map(|place| {
-        [Reason::Country, Reason::Operator, Reason::Unlocated, Reason::Undetermined]
-            .map(|reason| (place.clone(), reason.to_string()))
-    });
+    let violations =
+        places.flat_map(|place| OBJECTIONS.map(|reason| (place.clone(), reason.to_string())));
     let loss = |stage: &str, reason: &str| (stage.to_owned(), reason.to_owned());
     KnownLabels {
         verdicts: words(Verdict::ALL),

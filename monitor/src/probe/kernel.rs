@@ -16,7 +16,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use monitor_ebpf::{
     ABI_VERSION, layout,
-    loss::Loss,
+    loss::{HOUSEKEEPING, Loss},
     names::{map, program, setting},
     sample::{FlowCounters, FlowKey, LinkSender, ProcessStart},
     settings::naming,
@@ -184,6 +184,15 @@ impl Kernel {
 
     fn flows(&self) -> BorrowedFd<'_> {
         self.flows.fd().as_fd()
+    }
+
+    /// One of the probes' counters of what they do not tell.
+    fn counted(&self, index: u32) -> Result<u64, ProbeError> {
+        let per_cpu = self
+            .losses
+            .get(&index, 0)
+            .map_err(|error| ProbeError::Map { name: map::LOSSES, problem: error.to_string() })?;
+        Ok(per_cpu.iter().sum())
     }
 }
 
@@ -408,13 +417,13 @@ impl Source for Kernel {
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError> {
         let mut totals = [0; Loss::ALL.len()];
         for (loss, total) in Loss::ALL.into_iter().zip(&mut totals) {
-            let per_cpu = self.losses.get(&(loss as u32), 0).map_err(|error| ProbeError::Map {
-                name: map::LOSSES,
-                problem: error.to_string(),
-            })?;
-            *total = per_cpu.iter().sum();
+            *total = self.counted(loss as u32)?;
         }
         Ok(totals)
+    }
+
+    fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+        self.counted(HOUSEKEEPING)
     }
 
     fn now_ns(&self) -> u64 {

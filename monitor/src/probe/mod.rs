@@ -117,6 +117,11 @@ pub trait Source {
     /// What the probes could not tell so far, by [`Loss`].
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError>;
 
+    /// Frames that the probes told to nobody so far, since they hold nobody's data.
+    fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+        Ok(0)
+    }
+
     /// Samples that are out of the kernel and wait to be drained, at most [`WAITING_MAX`].
     fn waiting(&self) -> usize {
         0

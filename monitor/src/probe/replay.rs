@@ -104,6 +104,10 @@ impl<S: Source> Source for Recorder<S> {
         self.inner.losses()
     }
 
+    fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+        self.inner.housekeeping_frames()
+    }
+
     fn waiting(&self) -> usize {
         self.inner.waiting()
     }
@@ -276,6 +280,10 @@ mod tests {
             self.0.losses()
         }
 
+        fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+            Ok(7)
+        }
+
         fn progress(&mut self) -> Progress {
             Progress { submitted: Mark(9), taken_in: Mark(8) }
         }
@@ -311,6 +319,7 @@ mod tests {
         let mut recorder =
             Recorder::new(Telling::default(), &dir.path().join("recording")).unwrap();
         assert_eq!((recorder.waiting(), recorder.unattributed_bytes()), (3, 4));
+        assert_eq!(recorder.housekeeping_frames().unwrap(), 7);
         assert_eq!(recorder.bypassed(), Telling::default().bypassed());
         assert_eq!(recorder.link_senders().map(|it| it.len()), Some(1));
         assert!(recorder.interfaces().is_some());

@@ -119,6 +119,8 @@ pub(super) enum StoredExtra {
     Frame {
         ethertype: u16,
     },
+    /// The IP headers can't be read.
+    Malformed,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -173,6 +175,7 @@ enum StoredReason {
     Rule(Text),
     LocalNetwork,
     Undetermined,
+    Malformed,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -304,6 +307,9 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if let Some(ethertype) = passage.ethertype {
         extras.push(StoredExtra::Frame { ethertype });
     }
+    if passage.is_malformed {
+        extras.push(StoredExtra::Malformed);
+    }
     if let Some(domain) = &record.place.domain {
         extras.push(StoredExtra::Name { source: domain_source_code(domain.source) });
         if domain.is_trusted {
@@ -339,6 +345,7 @@ fn add_extra(
             (passage.from, passage.by) = (tables.maybe(*from)?, tables.maybe(*by)?);
         }
         StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
+        StoredExtra::Malformed => record.egress.passage.is_malformed = true,
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
             // Once there was one name, which could be either.
@@ -407,6 +414,7 @@ fn flow_to_stored(record: &Record, base: u64, into: &mut Interner) -> StoredFlow
             Reason::Rule(name) => StoredReason::Rule(into.text(name)),
             Reason::LocalNetwork => StoredReason::LocalNetwork,
             Reason::Undetermined => StoredReason::Undetermined,
+            Reason::Malformed => StoredReason::Malformed,
         },
     }
 }
@@ -452,6 +460,7 @@ fn flow_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Rec
             StoredReason::Rule(name) => Reason::Rule(tables.text(name)?),
             StoredReason::LocalNetwork => Reason::LocalNetwork,
             StoredReason::Undetermined => Reason::Undetermined,
+            StoredReason::Malformed => Reason::Malformed,
         },
     };
     Ok(Record { egress, sender, place, judgement, provenance: None })

@@ -7,8 +7,8 @@ use crate::{
     event::{
         Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
         Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Notice, Operator, Origin,
-        Phase, Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Timestamp,
-        Traffic, Transport, User, Verdict,
+        Passage, Phase, Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName,
+        Timestamp, Traffic, Transport, User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -83,7 +83,7 @@ impl History {
             local: self.one_of(&[None, "192.168.1.2:40000".parse().ok(), scoped()]),
             remote: Some(self.one_of(&REMOTES).parse().unwrap()),
             traffic: Traffic { sent_bytes: self.random(u64::MAX), ..Traffic::default() },
-            passage: crate::event::Passage::default(),
+            passage: Passage { is_malformed: self.random(4) == 0, ..Passage::default() },
         };
         let record = Record {
             egress,
@@ -230,6 +230,7 @@ impl History {
                 Reason::Rule("ntp".into()),
                 Reason::LocalNetwork,
                 Reason::Undetermined,
+                Reason::Malformed,
             ]),
         }
     }
