@@ -9,7 +9,7 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use axum::{
@@ -30,8 +30,8 @@ use super::{
     summarize,
 };
 use crate::{
+    clock,
     connections::{self, Bounds, Peer, Served, refused},
-    event::Timestamp,
     filter::{Query, RawFilter},
     printable,
     shutdown::Shutdown,
@@ -205,11 +205,6 @@ fn ndjson(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// Takes the parameters named in `own` out and reads the rest as filters.
 fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, String)>), Refusal> {
     let pairs: Vec<(String, String)> =
@@ -218,7 +213,7 @@ fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, St
         pairs.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
     let filters = serde_urlencoded::to_string(filters).map_err(Refusal::bad)?;
     let filter: RawFilter = serde_urlencoded::from_str(&filters).map_err(Refusal::bad)?;
-    Ok((filter.parse(now()).map_err(Refusal::bad)?, own))
+    Ok((filter.parse(clock::wall()).map_err(Refusal::bad)?, own))
 }
 
 async fn status(State(server): State<Server>) -> Response {
