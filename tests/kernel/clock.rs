@@ -109,6 +109,8 @@ fn a_clock_that_is_set_takes_no_record_with_it_and_each_step_is_told() {
         shifted.await_steps(0, trust == "trusted");
         assert_eq!(daemon.stop(), Some(0), "{}", site.log());
     }
+    let output = site.ask(&["events"]);
+    assert!(output.stderr.contains("the clock was set among these events"), "{output:?}");
     let told = shifted.told();
     let years: Vec<_> =
         told.iter().map(|(_, year, clock)| (year.as_str(), clock.as_str())).collect();

@@ -7,7 +7,7 @@ use std::{
 
 use anstyle::Style;
 
-use super::{Failure, Outcome, load, lookups, out, summary};
+use super::{Failure, Outcome, load, lookups, out, summary, timelines::Timelines};
 use crate::{
     api::{
         EventSource, LostLine,
@@ -57,6 +57,7 @@ struct Printer {
     is_live: bool,
     shown: u64,
     violations: u64,
+    timelines: Timelines,
 }
 
 enum Form {
@@ -163,7 +164,14 @@ impl Printer {
                 }
             }
         };
-        Self { out: out::stdout(), form, is_live: args.follow, shown: 0, violations: 0 }
+        Self {
+            out: out::stdout(),
+            form,
+            is_live: args.follow,
+            shown: 0,
+            violations: 0,
+            timelines: Timelines::default(),
+        }
     }
 
     /// A line of the daemon.
@@ -199,6 +207,7 @@ impl Printer {
             }
         }
         self.shown += 1;
+        self.timelines.add(event);
         self.violations += u64::from(event.is_violation());
         if self.is_live {
             self.out.flush()?;
@@ -207,7 +216,11 @@ impl Printer {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.out.flush()?;
+        for line in self.timelines.lines() {
+            eprintln!("{line}");
+        }
+        Ok(())
     }
 }
 

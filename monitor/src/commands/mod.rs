@@ -13,6 +13,7 @@ mod replay;
 mod run;
 mod status;
 mod summary;
+mod timelines;
 
 use std::{io, process::ExitCode};
 
