@@ -225,9 +225,21 @@ impl Fold {
                 self.removed.push((from.0, to.0));
                 self.removed_segments.extend(segments);
             }
-            Notice::Alive | Notice::Reloaded { .. } | Notice::AddedUp { .. } => {}
+            Notice::ClockStepped { from, to } => {
+                // No time passed that a window could ask for, or it is there twice.
+                let extent = if to > from { Extent::Blind } else { Extent::Degraded };
+                let (first, last) = (from.0.min(to.0), from.0.max(to.0));
+                self.gap(first, last, extent, "clock", "stepped", None);
+                self.seen_at = to.0;
+            }
+            Notice::Alive
+            | Notice::ClockRead(_)
+            | Notice::Reloaded { .. }
+            | Notice::AddedUp { .. } => {}
         }
-        self.seen_at = self.seen_at.max(at_ns);
+        // After a step back it is where the clock is now.
+        let is_step = matches!(notice, Notice::ClockStepped { .. });
+        self.seen_at = if is_step { self.seen_at } else { self.seen_at.max(at_ns) };
     }
 
     /// Without a word of the end of what was before, it was killed or lost its power, some time after
@@ -450,6 +462,22 @@ mod tests {
         }
         let told = fold.within((at(1_000), at(1_005)), None, Integrity::default());
         assert!(!told.has_gaps(), "{told:?}");
+    }
+
+    #[test]
+    fn over_a_step_of_the_clock_no_time_is_taken_for_watched_that_did_not_pass() {
+        let step = |from, to| Notice::ClockStepped { from: at(from), to: at(to) };
+        let told = coverage(&[(1, started()), (900, step(3, 900))], (1, 902), Some(902));
+        assert_eq!(gaps(&told), [(3, 900, Extent::Blind, "clock stepped".to_owned())]);
+        let back = [(1, started()), (2, step(900, 2)), (3, Notice::Stopped), (5, started())];
+        let told = coverage(&back, (1, 9), Some(9));
+        assert_eq!(
+            gaps(&told),
+            [
+                (2, 9, Extent::Degraded, "clock stepped".to_owned()),
+                (3, 5, Extent::Blind, "daemon stopped".to_owned())
+            ]
+        );
     }
 
     #[test]

@@ -267,10 +267,23 @@ pub struct Geofenced<'a> {
     pub cgroup: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<u64>,
+    /// Whether the wall clock was synchronised when the flow began: `trusted` or `untrusted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Text<'a>>,
+    /// When the flow began by the clock that nobody can set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootFields<'a>>,
     /// Counts the states of this flow, from 0: `--follow` shows each.
     pub revision: u32,
     /// Last packet, or the attempt.
     pub last_seen: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFields<'a> {
+    pub id: Text<'a>,
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub ns: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -459,8 +472,12 @@ fn of_host(process: &Process) -> Option<bool> {
     process.file.id.map(|_| process.file.is_hosts)
 }
 
+fn clock_word(is_trusted: bool) -> &'static str {
+    if is_trusted { "trusted" } else { "untrusted" }
+}
+
 fn geofenced(record: &Record) -> Geofenced<'_> {
-    let Record { egress, sender, place, judgement, provenance } = record;
+    let Record { egress, sender, place, judgement, provenance, timeline } = record;
     let provenance = provenance.as_deref();
     let operator = place.operator.as_deref();
     let process = sender.process();
@@ -494,6 +511,11 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
             .unwrap_or_default(),
         cgroup: process.and_then(|it| text(it.cgroup.as_ref())),
         netns: process.and_then(|it| it.netns),
+        clock: timeline.map(|it| clock_word(it.is_trusted).into()),
+        boot: timeline.map(|it| BootFields {
+            id: it.boot.to_string().into(),
+            ns: it.boot_ns(egress.started_at),
+        }),
         revision: egress.revision,
         last_seen: Time(egress.last_at),
     }

@@ -1,7 +1,9 @@
 //! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
 //! (each border converts: `store::record` to bytes, `ecs` to JSON, `metrics` to labels).
 
+mod lookup;
 mod mac;
+mod moment;
 mod naming;
 mod transport;
 
@@ -12,7 +14,9 @@ use std::{
 };
 
 pub use self::{
+    lookup::Lookup,
     mac::Mac,
+    moment::{BootId, Moment, Timeline},
     naming::{Domain, DomainSource, ServerName},
     transport::Transport,
 };
@@ -500,6 +504,8 @@ pub struct Record {
     pub judgement: Judgement,
     /// `None`: stored by a version that did not tell.
     pub provenance: Option<Arc<Provenance>>,
+    /// By which clock the flow's start is told; `None`: stored by a version that did not tell.
+    pub timeline: Option<Timeline>,
 }
 
 impl Record {
@@ -553,22 +559,10 @@ pub enum Notice {
     Detached { probe: Arc<str>, interface: Option<Arc<str>>, is_displaced: bool },
     /// It is there again, and first.
     Attached { probe: Arc<str>, interface: Option<Arc<str>> },
-}
-
-/// A question to a resolver, or its answer. Told only where the configuration asks for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lookup {
-    pub at: Timestamp,
-    pub sender: Sender,
-    /// The resolver.
-    pub server: SocketAddr,
-    pub transport: Transport,
-    /// The name asked for.
-    pub name: Arc<str>,
-    /// The type of record asked for: `A`, `AAAA`, `HTTPS`, `TYPE123`.
-    pub kind: Arc<str>,
-    /// The addresses answered, which may be none; `None`: this is the question.
-    pub answer: Option<Vec<IpAddr>>,
+    /// By which clock times are told from here on: at the start, and when its being trusted changed.
+    ClockRead(Moment),
+    /// Somebody set the wall clock: what was `from` became `to`.
+    ClockStepped { from: Timestamp, to: Timestamp },
 }
 
 /// One entry of the ledger.

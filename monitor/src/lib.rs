@@ -6,6 +6,7 @@
 pub mod api;
 pub mod attribute;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod connections;

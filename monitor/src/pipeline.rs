@@ -2,6 +2,7 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod clock;
 mod digests;
 mod probes;
 mod rename;
@@ -19,11 +20,12 @@ pub use self::probes::DETACHED;
 use self::{bypass::Bypasses, probes::Broken, senders::asked_for};
 use crate::{
     attribute::{self, Clock, Processes},
+    clock::Steps,
     config::{Policy, RecordMode},
     decode::{Sample, decode, verdict},
     event::{
         DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase, Place,
-        Provenance, Reason, Record, Sender, ServerName, Timestamp, Transport, Verdict,
+        Provenance, Reason, Record, Sender, ServerName, Timeline, Timestamp, Transport, Verdict,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
@@ -98,6 +100,8 @@ struct Details {
     place: Place,
     judgement: Judgement,
     provenance: Arc<Provenance>,
+    /// By which its start is told.
+    timeline: Option<Timeline>,
     kept: Kept,
     /// It was counted as a violation, which is done once.
     is_counted: bool,
@@ -120,6 +124,9 @@ pub struct Pipeline {
     unattributed_told: u64,
     bypasses: Bypasses,
     broken: Broken,
+    /// By which times are told now.
+    timeline: Option<Timeline>,
+    steps: Steps,
     losses_told: [u64; Loss::ALL.len()],
     digests_lost_told: [u64; attribute::digests::REASONS.len()],
 }
@@ -151,6 +158,8 @@ impl Pipeline {
             unattributed_told: 0,
             bypasses: Bypasses::default(),
             broken: Broken::default(),
+            timeline: None,
+            steps: Steps::default(),
             losses_told,
             digests_lost_told: [0; attribute::digests::REASONS.len()],
         }
@@ -303,8 +312,17 @@ impl Pipeline {
         let provenance = Arc::clone(self.rules.provenance());
         let (kept, is_counted) = (Kept::default(), false);
         let is_sender_known = false;
-        let mut details =
-            Details { sender, place, judgement, provenance, kept, is_counted, is_sender_known };
+        let timeline = self.timeline;
+        let mut details = Details {
+            sender,
+            place,
+            judgement,
+            provenance,
+            timeline,
+            kept,
+            is_counted,
+            is_sender_known,
+        };
         self.ask_digest(&mut details.sender, &details.judgement);
         // One that waits for its digest is told by a sweep, if that does not come first.
         let is_ready = !self.waits_for_digest(&details.sender);
@@ -448,7 +466,7 @@ impl Pipeline {
         self.count_unattributed(source.unattributed_bytes());
         let housekeeping = &self.metrics.housekeeping_frames_total;
         housekeeping.inc_by(source.housekeeping_frames()?.saturating_sub(housekeeping.get()));
-        self.outputs.tick(wall);
+        self.outputs.tick(now, wall);
         Ok(settled.is_all)
     }
 
@@ -562,6 +580,7 @@ impl Details {
             place: self.place.clone(),
             judgement: self.judgement.clone(),
             provenance: Some(Arc::clone(&self.provenance)),
+            timeline: self.timeline,
         }
     }
 

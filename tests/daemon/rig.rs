@@ -228,6 +228,7 @@ fn status() -> Status {
             oldest: None,
             index: "current".into(),
         },
+        clock: None,
         queues: vec![],
         maps: vec![],
         flows: 3,

@@ -204,6 +204,12 @@ fn in_a_time_namespace_of_its_own_times_are_the_hosts() {
     let event = told.unwrap_or_else(|| panic!("{:?}\n{}", site.events(&[]), site.log()));
     assert_eq!(event["destination"]["ip"], "203.0.113.5");
     assert!(event["process"]["executable"].is_string(), "{event}");
+    // A year less than its own clock would tell.
+    let uptime = fs::read_to_string("/proc/uptime").expect("the host's boot clock");
+    let uptime: f64 = uptime.split(' ').next().expect("two numbers").parse().expect("seconds");
+    let began =
+        event["geofenced"]["boot"]["ns"].as_f64().expect("the start by the boot clock") / 1e9;
+    assert!((uptime - 3_600.0..=uptime).contains(&began), "{began} of {uptime}");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
 

@@ -10,7 +10,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use axum::{
@@ -31,9 +31,9 @@ use super::{
     summarize,
 };
 use crate::{
+    clock,
     connections::{self, Bounds, Peer, Served, refused},
     coverage::Alive,
-    event::Timestamp,
     filter::{Query, RawFilter},
     printable,
     shutdown::Shutdown,
@@ -207,11 +207,6 @@ fn ndjson(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// Takes the parameters named in `own` out and reads the rest as filters.
 fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, String)>), Refusal> {
     let pairs: Vec<(String, String)> =
@@ -220,7 +215,7 @@ fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, St
         pairs.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
     let filters = serde_urlencoded::to_string(filters).map_err(Refusal::bad)?;
     let filter: RawFilter = serde_urlencoded::from_str(&filters).map_err(Refusal::bad)?;
-    Ok((filter.parse(now()).map_err(Refusal::bad)?, own))
+    Ok((filter.parse(clock::wall()).map_err(Refusal::bad)?, own))
 }
 
 /// The store is asked how much it holds, and that may take the disk's time.
@@ -303,7 +298,7 @@ async fn coverage(
 ) -> Result<Response, Refusal> {
     let (query, _) = parameters(raw.as_deref(), &[])?;
     let slot = server.queries.take(peer)?;
-    let now = now();
+    let now = clock::wall();
     let window = (query.filter.since, query.filter.until.unwrap_or(now));
     let asked = tokio::task::spawn_blocking(move || {
         let _slot = slot;

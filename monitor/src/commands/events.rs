@@ -7,7 +7,7 @@ use std::{
 
 use anstyle::Style;
 
-use super::{Failure, Outcome, coverage, load, lookups, out, summary};
+use super::{Failure, Outcome, coverage, load, lookups, out, summary, timelines::Timelines};
 use crate::{
     api::{
         EventSource, LostLine,
@@ -59,6 +59,7 @@ struct Printer {
     violations: u64,
     /// Of what was shown.
     earliest: Option<Timestamp>,
+    timelines: Timelines,
 }
 
 enum Form {
@@ -179,6 +180,7 @@ impl Printer {
             shown: 0,
             violations: 0,
             earliest: None,
+            timelines: Timelines::default(),
         }
     }
 
@@ -215,6 +217,7 @@ impl Printer {
             }
         }
         self.shown += 1;
+        self.timelines.add(event);
         self.violations += u64::from(event.is_violation());
         let Time(started_at) = event.timestamp;
         self.earliest = Some(self.earliest.map_or(started_at, |earliest| earliest.min(started_at)));
@@ -225,7 +228,11 @@ impl Printer {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.out.flush()?;
+        for line in self.timelines.lines() {
+            eprintln!("{line}");
+        }
+        Ok(())
     }
 }
 

@@ -1,14 +1,12 @@
 //! What commands work on: configuration, the daemon's socket, the ledger itself.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use super::Failure;
 use crate::{
     api::{EventSource, client::ClientError},
     cli::Global,
+    clock,
     config::Config,
     event::Timestamp,
     filter::RawFilter,
@@ -18,8 +16,7 @@ use crate::{
 };
 
 pub(super) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+    clock::wall()
 }
 
 /// As typed here, for a daemon or a ledger anywhere.

@@ -14,6 +14,7 @@ mod replay;
 mod run;
 mod status;
 mod summary;
+mod timelines;
 
 use std::{io, process::ExitCode};
 

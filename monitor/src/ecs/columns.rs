@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 75] = [
+pub const COLUMNS: [&str; 78] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -79,6 +79,9 @@ pub const COLUMNS: [&str; 75] = [
     "geofenced.database.sha256",
     "geofenced.cgroup",
     "geofenced.netns",
+    "geofenced.clock",
+    "geofenced.boot.id",
+    "geofenced.boot.ns",
     "geofenced.revision",
     "geofenced.last_seen",
 ];

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::event::{
-    Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
+    Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
     ExecutedFile, FileId, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, ServerName,
-    Traffic, Transport, User,
+    Timeline, Traffic, Transport, User,
 };
 
 fn ancestor(pid: u32) -> Ancestor {
@@ -111,6 +111,16 @@ pub(crate) fn full_record() -> Record {
                 sha256: [0xcd; 32],
             }],
         })),
+        timeline: Some(timeline()),
+    }
+}
+
+/// The host was booted at 08:00, and by a clock that was synchronised.
+fn timeline() -> Timeline {
+    Timeline {
+        boot: BootId::parse("0c4f7b6e-9d0a-4a55-8a0e-f3c2b1a09d01").unwrap(),
+        wall_at_boot_ns: 1_800_000_000_000_000_000,
+        is_trusted: true,
     }
 }
 
@@ -131,6 +141,7 @@ pub(crate) fn bare_record() -> Record {
         server_name: None,
     };
     record.provenance = None;
+    record.timeline = None;
     record
 }
 
@@ -182,6 +193,9 @@ fn a_record_is_written_in_the_names_of_the_contract() {
         ("/geofenced/verdict", "unapproved".into()),
         ("/geofenced/reason", "rule:no-cn".into()),
         ("/geofenced/netns", 4_026_531_840_u64.into()),
+        ("/geofenced/clock", "trusted".into()),
+        ("/geofenced/boot/id", "0c4f7b6e-9d0a-4a55-8a0e-f3c2b1a09d01".into()),
+        ("/geofenced/boot/ns", 1.into()),
     ] {
         assert_eq!(value.pointer(pointer), Some(&expected), "{pointer}");
     }
@@ -208,6 +222,8 @@ fn what_is_not_known_is_absent_and_never_null() {
         "/process",
         "/user",
         "/geofenced/second_country",
+        "/geofenced/clock",
+        "/geofenced/boot",
         "/geofenced/anycast",
         "/geofenced/policy",
         "/geofenced/database",

@@ -97,6 +97,10 @@ catalogue! {
         "1; the label is the hash of the policy in force.";
     BUILD_INFO: Gauge "build_info" ["version", "commit"],
         "1; the labels are what is running.";
+    CLOCK_TRUSTED: Gauge "clock_trusted" [],
+        "1 while the kernel says that the wall clock is synchronised, else 0: times may be wrong then. Ages count by the boot clock.";
+    CLOCK_STEPS: Counter "clock_steps_total" [],
+        "Times that the wall clock was found set, by a tenth of a second or more.";
     EVENT_LATENCY: Histogram "event_latency_seconds" [],
         "From the kernel's timestamp of a flow's first packet or attempt to its record being safe on disk.";
 }

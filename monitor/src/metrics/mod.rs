@@ -80,6 +80,8 @@ pub struct Metrics {
     pub config_last_reload_success_timestamp_seconds: IntGauge,
     pub policy_info: IntGaugeVec,
     pub build_info: IntGaugeVec,
+    pub clock_trusted: IntGauge,
+    pub clock_steps_total: IntCounter,
     pub event_latency_seconds: Histogram,
 }
 
@@ -117,6 +119,8 @@ impl Metrics {
             config_last_reload_success_timestamp_seconds: gauge(r, &catalogue::CONFIG_LAST_RELOAD)?,
             policy_info: gauges(r, &catalogue::POLICY_INFO)?,
             build_info: gauges(r, &catalogue::BUILD_INFO)?,
+            clock_trusted: gauge(r, &catalogue::CLOCK_TRUSTED)?,
+            clock_steps_total: counter(r, &catalogue::CLOCK_STEPS)?,
             event_latency_seconds: latency(r)?,
             registry,
         };

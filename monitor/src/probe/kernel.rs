@@ -21,7 +21,6 @@ use monitor_ebpf::{
     sample::{FlowCounters, FlowKey, LinkSender, ProcessStart},
     settings::naming,
 };
-use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes;
 
 use super::{
@@ -35,6 +34,7 @@ use super::{
     reader::Samples,
 };
 use crate::{
+    clock,
     config::{Capture, NamesConfig},
     sandbox,
 };
@@ -427,8 +427,7 @@ impl Source for Kernel {
     }
 
     fn now_ns(&self) -> u64 {
-        let now = clock_gettime(ClockId::Boottime);
-        now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+        clock::boot_ns()
     }
 }
 

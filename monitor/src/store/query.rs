@@ -14,7 +14,7 @@ use super::{
     index::{Finder, IndexStats, Totals},
     ledger::{
         self,
-        frame::{Head, HeaderFault, VERSION, hour_end},
+        frame::{Created, Head, HeaderFault, VERSION, hour_end},
         segment::Segment,
         segment_path,
     },
@@ -338,6 +338,14 @@ impl Reader {
             // A damaged header takes no block with it.
             Ok(_) | Err(HeaderFault::Damaged) => Ok(Some(segment)),
         }
+    }
+
+    /// When a segment was begun; `None` if it is gone or its header damaged.
+    pub(super) fn created(&self, number: u32) -> Result<Option<Created>, StoreError> {
+        let path = || segment_path(&self.ledger, number);
+        let Some(mut segment) = self.segment(number)? else { return Ok(None) };
+        let header = segment.header().map_err(|error| StoreError::io("read", &path())(error))?;
+        Ok(header.ok().map(|header| header.created))
     }
 
     /// Tells the heads of a segment from an offset on; counts damage, but not the unfinished end of

@@ -21,6 +21,7 @@ use super::{
     executed::{StoredExecuted, learn_executed},
     notice::{StoredNotice, notice_from_stored, notice_to_stored},
     tables::{Interner, Tables},
+    timeline::{StoredTimeline, timeline_from_stored, timeline_to_stored},
 };
 use crate::event::{
     Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry, FlowId,
@@ -121,6 +122,8 @@ pub(super) enum StoredExtra {
     },
     /// The IP headers can't be read.
     Malformed,
+    /// By which clock the start is told.
+    Timeline(StoredTimeline),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -327,6 +330,7 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if !basis.is_none() {
         extras.push(StoredExtra::Basis(basis_to_stored(&basis, into)));
     }
+    extras.extend(record.timeline.map(|it| StoredExtra::Timeline(timeline_to_stored(it, into))));
     extras.extend(into.take_executed().into_iter().map(StoredExtra::Executed));
     extras
 }
@@ -379,6 +383,9 @@ fn add_extra(
                 record.place.operator = Some(tables.anycast(at)?);
             }
             record.provenance.clone_from(&basis.provenance);
+        }
+        StoredExtra::Timeline(timeline) => {
+            record.timeline = Some(timeline_from_stored(timeline, tables)?);
         }
         // Learnt before the flow was decoded.
         StoredExtra::Executed(_) => {}
@@ -463,7 +470,7 @@ fn flow_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Rec
             StoredReason::Malformed => Reason::Malformed,
         },
     };
-    Ok(Record { egress, sender, place, judgement, provenance: None })
+    Ok(Record { egress, sender, place, judgement, provenance: None, timeline: None })
 }
 
 /// Position in the process table, and the attribution.

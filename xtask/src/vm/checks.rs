@@ -179,6 +179,30 @@ fn number(value: &Value, field: &str) -> u64 {
     value[field].as_u64().unwrap_or_default()
 }
 
+/// The guest's clock was set from 1970 while the daemon ran: what was recorded before is there, told by
+/// the same clock as what came after, and the step is told.
+fn clock(said: &Transcript) -> Result<(), String> {
+    let status = said.section("status").and_then(|it| it.json().next()).unwrap_or_default();
+    let clock = &status["clock"];
+    if clock["steps"] != 1 || clock["trusted"] != false {
+        return Err(format!("status says {clock}"));
+    }
+    let events: Vec<Value> = said.section("ledger").into_iter().flat_map(Section::json).collect();
+    let of = |year: &str| {
+        let begins = |it: &&Value| it["@timestamp"].as_str().is_some_and(|at| at.starts_with(year));
+        events.iter().filter(begins).count()
+    };
+    let (before, after) = (of("1970-"), of("2027-"));
+    if before == 0 || after == 0 || before + after < events.len() {
+        return Err(format!("{before} events before and {after} after, of {}", events.len()));
+    }
+    let is_told = |it: &Value| {
+        let about = &it["geofenced"];
+        about["clock"] == "untrusted" && about["boot"]["id"] == clock["boot"]
+    };
+    events.iter().find(|it| !is_told(it)).map_or(Ok(()), |it| Err(it["geofenced"].to_string()))
+}
+
 fn daemon(said: &Transcript) -> Vec<Check> {
     let ran = |name: &str| match said.section(name) {
         Some(section) => section.problem().map_or(Ok(()), Err),
@@ -207,6 +231,7 @@ fn daemon(said: &Transcript) -> Vec<Check> {
         ("nothing lost", none_counted("geofenced_events_lost_total")),
         ("nothing undecoded", none_counted("geofenced_decode_errors_total")),
         ("no verdict is another", none_counted("geofenced_verdict_disagreements_total")),
+        ("a clock that is set takes nothing with it", clock(said)),
         ("still running at the end", memory()),
         ("ends when asked", ran("stop")),
     ]
@@ -277,6 +302,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_recorded_before_the_clock_was_set_must_be_there() {
+        let event = |at: &str, clock: &str| {
+            format!(
+                "{{\"@timestamp\":\"{at}\",\"geofenced\":{{\"clock\":\"{clock}\",\"boot\":{{\"id\":\"b\"}}}}}}\n"
+            )
+        };
+        let outcome = |steps: u64, events: &[String]| {
+            let status =
+                format!("{{\"clock\":{{\"steps\":{steps},\"trusted\":false,\"boot\":\"b\"}}}}");
+            let text = format!(
+                "begin status\n{status}\nend status 0\nbegin ledger\n{}end ledger 0\n",
+                events.concat()
+            );
+            clock(&Transcript::parse(&text))
+        };
+        let (old, new) = (event("1970-01-01T", "untrusted"), event("2027-01-15T", "untrusted"));
+        assert_eq!(outcome(1, &[old.clone(), new.clone()]), Ok(()));
+        assert!(outcome(0, &[old.clone(), new.clone()]).is_err(), "the step is not told");
+        assert!(outcome(1, std::slice::from_ref(&new)).is_err(), "what was before is gone");
+        assert!(outcome(1, &[old, new, event("2027-01-15T", "trusted")]).is_err());
+    }
+
+    #[test]
     fn a_loss_or_an_early_end_fails() {
         let text = "begin metrics\ngeofenced_events_lost_total{stage=\"probe\",reason=\"x\"} 2\nend metrics 0\n\
                     begin stop\nend stop 1\n";
@@ -293,6 +341,7 @@ mod tests {
             "nothing lost",
             "nothing undecoded",
             "no verdict is another",
+            "a clock that is set takes nothing with it",
             "still running at the end",
             "ends when asked",
         ];

@@ -31,6 +31,7 @@ use crate::{
         namespaces::{self, Clocks},
     },
     cli::{COMMIT, Exit, Global, VERSION},
+    clock::Clock,
     config::{Capture, Config, NamesConfig},
     connections,
     decode::DecodeError,
@@ -86,18 +87,20 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let live = live::channel();
     let events = Arc::new(store.reader());
     let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics))?;
+    let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
         processes,
         Arc::clone(&rules),
         Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone()),
         Arc::clone(&metrics),
         config.capture.max_flows,
-        watch::wall_offset_ns(),
+        now.timeline.wall_at_boot_ns,
     );
+    pipeline.look_at_clock(&now);
     name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
-    let watching_since = watch::wall_now();
+    let watching_since = Clock::host().now().wall();
     pipeline.note(watching_since, started(&attachments, &rules));
 
     let (trigger, shutdown) = shutdown::channel();

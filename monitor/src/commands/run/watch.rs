@@ -9,9 +9,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::{
+    clock::Clock,
     config::RecordMode,
     coverage::ALIVE_NS,
     event::{Notice, Timestamp},
@@ -48,6 +47,22 @@ pub(super) struct Vitals {
     pub(super) samples: AtomicU64,
     /// Names in the configuration that stand for nothing.
     pub(super) unknown_interfaces: Mutex<Vec<String>>,
+    /// The last time that the wall clock was set: from and to.
+    pub(super) last_step: Mutex<Option<(Timestamp, Timestamp)>>,
+}
+
+impl Vitals {
+    /// After a sweep.
+    fn tell(&self, pipeline: &Pipeline, source: &dyn Source) {
+        self.flows.store(pipeline.live_flows() as u64, Ordering::Relaxed);
+        self.processes.store(pipeline.processes().0 as u64, Ordering::Relaxed);
+        self.names.store(pipeline.names() as u64, Ordering::Relaxed);
+        self.below_ip.store(pipeline.below_ip() as u64, Ordering::Relaxed);
+        *self.unknown_interfaces.lock().unwrap_or_else(PoisonError::into_inner) =
+            source.unknown_interfaces();
+        *self.last_step.lock().unwrap_or_else(PoisonError::into_inner) = pipeline.last_step();
+        self.sweeps.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// New rules on their way to the pipeline; at most one set, the newest.
@@ -72,6 +87,7 @@ pub(super) fn watch(
     inbox: &Inbox,
     shutdown: &Shutdown,
 ) -> Result<(), ProbeError> {
+    let clock = Clock::host();
     let mut sweep_at: u64 = 0;
     let mut alive_at = source.now_ns();
     let mut outcome = Ok(());
@@ -99,10 +115,12 @@ pub(super) fn watch(
         if let Some((rules, mode)) = inbox.take() {
             let policy_sha256 = rules.policy.sha256;
             pipeline.adopt(rules, mode);
-            pipeline.note(wall_now(), Notice::Reloaded { policy_sha256 });
+            pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
         }
         vitals.samples.store(source.waiting() as u64, Ordering::Relaxed);
-        match pipeline.sweep(source, wall_offset_ns()) {
+        let moment = clock.now();
+        pipeline.look_at_clock(&moment);
+        match pipeline.sweep(source, moment.timeline.wall_at_boot_ns) {
             Ok(true) => sweep_at = now + SWEEP_NS,
             Ok(false) => sweep_at = now + SWEEP_AGAIN_NS,
             Err(error) => {
@@ -111,16 +129,10 @@ pub(super) fn watch(
             }
         }
         if now >= alive_at + ALIVE_NS {
-            pipeline.note(wall_now(), Notice::Alive);
+            pipeline.note(clock.now().wall(), Notice::Alive);
             alive_at = now;
         }
-        vitals.flows.store(pipeline.live_flows() as u64, Ordering::Relaxed);
-        vitals.processes.store(pipeline.processes().0 as u64, Ordering::Relaxed);
-        vitals.names.store(pipeline.names() as u64, Ordering::Relaxed);
-        vitals.below_ip.store(pipeline.below_ip() as u64, Ordering::Relaxed);
-        *vitals.unknown_interfaces.lock().unwrap_or_else(PoisonError::into_inner) =
-            source.unknown_interfaces();
-        vitals.sweeps.fetch_add(1, Ordering::Relaxed);
+        vitals.tell(&pipeline, source);
     }
     // What is still in the ring has left the machine.
     let _ = source.wait(LAST_SAMPLES);
@@ -130,19 +142,10 @@ pub(super) fn watch(
             break;
         }
     }
-    let last = pipeline.sweep(source, wall_offset_ns());
-    pipeline.note(wall_now(), Notice::Stopped);
-    drop(pipeline.finish(source.now_ns(), wall_now()));
+    let moment = clock.now();
+    pipeline.look_at_clock(&moment);
+    let last = pipeline.sweep(source, moment.timeline.wall_at_boot_ns);
+    pipeline.note(moment.wall(), Notice::Stopped);
+    drop(pipeline.finish(source.now_ns(), moment.wall()));
     outcome.and(last.map(drop))
-}
-
-/// Wall clock less boot clock, in nanoseconds.
-pub(super) fn wall_offset_ns() -> i64 {
-    let (wall, boot) = (clock_gettime(ClockId::Realtime), clock_gettime(ClockId::Boottime));
-    (wall.tv_sec - boot.tv_sec) * 1_000_000_000 + (wall.tv_nsec - boot.tv_nsec)
-}
-
-pub(super) fn wall_now() -> Timestamp {
-    let now = clock_gettime(ClockId::Realtime);
-    Timestamp(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
 }

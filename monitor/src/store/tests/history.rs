@@ -5,10 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     event::{
-        Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
-        Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Notice, Operator, Origin,
-        Passage, Phase, Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName,
-        Timestamp, Traffic, Transport, User, Verdict,
+        Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
+        DomainSource, Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Moment,
+        Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record,
+        Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -91,6 +91,7 @@ impl History {
             place: self.place(),
             judgement: self.judgement(),
             provenance: self.provenance(),
+            timeline: self.timeline(),
         };
         if record.egress.ended_at.is_none() {
             self.open.push(record.clone());
@@ -250,6 +251,12 @@ impl History {
         })
     }
 
+    fn timeline(&mut self) -> Option<Timeline> {
+        let (boot, is_trusted) = (BootId([self.random(2) as u8; 16]), self.random(2) == 0);
+        let wall_at_boot_ns = self.one_of(&[-1, 1_699_000_000_000_000_000]);
+        (self.random(4) != 0).then_some(Timeline { boot, wall_at_boot_ns, is_trusted })
+    }
+
     fn rollup(&mut self) -> Rollup {
         Rollup {
             hour: Timestamp(self.now).hour(),
@@ -290,6 +297,11 @@ impl History {
                 is_displaced: count.is_multiple_of(2),
             },
             Notice::Attached { probe: "connect4".into(), interface: None },
+            Notice::ClockStepped { from: Timestamp(count), to: Timestamp(3) },
+            Notice::ClockRead(Moment {
+                boot_ns: count,
+                timeline: Timeline { boot: BootId([3; 16]), wall_at_boot_ns: -5, is_trusted: true },
+            }),
         ])
     }
 

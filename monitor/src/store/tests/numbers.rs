@@ -1,7 +1,7 @@
 //! The numbers of variants in the stored form, as docs/store-format.md tells them: never reused,
 //! never changed. What they carry is tested elsewhere.
 
-use super::super::{basis::StoredBasis, record::StoredExtra};
+use super::super::{basis::StoredBasis, record::StoredExtra, timeline::StoredTimeline};
 
 #[test]
 fn the_extras_of_a_flow_keep_their_numbers_whatever_is_added() {
@@ -15,6 +15,7 @@ fn the_extras_of_a_flow_keep_their_numbers_whatever_is_added() {
         (6, StoredExtra::ServerName { name: None, source: 4 }),
         (7, StoredExtra::Frame { ethertype: 0 }),
         (8, StoredExtra::Malformed),
+        (9, StoredExtra::Timeline(StoredTimeline::Again(0))),
     ];
     for (expected, extra) in all {
         assert_eq!(number(&extra), expected, "{extra:?}");
