@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use harness::{CLIENT_ROUTED, Gateway, Lab, Namespace, Site, Truth, digits as hex};
+use harness::{CLIENT_ROUTED, Gateway, Lab, Namespace, Running, Site, Truth, digits as hex};
 use serde_json::Value;
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -340,6 +340,55 @@ fn what_a_gateway_forwards_with_headers_that_nobody_can_read_is_told_and_never_a
     let next = harness::eventually(|| site.events(&["--destination", "203.0.113.78"]).pop());
     assert!(next.is_some(), "{}", site.log());
     assert_eq!(site.events(&["--destination", "203.0.113.79"]), [] as [Value; 0]);
+    assert_whole(&site);
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn what_a_bridged_guest_sends_is_told_by_its_ethertype_where_no_router_takes_it_for_ip() {
+    let (lab, guest) = (Lab::new(), Namespace::new());
+    let host = &lab.host;
+    host.ip("link add up0 type bridge");
+    host.within(|| {
+        for table in ["iptables", "ip6tables"] {
+            // Where bridges have netfilter look at what they carry, it drops such packets.
+            let _ = std::fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{table}"), "0");
+        }
+    });
+    host.ip("link set wan master up0");
+    host.ip("link set up0 up");
+    host.ip(&format!("link add guest0 type veth peer name eth0 netns {}", guest.path()));
+    host.ip("link set guest0 master up0 up");
+    guest.ip("link set eth0 up");
+    let site = site(host, &lab);
+    let daemon = site.start();
+    let from_guest = |ethertype: &str, packet: &[u8]| {
+        let given = format!("{}{ethertype}{}", hex(&LINK), hex(packet));
+        let words = format!("given-frame --device eth0 --count 3 --given {given}");
+        Running::start(&mut lab.command_in(&guest, &words)).finish();
+    };
+    let told = |what: &str, wanted: &dyn Fn(&Value) -> bool| {
+        let event = harness::eventually(|| {
+            let events = site.events(&["--origin", "forwarded"]);
+            events.into_iter().find(|it| wanted(it) && number(it, "/source/packets") == 3)
+        });
+        event.unwrap_or_else(|| panic!("{what}: {:?}\n{}", site.events(&[]), site.log()))
+    };
+
+    // To whoever is on the link: with an approved address where that of the right version would be.
+    let mut packet = v4(0x65, HOST, Ipv4Addr::new(203, 0, 113, 80));
+    packet[24..40].copy_from_slice(&there(true, 80).octets());
+    from_guest("0800", &packet);
+    let frame = told("version 6", &|it| text(it, "/geofenced/ethertype") == "0x0800");
+    assert!(frame.pointer("/destination/ip").is_none(), "{frame}");
+    assert_eq!(text(&frame, "/geofenced/verdict"), "unapproved", "{frame}");
+    assert_eq!(number(&frame, "/source/bytes"), 3 * 128, "{frame}");
+
+    let to = there(true, 81);
+    from_guest("86dd", &v6(fd77(9), to, OPTIONS, &too_long()));
+    let event = told("options", &|it| text(it, "/destination/ip") == to.to_string());
+    assert_eq!(event["geofenced"]["malformed"], true, "{event}");
+    assert_eq!(text(&event, "/geofenced/reason"), "malformed", "{event}");
     assert_whole(&site);
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
