@@ -90,9 +90,7 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
             store.index
         ),
     );
-    if let Some(oldest) = store.oldest {
-        add("oldest", clock.format(oldest));
-    }
+    store.oldest.iter().for_each(|oldest| add("oldest", clock.format(*oldest)));
     for [name, value] in clock_lines(status, color) {
         add(&name, value);
     }

@@ -96,11 +96,11 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         config.capture.max_flows,
         now.timeline.wall_at_boot_ns,
     );
-    pipeline.look_at_clock(&now);
     name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
     pipeline.note(Clock::host().now().wall(), started(&attachments, &rules));
+    pipeline.look_at_clock(&now);
 
     let (trigger, shutdown) = shutdown::channel();
     let (vitals, inbox) = (Arc::new(Vitals::default()), Arc::new(Inbox::default()));
