@@ -79,20 +79,8 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
         add("database", text + &old.unwrap_or_default());
     }
     let store = &status.store;
-    add(
-        "store",
-        format!(
-            "{}, {}, {} records in {} segments, index {}",
-            printable(&store.path),
-            bytes(store.bytes),
-            store.records,
-            store.segments,
-            store.index
-        ),
-    );
-    if let Some(oldest) = store.oldest {
-        add("oldest", clock.format(oldest));
-    }
+    add("store", store_line(store));
+    store.oldest.iter().for_each(|oldest| add("oldest", clock.format(*oldest)));
     for [name, value] in clock_lines(status, color) {
         add(&name, value);
     }
@@ -102,6 +90,17 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     status.maps.iter().for_each(|map| add("map", fill(map)));
     status.details.iter().for_each(|(name, value)| add(name, value.to_string()));
     lines
+}
+
+fn store_line(store: &Store) -> String {
+    format!(
+        "{}, {}, {} records in {} segments, index {}",
+        printable(&store.path),
+        bytes(store.bytes),
+        store.records,
+        store.segments,
+        store.index
+    )
 }
 
 fn clock_lines(status: &Status, color: bool) -> Vec<[String; 2]> {

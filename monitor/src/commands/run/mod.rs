@@ -96,12 +96,12 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         config.capture.max_flows,
         now.timeline.wall_at_boot_ns,
     );
-    pipeline.look_at_clock(&now);
     name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
     let watching_since = Clock::host().now().wall();
     pipeline.note(watching_since, started(&attachments, &rules));
+    pipeline.look_at_clock(&now);
 
     let (trigger, shutdown) = shutdown::channel();
     let (vitals, inbox) = (Arc::new(Vitals::default()), Arc::new(Inbox::default()));
