@@ -12,7 +12,7 @@ use std::{
 
 pub use self::{
     naming::{Domain, DomainSource, ServerName},
-    transport::Transport,
+    transport::{Transport, Way},
 };
 
 /// Nanoseconds since the Unix epoch, UTC.
@@ -236,8 +236,7 @@ impl Mac {
     }
 }
 
-/// The interfaces that a flow passed, as far as a hook at one of them saw it: not the flows of this
-/// host's own sockets.
+/// The interfaces that a flow passed; of this host's own sockets it is told only if there was one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passage {
     /// Of the device that sent it here.
@@ -248,6 +247,7 @@ pub struct Passage {
     pub by: Option<Arc<str>>,
     /// Of frames in which no IP was found: what their link header says that they hold.
     pub ethertype: Option<u16>,
+    pub way: Way,
 }
 
 /// One state of one flow, before anyone asked who and where.

@@ -2,6 +2,7 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod confirm;
 mod digests;
 mod probes;
 mod rename;
@@ -22,8 +23,8 @@ use crate::{
     config::{Policy, RecordMode},
     decode::{Sample, decode, verdict},
     event::{
-        DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase, Place,
-        Provenance, Reason, Record, Sender, ServerName, Timestamp, Transport, Verdict,
+        Country, DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase,
+        Place, Provenance, Reason, Record, Sender, ServerName, Timestamp, Transport, Verdict, Way,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
@@ -78,6 +79,9 @@ impl Rules {
     }
 
     fn locate(&self, class: Option<u16>, egress: &Egress) -> Place {
+        if egress.passage.way == Way::Loopback {
+            return Place { country: Country::Local, ..Place::unknown() };
+        }
         match (egress.remote, class) {
             (Some(remote), Some(class)) => self.locator.locate_in(class, remote.ip()),
             (Some(remote), None) => self.locator.locate(remote.ip()),
@@ -164,6 +168,7 @@ impl Pipeline {
     /// Whose answers may satisfy a rule that allows.
     pub fn trust(&mut self, resolvers: Resolvers) {
         self.names.trust(resolvers);
+        self.flows.set_namespace(self.names.namespace());
     }
 
     /// New rules, for flows that begin and for live ones when they are told again.
@@ -213,6 +218,14 @@ impl Pipeline {
             Observed::NowSent(flow) => {
                 // One process connected, or was when it did, another may send.
                 self.attribute_again(&flow, sample);
+                if sample.path == path::LOOPBACK {
+                    self.judge_again(&flow);
+                }
+                self.tell(&flow, sample.at_ns);
+            }
+            Observed::Sends(flow) => self.attribute_again(&flow, sample),
+            Observed::Leaves(flow) => {
+                self.judge_again(&flow);
                 self.tell(&flow, sample.at_ns);
             }
             Observed::Accepted(flow) => self.learn_accepted(&flow, sample),
@@ -225,6 +238,7 @@ impl Pipeline {
         let (origin, sender) = self.processes.attribute(sample);
         if self.names.wants_namespace() && self.processes.is_of_host(&sender) {
             self.names.learn_namespace(sample.owner.netns_cookie);
+            self.flows.set_namespace(self.names.namespace());
         }
         self.add(sample, origin, sender);
     }
@@ -386,6 +400,7 @@ impl Pipeline {
             from: name(sample.from_ifindex),
             by: name(sample.ifindex),
             ethertype: ethertype(sample),
+            way: if sample.path == path::LOOPBACK { Way::Loopback } else { Way::Confirmed },
         }
     }
 

@@ -6,6 +6,7 @@ mod child;
 mod hello;
 mod hellos;
 mod hold;
+mod last_word;
 mod link;
 mod names;
 mod packet;
@@ -305,6 +306,14 @@ enum Kind {
     TlsHello,
     /// QUIC Initial packets for --name
     QuicInitial,
+    /// A datagram in two fragments that a raw socket makes
+    FragmentsByHand,
+    /// A TCP packet of --bytes from a guest behind a TAP device, for this host to cut
+    TapSegments,
+    /// sendto(2) on an unconnected socket, and an answer from whomever
+    UdpAnswered,
+    /// Peer: take a datagram, answer with --reply bytes from --from
+    ServeElsewhere,
 }
 
 fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
@@ -375,6 +384,10 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::ResolveSend => names::resolve_send(options),
         Kind::TlsHello => hellos::tls(options),
         Kind::QuicInitial => hellos::quic(options),
+        Kind::FragmentsByHand => last_word::fragments_by_hand(options),
+        Kind::TapSegments => last_word::tap_segments(options),
+        Kind::UdpAnswered => last_word::answered(options),
+        Kind::ServeElsewhere => last_word::answers_from_elsewhere(options),
     }
 }
 

@@ -64,6 +64,7 @@ pub(crate) fn full_record() -> Record {
                 from: Some("lan0".into()),
                 by: Some("wan0".into()),
                 ethertype: Some(0x88b5),
+                way: Way::Unconfirmed,
             },
             traffic: Traffic {
                 sent_bytes: 1500,

@@ -25,7 +25,7 @@ use super::{
 use crate::event::{
     Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry, FlowId,
     Judgement, Mac, Operator, Origin, Passage, Phase, Place, Reason, Record, Rollup, Sender,
-    ServerName, Timestamp, Traffic, Transport, User, Verdict,
+    ServerName, Timestamp, Traffic, Transport, User, Verdict, Way,
 };
 
 /// Bytes that decode to nothing that this version knows.
@@ -119,6 +119,10 @@ pub(super) enum StoredExtra {
     Frame {
         ethertype: u16,
     },
+    /// No watched interface was seen to get a packet of it.
+    Unconfirmed,
+    /// It went by loopback, whatever its address.
+    Loopback,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -304,6 +308,11 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if let Some(ethertype) = passage.ethertype {
         extras.push(StoredExtra::Frame { ethertype });
     }
+    match passage.way {
+        Way::Confirmed => {}
+        Way::Unconfirmed => extras.push(StoredExtra::Unconfirmed),
+        Way::Loopback => extras.push(StoredExtra::Loopback),
+    }
     if let Some(domain) = &record.place.domain {
         extras.push(StoredExtra::Name { source: domain_source_code(domain.source) });
         if domain.is_trusted {
@@ -339,6 +348,8 @@ fn add_extra(
             (passage.from, passage.by) = (tables.maybe(*from)?, tables.maybe(*by)?);
         }
         StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
+        StoredExtra::Unconfirmed => record.egress.passage.way = Way::Unconfirmed,
+        StoredExtra::Loopback => record.egress.passage.way = Way::Loopback,
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
             // Once there was one name, which could be either.

@@ -5,6 +5,8 @@ use etherparse::{
     Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
 };
 
+use crate::made::Cut;
+
 /// What must be told of one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
@@ -50,17 +52,17 @@ struct Network {
     fragment: Option<Fragment>,
 }
 
-pub(crate) fn judge(packet: &[u8], segments: u32) -> Verdict {
+pub(crate) fn judge(packet: &[u8], cut: Cut) -> Verdict {
     let Some(first) = packet.first() else { return Verdict::Malformed };
     let network = match (first >> 4, packet.len()) {
         (4, 20..) => ipv4(packet),
         (6, 40..) => ipv6(packet),
         _ => return Verdict::Malformed,
     };
-    network.map_or(Verdict::Open, |network| flow(&network, packet, segments))
+    network.map_or(Verdict::Open, |network| flow(&network, packet, cut))
 }
 
-fn flow(network: &Network, packet: &[u8], segments: u32) -> Verdict {
+fn flow(network: &Network, packet: &[u8], cut: Cut) -> Verdict {
     let is_later = network.fragment.is_some_and(|it| !it.is_first);
     let rest = if is_later { &[] } else { &packet[network.length..] };
     let has_ports = matches!(network.transport, 6 | 17 | 33 | 132 | 136);
@@ -74,10 +76,18 @@ fn flow(network: &Network, packet: &[u8], segments: u32) -> Verdict {
     let transport_bytes = match (network.transport, rest.get(12)) {
         (6, Some(offset)) => u64::from(offset >> 4) * 4,
         (6, None) => 20,
+        (132, _) => 12,
         _ => 8,
     };
     let headers = network.length as u64 + transport_bytes;
-    let further = if segments > 1 && !is_later { u64::from(segments - 1) } else { 0 };
+    let payload = (packet.len() as u64).saturating_sub(headers);
+    // Of what may be inside of another transport, the number is believed where there is one.
+    let segments = match (cut.size, network.transport, cut.segments) {
+        (0, _, _) => 1,
+        (size, 6, _) | (size, _, 0) => payload.div_ceil(size.into()),
+        (_, _, segments) => segments.into(),
+    };
+    let further = if is_later { 0 } else { segments.saturating_sub(1) };
     Verdict::Flow(Flow {
         source: network.source,
         destination: network.destination,

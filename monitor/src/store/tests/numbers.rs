@@ -13,6 +13,8 @@ fn the_extras_of_a_flow_keep_their_numbers_whatever_is_added() {
         (3, StoredExtra::Basis(StoredBasis::Again(0))),
         (5, StoredExtra::TrustedName),
         (6, StoredExtra::ServerName { name: None, source: 4 }),
+        (8, StoredExtra::Unconfirmed),
+        (9, StoredExtra::Loopback),
     ];
     for (expected, extra) in all {
         assert_eq!(number(&extra), expected, "{extra:?}");
