@@ -1,10 +1,10 @@
 //! What is told wrongly where the first word is believed: packets that a guest leaves to this host to
-//! cut, fragments made by hand, answers from elsewhere. It sends; it measures nothing.
+//! cut, and fragments made by hand. It sends; it measures nothing.
 
 use std::{
     fs::File,
     io::{self, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     process::Command,
     thread,
@@ -15,8 +15,7 @@ use crate::{
     Options,
     packet::checksum,
     socket::{Socket, check},
-    truth::{Flow, Truth, listening},
-    udp,
+    truth::{Flow, Truth},
 };
 
 const SOURCE_PORT: u16 = 40_078;
@@ -133,29 +132,4 @@ pub(crate) fn tap_segments(options: &Options) -> io::Result<Truth> {
     thread::sleep(Duration::from_millis(50));
     let flow = Flow::sent(to, "tcp", options.bytes);
     Ok(Truth::of(vec![Flow { source_port: Some(SOURCE_PORT), ..flow }]))
-}
-
-/// sendto(2) on an unconnected socket, and an answer from whomever.
-pub(crate) fn answered(options: &Options) -> io::Result<Truth> {
-    let to = options.target()?;
-    let socket = udp::bound(options, to)?;
-    socket.send_to(&options.payload(), to)?;
-    let (received, _) = socket.recv_from(&mut [0; 2048])?;
-    let local = socket.local_addr()?;
-    // So that what came is counted while the socket is open.
-    thread::sleep(Duration::from_millis(options.linger));
-    let flow = Flow::sent(to, "udp", options.bytes).from(local);
-    Ok(Truth { received_bytes: Some(received as u64), ..Truth::of(vec![flow]) })
-}
-
-/// Takes a datagram, and answers it from --from.
-pub(crate) fn answers_from_elsewhere(options: &Options) -> io::Result<Truth> {
-    let socket = UdpSocket::bind(options.listen)?;
-    let from = options.from.ok_or_else(|| io::Error::other("needs --from"))?;
-    let other = UdpSocket::bind(SocketAddr::new(from, 0))?;
-    listening(socket.local_addr()?);
-    let (received, peer) = socket.recv_from(&mut [0; 2048])?;
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    other.send_to(&vec![b'y'; options.reply], peer)?;
-    Ok(Truth::received(received as u64))
 }

@@ -310,10 +310,6 @@ enum Kind {
     FragmentsByHand,
     /// A TCP packet of --bytes from a guest behind a TAP device, for this host to cut
     TapSegments,
-    /// sendto(2) on an unconnected socket, and an answer from whomever
-    UdpAnswered,
-    /// Peer: take a datagram, answer with --reply bytes from --from
-    ServeElsewhere,
 }
 
 fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
@@ -386,8 +382,6 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::QuicInitial => hellos::quic(options),
         Kind::FragmentsByHand => last_word::fragments_by_hand(options),
         Kind::TapSegments => last_word::tap_segments(options),
-        Kind::UdpAnswered => last_word::answered(options),
-        Kind::ServeElsewhere => last_word::answers_from_elsewhere(options),
     }
 }
 

@@ -272,34 +272,6 @@ fn what_goes_by_loopback_is_local_whatever_its_address() {
 }
 
 #[test]
-fn what_a_container_sends_to_itself_hides_nothing_that_it_leads_out() {
-    let gateway = Gateway::new();
-    let (lab, container) = (&gateway.lab, &gateway.container);
-    // By routing it goes to loopback, and from there to the cable all the same.
-    container.ip("route add 203.0.113.61/32 dev lo src 172.30.0.2");
-    let site = inside(lab);
-    let daemon = site.start();
-    // What has this address takes the packet for its own.
-    lab.host.ip("link set br0 address 02:00:5e:00:53:30");
-    let to = "ether daddr set 02:00:5e:00:53:30 fwd to \"eth0\"";
-    let hook = "type filter hook egress device \"lo\" priority 0";
-    nft(
-        container,
-        &format!(
-            "table netdev led {{\n chain out {{\n {hook};\n ip daddr 203.0.113.61 {to}\n }}\n}}\n"
-        ),
-    );
-    gateway.from_container("udp-sendto --to 203.0.113.61:9 --bytes 700");
-    let is_out = |it: &Value| text(it, "/geofenced/verdict") == "unapproved";
-    let events = told_as(&site, "203.0.113.61", is_out);
-    let out: Vec<_> = events.into_iter().filter(is_out).collect();
-    assert_eq!(arrived_at(lab, "203.0.113.61", "udp"), Count { packets: 1, bytes: 728 });
-    assert_eq!(sum(&out), Count { packets: 1, bytes: 728 }, "{out:?}");
-    assert_eq!(text(&out[0], "/geofenced/origin"), "forwarded", "{out:?}");
-    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
-}
-
-#[test]
 fn what_a_guest_leaves_to_this_host_to_cut_is_told_as_it_is_cut() {
     let gateway = Gateway::new();
     let lab = &gateway.lab;
