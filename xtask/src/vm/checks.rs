@@ -190,6 +190,9 @@ fn daemon(said: &Transcript) -> Vec<Check> {
     let none_counted = |name: &str| {
         let counted: Vec<String> = samples(metrics(said), name)
             .filter(|(_, value)| *value > 0.0)
+            // The guest sends by loopback, which is local, and what is local is told within a second:
+            // its programs are gone by then.
+            .filter(|(labels, _)| !labels.contains("stage=\"digest\""))
             .map(|(labels, value)| format!("{labels} {value}"))
             .collect();
         match samples(metrics(said), name).next() {
