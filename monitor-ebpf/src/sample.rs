@@ -57,6 +57,8 @@ pub mod path {
     pub const FRAME_FORWARDED: u8 = 7;
     /// The same, the kernel's own.
     pub const FRAME_KERNEL: u8 = 8;
+    /// As [`SOCKET`], but the way out is loopback: nothing leaves, whatever the address.
+    pub const LOOPBACK: u8 = 9;
 }
 
 /// [`Interface::flags`].
@@ -124,6 +126,11 @@ pub struct FlowCounters {
     pub naming_state: u8,
     /// TCP's sequence number up to which a stream is told.
     pub naming_until: u32,
+    /// Not 0: an interface was given a packet of it, as the tc programs saw.
+    pub confirmed: u8,
+    /// Not 0: its socket makes fragments by hand, and the cgroup's hooks see each of them.
+    pub fragmented: u8,
+    pub reserved: [u8; 6],
 }
 
 /// [`FlowCounters::naming_state`] of a TCP stream.
@@ -267,7 +274,9 @@ pub struct EgressSample {
     pub generation: u32,
     /// Inode of the socket's network namespace; 0 where the kernel's BTF does not say where it is.
     pub netns_inode: u32,
-    pub reserved: u32,
+    /// Interface that the cgroup's hook saw the packet on its way to, by its number in the socket's
+    /// network namespace; else 0.
+    pub way_out: u32,
     /// What the flow sent up to now: its first packet, or the handshake it continues.
     pub sent_bytes: u64,
     pub sent_packets: u64,
@@ -504,7 +513,7 @@ pub struct ExitSample {
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 32);
-    assert!(size_of::<FlowCounters>() == 56);
+    assert!(size_of::<FlowCounters>() == 64);
     assert!(size_of::<Owner>() == 72);
     assert!(size_of::<SocketOwner>() == 160);
     assert!(size_of::<ProcessStart>() == 24);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::event::{
     Ancestor, DatabaseId, Operator, Passage, Phase, Place, Process, Record, ServerName, Timestamp,
-    Verdict,
+    Verdict, Way,
 };
 
 pub use columns::{COLUMNS, row};
@@ -228,6 +228,9 @@ pub struct Geofenced<'a> {
     pub origin: Text<'a>,
     pub attribution: Text<'a>,
     pub phase: Text<'a>,
+    /// `false`: no watched interface was seen to get what was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<bool>,
     /// Of frames in which no IP was found: what they hold by their link header, as `0x88b5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ethertype: Option<Text<'a>>,
@@ -488,6 +491,7 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         origin: egress.origin.word().into(),
         attribution: sender.attribution().word().into(),
         phase: egress.phase.word().into(),
+        confirmed: (egress.passage.way == Way::Unconfirmed).then_some(false),
         ethertype: egress.passage.ethertype.map(|it| format!("{it:#06x}").into()),
         malformed: egress.passage.is_malformed,
         creator: sender.creator().map(|it| Creator {

@@ -18,7 +18,7 @@ pub use self::{
     mac::Mac,
     moment::{BootId, Moment, Timeline},
     naming::{Domain, DomainSource, ServerName},
-    transport::Transport,
+    transport::{Transport, Way},
 };
 
 /// Nanoseconds since the Unix epoch, UTC.
@@ -215,8 +215,7 @@ impl Traffic {
     }
 }
 
-/// The interfaces that a flow passed, as far as a hook at one of them saw it: not the flows of this
-/// host's own sockets.
+/// The interfaces that a flow passed; of this host's own sockets it is told only if there was one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passage {
     /// Of the device that sent it here.
@@ -230,6 +229,7 @@ pub struct Passage {
     /// The IP headers of its packets can't be read: the addresses stand where the kernel looks for them,
     /// the transport is that of the first header that can't be read, and there are no ports.
     pub is_malformed: bool,
+    pub way: Way,
 }
 
 /// One state of one flow, before anyone asked who and where.

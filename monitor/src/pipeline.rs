@@ -3,6 +3,7 @@
 
 mod bypass;
 mod clock;
+mod confirm;
 mod digests;
 mod probes;
 mod rename;
@@ -24,8 +25,9 @@ use crate::{
     config::{Policy, RecordMode},
     decode::{Sample, decode, verdict},
     event::{
-        DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase, Place,
-        Provenance, Reason, Record, Sender, ServerName, Timeline, Timestamp, Transport, Verdict,
+        Country, DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase,
+        Place, Provenance, Reason, Record, Sender, ServerName, Timeline, Timestamp, Transport,
+        Verdict, Way,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
@@ -80,6 +82,9 @@ impl Rules {
     }
 
     fn locate(&self, class: Option<u16>, egress: &Egress) -> Place {
+        if egress.passage.way == Way::Loopback {
+            return Place { country: Country::Local, ..Place::unknown() };
+        }
         match (egress.remote, class) {
             (Some(remote), Some(class)) => self.locator.locate_in(class, remote.ip()),
             (Some(remote), None) => self.locator.locate(remote.ip()),
@@ -173,6 +178,7 @@ impl Pipeline {
     /// Whose answers may satisfy a rule that allows.
     pub fn trust(&mut self, resolvers: Resolvers) {
         self.names.trust(resolvers);
+        self.flows.set_namespace(self.names.namespace());
     }
 
     /// New rules, for flows that begin and for live ones when they are told again.
@@ -222,6 +228,14 @@ impl Pipeline {
             Observed::NowSent(flow) => {
                 // One process connected, or was when it did, another may send.
                 self.attribute_again(&flow, sample);
+                if sample.path == path::LOOPBACK {
+                    self.judge_again(&flow);
+                }
+                self.tell(&flow, sample.at_ns);
+            }
+            Observed::Sends(flow) => self.attribute_again(&flow, sample),
+            Observed::Leaves(flow) => {
+                self.judge_again(&flow);
                 self.tell(&flow, sample.at_ns);
             }
             Observed::Accepted(flow) => self.learn_accepted(&flow, sample),
@@ -234,6 +248,7 @@ impl Pipeline {
         let (origin, sender) = self.processes.attribute(sample);
         if self.names.wants_namespace() && self.processes.is_of_host(&sender) {
             self.names.learn_namespace(sample.owner.netns_cookie);
+            self.flows.set_namespace(self.names.namespace());
         }
         self.add(sample, origin, sender);
     }
@@ -407,6 +422,7 @@ impl Pipeline {
             by: name(sample.ifindex),
             ethertype: ethertype(sample),
             is_malformed: sample.flow.malformed != 0,
+            way: if sample.path == path::LOOPBACK { Way::Loopback } else { Way::Confirmed },
         }
     }
 

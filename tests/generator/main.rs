@@ -7,6 +7,7 @@ mod given;
 mod hello;
 mod hellos;
 mod hold;
+mod last_word;
 mod link;
 mod names;
 mod packet;
@@ -317,6 +318,10 @@ enum Kind {
     TlsHello,
     /// QUIC Initial packets for --name
     QuicInitial,
+    /// A datagram in two fragments that a raw socket makes
+    FragmentsByHand,
+    /// A TCP packet of --bytes from a guest behind a TAP device, for this host to cut
+    TapSegments,
 }
 
 fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
@@ -387,6 +392,8 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::ResolveSend => names::resolve_send(options),
         Kind::TlsHello => hellos::tls(options),
         Kind::QuicInitial => hellos::quic(options),
+        Kind::FragmentsByHand => last_word::fragments_by_hand(options),
+        Kind::TapSegments => last_word::tap_segments(options),
     }
 }
 

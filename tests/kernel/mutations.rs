@@ -62,7 +62,7 @@ fn ends(v4: &str, v6: &str, router: [u8; 6]) -> Ends {
 
 /// Not what the receiver can't see, nor what is told twice for now: fragments that a raw socket makes.
 fn is_meant(way: Way, bytes: &[u8], is_v6: bool) -> bool {
-    match (way, oracle::judge(bytes, is_v6, 0)) {
+    match (way, oracle::judge(bytes, is_v6, oracle::Cut::default())) {
         // The receiver's kernel throws away what begins as a tag and ends in it.
         (Way::Frame, _) => {
             let is_tagged = matches!(bytes.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));

@@ -277,22 +277,23 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
     let bytes = u64::from(bytes);
     let opened = open(skb, link_bytes(interface));
     let todo = treatment(skb, opened);
+    let packet = if opened.is_ip() { read(skb, opened) } else { None };
+    let segments = packet.as_ref().map_or(segments.max(1).into(), |it| it.packets);
+    let todo = kernel::forgotten(skb, todo);
     if NAMED && todo & todo::FIRST != 0 && kernel::is_of_packet_socket(skb) {
-        link::passes(bytes, u64::from(segments.max(1)));
+        link::passes(bytes, segments);
     }
     // SAFETY: values of the table; the verifier proved the pointer. The helper takes the context.
     unsafe {
         packet::add(&raw mut (*interface).link_bytes, bytes);
         packet::add(&raw mut (*interface).wire_bytes, bytes);
-        packet::add(&raw mut (*interface).packets, u64::from(segments.max(1)));
+        packet::add(&raw mut (*interface).packets, segments);
         packet::add(&raw mut (*interface).frames, 1);
         if (*interface).flags & side::TUNNEL != 0 {
             let hash = bpf_get_hash_recalc(skb);
             let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
         }
     }
-    let packet = if opened.is_ip() { read(skb, opened) } else { None };
-    let todo = kernel::forgotten(skb, todo);
     match packet {
         Some(packet) if todo & todo::TELL_FRAME == 0 => {
             if segments > 1 {
@@ -333,16 +334,21 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
     if sender == Sender::Control {
         key.local_port = packet.source_port;
     }
+    let mut is_moved = false;
     if key.cookie != 0
         && let Some(counters) = FLOWS.get_ptr_mut(&key)
     {
         // SAFETY: a value of the table; the verifier proved the pointer.
-        if unsafe { (*counters).path } != path::SOCKET || sender == Sender::TimeWait {
+        let path = unsafe { (*counters).path };
+        if (path != path::SOCKET && path != path::LOOPBACK) || sender == Sender::TimeWait {
             packet::count(counters, packet, now);
-        } else {
-            count_fragment(counters, packet);
+            return;
         }
-        return;
+        if confirm(counters) {
+            count_fragment(counters, packet);
+            return;
+        }
+        is_moved = sender == Sender::Socket;
     }
     match sender {
         Sender::Packet => {
@@ -354,10 +360,16 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         Sender::Control => passage.path = path::KERNEL,
         // The listener's hook counts it (Linux 6.5; before, nobody does).
         Sender::Handshake => return,
-        Sender::Socket | Sender::TimeWait => {
+        Sender::Socket | Sender::TimeWait if !is_moved => {
             // SAFETY: a value of the table; the verifier proved the pointer.
             unsafe { packet::add(&raw mut (*interface).unaccounted_bytes, packet.bytes) };
             return;
+        }
+        // Its socket sent it elsewhere, and this host translated it on its way.
+        Sender::Socket | Sender::TimeWait => {
+            key.cookie = stranger(&packet.source);
+            key.local_port = packet.source_port;
+            passage.path = path::KERNEL;
         }
         Sender::Wrapped => wrap(skb, packet, &mut key, &mut passage),
         Sender::Nobody => {
@@ -370,6 +382,20 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         Some(counters) => packet::count(counters, packet, now),
         None => begin(&key, packet, passage, &local, now),
     }
+}
+
+/// Notes that an interface was given a packet of the flow. `false`: the socket's hook saw none go out
+/// there, so that this one is not the socket's as it sent it, whatever it once named or sent to
+/// itself: only what the hook counted is told by it.
+#[inline(always)]
+fn confirm(counters: *mut FlowCounters) -> bool {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    let counters = unsafe { &mut *counters };
+    let is_counted = counters.path == path::SOCKET && counters.sent_packets != 0;
+    if is_counted && counters.confirmed == 0 {
+        counters.confirmed = 1;
+    }
+    is_counted
 }
 
 /// A packet of nobody's: forwarded, out of a tunnel device, or the kernel's own. `false`: it comes
@@ -401,7 +427,9 @@ fn pass_through(
                     malformed: transit.malformed,
                     reserved: [0; 2],
                 };
-                if FLOWS.get_ptr(&socket).is_some() {
+                if let Some(counters) = FLOWS.get_ptr_mut(&socket)
+                    && confirm(counters)
+                {
                     return false;
                 }
             }
@@ -478,6 +506,7 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
         at_ns: now,
         netns_inode: 0,
         connection_cookie: 0,
+        way_out: 0,
         passage,
     };
     if !emit::egress(&flow, None) {
@@ -491,6 +520,10 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
 #[inline(always)]
 fn count_fragment(counters: *mut FlowCounters, packet: &Packet) {
     const FRAGMENT: u64 = 8;
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    if unsafe { (*counters).fragmented } != 0 {
+        return;
+    }
     let (bytes, packets) = match (packet.fragment, is_v4(&packet.source)) {
         (Fragment::First { .. }, false) => (FRAGMENT, 0),
         (Fragment::Later { .. }, false) => (40 + FRAGMENT, 1),

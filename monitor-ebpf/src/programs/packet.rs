@@ -110,6 +110,7 @@ fn handshake(skb: *mut __sk_buff, mut key: FlowKey) -> Option<*mut FlowCounters>
 
 #[inline(always)]
 fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
+    let way = way(skb, packet);
     let socket = kernel::packet_socket(skb);
     let mut key = FlowKey {
         cookie: kernel::cookie(skb),
@@ -132,7 +133,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         // SAFETY: a value of the table; the verifier proved the pointer.
         let is_first = unsafe { (*counters).sent_packets } == 0;
         count(counters, packet, now);
-        if is_first {
+        if begins(counters, &way, is_first) {
             // Two CPUs may both be first; user space takes the second telling for nothing new.
             let storage = kernel::storage(socket.socket, false);
             let first = FlowCounters {
@@ -141,14 +142,55 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
                 ..FlowCounters::default()
             };
             let runner = runner::<ASKED>(skb, packet);
-            if !tell(&key, packet, &socket, storage.as_deref(), (0, runner), &first, now) {
+            let from = (&way, 0, runner);
+            if !tell(&key, packet, &socket, storage.as_deref(), from, &first, now) {
                 // As in `begin`: lost once, and told when it sends again.
                 let _ = FLOWS.remove(&key);
             }
         }
     } else {
-        begin(&key, packet, &socket, runner::<ASKED>(skb, packet), now);
+        begin(&key, packet, &socket, (&way, runner::<ASKED>(skb, packet)), now);
     }
+}
+
+/// Whether a known flow is to be told: it sends for the first time, or the first time by another way
+/// than loopback.
+#[inline(always)]
+fn begins(counters: *mut FlowCounters, way: &Way, is_first: bool) -> bool {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    let counters = unsafe { &mut *counters };
+    let Way { path, fragmented, .. } = *way;
+    // Of the two, loopback is the greater.
+    let begins = is_first || counters.path > path;
+    if begins {
+        counters.path = path;
+        counters.fragmented = fragmented;
+    }
+    begins
+}
+
+/// By which way a packet leaves its socket, and in what shape.
+struct Way {
+    /// The interface that it is on its way to.
+    out: u32,
+    /// Of [`path`].
+    path: u8,
+    /// Not 0: it is a fragment already.
+    fragmented: u8,
+}
+
+/// Routing chose the interface; in each network namespace this number is that of loopback, and of no
+/// other.
+#[inline(always)]
+fn way(skb: *mut __sk_buff, packet: &Packet) -> Way {
+    const LOOPBACK: u32 = 1;
+    // SAFETY: a context field.
+    let out = unsafe { (&raw const (*skb).ifindex).read_volatile() };
+    let path = if out == LOOPBACK { path::LOOPBACK } else { path::SOCKET };
+    // However they came about.
+    let path = kernel::forgotten(skb, path.into()) as u8;
+    let fragmented = kernel::forgotten(skb, packet.is_fragment().into()) as u8;
+    Way { out, path, fragmented }
 }
 
 /// Who runs, where that is who sends. TCP sends when acknowledgements and timers let it, whoever
@@ -162,7 +204,13 @@ fn runner<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) -> Runner {
 }
 
 #[inline(always)]
-fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, now: u64) {
+fn begin(
+    key: &FlowKey,
+    packet: &Packet,
+    socket: &PacketSocket,
+    (way, runner): (&Way, Runner),
+    now: u64,
+) {
     let storage = kernel::storage(socket.socket, true);
     let mut counters = FlowCounters {
         sent_bytes: packet.bytes,
@@ -171,7 +219,8 @@ fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, 
         received_packets: 0,
         first_ns: now,
         last_ns: now,
-        path: path::SOCKET,
+        path: way.path,
+        fragmented: way.fragmented,
         ..FlowCounters::default()
     };
     let mut listener_cookie = 0;
@@ -193,7 +242,7 @@ fn begin(key: &FlowKey, packet: &Packet, socket: &PacketSocket, runner: Runner, 
         }
         return;
     }
-    if !tell(key, packet, socket, storage, (listener_cookie, runner), &counters, now) {
+    if !tell(key, packet, socket, storage, (way, listener_cookie, runner), &counters, now) {
         // So that its next packet tries again.
         let _ = FLOWS.remove(key);
     }
@@ -222,7 +271,7 @@ fn tell(
     packet: &Packet,
     socket: &PacketSocket,
     storage: Option<&SocketOwner>,
-    (listener_cookie, runner): (u64, Runner),
+    (way, listener_cookie, runner): (&Way, u64, Runner),
     sent: &FlowCounters,
     at_ns: u64,
 ) -> bool {
@@ -247,7 +296,8 @@ fn tell(
         at_ns,
         netns_inode: layout::netns_inode(socket.socket),
         connection_cookie: layout::connection_cookie(socket.socket, packet.transport),
-        passage: emit::Passage { runner, ..emit::Passage::default() },
+        way_out: way.out,
+        passage: emit::Passage { path: way.path, runner, ..emit::Passage::default() },
     };
     emit::egress(&flow, storage)
 }

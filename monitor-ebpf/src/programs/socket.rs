@@ -106,6 +106,7 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         at_ns: now,
         netns_inode: layout::netns_inode(named.socket),
         connection_cookie: layout::connection_cookie(named.socket, named.transport),
+        way_out: 0,
         passage: emit::Passage::default(),
     };
     emit::egress(&flow, storage.as_deref());

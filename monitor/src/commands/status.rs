@@ -4,7 +4,11 @@ use std::io::Write;
 
 use super::{Outcome, load, out};
 use crate::{
-    api::{Status, client::Client, status::Fill},
+    api::{
+        Status,
+        client::Client,
+        status::{Fill, Store},
+    },
     cli::{Exit, Global, Output},
     outputs::live,
     table::{Clock, bytes, printable, small, span, styled, verdict_style},

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 78] = [
+pub const COLUMNS: [&str; 79] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -57,6 +57,7 @@ pub const COLUMNS: [&str; 78] = [
     "geofenced.origin",
     "geofenced.attribution",
     "geofenced.phase",
+    "geofenced.confirmed",
     "geofenced.ethertype",
     "geofenced.malformed",
     "geofenced.domain_source",

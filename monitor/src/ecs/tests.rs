@@ -65,6 +65,7 @@ pub(crate) fn full_record() -> Record {
                 by: Some("wan0".into()),
                 ethertype: Some(0x88b5),
                 is_malformed: false,
+                way: Way::Unconfirmed,
             },
             traffic: Traffic {
                 sent_bytes: 1500,

@@ -9,6 +9,7 @@ use std::{
 use monitor_ebpf::sample::{FlowCounters, FlowKey};
 use zerocopy::FromZeros;
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 
@@ -102,6 +103,19 @@ impl Batch {
             begun = true;
         }
     }
+}
+
+/// One entry, if it is there.
+pub(super) fn get(map: BorrowedFd<'_>, key: &FlowKey) -> Option<FlowCounters> {
+    let mut counters = FlowCounters::default();
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        key: std::ptr::from_ref(key) as u64,
+        value: (&raw mut counters) as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value have the map's sizes.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }.ok().map(|()| counters)
 }
 
 /// Removes one entry; that it is gone already is fine.

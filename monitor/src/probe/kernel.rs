@@ -29,7 +29,7 @@ use super::{
     batch::{self, Batch},
     btf::Layout,
     cgroup,
-    interfaces::{Attaching, Follower, Names},
+    interfaces::{Attaching, Follower, Names, SeenSince},
     places::Places,
     reader::Samples,
 };
@@ -405,6 +405,14 @@ impl Source for Kernel {
         }
         let flows = self.flows.fd().as_fd();
         self.batch.read(flows, each).map_err(|error| flows_error(&error))
+    }
+
+    fn counters(&mut self, flow: &FlowKey) -> Option<FlowCounters> {
+        batch::get(self.flows(), flow)
+    }
+
+    fn seen(&mut self) -> Option<SeenSince> {
+        self.follower.told.new_seen()
     }
 
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError> {

@@ -19,7 +19,7 @@ mod trial;
 
 pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
 pub use cgroup::find as find_cgroup;
-pub use interfaces::{Attaching, Names, unknown_interfaces};
+pub use interfaces::{Attaching, Names, SeenSince, unknown_interfaces};
 pub use kernel::{Kernel, Starts};
 use monitor_ebpf::{
     loss::Loss,
@@ -110,6 +110,17 @@ pub trait Source {
 
     /// Hands over the counters of every live flow.
     fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError>;
+
+    /// The counters of one flow, if it is counted and can be asked for.
+    fn counters(&mut self, _flow: &FlowKey) -> Option<FlowCounters> {
+        None
+    }
+
+    /// By index: since when the program at an interface sees whatever leaves by it, if that changed
+    /// since it was last asked for.
+    fn seen(&mut self) -> Option<SeenSince> {
+        None
+    }
 
     /// Stops counting these flows.
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError>;

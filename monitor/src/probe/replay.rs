@@ -19,7 +19,7 @@ use monitor_ebpf::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, Source};
+use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, SeenSince, Source};
 
 const SAMPLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
@@ -94,6 +94,14 @@ impl<S: Source> Source for Recorder<S> {
         })?;
         frame(file, TICK, &self.inner.now_ns().to_le_bytes());
         file.flush().map_err(|error| recording(&self.path, &error))
+    }
+
+    fn counters(&mut self, flow: &FlowKey) -> Option<FlowCounters> {
+        self.inner.counters(flow)
+    }
+
+    fn seen(&mut self) -> Option<SeenSince> {
+        self.inner.seen()
     }
 
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError> {

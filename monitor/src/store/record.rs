@@ -26,7 +26,7 @@ use super::{
 use crate::event::{
     Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry, FlowId,
     Judgement, Mac, Operator, Origin, Passage, Phase, Place, Reason, Record, Rollup, Sender,
-    ServerName, Timestamp, Traffic, Transport, User, Verdict,
+    ServerName, Timestamp, Traffic, Transport, User, Verdict, Way,
 };
 
 /// Bytes that decode to nothing that this version knows.
@@ -124,6 +124,10 @@ pub(super) enum StoredExtra {
     Malformed,
     /// By which clock the start is told.
     Timeline(StoredTimeline),
+    /// No watched interface was seen to get a packet of it.
+    Unconfirmed,
+    /// It went by loopback, whatever its address.
+    Loopback,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -313,6 +317,11 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if passage.is_malformed {
         extras.push(StoredExtra::Malformed);
     }
+    match passage.way {
+        Way::Confirmed => {}
+        Way::Unconfirmed => extras.push(StoredExtra::Unconfirmed),
+        Way::Loopback => extras.push(StoredExtra::Loopback),
+    }
     if let Some(domain) = &record.place.domain {
         extras.push(StoredExtra::Name { source: domain_source_code(domain.source) });
         if domain.is_trusted {
@@ -350,6 +359,8 @@ fn add_extra(
         }
         StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
         StoredExtra::Malformed => record.egress.passage.is_malformed = true,
+        StoredExtra::Unconfirmed => record.egress.passage.way = Way::Unconfirmed,
+        StoredExtra::Loopback => record.egress.passage.way = Way::Loopback,
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
             // Once there was one name, which could be either.

@@ -5,6 +5,15 @@ use etherparse::{
     Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
 };
 
+/// Into what the kernel is to cut it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cut {
+    /// Their number, where somebody counted them.
+    pub(crate) segments: u32,
+    /// The payload of each; 0: no GSO packet.
+    pub(crate) size: u32,
+}
+
 /// What must be told of one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
@@ -51,15 +60,15 @@ struct Network {
 }
 
 /// `is_v6`: what the kernel takes it for.
-pub(crate) fn judge(packet: &[u8], is_v6: bool, segments: u32) -> Verdict {
+pub(crate) fn judge(packet: &[u8], is_v6: bool, cut: Cut) -> Verdict {
     if packet.len() < if is_v6 { 40 } else { 20 } {
         return Verdict::Short;
     }
     let network = if is_v6 { ipv6(packet) } else { ipv4(packet) };
-    flow(&network, packet, segments)
+    flow(&network, packet, cut)
 }
 
-fn flow(network: &Network, packet: &[u8], segments: u32) -> Verdict {
+fn flow(network: &Network, packet: &[u8], cut: Cut) -> Verdict {
     let is_later = network.fragment.is_some_and(|it| !it.is_first);
     let is_elsewhere = is_later || network.is_malformed;
     let rest = if is_elsewhere { &[] } else { &packet[network.length..] };
@@ -74,10 +83,18 @@ fn flow(network: &Network, packet: &[u8], segments: u32) -> Verdict {
     let transport_bytes = match (network.transport, rest.get(12)) {
         (6, Some(offset)) => u64::from(offset >> 4) * 4,
         (6, None) => 20,
+        (132, _) => 12,
         _ => 8,
     };
     let headers = network.length as u64 + transport_bytes;
-    let further = if segments > 1 && !is_elsewhere { u64::from(segments - 1) } else { 0 };
+    let payload = (packet.len() as u64).saturating_sub(headers);
+    // Of what may be inside of another transport, the number is believed where there is one.
+    let segments = match (cut.size, network.transport, cut.segments) {
+        (0, _, _) => 1,
+        (size, 6, _) | (size, _, 0) => payload.div_ceil(size.into()),
+        (_, _, segments) => segments.into(),
+    };
+    let further = if is_elsewhere { 0 } else { segments.saturating_sub(1) };
     Verdict::Flow(Flow {
         source: network.source,
         destination: network.destination,

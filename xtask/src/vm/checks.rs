@@ -141,15 +141,17 @@ fn is_told(section: &Section, events: &[Value]) -> Result<(), String> {
 
 fn has_facts(event: &Value, flow: &Value, truth: &Value) -> Result<(), String> {
     let (country, verdict) = match flow["destination"].as_str().unwrap_or_default() {
-        address if address.starts_with("203.") => ("CN", "unapproved"),
-        address if address.starts_with("198.") => ("US", "approved"),
-        _ => ("RU", "unapproved"),
+        // The guest has loopback alone, by which nothing leaves.
+        _ if flow["phase"] == "sent" => (None, "local"),
+        address if address.starts_with("203.") => (Some("CN"), "unapproved"),
+        address if address.starts_with("198.") => (Some("US"), "approved"),
+        _ => (Some("RU"), "unapproved"),
     };
     for (what, found, expected) in [
         ("executable", &event["process"]["executable"], &truth["executable"]),
         ("phase", &event["geofenced"]["phase"], &flow["phase"]),
         ("verdict", &event["geofenced"]["verdict"], &Value::from(verdict)),
-        ("country", &event["destination"]["geo"]["country_iso_code"], &Value::from(country)),
+        ("country", &event["destination"]["geo"]["country_iso_code"], &country.into()),
     ] {
         if found != expected {
             return Err(format!("{what} is {found}, not {expected}"));
@@ -157,7 +159,8 @@ fn has_facts(event: &Value, flow: &Value, truth: &Value) -> Result<(), String> {
     }
     let (bytes, packets) = (number(&event["source"], "bytes"), number(&event["source"], "packets"));
     let expected = expected_bytes(flow, packets);
-    if bytes == expected && (packets > 0 || flow["phase"] == "attempt") {
+    let is_attempt = flow["phase"] == "attempt";
+    if (bytes == expected && packets > 0) || (is_attempt && (bytes, packets) == (0, 0)) {
         return Ok(());
     }
     Err(format!("{bytes} bytes in {packets} packets; that many packets have {expected}"))
@@ -247,11 +250,19 @@ mod tests {
     use super::*;
 
     const TRUTH: &str = r#"{"pid":9,"executable":"/bin/egress","flows":[{"destination":"203.0.113.5","port":80,"transport":"tcp","phase":"sent","payload_bytes":1000}]}"#;
-    const EVENT: &str = r#"{"process":{"pid":9,"executable":"/bin/egress"},"destination":{"ip":"203.0.113.5","port":80,"geo":{"country_iso_code":"CN"}},"network":{"transport":"tcp"},"source":{"bytes":1268,"packets":5},"geofenced":{"phase":"sent","verdict":"unapproved"}}"#;
+    const EVENT: &str = r#"{"process":{"pid":9,"executable":"/bin/egress"},"destination":{"ip":"203.0.113.5","port":80},"network":{"transport":"tcp"},"source":{"bytes":1268,"packets":5},"geofenced":{"phase":"sent","verdict":"local"}}"#;
+    const ATTEMPT: (&str, &str) = (
+        r#"{"pid":9,"executable":"/bin/egress","flows":[{"destination":"203.0.113.5","port":80,"transport":"tcp","phase":"attempt","payload_bytes":0}]}"#,
+        r#"{"process":{"pid":9,"executable":"/bin/egress"},"destination":{"ip":"203.0.113.5","port":80,"geo":{"country_iso_code":"CN"}},"network":{"transport":"tcp"},"source":{"bytes":0,"packets":0},"geofenced":{"phase":"attempt","verdict":"unapproved"}}"#,
+    );
 
     fn told(event: &str) -> Result<(), String> {
+        told_of(TRUTH, event)
+    }
+
+    fn told_of(truth: &str, event: &str) -> Result<(), String> {
         let text = format!(
-            "begin egress x\n{TRUTH}\nend egress x 0\nbegin ledger\n{event}\nend ledger 0\n"
+            "begin egress x\n{truth}\nend egress x 0\nbegin ledger\n{event}\nend ledger 0\n"
         );
         let said = Transcript::parse(&text);
         egress(&said).next().unwrap().outcome
@@ -260,6 +271,7 @@ mod tests {
     #[test]
     fn a_flow_told_as_it_was_made_passes() {
         assert_eq!(told(EVENT), Ok(()));
+        assert_eq!(told_of(ATTEMPT.0, ATTEMPT.1), Ok(()));
     }
 
     #[test]
@@ -269,14 +281,17 @@ mod tests {
             ("/bin/egress", "/bin/sh"),
             ("1268", "1267"),
             ("203.0.113.5", "203.0.113.6"),
-            ("\"CN\"", "\"US\""),
-            ("unapproved", "approved"),
+            ("\"local\"", "\"approved\""),
             ("\"sent\"", "\"attempt\""),
             ("\"bytes\":1268,\"packets\":5", "\"bytes\":1008,\"packets\":0"),
         ] {
             assert!(told(&EVENT.replace(from, to)).is_err(), "{from} -> {to}");
         }
         assert!(told(&format!("{EVENT}\n{EVENT}")).is_err(), "told twice");
+        for (from, to) in [("\"CN\"", "\"US\""), ("unapproved", "approved")] {
+            let event = ATTEMPT.1.replace(from, to);
+            assert!(told_of(ATTEMPT.0, &event).is_err(), "{from} -> {to}");
+        }
     }
 
     #[test]

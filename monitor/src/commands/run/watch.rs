@@ -27,6 +27,9 @@ const DRAIN: usize = 4096;
 /// Rounds that empty the ring at the end: more than it holds, but not for ever on a busy host.
 const DRAINS_AT_END: usize = 64;
 
+/// How soon what no interface has confirmed yet is asked for again.
+const CONFIRM_NS: u64 = 5_000_000;
+
 /// What left last is waited for.
 const LAST_SAMPLES: Duration = Duration::from_millis(50);
 
@@ -90,9 +93,13 @@ pub(super) fn watch(
     let clock = Clock::host();
     let mut sweep_at: u64 = 0;
     let mut alive_at = source.now_ns();
+    let mut is_unconfirmed = false;
     let mut outcome = Ok(());
     while !shutdown.is_requested() {
-        let due_in = sweep_at.saturating_sub(source.now_ns());
+        let mut due_in = sweep_at.saturating_sub(source.now_ns());
+        if is_unconfirmed {
+            due_in = due_in.min(CONFIRM_NS);
+        }
         match source.wait(Duration::from_nanos(due_in)) {
             Ok(true) => {}
             Ok(false) => break,
@@ -104,7 +111,11 @@ pub(super) fn watch(
         if let Some(names) = source.interfaces() {
             pipeline.set_interfaces(names);
         }
+        if let Some(seen) = source.seen() {
+            pipeline.set_seen(seen);
+        }
         source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
+        is_unconfirmed = pipeline.confirm(source);
         if !source.is_sweep_due(sweep_at) {
             continue;
         }

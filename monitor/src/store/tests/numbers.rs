@@ -16,6 +16,8 @@ fn the_extras_of_a_flow_keep_their_numbers_whatever_is_added() {
         (7, StoredExtra::Frame { ethertype: 0 }),
         (8, StoredExtra::Malformed),
         (9, StoredExtra::Timeline(StoredTimeline::Again(0))),
+        (10, StoredExtra::Unconfirmed),
+        (11, StoredExtra::Loopback),
     ];
     for (expected, extra) in all {
         assert_eq!(number(&extra), expected, "{extra:?}");
