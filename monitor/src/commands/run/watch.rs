@@ -54,6 +54,15 @@ pub(super) struct Vitals {
     pub(super) unknown_interfaces: Mutex<Vec<String>>,
 }
 
+impl Vitals {
+    fn take(&self, pipeline: &Pipeline) {
+        self.flows.store(pipeline.live_flows() as u64, Ordering::Relaxed);
+        self.processes.store(pipeline.processes().0 as u64, Ordering::Relaxed);
+        self.names.store(pipeline.names() as u64, Ordering::Relaxed);
+        self.below_ip.store(pipeline.below_ip() as u64, Ordering::Relaxed);
+    }
+}
+
 /// New rules on their way to the pipeline; at most one set, the newest.
 #[derive(Debug, Default)]
 pub(super) struct Inbox(Mutex<Option<(Arc<Rules>, RecordMode)>>);
@@ -93,12 +102,7 @@ pub(super) fn watch(
                 break;
             }
         }
-        if let Some(names) = source.interfaces() {
-            pipeline.set_interfaces(names);
-        }
-        if let Some(seen) = source.seen() {
-            pipeline.set_seen(seen);
-        }
+        learn_interfaces(source, &mut pipeline);
         source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
         is_unconfirmed = pipeline.confirm(source);
         if !source.is_sweep_due(sweep_at) {
@@ -126,10 +130,7 @@ pub(super) fn watch(
             pipeline.note(wall_now(), Notice::Alive);
             alive_at = now;
         }
-        vitals.flows.store(pipeline.live_flows() as u64, Ordering::Relaxed);
-        vitals.processes.store(pipeline.processes().0 as u64, Ordering::Relaxed);
-        vitals.names.store(pipeline.names() as u64, Ordering::Relaxed);
-        vitals.below_ip.store(pipeline.below_ip() as u64, Ordering::Relaxed);
+        vitals.take(&pipeline);
         *vitals.unknown_interfaces.lock().unwrap_or_else(PoisonError::into_inner) =
             source.unknown_interfaces();
         vitals.sweeps.fetch_add(1, Ordering::Relaxed);
@@ -146,6 +147,15 @@ pub(super) fn watch(
     pipeline.note(wall_now(), Notice::Stopped);
     drop(pipeline.finish(source.now_ns(), wall_now()));
     outcome.and(last.map(drop))
+}
+
+fn learn_interfaces(source: &mut dyn Source, pipeline: &mut Pipeline) {
+    if let Some(names) = source.interfaces() {
+        pipeline.set_interfaces(names);
+    }
+    if let Some(seen) = source.seen() {
+        pipeline.set_seen(seen);
+    }
 }
 
 /// Wall clock less boot clock, in nanoseconds.
