@@ -12,13 +12,17 @@ use std::{
 };
 
 use crate::{
-    Options,
+    Kind, Options,
     packet::checksum,
     socket::{Socket, check},
     truth::{Flow, Truth},
 };
 
 const SOURCE_PORT: u16 = 40_078;
+
+pub(crate) fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
+    if kind == Kind::TapSegments { tap_segments(options) } else { fragments_by_hand(options) }
+}
 
 fn v4(to: SocketAddr) -> io::Result<Ipv4Addr> {
     match to.ip() {
@@ -47,7 +51,7 @@ fn ipv4_header(
 }
 
 /// A datagram in two fragments, each a packet of a raw socket.
-pub(crate) fn fragments_by_hand(options: &Options) -> io::Result<Truth> {
+fn fragments_by_hand(options: &Options) -> io::Result<Truth> {
     const MORE: u16 = 0x2000;
     let to = options.target()?;
     let payload = options.payload();
@@ -73,7 +77,7 @@ pub(crate) fn fragments_by_hand(options: &Options) -> io::Result<Truth> {
 
 /// One TCP packet of a guest behind a TAP device, which leaves it to this host to cut it into segments
 /// of 1,000 bytes.
-pub(crate) fn tap_segments(options: &Options) -> io::Result<Truth> {
+fn tap_segments(options: &Options) -> io::Result<Truth> {
     /// `TUNSETIFF`, `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`, `TUNSETOFFLOAD`, `TUN_F_CSUM | TUN_F_TSO4`
     /// (`linux/if_tun.h`).
     const TUNSETIFF: libc::c_ulong = 0x4004_54ca;

@@ -390,10 +390,8 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::ConnectAndRead => serve::connect_and_read(options),
         Kind::ServeDns => names::serve(options),
         Kind::ResolveSend => names::resolve_send(options),
-        Kind::TlsHello => hellos::tls(options),
-        Kind::QuicInitial => hellos::quic(options),
-        Kind::FragmentsByHand => last_word::fragments_by_hand(options),
-        Kind::TapSegments => last_word::tap_segments(options),
+        Kind::FragmentsByHand | Kind::TapSegments => last_word::make(kind, options),
+        Kind::TlsHello | Kind::QuicInitial => hellos::make(kind, options),
     }
 }
 

@@ -199,7 +199,7 @@ fn what_waits_for_a_gateway_that_never_answers_is_an_attempt() {
     let site = inside(&lab);
     let daemon = site.start();
     lab.egress("udp-sendto --to 203.0.113.51:9 --count 3");
-    let events = told_as(&site, "203.0.113.51", |it| text(it, "/event/end") != "");
+    let events = told_as(&site, "203.0.113.51", |it| !text(it, "/event/end").is_empty());
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(text(&events[0], "/geofenced/phase"), "attempt", "{events:?}");
     assert_eq!(sum(&events), Count::default(), "{events:?}");
@@ -296,7 +296,7 @@ fn fragments_made_by_hand_are_told_with_the_bytes_that_left() {
     let mut events = Vec::new();
     let is_over = harness::eventually(|| {
         events = site.events(&["--destination", "203.0.113.71"]);
-        let over = |it: &Value| text(it, "/event/end") != "";
+        let over = |it: &Value| !text(it, "/event/end").is_empty();
         (events.len() == 2 && events.iter().all(over)).then_some(())
     });
     assert!(is_over.is_some(), "{events:?}\n{}", site.log());

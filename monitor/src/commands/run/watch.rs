@@ -108,12 +108,7 @@ pub(super) fn watch(
                 break;
             }
         }
-        if let Some(names) = source.interfaces() {
-            pipeline.set_interfaces(names);
-        }
-        if let Some(seen) = source.seen() {
-            pipeline.set_seen(seen);
-        }
+        learn_interfaces(source, &mut pipeline);
         source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
         is_unconfirmed = pipeline.confirm(source);
         if !source.is_sweep_due(sweep_at) {
@@ -159,4 +154,13 @@ pub(super) fn watch(
     pipeline.note(moment.wall(), Notice::Stopped);
     drop(pipeline.finish(source.now_ns(), moment.wall()));
     outcome.and(last.map(drop))
+}
+
+fn learn_interfaces(source: &mut dyn Source, pipeline: &mut Pipeline) {
+    if let Some(names) = source.interfaces() {
+        pipeline.set_interfaces(names);
+    }
+    if let Some(seen) = source.seen() {
+        pipeline.set_seen(seen);
+    }
 }
