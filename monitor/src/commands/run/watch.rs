@@ -96,10 +96,8 @@ pub(super) fn watch(
     let mut is_unconfirmed = false;
     let mut outcome = Ok(());
     while !shutdown.is_requested() {
-        let mut due_in = sweep_at.saturating_sub(source.now_ns());
-        if is_unconfirmed {
-            due_in = due_in.min(CONFIRM_NS);
-        }
+        let at_most = if is_unconfirmed { CONFIRM_NS } else { u64::MAX };
+        let due_in = sweep_at.saturating_sub(source.now_ns()).min(at_most);
         match source.wait(Duration::from_nanos(due_in)) {
             Ok(true) => {}
             Ok(false) => break,

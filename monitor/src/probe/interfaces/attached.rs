@@ -21,7 +21,6 @@ use monitor_ebpf::{
     sample::Interface,
 };
 use rustc_hash::FxHashMap;
-use rustix::time::{ClockId, clock_gettime};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{
@@ -30,10 +29,13 @@ use super::{
     held::{Held, Looked},
     roles::{self, Link, Wanted},
 };
-use crate::probe::{
-    ProbeChange, ProbeEvent,
-    attach::is_loaded,
-    link::{self, At},
+use crate::{
+    clock,
+    probe::{
+        ProbeChange, ProbeEvent,
+        attach::is_loaded,
+        link::{self, At},
+    },
 };
 
 /// Which interfaces an update is about.
@@ -209,7 +211,7 @@ impl Attached {
             wanted,
             programs: Vec::new(),
             is_refused: false,
-            whole_at: now_ns(),
+            whole_at: clock::boot_ns(),
             comparison: Comparison::new(index),
             unattributed_bytes: 0,
         };
@@ -227,7 +229,7 @@ impl Attached {
         let was_refused = mem::replace(&mut watched.is_refused, outcome.is_err());
         match outcome {
             Ok(()) => {
-                watched.whole_at = now_ns();
+                watched.whole_at = clock::boot_ns();
                 // Its counts are worth something from here on.
                 watched.comparison.begin_anew();
                 tracing::debug!(interface = wanted.name, role = ?wanted, "watched");
@@ -340,7 +342,7 @@ impl Attached {
                 changes.push(ProbeChange::at_interface(program, *index, event));
             }
             if is_anew {
-                watched.whole_at = now_ns();
+                watched.whole_at = clock::boot_ns();
                 watched.comparison.begin_anew();
             }
         }
@@ -389,12 +391,6 @@ impl Attached {
         let missing = MapError::InvalidName { name: map::INTERFACES.into() };
         HashMap::try_from(self.ebpf.map_mut(map::INTERFACES).ok_or(missing)?)
     }
-}
-
-/// Nanoseconds of `CLOCK_BOOTTIME`.
-fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 fn hooks(wanted: &Wanted, uplink: &'static str) -> Vec<(&'static str, At)> {
