@@ -27,25 +27,26 @@ fn a_stop_and_a_kill_9_are_told_by_every_answer_about_their_time() {
     assert!(written.is_some(), "{}", site.log());
     daemon.kill9();
     let daemon = site.start();
-    let said = site.ask(&["events", "--since", "1m", "--fail-on-gap"]);
+    let said = site.ask(&["events", "--since", "1h", "--fail-on-gap"]);
     assert_eq!(said.code, Some(4), "{said:?}");
     assert!(said.stderr.contains("daemon ended-without-a-word"), "{said:?}");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
     let daemon = site.start();
     for command in ["events", "summary", "coverage"] {
-        let said = site.ask(&[command, "--since", "1m", "--fail-on-gap", "-o", "json"]);
+        let said = site.ask(&[command, "--since", "1h", "--fail-on-gap", "-o", "json"]);
         assert_eq!(said.code, Some(4), "{said:?}");
     }
-    let coverage = site.ask(&["coverage", "--since", "1m", "-o", "json"]).stdout;
+    let coverage = site.ask(&["coverage", "--since", "1h", "-o", "json"]).stdout;
     let reasons: Vec<Value> = coverage
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"))
+        .filter(|gap| gap.pointer("/geofenced/gap/extent") == Some(&Value::from("blind")))
         .filter_map(|gap| gap.pointer("/geofenced/gap/reason").cloned())
         .collect();
     assert_eq!(reasons, ["not-running", "ended-without-a-word", "stopped"], "{coverage}");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
     // Nobody answers: of a ledger alone nothing is known after its last word.
-    let said = site.ask(&["events", "--since", "1m", "--fail-on-gap"]);
+    let said = site.ask(&["events", "--since", "1h", "--fail-on-gap"]);
     assert_eq!(said.code, Some(4), "{said:?}");
 }
 
