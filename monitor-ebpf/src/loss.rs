@@ -65,5 +65,8 @@ impl Loss {
     }
 }
 
+/// Index into the `LOSSES` array behind all reasons: frames that are told to nobody and no loss, since
+/// they hold nobody's data.
+pub const HOUSEKEEPING: u32 = Loss::ALL.len() as u32;
 /// Entries of the `LOSSES` array.
-pub const LOSSES: u32 = Loss::ALL.len() as u32;
+pub const LOSSES: u32 = HOUSEKEEPING + 1;

@@ -63,6 +63,8 @@ pub mod path {
     pub const FRAME_FORWARDED: u8 = 7;
     /// The same, the kernel's own.
     pub const FRAME_KERNEL: u8 = 8;
+    /// As [`SOCKET`], but the way out is loopback: nothing leaves, whatever the address.
+    pub const LOOPBACK: u8 = 9;
 }
 
 /// [`Interface::flags`].
@@ -100,7 +102,10 @@ pub struct FlowKey {
     pub local_port: u16,
     /// IANA protocol number.
     pub transport: u8,
-    pub reserved: [u8; 3],
+    /// 1: its packets have headers that can't be read, and are a flow of their own. The addresses are
+    /// where the kernel takes them from, the transport is that of the first header that can't be read.
+    pub malformed: u8,
+    pub reserved: [u8; 2],
 }
 
 /// Counters of a flow, updated by the packet programs and read by user space.
@@ -129,7 +134,11 @@ pub struct FlowCounters {
     pub naming_until: u32,
     /// Where the share is that this entry is of ([`crate::share::slot`]).
     pub account: u32,
-    pub reserved: u32,
+    /// Not 0: an interface was given a packet of it, as the tc programs saw.
+    pub confirmed: u8,
+    /// Not 0: its socket makes fragments by hand, and the cgroup's hooks see each of them.
+    pub fragmented: u8,
+    pub reserved: [u8; 2],
 }
 
 /// What is remembered of a flow that is in no table.
@@ -311,6 +320,10 @@ pub struct EgressSample {
     pub netns_inode: u32,
     /// Bits of [`flags`].
     pub flags: u32,
+    /// Interface that the cgroup's hook saw the packet on its way to, by its number in the socket's
+    /// network namespace; else 0.
+    pub way_out: u32,
+    pub reserved: u32,
     /// What the flow sent up to now: its first packet, or the handshake it continues.
     pub sent_bytes: u64,
     pub sent_packets: u64,
@@ -362,7 +375,8 @@ pub struct Transit {
     pub cookie: u64,
     pub mac: [u8; 6],
     pub transport: u8,
-    pub reserved: u8,
+    /// As in [`FlowKey`].
+    pub malformed: u8,
 }
 
 /// Value of the table of processes that send on sockets below IP, by tgid.
@@ -550,7 +564,7 @@ const _: () = {
     assert!(size_of::<Owner>() == 72);
     assert!(size_of::<SocketOwner>() == 160);
     assert!(size_of::<ProcessStart>() == 24);
-    assert!(size_of::<EgressSample>() == 304);
+    assert!(size_of::<EgressSample>() == 312);
     assert!(size_of::<Interface>() == 48);
     assert!(size_of::<UnitemisedKey>() == 12);
     assert!(size_of::<Unitemised>() == 24);

@@ -16,9 +16,10 @@ use std::{
 use geofenced::{
     config::{RecordMode, StoreConfig},
     event::{
-        Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
-        Egress, Entry, ExecutedFile, FlowId, Judgement, Operator, Origin, Phase, Place, Process,
-        Provenance, Reason, Record, Sender, Timestamp, Traffic, Transport, User, Verdict,
+        Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
+        DomainSource, Egress, Entry, ExecutedFile, FlowId, Judgement, Operator, Origin, Phase,
+        Place, Process, Provenance, Reason, Record, Sender, Timeline, Timestamp, Traffic,
+        Transport, User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
     store::{Reader, Store},
@@ -387,6 +388,11 @@ impl Generator {
                 reason: Reason::Country,
             },
             provenance: Some(Arc::clone(&self.provenance)),
+            timeline: Some(Timeline {
+                boot: BootId([7; 16]),
+                wall_at_boot_ns: START.cast_signed(),
+                is_trusted: true,
+            }),
         }
     }
 }

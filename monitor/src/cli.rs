@@ -151,6 +151,13 @@ Examples:
   geofenced status
   geofenced status -o json")]
     Status,
+    /// Say what of a period was watched, and where and why it was not
+    #[command(after_help = "\
+Examples:
+  geofenced coverage --since 7d
+  geofenced coverage --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z -o json
+  geofenced coverage --since 24h --fail-on-gap")]
+    Coverage(CoverageArgs),
     /// Show stored egress records, or follow live ones
     #[command(after_help = "\
 Examples:
@@ -219,14 +226,44 @@ pub enum Page {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct CoverageArgs {
+    /// From then on: a time (RFC 3339), or a span back from now [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Before then [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Exit with 4 if there is a gap, or the ledger is not whole
+    #[arg(long)]
+    pub fail_on_gap: bool,
+    /// Times in UTC instead of local time
+    #[arg(long)]
+    pub utc: bool,
+}
+
+/// What an answer says of its own worth.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct GapArgs {
+    /// With `-o json`: end with an object that tells what of the period was watched
+    #[arg(long)]
+    pub coverage: bool,
+    /// Exit with 4 if part of the period was not watched, or the ledger is not whole; a violation
+    /// that was found counts more
+    #[arg(long)]
+    pub fail_on_gap: bool,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct EventsArgs {
     /// Show what comes from now on, until interrupted
-    #[arg(short, long, conflicts_with_all = ["since", "until", "limit", "reverse"])]
+    #[arg(short, long, conflicts_with_all = ["since", "until", "limit", "reverse", "coverage", "fail_on_gap"])]
     pub follow: bool,
     /// Show questions to resolvers and their answers instead (stored with `[names] queries = true`).
     /// Of the filters those by time, process, user, unit, destination and transport apply
     #[arg(long, conflicts_with_all = ["follow", "fail_on_violation"])]
     pub lookups: bool,
+    #[command(flatten)]
+    pub gap: GapArgs,
     /// Exit with 3 if a violation is among what is shown
     #[arg(long)]
     pub fail_on_violation: bool,
@@ -245,6 +282,8 @@ pub struct SummaryArgs {
     /// What to add up by
     #[arg(long, value_enum, default_value = "country")]
     pub by: By,
+    #[command(flatten)]
+    pub gap: GapArgs,
     /// Exit with 3 if a violation is among what is shown
     #[arg(long)]
     pub fail_on_violation: bool,

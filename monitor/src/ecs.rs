@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::event::{
     Ancestor, DatabaseId, Operator, Passage, Phase, Place, Process, Record, ServerName, Timestamp,
-    Verdict,
+    Verdict, Way,
 };
 
 pub use columns::{COLUMNS, row};
@@ -228,12 +228,18 @@ pub struct Geofenced<'a> {
     pub origin: Text<'a>,
     pub attribution: Text<'a>,
     pub phase: Text<'a>,
+    /// `false`: no watched interface was seen to get what was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<bool>,
     /// Of frames in which no IP was found: what they hold by their link header, as `0x88b5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ethertype: Option<Text<'a>>,
     /// `true`: the kernel had no room to count the flow, and more may have left than is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncounted: Option<bool>,
+    /// The IP headers can't be read: the addresses stand where the kernel looks for them.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub malformed: bool,
     /// How `destination.domain` is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_source: Option<Text<'a>>,
@@ -267,10 +273,23 @@ pub struct Geofenced<'a> {
     pub cgroup: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<u64>,
+    /// Whether the wall clock was synchronised when the flow began: `trusted` or `untrusted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Text<'a>>,
+    /// When the flow began by the clock that nobody can set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootFields<'a>>,
     /// Counts the states of this flow, from 0: `--follow` shows each.
     pub revision: u32,
     /// Last packet, or the attempt.
     pub last_seen: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFields<'a> {
+    pub id: Text<'a>,
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub ns: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -459,8 +478,12 @@ fn of_host(process: &Process) -> Option<bool> {
     process.file.id.map(|_| process.file.is_hosts)
 }
 
+fn clock_word(is_trusted: bool) -> &'static str {
+    if is_trusted { "trusted" } else { "untrusted" }
+}
+
 fn geofenced(record: &Record) -> Geofenced<'_> {
-    let Record { egress, sender, place, judgement, provenance } = record;
+    let Record { egress, sender, place, judgement, provenance, timeline } = record;
     let provenance = provenance.as_deref();
     let operator = place.operator.as_deref();
     let process = sender.process();
@@ -471,8 +494,10 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         origin: egress.origin.word().into(),
         attribution: sender.attribution().word().into(),
         phase: egress.phase.word().into(),
+        confirmed: (egress.passage.way == Way::Unconfirmed).then_some(false),
         ethertype: egress.passage.ethertype.map(|it| format!("{it:#06x}").into()),
         uncounted: egress.passage.is_uncounted.then_some(true),
+        malformed: egress.passage.is_malformed,
         creator: sender.creator().map(|it| Creator {
             pid: it.pid,
             name: it.name.as_ref().into(),
@@ -494,6 +519,11 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
             .unwrap_or_default(),
         cgroup: process.and_then(|it| text(it.cgroup.as_ref())),
         netns: process.and_then(|it| it.netns),
+        clock: timeline.map(|it| clock_word(it.is_trusted).into()),
+        boot: timeline.map(|it| BootFields {
+            id: it.boot.to_string().into(),
+            ns: it.boot_ns(egress.started_at),
+        }),
         revision: egress.revision,
         last_seen: Time(egress.last_at),
     }

@@ -1,6 +1,9 @@
 //! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
 //! (each border converts: `store::record` to bytes, `ecs` to JSON, `metrics` to labels).
 
+mod lookup;
+mod mac;
+mod moment;
 mod naming;
 mod transport;
 
@@ -11,8 +14,11 @@ use std::{
 };
 
 pub use self::{
+    lookup::Lookup,
+    mac::Mac,
+    moment::{BootId, Moment, Timeline},
     naming::{Domain, DomainSource, ServerName},
-    transport::Transport,
+    transport::{Transport, Way},
 };
 
 /// Nanoseconds since the Unix epoch, UTC.
@@ -209,35 +215,7 @@ impl Traffic {
     }
 }
 
-/// A hardware address. Its `Display` is that of RFC 7042, as ECS wants it: `00-00-5E-00-53-23`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            let separator = if at == 0 { "" } else { "-" };
-            write!(f, "{separator}{byte:02X}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Mac {
-    /// With hyphens or colons, in either case.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 6];
-        let mut parts = text.split(['-', ':']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2)?;
-            *byte = u8::from_str_radix(part, 16).ok()?;
-        }
-        parts.next().is_none().then_some(Self(bytes))
-    }
-}
-
-/// The interfaces that a flow passed, as far as a hook at one of them saw it: not the flows of this
-/// host's own sockets.
+/// The interfaces that a flow passed; of this host's own sockets it is told only if there was one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passage {
     /// Of the device that sent it here.
@@ -250,6 +228,10 @@ pub struct Passage {
     pub ethertype: Option<u16>,
     /// The kernel had no room to count the flow: more may have left than its first packet.
     pub is_uncounted: bool,
+    /// The IP headers of its packets can't be read: the addresses stand where the kernel looks for them,
+    /// the transport is that of the first header that can't be read, and there are no ports.
+    pub is_malformed: bool,
+    pub way: Way,
 }
 
 /// One state of one flow, before anyone asked who and where.
@@ -458,6 +440,8 @@ pub enum Reason {
     LocalNetwork,
     /// The policy does not approve of a stream whose name could not be read.
     Undetermined,
+    /// What leaves has IP headers that can't be read: nothing but a rule approves it.
+    Malformed,
 }
 
 impl Reason {
@@ -468,6 +452,7 @@ impl Reason {
             "unlocated" => Self::Unlocated,
             "local-network" => Self::LocalNetwork,
             "undetermined" => Self::Undetermined,
+            "malformed" => Self::Malformed,
             _ => Self::Rule(text.strip_prefix("rule:")?.into()),
         })
     }
@@ -482,6 +467,7 @@ impl fmt::Display for Reason {
             Self::Rule(name) => write!(f, "rule:{name}"),
             Self::LocalNetwork => f.write_str("local-network"),
             Self::Undetermined => f.write_str("undetermined"),
+            Self::Malformed => f.write_str("malformed"),
         }
     }
 }
@@ -520,6 +506,8 @@ pub struct Record {
     pub judgement: Judgement,
     /// `None`: stored by a version that did not tell.
     pub provenance: Option<Arc<Provenance>>,
+    /// By which clock the flow's start is told; `None`: stored by a version that did not tell.
+    pub timeline: Option<Timeline>,
 }
 
 impl Record {
@@ -571,22 +559,10 @@ pub enum Notice {
     Detached { probe: Arc<str>, interface: Option<Arc<str>>, is_displaced: bool },
     /// It is there again, and first.
     Attached { probe: Arc<str>, interface: Option<Arc<str>> },
-}
-
-/// A question to a resolver, or its answer. Told only where the configuration asks for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lookup {
-    pub at: Timestamp,
-    pub sender: Sender,
-    /// The resolver.
-    pub server: SocketAddr,
-    pub transport: Transport,
-    /// The name asked for.
-    pub name: Arc<str>,
-    /// The type of record asked for: `A`, `AAAA`, `HTTPS`, `TYPE123`.
-    pub kind: Arc<str>,
-    /// The addresses answered, which may be none; `None`: this is the question.
-    pub answer: Option<Vec<IpAddr>>,
+    /// By which clock times are told from here on: at the start, and when its being trusted changed.
+    ClockRead(Moment),
+    /// Somebody set the wall clock: what was `from` became `to`.
+    ClockStepped { from: Timestamp, to: Timestamp },
 }
 
 /// One entry of the ledger.

@@ -6,9 +6,11 @@
 pub mod api;
 pub mod attribute;
 pub mod cli;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod connections;
+pub mod coverage;
 pub mod decode;
 pub mod devices;
 pub mod ecs;

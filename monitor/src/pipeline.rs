@@ -2,7 +2,10 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod clock;
+mod confirm;
 mod digests;
+mod losses;
 mod probes;
 mod rename;
 mod senders;
@@ -20,11 +23,13 @@ use self::{bypass::Bypasses, probes::Broken, senders::asked_for, unitemised::Sum
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
     attribute::{self, Clock, Processes},
+    clock::Steps,
     config::{Policy, RecordMode},
     decode::{Sample, decode, verdict},
     event::{
-        DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase, Place,
-        Provenance, Reason, Record, Sender, ServerName, Timestamp, Transport, Verdict,
+        Country, DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase,
+        Place, Provenance, Reason, Record, Sender, ServerName, Timeline, Timestamp, Transport,
+        Verdict, Way,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
@@ -79,6 +84,9 @@ impl Rules {
     }
 
     fn locate(&self, class: Option<u16>, egress: &Egress) -> Place {
+        if egress.passage.way == Way::Loopback {
+            return Place { country: Country::Local, ..Place::unknown() };
+        }
         match (egress.remote, class) {
             (Some(remote), Some(class)) => self.locator.locate_in(class, remote.ip()),
             (Some(remote), None) => self.locator.locate(remote.ip()),
@@ -99,6 +107,8 @@ struct Details {
     place: Place,
     judgement: Judgement,
     provenance: Arc<Provenance>,
+    /// By which its start is told.
+    timeline: Option<Timeline>,
     kept: Kept,
     /// It was counted as a violation, which is done once.
     is_counted: bool,
@@ -122,6 +132,9 @@ pub struct Pipeline {
     bypasses: Bypasses,
     broken: Broken,
     sums: Sums,
+    /// By which times are told now.
+    timeline: Option<Timeline>,
+    steps: Steps,
     losses_told: [u64; Loss::ALL.len()],
     digests_lost_told: [u64; attribute::digests::REASONS.len()],
 }
@@ -154,6 +167,8 @@ impl Pipeline {
             bypasses: Bypasses::default(),
             broken: Broken::default(),
             sums: Sums::default(),
+            timeline: None,
+            steps: Steps::default(),
             losses_told,
             digests_lost_told: [0; attribute::digests::REASONS.len()],
         }
@@ -167,6 +182,7 @@ impl Pipeline {
     /// Whose answers may satisfy a rule that allows.
     pub fn trust(&mut self, resolvers: Resolvers) {
         self.names.trust(resolvers);
+        self.flows.set_namespace(self.names.namespace());
     }
 
     /// New rules, for flows that begin and for live ones when they are told again.
@@ -216,6 +232,14 @@ impl Pipeline {
             Observed::NowSent(flow) => {
                 // One process connected, or was when it did, another may send.
                 self.attribute_again(&flow, sample);
+                if sample.path == path::LOOPBACK {
+                    self.judge_again(&flow);
+                }
+                self.tell(&flow, sample.at_ns);
+            }
+            Observed::Sends(flow) => self.attribute_again(&flow, sample),
+            Observed::Leaves(flow) => {
+                self.judge_again(&flow);
                 self.tell(&flow, sample.at_ns);
             }
             Observed::Accepted(flow) => self.learn_accepted(&flow, sample),
@@ -228,6 +252,7 @@ impl Pipeline {
         let (origin, sender) = self.processes.attribute(sample);
         if self.names.wants_namespace() && self.processes.is_of_host(&sender) {
             self.names.learn_namespace(sample.owner.netns_cookie);
+            self.flows.set_namespace(self.names.namespace());
         }
         self.add(sample, origin, sender);
     }
@@ -312,8 +337,17 @@ impl Pipeline {
         let provenance = Arc::clone(self.rules.provenance());
         let (kept, is_counted) = (Kept::default(), false);
         let is_sender_known = false;
-        let mut details =
-            Details { sender, place, judgement, provenance, kept, is_counted, is_sender_known };
+        let timeline = self.timeline;
+        let mut details = Details {
+            sender,
+            place,
+            judgement,
+            provenance,
+            timeline,
+            kept,
+            is_counted,
+            is_sender_known,
+        };
         self.ask_digest(&mut details.sender, &details.judgement);
         // One that waits for its digest is told by a sweep, if that does not come first.
         let is_ready = !self.waits_for_digest(&details.sender);
@@ -328,6 +362,8 @@ impl Pipeline {
 
     /// The probes judge a class as this program judges its places: it is the same code.
     fn count_class(&self, sample: &EgressSample, class: Option<u16>, judgement: &Judgement) {
+        // That verdict is on the address alone.
+        let class = class.filter(|_| sample.flow.malformed == 0);
         let by = if class.is_some() { CLASSIFIED_BY_KERNEL } else { CLASSIFIED_BY_DAEMON };
         self.metrics.classified_flows_total.with_label_values(&[by]).inc();
         let is_by_rule = matches!(judgement.reason, Reason::Rule(_));
@@ -399,6 +435,13 @@ impl Pipeline {
             by: name(sample.ifindex),
             ethertype: ethertype(sample),
             is_uncounted: sample.flags & flags::UNCOUNTED != 0,
+            is_malformed: sample.flow.malformed != 0,
+            way: match sample.path {
+                path::LOOPBACK => Way::Loopback,
+                // Nobody can note at an entry that is not there that an interface was given it.
+                path::SOCKET if sample.flags & flags::UNCOUNTED != 0 => Way::Unconfirmed,
+                _ => Way::Confirmed,
+            },
         }
     }
 
@@ -457,52 +500,10 @@ impl Pipeline {
         self.count_losses(source.losses()?, wall);
         self.tell_unitemised(source, wall);
         self.count_unattributed(source.unattributed_bytes());
-        self.outputs.tick(wall);
+        let housekeeping = &self.metrics.housekeeping_frames_total;
+        housekeeping.inc_by(source.housekeeping_frames()?.saturating_sub(housekeeping.get()));
+        self.outputs.tick(now, wall);
         Ok(settled.is_all)
-    }
-
-    /// What passed by an interface with a socket, and is in no flow.
-    fn count_unattributed(&mut self, bytes: u64) {
-        let growth = bytes.saturating_sub(self.unattributed_told);
-        self.unattributed_told = bytes;
-        let origin = Origin::PacketSocket.word();
-        self.metrics.unattributed_bytes_total.with_label_values(&[origin]).inc_by(growth);
-    }
-
-    fn count_names(&mut self) {
-        let now = self.names.counters();
-        let before = std::mem::replace(&mut self.names_told, now);
-        let lost = |reason, count| {
-            self.metrics.events_lost_total.with_label_values(&[names::STAGE, reason]).inc_by(count);
-        };
-        lost(names::TABLE_FULL, now.evicted - before.evicted);
-        lost(names::STREAMS_FULL, now.streams_evicted - before.streams_evicted);
-        lost(names::QUESTIONS_FULL, now.questions_evicted - before.questions_evicted);
-        let unread = |reason, count| {
-            self.metrics.decode_errors_total.with_label_values(&[reason]).inc_by(count);
-        };
-        unread(names::MALFORMED, now.malformed - before.malformed);
-        unread(names::UNASKED, now.unasked - before.unasked);
-    }
-
-    fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
-        let mut lost = Vec::new();
-        for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_told)) {
-            let count = now.saturating_sub(*told);
-            *told = *now;
-            lost.push((loss.reason(), count));
-        }
-        for (reason, count) in lost {
-            self.count_lost(STAGE, reason, count, at);
-        }
-    }
-
-    fn count_lost(&mut self, stage: &'static str, reason: &'static str, count: u64, at: Timestamp) {
-        if count > 0 {
-            self.metrics.events_lost_total.with_label_values(&[stage, reason]).inc_by(count);
-            let notice = Notice::Lost { stage: stage.into(), reason: reason.into(), count };
-            self.outputs.note(Entry::Notice { at, notice });
-        }
     }
 
     /// Something the ledger must tell besides flows.
@@ -571,6 +572,7 @@ impl Details {
             place: self.place.clone(),
             judgement: self.judgement.clone(),
             provenance: Some(Arc::clone(&self.provenance)),
+            timeline: self.timeline,
         }
     }
 

@@ -3,6 +3,7 @@
 //! clock and does no I/O.
 
 mod attempts;
+mod confirm;
 mod missing;
 
 use std::{
@@ -17,9 +18,16 @@ use monitor_ebpf::{
 };
 use rustc_hash::FxHashMap;
 
-use self::{attempts::Attempts, missing::Missing};
+pub use self::confirm::SeenSince;
+use self::{
+    attempts::Attempts,
+    confirm::{Waiting, Ways},
+    missing::Missing,
+};
 use crate::{
-    event::{Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, canonical},
+    event::{
+        Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
+    },
     probe::Progress,
 };
 
@@ -68,6 +76,8 @@ pub struct Live<D> {
     is_orphan: bool,
     /// The sweep that found an attempt to have sent, of which no sample has told yet.
     sends_at: Option<BootNs>,
+    /// It is an attempt until an interface confirms it.
+    waiting: Option<Waiting>,
     told: bool,
     tell_at: BootNs,
     tell_after: BootNs,
@@ -102,6 +112,10 @@ pub enum Observed {
     New,
     /// What was an attempt has sent; to be told.
     NowSent(FlowKey),
+    /// What was an attempt sends, if an interface confirms it.
+    Sends(FlowKey),
+    /// What went to this host itself leaves it; to be judged again, and told.
+    Leaves(FlowKey),
     /// A socket was accepted, and continues the flow of its listener.
     Accepted(FlowKey),
     /// A flow that its counters alone began: what the sample knows is better.
@@ -148,6 +162,9 @@ pub struct Flows<D> {
     controls: FxHashMap<FlowKey, FlowKey>,
     missing: Missing,
     attempts: Attempts,
+    ways: Ways,
+    /// Flows that were begun, or have sent, and were not confirmed when that was told.
+    unconfirmed: Vec<FlowKey>,
     ids: RandomState,
     /// Wall clock less boot clock, in nanoseconds.
     wall_offset_ns: i64,
@@ -164,6 +181,8 @@ impl<D> Flows<D> {
             controls: FxHashMap::default(),
             missing: Missing::default(),
             attempts: Attempts::default(),
+            ways: Ways::default(),
+            unconfirmed: Vec::new(),
             ids: RandomState::new(),
             wall_offset_ns,
             capacity: capacity as usize,
@@ -197,13 +216,34 @@ impl<D> Flows<D> {
                 return Observed::Known;
             }
         }
+        let waiting = self.ways.wait(sample, first_traffic(sample));
         let Some(live) = self.live.get_mut(&sample.flow) else { return Observed::New };
+        if sample.phase == phase::SENT
+            && live.egress.phase == Phase::Sent
+            && live.egress.passage.way == Way::Loopback
+            && sample.path != path::LOOPBACK
+        {
+            live.egress.passage.way = Way::Confirmed;
+            return Observed::Leaves(sample.flow);
+        }
         let is_now_sent = sample.phase == phase::SENT && live.egress.phase != Phase::Sent;
+        if is_now_sent && waiting.is_some() {
+            live.waiting = waiting;
+            live.egress.local = Some(local(sample));
+            // It has a place in the kernel's table now.
+            self.attempts.end(live.attempt_of.take());
+            self.unconfirmed.push(sample.flow);
+            return Observed::Sends(sample.flow);
+        }
         if is_now_sent {
+            live.waiting = None;
             live.egress.phase = Phase::Sent;
             live.egress.traffic = first_traffic(sample);
             live.egress.passage.is_uncounted = sample.flags & flags::UNCOUNTED != 0;
             self.attempts.end(live.attempt_of.take());
+            if sample.path == path::LOOPBACK {
+                live.egress.passage.way = Way::Loopback;
+            }
         }
         if sample.phase == phase::SENT && live.egress.local.is_none() {
             live.egress.local = Some(local(sample));
@@ -275,7 +315,9 @@ impl<D> Flows<D> {
     pub fn state(&self, sample: &EgressSample, origin: Origin) -> Egress {
         let started_at = self.wall(sample.at_ns);
         let hash = self.ids.hash_one((sample.flow, sample.at_ns));
-        let is_sent = sample.phase == phase::SENT;
+        let waits = self.ways.wait(sample, first_traffic(sample)).is_some();
+        let has_sent = sample.phase == phase::SENT;
+        let is_sent = has_sent && !waits;
         let is_read = has_addresses(sample.path);
         Egress {
             flow: FlowId(u128::from(started_at.0) << 64 | u128::from(hash)),
@@ -286,9 +328,9 @@ impl<D> Flows<D> {
             phase: if is_sent { Phase::Sent } else { Phase::Attempt },
             origin,
             transport: Transport(sample.flow.transport),
-            local: (is_sent && is_read).then(|| local(sample)),
+            local: (has_sent && is_read).then(|| local(sample)),
             remote: is_read.then(|| remote(&sample.flow)),
-            traffic: first_traffic(sample),
+            traffic: if waits { Traffic::default() } else { first_traffic(sample) },
             passage: Passage::default(),
         }
     }
@@ -303,6 +345,10 @@ impl<D> Flows<D> {
     pub fn add(&mut self, sample: &EgressSample, egress: Egress, details: D) {
         let attempt_of = attempt_of(sample);
         self.attempts.begin(attempt_of);
+        let waiting = self.ways.wait(sample, first_traffic(sample));
+        if waiting.is_some() {
+            self.unconfirmed.push(sample.flow);
+        }
         let live = Live {
             attempt_of,
             egress,
@@ -312,6 +358,7 @@ impl<D> Flows<D> {
             slot: 0,
             is_orphan: false,
             sends_at: None,
+            waiting,
             told: false,
             tell_at: sample.at_ns + ATTEMPT_PATIENCE,
             tell_after: TELL_FIRST,
@@ -405,6 +452,11 @@ impl<D> Flows<D> {
         }
         let wall_offset_ns = self.wall_offset_ns;
         let Some(live) = self.live.get_mut(key) else { return self.missing.is_lost(key, now) };
+        if live.waiting.is_some() && traffic.sent_packets > 0 {
+            live.last_ns = live.last_ns.max(counters.last_ns);
+            live.weigh(&self.ways, traffic, counters.confirmed != 0, now);
+            return false;
+        }
         if live.egress.phase == Phase::Attempt && traffic.sent_packets > 0 {
             live.sends_at = Some(now);
             return self.missing.is_lost(key, now);
@@ -413,10 +465,12 @@ impl<D> Flows<D> {
         // Set back, the wall clock must not take a flow's last packet back with it.
         let last_at = Timestamp(live.last_ns.saturating_add_signed(wall_offset_ns));
         live.egress.last_at = live.egress.last_at.max(last_at);
-        live.egress.traffic = match &live.beside {
-            None => traffic,
-            Some(beside) => traffic.plus(beside.control).plus(beside.answers),
-        };
+        live.egress.traffic = live.with_beside(traffic);
+        if live.egress.passage.way == Way::Unconfirmed && counters.confirmed != 0 {
+            live.egress.passage.way = Way::Confirmed;
+            // That is news.
+            live.told = false;
+        }
         false
     }
 
@@ -427,7 +481,9 @@ impl<D> Flows<D> {
     fn translated(&self, key: &FlowKey) -> Option<FlowKey> {
         let is_sent = |it: &&FlowKey| {
             let live = self.live.get(it);
-            it.transport == key.transport && live.is_some_and(|it| it.egress.phase == Phase::Sent)
+            let has_sent =
+                live.is_some_and(|it| it.egress.phase == Phase::Sent || it.waiting.is_some());
+            it.transport == key.transport && has_sent
         };
         let keys = self.by_socket.get(&key.cookie).filter(|keys| keys.len() <= TRANSLATED_MAX)?;
         let mut sent = keys.iter().filter(is_sent);
@@ -504,6 +560,12 @@ impl<D> Flows<D> {
     /// Ends every flow, for the daemon is leaving.
     pub fn finish(&mut self, now: BootNs, mut tell: impl FnMut(Telling, &mut D)) {
         for live in self.live.values_mut() {
+            // Its interface might still have been given it.
+            if let Some(waiting) = live.waiting
+                && !self.ways.is_watched(&waiting)
+            {
+                live.send(waiting.traffic, false);
+            }
             if !live.told || sum(live.egress.traffic) != live.told_sum {
                 tell(live.tell(now), &mut live.details);
             }
@@ -515,9 +577,20 @@ impl<D> Flows<D> {
 }
 
 impl<D> Live<D> {
+    /// With what was counted beside the flow's own entry.
+    fn with_beside(&self, traffic: Traffic) -> Traffic {
+        match &self.beside {
+            None => traffic,
+            Some(beside) => traffic.plus(beside.control).plus(beside.answers),
+        }
+    }
+
     fn is_over(&self, now: BootNs, is_pressed: bool, is_passing: bool) -> bool {
         let silent = now.saturating_sub(self.last_ns);
         let is_tcp = self.egress.transport == Transport::TCP;
+        if self.closed && self.waiting.is_some() {
+            return silent > confirm::LINGER;
+        }
         if self.closed {
             // A flow that sent nothing has nothing to wait for.
             let lingers = is_tcp && self.egress.phase == Phase::Sent;

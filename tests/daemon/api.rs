@@ -98,6 +98,17 @@ fn a_client_that_goes_away_ends_its_query() {
 }
 
 #[test]
+fn a_client_that_goes_away_ends_also_the_query_that_matches_nothing() {
+    for path in ["/v1/events", "/v1/summary"] {
+        let daemon = Daemon::with(Events { is_endless: true, ..Events::default() });
+        drop(connect(&daemon, path));
+        let given_up = || daemon.events.given_up.load(Ordering::Relaxed) == 1;
+        let ended = harness::eventually(|| given_up().then_some(()));
+        assert!(ended.is_some(), "{path} goes on");
+    }
+}
+
+#[test]
 fn the_live_stream_gives_what_matches_from_now_on() {
     let daemon = Daemon::with(Events { records: vec![violation(0)], ..Events::default() });
     let stream = connect(&daemon, "/v1/events/stream?country=CN");

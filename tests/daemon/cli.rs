@@ -11,7 +11,9 @@ use std::{
 
 use geofenced::{
     config::Config,
-    event::{Country, Entry, Rollup, Traffic, Verdict},
+    coverage::{Extent, Gap, Integrity},
+    ecs::Time,
+    event::{Country, Entry, Rollup, Timestamp, Traffic, Verdict},
     store::Store,
 };
 use serde_json::Value;
@@ -33,6 +35,9 @@ fn stderr(output: &Output) -> &str {
     text(&output.stderr)
 }
 
+/// What ends an answer about a window without a gap.
+const WATCHED: &str = "watched: all of 1s; the ledger is whole\n";
+
 fn two_flows() -> Daemon {
     Daemon::with(Events { records: vec![violation(0), approved(1)], ..Events::default() })
 }
@@ -43,7 +48,7 @@ fn events_as_json_are_the_objects_of_the_daemon() {
     let events: Vec<Value> =
         stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(stderr(&output), "");
+    assert_eq!(stderr(&output), WATCHED);
     assert_eq!(events.len(), 2);
     assert_eq!(events[0]["process"]["executable"], "/usr/bin/curl");
     assert_eq!(events[0]["geofenced"]["verdict"], "unapproved");
@@ -84,7 +89,7 @@ fn filters_reach_the_daemon_and_nothing_found_is_said_on_stderr() {
     let found = daemon.run(&["events", "-o", "json", "--country", "US", "--process", "curl"]);
     assert_eq!(stdout(&found).lines().count(), 1);
     let none = daemon.run(&["events", "--country", "RU"]);
-    assert_eq!((stdout(&none), stderr(&none)), ("", "no events match\n"));
+    assert_eq!((stdout(&none), stderr(&none)), ("", &*format!("no events match\n{WATCHED}")));
     assert_eq!(none.status.code(), Some(0));
 }
 
@@ -100,6 +105,63 @@ fn violations_are_an_exit_code_only_where_that_is_asked() {
     ] {
         assert_eq!(daemon.run(arguments).status.code(), Some(code), "{arguments:?}");
     }
+}
+
+/// A minute in which nobody looked.
+fn blind() -> Gap {
+    let (from, to) = (Time(START), Time(Timestamp(START.0 + 60_000_000_000)));
+    let (stage, reason) = ("daemon".to_owned(), "stopped".to_owned());
+    Gap { from, to, extent: Extent::Blind, stage, reason, count: None }
+}
+
+#[test]
+fn a_gap_ends_each_answer_and_is_an_exit_code_only_where_that_is_asked() {
+    let daemon = Daemon::with(Events { gaps: vec![blind()], ..Events::default() });
+    for command in ["events", "summary"] {
+        let output = daemon.run(&[command]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        assert!(stderr(&output).contains("blind 1m: daemon stopped"), "{}", stderr(&output));
+        assert_eq!(daemon.run(&[command, "--fail-on-gap"]).status.code(), Some(4), "{command}");
+        assert_eq!(stderr(&daemon.run(&["-q", command])).lines().count(), 1, "{command}");
+    }
+    let output = daemon.run(&["coverage", "--fail-on-gap"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stdout(&output).contains("daemon stopped"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_violation_counts_more_than_a_gap() {
+    let records = vec![violation(0)];
+    let daemon = Daemon::with(Events { records, gaps: vec![blind()], ..Events::default() });
+    let asked = ["events", "--fail-on-violation", "--fail-on-gap"];
+    assert_eq!(daemon.run(&asked).status.code(), Some(3));
+}
+
+#[test]
+fn damage_to_the_ledger_is_told_and_an_exit_code_where_that_is_asked() {
+    let integrity = Integrity { damaged: 2, missing_blocks: 0, missing_segments: 1 };
+    let daemon = Daemon::with(Events { integrity, ..Events::default() });
+    for command in ["events", "summary", "coverage"] {
+        let output = daemon.run(&[command, "--fail-on-gap"]);
+        assert_eq!(output.status.code(), Some(4), "{command}");
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(said.contains("2 damaged stretches, 1 segment missing"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn as_json_the_coverage_is_a_last_object_where_that_is_asked() {
+    let daemon = Daemon::with(Events { gaps: vec![blind()], ..Events::default() });
+    for command in ["events", "summary"] {
+        let output = daemon.run(&[command, "-o", "json", "--coverage"]);
+        let last: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
+        assert_eq!(last["geofenced"]["coverage"]["gaps"], 1, "{last}");
+        assert_eq!(last["geofenced"]["coverage"]["ledger"]["damaged"], 0, "{last}");
+    }
+    let output = daemon.run(&["coverage", "-o", "json"]);
+    let first: Value = serde_json::from_str(stdout(&output).lines().next().unwrap()).unwrap();
+    assert_eq!(first["event"]["action"], "gap");
+    assert_eq!(first["geofenced"]["gap"]["reason"], "stopped");
 }
 
 #[test]
@@ -301,7 +363,7 @@ fn without_a_daemon_events_and_summary_read_the_ledger_and_say_so() {
     let events = { events }.output().unwrap();
     assert_eq!(stdout(&events).lines().count(), 2, "{}", stderr(&events));
     let said = format!("no daemon answers: reading the ledger at {}\n", store.path.display());
-    assert_eq!(stderr(&events), said);
+    assert!(stderr(&events).starts_with(&*said), "{}", stderr(&events));
     let arguments = ["summary", "--by", "verdict", "-o", "csv", "--config", &config];
     let summary = geofenced(&arguments).output().unwrap();
     assert!(

@@ -15,12 +15,14 @@ use std::{
 
 use geofenced::{
     api::{
-        Api, Each, EventSource, Located, LocatedDestination, LocatedJudgement, SourceError, server,
+        Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, SourceError,
+        server,
         status::{self, Status},
     },
     connections,
+    coverage::{Alive, Coverage, Gap, Integrity},
     ecs::Time,
-    event::{Lookup, Record, Rollup},
+    event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     metrics::{KnownLabels, Metrics},
     outputs::live,
@@ -39,9 +41,54 @@ pub(crate) struct Events {
     pub(crate) fails_after: Option<usize>,
     /// How many records were handed out, whoever got them.
     pub(crate) handed_out: AtomicU64,
+    /// A query matches nothing and looks on until nobody waits for it.
+    pub(crate) is_endless: bool,
+    /// Queries that ended because nobody waited.
+    pub(crate) given_up: AtomicU64,
+    /// What there is instead of a watched window.
+    pub(crate) gaps: Vec<Gap>,
+    pub(crate) integrity: Integrity,
+}
+
+/// Events for one answer.
+struct Until {
+    events: Arc<Events>,
+    is_over: IsOver,
+}
+
+impl EventSource for Until {
+    fn until(self: Arc<Self>, _is_over: IsOver) -> Arc<dyn EventSource> {
+        self
+    }
+    fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
+        if !self.events.is_endless {
+            return self.events.query(query, each);
+        }
+        while !(self.is_over)() {
+            thread::yield_now();
+        }
+        self.events.given_up.fetch_add(1, Ordering::Relaxed);
+        Err(SourceError("nobody waits".into()))
+    }
+    fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {
+        EventSource::rollups(&*self.events, filter, each)
+    }
+    fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
+        EventSource::lookups(&*self.events, query, each)
+    }
+    fn coverage(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+        alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError> {
+        self.events.coverage(window, alive)
+    }
 }
 
 impl EventSource for Events {
+    fn until(self: Arc<Self>, is_over: IsOver) -> Arc<dyn EventSource> {
+        Arc::new(Until { events: self, is_over })
+    }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         let matching: Vec<&Record> =
             self.records.iter().filter(|record| query.filter.matches(record)).collect();
@@ -69,6 +116,15 @@ impl EventSource for Events {
     }
     fn lookups(&self, _query: &Query, _each: Each<'_, Lookup>) -> Result<(), SourceError> {
         Ok(())
+    }
+    fn coverage(
+        &self,
+        (since, until): (Option<Timestamp>, Timestamp),
+        _alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError> {
+        let from = Time(since.unwrap_or(START));
+        let (gaps, ledger) = (self.gaps.clone(), self.integrity);
+        Ok(Coverage { from, to: Time(until), watched_seconds: 1, seconds: 1, gaps, ledger })
     }
 }
 
@@ -100,6 +156,7 @@ impl Daemon {
         let api = Api {
             events: Arc::clone(&events) as Arc<dyn EventSource>,
             live: live.clone(),
+            watching_since: START,
             status: Arc::new(status),
             locate: Arc::new(located),
             metrics: Arc::clone(&metrics),
@@ -171,6 +228,7 @@ fn status() -> Status {
             oldest: None,
             index: "current".into(),
         },
+        clock: None,
         queues: vec![],
         maps: vec![],
         flows: 3,

@@ -64,9 +64,13 @@ fn parts<'b>(bytes: &'b [u8], options: &Options) -> Vec<&'b [u8]> {
     parts
 }
 
+pub(crate) fn make(kind: crate::Kind, options: &Options) -> io::Result<Truth> {
+    if kind == crate::Kind::QuicInitial { quic(options) } else { tls(options) }
+}
+
 /// A `ClientHello` for --name with --bytes of padding, and nothing after it. With a second --to it
 /// asks there for `asked.` and the name before, or for what --ask says.
-pub(crate) fn tls(options: &Options) -> io::Result<Truth> {
+fn tls(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let mut flows = Vec::new();
     if let Some(server) = options.to.get(1) {
@@ -109,7 +113,7 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// The same in QUIC Initial packets, 900 bytes of it in each, or as --parts say.
-pub(crate) fn quic(options: &Options) -> io::Result<Truth> {
+fn quic(options: &Options) -> io::Result<Truth> {
     const PART: usize = 900;
     const ID: &[u8] = b"geofence";
     let to = options.target()?;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    Options,
+    Kind, Options, given,
     packet::checksum,
     socket::{Socket, check, length, set_option},
     truth::{Flow, Truth},
@@ -25,16 +25,6 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 /// The addresses of the TUN device and of who is behind it.
 const TUN: (&str, &str) = ("tun77", "10.99.77.1/24");
 const BEHIND_TUN: Ipv4Addr = Ipv4Addr::new(10, 99, 77, 2);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// The kernel makes the link header.
-    Dgram,
-    /// We do.
-    Raw,
-    /// Past the queues, and with them past tc (`PACKET_QDISC_BYPASS`).
-    Bypass,
-}
 
 /// A UDP datagram with its IPv4 header.
 fn datagram(options: &Options, from: Ipv4Addr) -> io::Result<(Vec<u8>, Truth)> {
@@ -80,7 +70,7 @@ pub(crate) fn frame(options: &Options) -> io::Result<(Vec<u8>, Truth)> {
     Ok((ethernet(&packet), truth))
 }
 
-fn link_address(options: &Options) -> io::Result<libc::sockaddr_ll> {
+pub(crate) fn link_address(options: &Options) -> io::Result<libc::sockaddr_ll> {
     let index = interface(options)?;
     // SAFETY: all zeros is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
@@ -92,7 +82,7 @@ fn link_address(options: &Options) -> io::Result<libc::sockaddr_ll> {
     Ok(address)
 }
 
-fn send(socket: &Socket, frame: &[u8], to: &libc::sockaddr_ll) -> io::Result<()> {
+pub(crate) fn send(socket: &Socket, frame: &[u8], to: &libc::sockaddr_ll) -> io::Result<()> {
     let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     let (data, to) = (frame.as_ptr().cast(), ptr::from_ref(to).cast());
     // SAFETY: both pointers and lengths describe live values.
@@ -109,14 +99,17 @@ fn ethernet(packet: &[u8]) -> Vec<u8> {
     frame
 }
 
-pub(crate) fn packet(options: &Options, way: Way) -> io::Result<Truth> {
+/// With a link header of the kernel's or, as `PacketRaw`, of our own; as `PacketBypass` past the queues, and
+/// with them past tc (`PACKET_QDISC_BYPASS`).
+pub(crate) fn packet(options: &Options, kind: Kind) -> io::Result<Truth> {
     let (packet, truth) = datagram(options, source(options)?)?;
-    let kind = if way == Way::Raw { libc::SOCK_RAW } else { libc::SOCK_DGRAM };
-    let socket = Socket::open(libc::AF_PACKET, kind, 0)?;
-    if way == Way::Bypass {
+    let is_raw = kind == Kind::PacketRaw;
+    let socket_kind = if is_raw { libc::SOCK_RAW } else { libc::SOCK_DGRAM };
+    let socket = Socket::open(libc::AF_PACKET, socket_kind, 0)?;
+    if kind == Kind::PacketBypass {
         set_option(socket.raw(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
     }
-    let frame = if way == Way::Raw { layered(options, &packet)? } else { packet };
+    let frame = if is_raw { layered(options, &packet)? } else { packet };
     let to = link_address(options)?;
     for _ in 0..options.count {
         send(&socket, &frame, &to)?;
@@ -128,12 +121,7 @@ pub(crate) fn packet(options: &Options, way: Way) -> io::Result<Truth> {
 
 /// A frame with whatever layers between its addresses and what it carries.
 fn layered(options: &Options, packet: &[u8]) -> io::Result<Vec<u8>> {
-    let digits = options.layers.as_bytes().chunks(2);
-    let byte = |two: &[u8]| {
-        let two = std::str::from_utf8(two).map_err(io::Error::other)?;
-        u8::from_str_radix(two, 16).map_err(io::Error::other)
-    };
-    let layers: Vec<u8> = digits.map(byte).collect::<io::Result<_>>()?;
+    let layers = given::bytes(&options.layers)?;
     let mut frame = BROADCAST.to_vec();
     frame.extend_from_slice(&[2, 0, 0x5e, 0, 0x53, 0x77]);
     frame.extend_from_slice(&layers);

@@ -4,9 +4,11 @@
 mod burst;
 mod child;
 mod flood;
+mod given;
 mod hello;
 mod hellos;
 mod hold;
+mod last_word;
 mod link;
 mod names;
 mod packet;
@@ -152,6 +154,9 @@ struct Options {
     /// Go on with a flood for so many seconds, whatever --count says
     #[arg(long, default_value_t = 0)]
     seconds: u64,
+    /// A packet or frame as hexadecimal digits
+    #[arg(long, default_value = "")]
+    given: String,
     /// Let the kernel's `io_uring` thread submit
     #[arg(long)]
     sqpoll: bool,
@@ -242,6 +247,8 @@ enum Kind {
     RawHdrincl,
     /// The same, but the sockaddr names the second --to
     RawHdrinclLying,
+    /// A packet whose IP headers nobody can read, v4 or v6
+    RawMalformed,
     /// A raw socket that is connected
     RawConnected,
     /// A packet socket, without link header
@@ -256,6 +263,12 @@ enum Kind {
     XdpTransmit,
     /// A packet written into a TUN device
     TunInject,
+    /// The IP packet --given, routed by --to
+    GivenPacket,
+    /// The frame --given
+    GivenFrame,
+    /// Packets and frames of files, whose names come in: `frame HEX` or `ADDRESS HEX` a line
+    GivenLines,
     /// Listen, accept one connection, answer --bytes
     AcceptReply,
     /// Listen, fork; the child accepts and answers
@@ -318,6 +331,10 @@ enum Kind {
     TlsHello,
     /// QUIC Initial packets for --name
     QuicInitial,
+    /// A datagram in two fragments that a raw socket makes
+    FragmentsByHand,
+    /// A TCP packet of --bytes from a guest behind a TAP device, for this host to cut
+    TapSegments,
 }
 
 fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
@@ -348,12 +365,11 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::TcpUrgent => tcp::flagged(options, None, libc::MSG_OOB),
         Kind::Mptcp => tcp::multipath(options),
         Kind::RawConnected => packet::connected(options),
-        Kind::PacketDgram => link::packet(options, link::Way::Dgram),
-        Kind::PacketRaw => link::packet(options, link::Way::Raw),
-        Kind::PacketBypass => link::packet(options, link::Way::Bypass),
+        Kind::PacketDgram | Kind::PacketRaw | Kind::PacketBypass => link::packet(options, kind),
         Kind::PacketRing => link::transmit_ring(options),
         Kind::XdpTransmit => xdp::transmit(options),
         Kind::TunInject => link::tun_inject(options),
+        Kind::GivenPacket | Kind::GivenFrame | Kind::GivenLines => given::send(options, kind),
         Kind::PreforkReply => serve::prefork_reply(options),
         Kind::Daemonized => child::daemonized(options),
         Kind::Unprivileged => child::unprivileged(options),
@@ -364,6 +380,7 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::RawIcmp => packet::icmp(options),
         Kind::RawProtocol => packet::protocol(options),
         Kind::RawHdrincl | Kind::RawHdrinclLying => packet::own_header(options),
+        Kind::RawMalformed => packet::malformed(options),
         Kind::AcceptReply => serve::accept_reply(options),
         Kind::OneShot => child::one_shot(options),
         Kind::ForkSendExit => child::fork_send_exit(options),
@@ -386,8 +403,8 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::ConnectAndRead => serve::connect_and_read(options),
         Kind::ServeDns => names::serve(options),
         Kind::ResolveSend => names::resolve_send(options),
-        Kind::TlsHello => hellos::tls(options),
-        Kind::QuicInitial => hellos::quic(options),
+        Kind::FragmentsByHand | Kind::TapSegments => last_word::make(kind, options),
+        Kind::TlsHello | Kind::QuicInitial => hellos::make(kind, options),
     }
 }
 

@@ -132,3 +132,35 @@ pub(crate) fn own_header(options: &Options) -> io::Result<Truth> {
     let flow = Flow::sent(to, "udp", options.bytes);
     Ok(Truth::of(vec![Flow { source_port: Some(source_port), ..flow }]))
 }
+
+/// A packet whose headers nobody can read, from --from: IPv4 of version 5, IPv6 with destination options that
+/// are longer than the packet. What is not an IPv4 and a UDP header counts as payload.
+pub(crate) fn malformed(options: &Options) -> io::Result<Truth> {
+    const DESTINATION_OPTIONS: u8 = 60;
+    let to = without_port(options.target()?);
+    let (mut packet, transport) = match (options.from, to.ip()) {
+        (Some(IpAddr::V4(from)), IpAddr::V4(to)) => {
+            let mut packet = vec![0x55, 0, 0, 0, 0, 0, 0, 0, 64, libc::IPPROTO_UDP as u8, 0, 0];
+            packet.extend_from_slice(&from.octets());
+            packet.extend_from_slice(&to.octets());
+            (packet, "udp")
+        }
+        (Some(IpAddr::V6(from)), IpAddr::V6(to)) => {
+            let bytes = options.bytes as u16 + UDP_HEADER_BYTES as u16;
+            let mut packet = vec![0x60, 0, 0, 0];
+            packet.extend_from_slice(&bytes.to_be_bytes());
+            packet.extend_from_slice(&[DESTINATION_OPTIONS, 64]);
+            packet.extend_from_slice(&from.octets());
+            packet.extend_from_slice(&to.octets());
+            (packet, "60")
+        }
+        _ => return Err(io::Error::other("this kind needs --from, an address like that of --to")),
+    };
+    // As an extension header: UDP follows, after 2048 bytes.
+    packet.extend_from_slice(&[libc::IPPROTO_UDP as u8, 255, 0, 0, 0, 0, 0, 0]);
+    packet.extend_from_slice(&options.payload());
+    let socket = Socket::open(socket::domain(to), libc::SOCK_RAW, libc::IPPROTO_RAW)?;
+    socket.send_to(&packet, 0, to)?;
+    let payload_bytes = packet.len() - IPV4_HEADER_BYTES - UDP_HEADER_BYTES;
+    Ok(Truth::of(vec![Flow::sent(to, transport, payload_bytes)]))
+}

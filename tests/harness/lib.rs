@@ -21,7 +21,7 @@ pub use lab::{Lab, Side};
 pub use metrics::Metrics;
 pub use namespace::Namespace;
 pub use programs::Programs;
-pub use running::Running;
+pub use running::{Running, digits};
 pub use site::{Daemon, Outcome, Site};
 pub use truth::{Truth, TruthFlow};
 

@@ -1,12 +1,22 @@
 //! A generator that is still at work: a server that says where it listens, and later the truth.
 
 use std::{
+    fmt::Write as _,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use crate::Truth;
+
+/// Bytes as the generator takes them.
+pub fn digits(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
 
 #[derive(Debug)]
 pub struct Running {
@@ -54,6 +64,13 @@ impl Running {
     pub fn send(&mut self) {
         let words = self.words.as_mut().expect("a piped stdin");
         words.write_all(b"\n").expect("write to the generator");
+    }
+
+    /// Has one that sends what stands in files send this one, to its end.
+    pub fn give(&mut self, file: &Path) {
+        let words = self.words.as_mut().expect("a piped stdin");
+        writeln!(words, "{}", file.display()).expect("write to the generator");
+        self.holding();
     }
 
     /// Waits for the end of one that tells no truth, which must be a good one.

@@ -15,6 +15,41 @@ const BINARY: &str = env!("CARGO_BIN_EXE_geofenced");
 /// Debian's `nobody`.
 const NOBODY: u32 = 65_534;
 
+#[test]
+fn a_stop_and_a_kill_9_are_told_by_every_answer_about_their_time() {
+    let lab = Lab::new();
+    let site = Site::new(BINARY);
+    site.watch_only(lab.cgroup.path());
+    let daemon = site.start();
+    lab.egress("udp-sendto --to 203.0.113.1:9");
+    // The ledger has the daemon's first word before that.
+    let written = harness::eventually(|| site.events_in_ledger(&[]).pop());
+    assert!(written.is_some(), "{}", site.log());
+    daemon.kill9();
+    let daemon = site.start();
+    let said = site.ask(&["events", "--since", "1h", "--fail-on-gap"]);
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(said.stderr.contains("daemon ended-without-a-word"), "{said:?}");
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+    let daemon = site.start();
+    for command in ["events", "summary", "coverage"] {
+        let said = site.ask(&[command, "--since", "1h", "--fail-on-gap", "-o", "json"]);
+        assert_eq!(said.code, Some(4), "{said:?}");
+    }
+    let coverage = site.ask(&["coverage", "--since", "1h", "-o", "json"]).stdout;
+    let reasons: Vec<Value> = coverage
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"))
+        .filter(|gap| gap.pointer("/geofenced/gap/extent") == Some(&Value::from("blind")))
+        .filter_map(|gap| gap.pointer("/geofenced/gap/reason").cloned())
+        .collect();
+    assert_eq!(reasons, ["not-running", "ended-without-a-word", "stopped"], "{coverage}");
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+    // Nobody answers: of a ledger alone nothing is known after its last word.
+    let said = site.ask(&["events", "--since", "1h", "--fail-on-gap"]);
+    assert_eq!(said.code, Some(4), "{said:?}");
+}
+
 /// Refused with this code, and with nothing but one line, which says `what`.
 fn assert_refused(outcome: &Outcome, code: i32, what: &str) {
     assert_eq!(outcome.code, Some(code), "{outcome:?}");
@@ -170,6 +205,12 @@ fn in_a_time_namespace_of_its_own_times_are_the_hosts() {
     let event = told.unwrap_or_else(|| panic!("{:?}\n{}", site.events(&[]), site.log()));
     assert_eq!(event["destination"]["ip"], "203.0.113.5");
     assert!(event["process"]["executable"].is_string(), "{event}");
+    // A year less than its own clock would tell.
+    let uptime = fs::read_to_string("/proc/uptime").expect("the host's boot clock");
+    let uptime: f64 = uptime.split(' ').next().expect("two numbers").parse().expect("seconds");
+    let began =
+        event["geofenced"]["boot"]["ns"].as_f64().expect("the start by the boot clock") / 1e9;
+    assert!((uptime - 3_600.0..=uptime).contains(&began), "{began} of {uptime}");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
 

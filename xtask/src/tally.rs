@@ -86,18 +86,16 @@ impl Tally {
     /// of a log is kept.
     pub fn failures(&self) -> String {
         let each = WHY_LINES.min((FAILURE_LINES / self.failures.len().max(1)).saturating_sub(1));
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for Failure { test, why } in self.failures.iter().take(FAILURE_LINES) {
-            text += &format!("FAIL  {test}\n");
-            for line in why.iter().take(each) {
-                text += &format!("      {line}\n");
-            }
+            lines.push(format!("FAIL  {test}\n"));
+            lines.extend(why.iter().take(each).map(|line| format!("      {line}\n")));
         }
         let left = self.failures.len().saturating_sub(FAILURE_LINES);
         if left > 0 {
-            text += &format!("      and {left} more\n");
+            lines.push(format!("      and {left} more\n"));
         }
-        text
+        lines.concat()
     }
 
     /// Whether tests ran, and none failed or was left out.

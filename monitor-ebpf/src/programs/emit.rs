@@ -15,7 +15,7 @@ use monitor_ebpf::{
     sample::{
         EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameHead,
         NameSample, Owner, Runner, SenderSample, SocketEndSample, SocketOwner, kind, ownership,
-        phase, told,
+        path, phase, told,
     },
 };
 
@@ -41,6 +41,7 @@ pub struct Flow<'a> {
     pub at_ns: u64,
     pub netns_inode: u32,
     pub connection_cookie: u64,
+    pub way_out: u32,
     pub passage: Passage,
     /// Of the remote address.
     pub answer: Answer,
@@ -64,10 +65,13 @@ pub struct Passage {
 /// Whether the sample was submitted; if not, it is counted, or its packet added up.
 #[inline(always)]
 pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
-    let answer = flow.answer;
+    let mut answer = flow.answer;
+    answer.verdict = unless_loopback(flow.passage.path, answer.verdict);
     // A packet follows most attempts at once, and one that none follows violates nothing.
     let is_attempt = flow.phase == phase::ATTEMPT;
-    let wakeup = wakeup(if is_attempt { verdict::LOCAL } else { answer.verdict }.into());
+    let verdict = u64::from(if is_attempt { verdict::LOCAL } else { answer.verdict });
+    // What is malformed is never approved: no verdict at all wakes.
+    let wakeup = wakeup(verdict | u64::from(flow.key.malformed) << 8);
     if !shares::has_room(flow.uid, size_of::<EgressSample>()) {
         if is_attempt {
             maps::count(Loss::AttemptShare);
@@ -103,6 +107,7 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     sample.generation = answer.generation;
     sample.netns_inode = flow.netns_inode;
     sample.flags = flow.flags;
+    sample.way_out = flow.way_out;
     sample.sent_bytes = flow.sent_bytes;
     sample.sent_packets = flow.sent_packets;
     sample.listener_cookie = flow.listener_cookie;
@@ -122,6 +127,19 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     }
     entry.submit(wakeup);
     true
+}
+
+/// Without a branch: the verifier would follow both ways from here on.
+#[inline(always)]
+fn unless_loopback(path: u8, verdict: u8) -> u8 {
+    let differs = path ^ path::LOOPBACK;
+    let mut is_loopback = (u64::from(differs).wrapping_sub(1)) >> 63;
+    // SAFETY: a register to itself, so that LLVM makes no branch of it.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) is_loopback, options(nomem, nostack, preserves_flags));
+    }
+    let mask = 0_u8.wrapping_sub(is_loopback as u8);
+    (verdict & !mask) | (verdict::LOCAL & mask)
 }
 
 /// How to submit a flow. A global function, as `places::look`.

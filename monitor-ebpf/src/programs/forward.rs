@@ -52,7 +52,7 @@ pub fn device_ingress(context: TcContext) -> i32 {
     if let Some(interface) = interface(skb) {
         let opened = open(skb, link_bytes(interface));
         if opened.is_ip()
-            && let Some(packet) = read(skb, opened.at())
+            && let Some(packet) = read(skb, opened)
         {
             enter(skb, interface, &packet);
         }
@@ -69,7 +69,8 @@ fn come_back(packet: &Packet) {
         remote_port: packet.source_port,
         local_port: packet.destination_port,
         transport: packet.transport,
-        reserved: [0; 3],
+        malformed: packet.malformed,
+        reserved: [0; 2],
     };
     let Some(counters) = FLOWS.get_ptr_mut(&key) else { return };
     // SAFETY: a value of the table; the verifier proved the pointer.
@@ -104,13 +105,10 @@ fn open(skb: *mut __sk_buff, link_bytes: u32) -> Opened {
     if link_bytes >= 14 { frame::open(skb, link_bytes) } else { Opened::bare(skb, link_bytes) }
 }
 
-/// The IP packet that begins at `at`, its ports also where only its first fragment has them.
+/// The IP packet, its ports also where only its first fragment has them.
 #[inline(always)]
-fn read(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
-    let Some(mut packet) = kernel::packet(skb, at) else {
-        maps::count(Loss::PacketMalformed);
-        return None;
-    };
+fn read(skb: *mut __sk_buff, opened: Opened) -> Option<Packet> {
+    let mut packet = kernel::packet(skb, opened.at(), opened.is_v6())?;
     join(&mut packet);
     // However it came about.
     packet.transport_at = kernel::forgotten(skb, packet.transport_at);
@@ -118,9 +116,12 @@ fn read(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
     let ports = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
     let ports = kernel::forgotten(skb, ports);
     (packet.source_port, packet.destination_port) = ((ports >> 16) as u16, ports as u16);
-    let kinds = u32::from(packet.transport) << 8 | u32::from(packet.icmp_type);
+    let kinds = u32::from(packet.transport) << 8
+        | u32::from(packet.icmp_type)
+        | u32::from(packet.malformed) << 16;
     let kinds = kernel::forgotten(skb, kinds);
     (packet.transport, packet.icmp_type) = ((kinds >> 8) as u8, kinds as u8);
+    packet.malformed = (kinds >> 16) as u8;
     Some(packet)
 }
 
@@ -167,7 +168,7 @@ fn enter(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
         cookie: kernel::cookie(skb),
         mac: [0; 6],
         transport: packet.transport,
-        reserved: 0,
+        malformed: packet.malformed,
     };
     let mut hash = digest(packet);
     // A flow that another has the place of takes the next; a third pushes the first out.
@@ -208,6 +209,7 @@ fn is_of(transit: &Transit, packet: &Packet) -> bool {
         && transit.source_port == packet.source_port
         && transit.destination_port == packet.destination_port
         && transit.transport == packet.transport
+        && transit.malformed == packet.malformed
 }
 
 /// What is to be done with what leaves.
@@ -223,8 +225,9 @@ mod todo {
 /// Bits of [`todo`].
 #[inline(always)]
 fn treatment(skb: *mut __sk_buff, opened: Opened) -> u32 {
-    // Whoever gets what belies its link header goes by that, and finds no such addresses.
-    let is_frame = !opened.is_ip() || (opened.is_belied(skb) && kernel::is_of_packet_socket(skb));
+    // Whoever gets what belies its link header goes by that, and finds no such addresses. Of an inet
+    // socket it is the packet that its hook told.
+    let is_frame = !opened.is_ip() || (opened.is_belied(skb) && !frame::is_of_inet_socket(skb));
     let tell = if is_frame { todo::TELL_FRAME } else { todo::TELL };
     let todo = match mark::of(skb) {
         Some(Above::Upper) => 0,
@@ -275,22 +278,23 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
     let bytes = u64::from(bytes);
     let opened = open(skb, link_bytes(interface));
     let todo = treatment(skb, opened);
+    let packet = if opened.is_ip() { read(skb, opened) } else { None };
+    let segments = packet.as_ref().map_or(segments.max(1).into(), |it| it.packets);
+    let todo = kernel::forgotten(skb, todo);
     if NAMED && todo & todo::FIRST != 0 && kernel::is_of_packet_socket(skb) {
-        link::passes(bytes, u64::from(segments.max(1)));
+        link::passes(bytes, segments);
     }
     // SAFETY: values of the table; the verifier proved the pointer. The helper takes the context.
     unsafe {
         packet::add(&raw mut (*interface).link_bytes, bytes);
         packet::add(&raw mut (*interface).wire_bytes, bytes);
-        packet::add(&raw mut (*interface).packets, u64::from(segments.max(1)));
+        packet::add(&raw mut (*interface).packets, segments);
         packet::add(&raw mut (*interface).frames, 1);
         if (*interface).flags & side::TUNNEL != 0 {
             let hash = bpf_get_hash_recalc(skb);
             let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
         }
     }
-    let packet = if opened.is_ip() { read(skb, opened.at()) } else { None };
-    let todo = kernel::forgotten(skb, todo);
     match packet {
         Some(packet) if todo & todo::TELL_FRAME == 0 => {
             if segments > 1 {
@@ -325,21 +329,27 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         remote_port: packet.destination_port,
         local_port: 0,
         transport: packet.transport,
-        reserved: [0; 3],
+        malformed: packet.malformed,
+        reserved: [0; 2],
     };
     if sender == Sender::Control {
         key.local_port = packet.source_port;
     }
+    let mut is_moved = false;
     if key.cookie != 0
         && let Some(counters) = FLOWS.get_ptr_mut(&key)
     {
         // SAFETY: a value of the table; the verifier proved the pointer.
-        if unsafe { (*counters).path } != path::SOCKET || sender == Sender::TimeWait {
+        let path = unsafe { (*counters).path };
+        if (path != path::SOCKET && path != path::LOOPBACK) || sender == Sender::TimeWait {
             packet::count(counters, packet, now);
-        } else {
-            count_fragment(counters, packet);
+            return;
         }
-        return;
+        if confirm(counters) {
+            count_fragment(counters, packet);
+            return;
+        }
+        is_moved = sender == Sender::Socket;
     }
     match sender {
         Sender::Packet => {
@@ -351,10 +361,16 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         Sender::Control => passage.path = path::KERNEL,
         // The listener's hook counts it (Linux 6.5; before, nobody does).
         Sender::Handshake => return,
-        Sender::Socket | Sender::TimeWait => {
+        Sender::Socket | Sender::TimeWait if !is_moved => {
             // SAFETY: a value of the table; the verifier proved the pointer.
             unsafe { packet::add(&raw mut (*interface).unaccounted_bytes, packet.bytes) };
             return;
+        }
+        // Its socket sent it elsewhere, and this host translated it on its way.
+        Sender::Socket | Sender::TimeWait => {
+            key.cookie = stranger(&packet.source);
+            key.local_port = packet.source_port;
+            passage.path = path::KERNEL;
         }
         Sender::Wrapped => wrap(skb, packet, &mut key, &mut passage),
         Sender::Nobody => {
@@ -367,6 +383,20 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         Some(counters) => packet::count(counters, packet, now),
         None => begin(&key, packet, passage, &local, now),
     }
+}
+
+/// Notes that an interface was given a packet of the flow. `false`: the socket's hook saw none go out
+/// there, so that this one is not the socket's as it sent it, whatever it once named or sent to
+/// itself: only what the hook counted is told by it.
+#[inline(always)]
+fn confirm(counters: *mut FlowCounters) -> bool {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    let counters = unsafe { &mut *counters };
+    let is_counted = counters.path == path::SOCKET && counters.sent_packets != 0;
+    if is_counted && counters.confirmed == 0 {
+        counters.confirmed = 1;
+    }
+    is_counted
 }
 
 /// A packet of nobody's: forwarded, out of a tunnel device, or the kernel's own. `false`: it comes
@@ -395,9 +425,12 @@ fn pass_through(
                     remote_port: transit.destination_port,
                     local_port: 0,
                     transport: transit.transport,
-                    reserved: [0; 3],
+                    malformed: transit.malformed,
+                    reserved: [0; 2],
                 };
-                if FLOWS.get_ptr(&socket).is_some() {
+                if let Some(counters) = FLOWS.get_ptr_mut(&socket)
+                    && confirm(counters)
+                {
                     return false;
                 }
             }
@@ -486,6 +519,7 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
         at_ns: now,
         netns_inode: 0,
         connection_cookie: 0,
+        way_out: 0,
         passage,
         answer,
         uid,
@@ -502,6 +536,10 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
 #[inline(always)]
 fn count_fragment(counters: *mut FlowCounters, packet: &Packet) {
     const FRAGMENT: u64 = 8;
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    if unsafe { (*counters).fragmented } != 0 {
+        return;
+    }
     let (bytes, packets) = match (packet.fragment, is_v4(&packet.source)) {
         (Fragment::First { .. }, false) => (FRAGMENT, 0),
         (Fragment::Later { .. }, false) => (40 + FRAGMENT, 1),

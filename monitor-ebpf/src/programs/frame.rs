@@ -2,13 +2,16 @@
 //! by their ethertype, as of whoever sends them. Reads link layers only.
 
 use aya_ebpf::bindings::__sk_buff;
-use monitor_ebpf::sample::{FRAME_PORT, FRAME_TRANSPORT, FlowKey, path};
+use monitor_ebpf::{
+    loss::Loss,
+    sample::{FRAME_PORT, FRAME_TRANSPORT, FlowKey, path},
+};
 
 use super::{
     emit::Passage,
     forward::{begin, stranger},
     kernel::{self, Fragment, Packet},
-    maps::FLOWS,
+    maps::{self, FLOWS},
     packet,
 };
 
@@ -58,12 +61,15 @@ impl Opened {
         Self(u64::from(at) | u64::from(high) << 32)
     }
 
-    /// Without a link header: IP, as far as anybody knows.
+    /// Without a link header: IP, as far as anybody knows. What a packet socket calls it is its own word,
+    /// and whoever reads behind such a device goes by what the packet says.
     #[inline(always)]
     pub fn bare(skb: *mut __sk_buff, at: u32) -> Self {
-        // SAFETY: a context field.
-        let protocol = unsafe { (&raw const (*skb).protocol).read_volatile() };
-        Self::new(skb, at, u16::from_be(protocol as u16), Self::IP)
+        let mut ethertype = kernel::protocol(skb);
+        if (ethertype != IPV4 && ethertype != IPV6) || kernel::is_of_packet_socket(skb) {
+            ethertype = if version(skb, at) == 6 { IPV6 } else { IPV4 };
+        }
+        Self::new(skb, at, ethertype, Self::IP)
     }
 
     /// Where what is told begins: IP, or what can't be opened.
@@ -83,6 +89,12 @@ impl Opened {
         self.0 & Self::WRAPPED != 0
     }
 
+    /// Of IP, whether it is that of version 6.
+    #[inline(always)]
+    pub fn is_v6(self) -> bool {
+        self.ethertype() == IPV6
+    }
+
     #[inline(always)]
     fn ethertype(self) -> u16 {
         (self.0 >> 32) as u16
@@ -91,9 +103,15 @@ impl Opened {
     /// Whether it is of the other version of IP than its link header says.
     #[inline(always)]
     pub fn is_belied(self, skb: *mut __sk_buff) -> bool {
-        let version = kernel::load::<1>(skb, self.at()).map_or(0, |first| first[0] >> 4);
-        self.0 & Self::HAS_LINK != 0 && version != if self.ethertype() == IPV4 { 4 } else { 6 }
+        let expected = if self.is_v6() { 6 } else { 4 };
+        self.0 & Self::HAS_LINK != 0 && version(skb, self.at()) != expected
     }
+}
+
+/// What the packet at `at` says is its version of IP.
+#[inline(always)]
+fn version(skb: *mut __sk_buff, at: u32) -> u8 {
+    kernel::load::<1>(skb, at).map_or(0, |first| first[0] >> 4)
 }
 
 /// Looks for IP behind a link header of `at` bytes.
@@ -175,7 +193,12 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
     let mut cookie = kernel::cookie(skb);
     match family(skb) {
         // What an inet socket sent was told where it did; the kernel's own test packets.
-        Some(AF_UNSPEC | AF_INET | AF_INET6) => return,
+        Some(AF_UNSPEC | AF_INET | AF_INET6) => {
+            if opened.is_ip() {
+                maps::count(Loss::PacketMalformed);
+            }
+            return;
+        }
         Some(_) => {
             passage.path = path::FRAME;
             if NAMED {
@@ -185,6 +208,7 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
         None => {
             let is_forwarded = passage.from_ifindex != 0;
             if is_housekeeping(skb, ethertype, at, bytes, is_forwarded) {
+                maps::count_housekeeping();
                 return;
             }
             passage.path = if is_forwarded { path::FRAME_FORWARDED } else { path::FRAME_KERNEL };
@@ -201,7 +225,8 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
         remote_port: ethertype,
         local_port: FRAME_PORT,
         transport: FRAME_TRANSPORT,
-        reserved: [0; 3],
+        malformed: 0,
+        reserved: [0; 2],
     };
     let frame = Packet {
         source: [0; 16],
@@ -214,6 +239,7 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
         packets: 1,
         fragment: Fragment::Whole,
         transport_at: 0,
+        malformed: 0,
     };
     let now = kernel::now_ns();
     match FLOWS.get_ptr_mut(&key) {
@@ -229,6 +255,12 @@ fn family(skb: *mut __sk_buff) -> Option<u32> {
     let socket = unsafe { (*skb).__bindgen_anon_2.sk };
     // SAFETY: a field that every kind of socket has; the verifier rewrites the load.
     (!socket.is_null()).then(|| unsafe { (&raw const (*socket).family).read_volatile() })
+}
+
+#[inline(always)]
+pub fn is_of_inet_socket(skb: *mut __sk_buff) -> bool {
+    // Also the kernel's own test packets.
+    matches!(family(skb), Some(AF_UNSPEC | AF_INET | AF_INET6))
 }
 
 /// What no program sent and IP, bridges and bonds can't do without: ARP as it is by itself, also of

@@ -189,6 +189,7 @@ const LISTEN: u32 = 10;
 const SOCK_RAW: u8 = 3;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
+const SCTP: u8 = 132;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 
@@ -223,6 +224,14 @@ pub fn packet_socket(skb: *mut __sk_buff) -> PacketSocket {
         ((&raw const (*socket).type_).read_volatile(), (&raw const (*socket).state).read_volatile())
     };
     PacketSocket { socket, socket_type: kind as u8, listening: state == LISTEN }
+}
+
+/// Ethertype of what the packet is for the kernel.
+#[inline(always)]
+pub fn protocol(skb: *mut __sk_buff) -> u16 {
+    // SAFETY: a context field.
+    let protocol = unsafe { (&raw const (*skb).protocol).read_volatile() };
+    u16::from_be(protocol as u16)
 }
 
 /// Whether the packet, or what it wraps, came in by an interface.
@@ -317,8 +326,10 @@ pub struct Packet {
     pub bytes: u64,
     pub packets: u64,
     pub fragment: Fragment,
-    /// Where the transport's header begins; 0: in another fragment.
+    /// Where the transport's header begins; 0: in another fragment, or behind what can't be read.
     pub transport_at: u32,
+    /// As in `FlowKey`.
+    pub malformed: u8,
 }
 
 impl Packet {
@@ -331,24 +342,27 @@ impl Packet {
     }
 
     #[inline(always)]
+    pub fn is_fragment(&self) -> bool {
+        self.fragment != Fragment::Whole
+    }
+
+    #[inline(always)]
     pub fn is_tcp(&self) -> bool {
         self.transport == TCP
     }
 }
 
-/// Most IPv6 extension headers that are walked to the transport header.
-const EXTENSIONS_MAX: usize = 4;
+/// Most IPv6 extension headers that are walked to the transport header: one of each kind, and destination
+/// options twice (RFC 8200, 4.1).
+const EXTENSIONS_MAX: usize = 5;
 
-/// A packet whose IP header begins at `at`: 0 in cgroup programs, behind the link header in tc's.
+/// A packet of this version of IP, whose header begins at `at`: 0 in cgroup programs, behind the link
+/// header in tc's. The version is what the kernel goes by, whatever the packet says of itself. `None`
+/// where there is no room for the fixed header.
 #[inline(always)]
-pub fn packet(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
-    let first: [u8; 1] = load(skb, at)?;
-    let network = match first[0] >> 4 {
-        4 => ipv4(skb, at)?,
-        6 => ipv6(skb, at)?,
-        _ => return None,
-    };
-    let Network { source, destination, transport, transport_at, fragment } = network;
+pub fn packet(skb: *mut __sk_buff, at: u32, is_v6: bool) -> Option<Packet> {
+    let network = if is_v6 { ipv6(skb, at)? } else { ipv4(skb, at)? };
+    let Network { source, destination, transport, transport_at, fragment, malformed } = network;
     let mut packet = Packet {
         source,
         destination,
@@ -360,6 +374,7 @@ pub fn packet(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
         packets: 1,
         fragment,
         transport_at,
+        malformed,
     };
     match transport {
         // TCP, UDP, DCCP, SCTP, UDP-Lite: ports come first.
@@ -379,23 +394,37 @@ pub fn packet(skb: *mut __sk_buff, at: u32) -> Option<Packet> {
 }
 
 /// Bytes and packets on the wire. A GSO packet is one skb with one set of headers; its segments
-/// carry them each (`skb_segment`).
+/// carry them each (`skb_segment`). How many there will be follows from their size, by which the kernel
+/// cuts: their number is not filled in where a guest's card left the cutting to this host.
 #[inline(always)]
 fn measure(skb: *mut __sk_buff, packet: &mut Packet, at: u32, transport_at: u32) {
+    /// `GSO_BY_FRAGS` (`include/linux/skbuff.h`): the pieces have sizes of their own.
+    const BY_FRAGMENTS: u32 = 0xffff;
     let (bytes, segments) = lengths(skb);
     packet.bytes = u64::from(bytes.saturating_sub(at));
-    if segments > 1 && transport_at != 0 {
-        let header = if packet.transport == TCP {
-            load::<1>(skb, transport_at + 12).map_or(20, |byte| u32::from(byte[0] >> 4) * 4)
-        } else {
-            8
+    // SAFETY: a context field.
+    let size = unsafe { (&raw const (*skb).gso_size).read_volatile() };
+    if size != 0 && transport_at != 0 {
+        let header = match packet.transport {
+            TCP => load::<1>(skb, transport_at + 12).map_or(20, |byte| u32::from(byte[0] >> 4) * 4),
+            SCTP => 12,
+            _ => 8,
         };
-        packet.packets = u64::from(segments);
+        let header = forgotten(skb, header);
+        let payload = bytes.saturating_sub(transport_at + header);
+        // Of what is inside a tunnel's packet nobody knows the headers here.
+        let is_plain = packet.transport == TCP || segments == 0;
+        let segments = if is_plain && size != BY_FRAGMENTS {
+            payload.div_ceil(size).max(1)
+        } else {
+            segments.max(1)
+        };
+        packet.packets = forgotten(skb, segments).into();
         packet.bytes += (packet.packets - 1) * u64::from(transport_at.saturating_sub(at) + header);
     }
 }
 
-/// `skb->len`, and how many segments it will be.
+/// `skb->len`, and how many segments it will be; 0: one, or nobody counted them yet.
 #[inline(always)]
 pub fn lengths(skb: *mut __sk_buff) -> (u32, u32) {
     // SAFETY: context fields; volatile so that they are loaded as they are declared, 32 bits wide.
@@ -416,29 +445,36 @@ struct Network {
     source: [u8; 16],
     destination: [u8; 16],
     transport: u8,
-    /// Where the transport's header begins; 0: in another fragment.
+    /// As in [`Packet`].
     transport_at: u32,
     fragment: Fragment,
+    malformed: u8,
 }
 
 #[inline(always)]
 fn ipv4(skb: *mut __sk_buff, at: u32) -> Option<Network> {
     let h: [u8; 20] = load(skb, at)?;
-    let length = u32::from(h[0] & 15) * 4;
     let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
-    let fragment = if (h[6] & 0x1f) | h[7] != 0 {
+    // Version 4, and a length of 20 to 60 bytes that are there.
+    let length = u32::from(h[0] & 15) * 4;
+    let malformed = !(0x45..=0x4f).contains(&h[0]) || at + length > lengths(skb).0;
+    let fragment = if malformed {
+        Fragment::Whole
+    } else if (h[6] & 0x1f) | h[7] != 0 {
         Fragment::Later { id }
     } else if h[6] & 0x20 != 0 {
         Fragment::First { id }
     } else {
         Fragment::Whole
     };
+    let is_here = !malformed && !matches!(fragment, Fragment::Later { .. });
     Some(Network {
         source: mapped([h[12], h[13], h[14], h[15]]),
         destination: mapped([h[16], h[17], h[18], h[19]]),
         transport: h[9],
-        transport_at: if matches!(fragment, Fragment::Later { .. }) { 0 } else { at + length },
+        transport_at: if is_here { at + length } else { 0 },
         fragment,
+        malformed: malformed.into(),
     })
 }
 
@@ -449,35 +485,56 @@ fn ipv6(skb: *mut __sk_buff, at: u32) -> Option<Network> {
     source.copy_from_slice(&h[8..24]);
     let mut destination = [0; 16];
     destination.copy_from_slice(&h[24..40]);
-    let mut transport = h[6];
-    let mut at = at + 40;
-    let mut fragment = Fragment::Whole;
+    let mut network = Network {
+        source,
+        destination,
+        transport: h[6],
+        transport_at: at + 40,
+        fragment: Fragment::Whole,
+        malformed: 1,
+    };
+    if h[0] >> 4 == 6 {
+        network.malformed = (!extensions(skb, &mut network)).into();
+    }
+    if network.malformed != 0 {
+        network.transport_at = 0;
+        network.fragment = Fragment::Whole;
+    }
+    Some(network)
+}
+
+/// Walks to the transport's header. `false`: there is an extension that can't be read, or one too many.
+#[inline(always)]
+fn extensions(skb: *mut __sk_buff, network: &mut Network) -> bool {
+    let (length, _) = lengths(skb);
     for _ in 0..EXTENSIONS_MAX {
-        match transport {
-            // Hop-by-hop, routing, destination options: length in 8 bytes, less the first.
-            0 | 43 | 60 => {
-                let extension: [u8; 2] = load(skb, at)?;
-                transport = extension[0];
-                at += (u32::from(extension[1]) + 1) * 8;
+        let at = network.transport_at;
+        // Hop-by-hop, routing, destination options: length in 8 bytes, less the first. A fragment's has
+        // none, and a zero there.
+        if !matches!(network.transport, 0 | 43 | 60 | 44) {
+            return true;
+        }
+        let Some(extension) = load::<8>(skb, at) else { return false };
+        if network.transport == 44 {
+            let id = u32::from_be_bytes([extension[4], extension[5], extension[6], extension[7]]);
+            network.transport = extension[0];
+            if extension[2] != 0 || extension[3] & 0xf8 != 0 {
+                network.fragment = Fragment::Later { id };
+                network.transport_at = 0;
+                return true;
             }
-            // Fragment.
-            44 => {
-                let extension: [u8; 8] = load(skb, at)?;
-                transport = extension[0];
-                at += 8;
-                let id =
-                    u32::from_be_bytes([extension[4], extension[5], extension[6], extension[7]]);
-                if extension[2] != 0 || extension[3] & 0xf8 != 0 {
-                    fragment = Fragment::Later { id };
-                    at = 0;
-                    break;
-                }
-                fragment = Fragment::First { id };
+            network.fragment = Fragment::First { id };
+            network.transport_at = at + 8;
+        } else {
+            let end = at + (u32::from(extension[1]) + 1) * 8;
+            if end > length {
+                return false;
             }
-            _ => break,
+            network.transport = extension[0];
+            network.transport_at = end;
         }
     }
-    Some(Network { source, destination, transport, transport_at: at, fragment })
+    !matches!(network.transport, 0 | 43 | 60 | 44)
 }
 
 #[inline(always)]

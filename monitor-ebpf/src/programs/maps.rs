@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use monitor_ebpf::{
     ABI_VERSION,
-    loss::{LOSSES as LOSS_REASONS, Loss},
+    loss::{HOUSEKEEPING, LOSSES as LOSS_COUNTERS, Loss},
     places::{Chunk6, Classes4, Fence6, Index4, V6_CHUNKS, Verdicts},
     sample::{
         FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, LinkSender, ProcessStart,
@@ -74,9 +74,9 @@ pub static LINK_SENDERS: LruHashMap<u32, LinkSender> =
 #[map]
 pub static SENDERS: LruHashMap<u64, Runner> = LruHashMap::with_max_entries(settings::SENDERS, 0);
 
-/// Loss counters, by [`Loss`].
+/// Loss counters, by [`Loss`], and that of housekeeping.
 #[map]
-pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_REASONS, 0);
+pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_COUNTERS, 0);
 
 /// Class tables and verdicts: two generations each, side by side.
 #[map]
@@ -131,7 +131,18 @@ pub static OWNERS: SocketStorage = SocketStorage {
 /// Counts one loss.
 #[inline(always)]
 pub fn count(loss: Loss) {
-    if let Some(counter) = LOSSES.get_ptr_mut(loss as u32) {
+    count_at(loss as u32);
+}
+
+/// Counts a frame that is told to nobody.
+#[inline(always)]
+pub fn count_housekeeping() {
+    count_at(HOUSEKEEPING);
+}
+
+#[inline(always)]
+fn count_at(index: u32) {
+    if let Some(counter) = LOSSES.get_ptr_mut(index) {
         // SAFETY: the verifier proved the pointer; the slot belongs to this CPU alone.
         unsafe { *counter += 1 }
     }

@@ -13,6 +13,7 @@ use monitor_ebpf::{
 
 use super::{
     emit,
+    frame::IPV6,
     kernel::{self, Packet, PacketSocket, TCP},
     layout,
     maps::{self, FLOWS, ONCE},
@@ -50,7 +51,7 @@ const WHOLE: u8 = 2;
 #[inline(always)]
 fn egress<const ASKED: u8>(context: &SkBuffContext) {
     let skb = context.skb.skb;
-    match kernel::packet(skb, 0) {
+    match kernel::packet(skb, 0, is_v6(skb)) {
         Some(packet) => leave::<ASKED>(skb, &packet),
         None => {
             maps::count(Loss::PacketMalformed);
@@ -59,17 +60,24 @@ fn egress<const ASKED: u8>(context: &SkBuffContext) {
     }
 }
 
+/// By what the kernel goes, whatever a raw socket wrote into the header.
+#[inline(always)]
+fn is_v6(skb: *mut __sk_buff) -> bool {
+    kernel::protocol(skb) == IPV6
+}
+
 #[cgroup_skb(ingress)]
 pub fn packet_ingress(context: SkBuffContext) -> i32 {
     let skb = context.skb.skb;
-    if let Some(packet) = kernel::packet(skb, 0) {
+    if let Some(packet) = kernel::packet(skb, 0, is_v6(skb)) {
         let key = FlowKey {
             cookie: kernel::cookie(skb),
             remote: packet.source,
             remote_port: packet.source_port,
             local_port: 0,
             transport: packet.transport,
-            reserved: [0; 3],
+            malformed: packet.malformed,
+            reserved: [0; 2],
         };
         let counters = FLOWS.get_ptr_mut(&key).or_else(|| handshake(skb, key));
         if let Some(counters) = counters.or_else(|| answered(skb, &key)) {
@@ -122,6 +130,7 @@ fn answered(skb: *mut __sk_buff, key: &FlowKey) -> Option<*mut FlowCounters> {
 
 #[inline(always)]
 fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
+    let way = way(skb, packet);
     let socket = kernel::packet_socket(skb);
     let mut key = FlowKey {
         cookie: kernel::cookie(skb),
@@ -129,7 +138,8 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         remote_port: packet.destination_port,
         local_port: 0,
         transport: packet.transport,
-        reserved: [0; 3],
+        malformed: packet.malformed,
+        reserved: [0; 2],
     };
     // Kernels that can't say who runs give the verifier no room for the question.
     if packet.is_control(socket.socket_type)
@@ -143,7 +153,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         // SAFETY: a value of the table; the verifier proved the pointer.
         let is_first = unsafe { (*counters).sent_packets } == 0;
         count(counters, packet, now);
-        if is_first {
+        if begins(counters, &way, is_first) {
             // Two CPUs may both be first; user space takes the second telling for nothing new.
             let storage = kernel::storage(socket.socket, false);
             let first = FlowCounters {
@@ -157,6 +167,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
                 storage: storage.as_deref(),
                 listener_cookie: 0,
                 runner: runner::<ASKED>(skb, packet),
+                way: &way,
                 answer: places::ask(&key.remote),
                 uid: kernel::forgotten(skb, shares::holder(storage.as_deref())),
                 flags: 0,
@@ -167,8 +178,49 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
             }
         }
     } else {
-        begin::<ASKED>(skb, &key, packet, &socket, runner::<ASKED>(skb, packet), now);
+        let from = (&way, runner::<ASKED>(skb, packet));
+        begin::<ASKED>(skb, &key, packet, &socket, from, now);
     }
+}
+
+/// Whether a known flow is to be told: it sends for the first time, or the first time by another way
+/// than loopback.
+#[inline(always)]
+fn begins(counters: *mut FlowCounters, way: &Way, is_first: bool) -> bool {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    let counters = unsafe { &mut *counters };
+    let Way { path, fragmented, .. } = *way;
+    // Of the two, loopback is the greater.
+    let begins = is_first || counters.path > path;
+    if begins {
+        counters.path = path;
+        counters.fragmented = fragmented;
+    }
+    begins
+}
+
+/// By which way a packet leaves its socket, and in what shape.
+struct Way {
+    /// The interface that it is on its way to.
+    out: u32,
+    /// Of [`path`].
+    path: u8,
+    /// Not 0: it is a fragment already.
+    fragmented: u8,
+}
+
+/// Routing chose the interface; in each network namespace this number is that of loopback, and of no
+/// other.
+#[inline(always)]
+fn way(skb: *mut __sk_buff, packet: &Packet) -> Way {
+    const LOOPBACK: u32 = 1;
+    // SAFETY: a context field.
+    let out = unsafe { (&raw const (*skb).ifindex).read_volatile() };
+    let path = if out == LOOPBACK { path::LOOPBACK } else { path::SOCKET };
+    // However they came about.
+    let path = kernel::forgotten(skb, path.into()) as u8;
+    let fragmented = kernel::forgotten(skb, packet.is_fragment().into()) as u8;
+    Way { out, path, fragmented }
 }
 
 /// Who runs, where that is who sends. TCP sends when acknowledgements and timers let it, whoever
@@ -187,7 +239,7 @@ fn begin<const ASKED: u8>(
     key: &FlowKey,
     packet: &Packet,
     socket: &PacketSocket,
-    runner: Runner,
+    (way, runner): (&Way, Runner),
     now: u64,
 ) {
     let storage = kernel::storage(socket.socket, true);
@@ -205,7 +257,8 @@ fn begin<const ASKED: u8>(
         received_packets: 0,
         first_ns: now,
         last_ns: now,
-        path: path::SOCKET,
+        path: way.path,
+        fragmented: way.fragmented,
         account,
         ..FlowCounters::default()
     };
@@ -237,7 +290,7 @@ fn begin<const ASKED: u8>(
         }
     }
     let flags = kernel::forgotten(skb, if is_counted { 0 } else { flags::UNCOUNTED });
-    let told = Telling { storage, listener_cookie, runner, answer, uid, flags };
+    let told = Telling { storage, listener_cookie, runner, way, answer, uid, flags };
     // If it is not told, its next packet tries again.
     if !tell(key, packet, socket, &told, &counters, now) && flags == 0 && FLOWS.remove(key).is_ok()
     {
@@ -269,6 +322,7 @@ struct Telling<'a> {
     storage: Option<&'a SocketOwner>,
     listener_cookie: u64,
     runner: Runner,
+    way: &'a Way,
     answer: places::Answer,
     uid: u32,
     flags: u32,
@@ -304,7 +358,12 @@ fn tell(
         at_ns,
         netns_inode: layout::netns_inode(socket.socket),
         connection_cookie: layout::connection_cookie(socket.socket, packet.transport),
-        passage: emit::Passage { runner: told.runner, ..emit::Passage::default() },
+        way_out: told.way.out,
+        passage: emit::Passage {
+            path: told.way.path,
+            runner: told.runner,
+            ..emit::Passage::default()
+        },
         answer: told.answer,
         uid: told.uid,
         flags: told.flags,

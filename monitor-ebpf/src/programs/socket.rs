@@ -84,7 +84,8 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         remote_port: named.remote_port,
         local_port: 0,
         transport: named.transport,
-        reserved: [0; 3],
+        malformed: 0,
+        reserved: [0; 2],
     };
     // In a table of its own: what was not sent never takes the place of what was.
     if FLOWS.get_ptr(&key).is_some() || ONCE.get_ptr(&key).is_some() {
@@ -112,6 +113,7 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         at_ns: now,
         netns_inode: layout::netns_inode(named.socket),
         connection_cookie: layout::connection_cookie(named.socket, named.transport),
+        way_out: 0,
         passage: emit::Passage::default(),
         answer,
         uid,

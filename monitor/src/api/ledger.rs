@@ -1,8 +1,11 @@
 //! The store's reader as a source of the API and of the command line.
 
-use super::{Each, EventSource, SourceError};
+use std::sync::Arc;
+
+use super::{Each, EventSource, IsOver, SourceError};
 use crate::{
-    event::{Lookup, Record, Rollup},
+    coverage::{Alive, Coverage},
+    event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     store::{Reader, StoreError},
 };
@@ -14,6 +17,9 @@ impl From<StoreError> for SourceError {
 }
 
 impl EventSource for Reader {
+    fn until(self: Arc<Self>, is_over: IsOver) -> Arc<dyn EventSource> {
+        Arc::new(Self::until(&self, is_over))
+    }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         Self::query(self, query, each)?;
         Ok(())
@@ -25,5 +31,12 @@ impl EventSource for Reader {
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         Self::lookups(self, query, each)?;
         Ok(())
+    }
+    fn coverage(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+        alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError> {
+        Ok(Self::coverage(self, window, alive)?)
     }
 }

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    coverage::{Alive, Coverage},
     devices::Leases,
     ecs::{AutonomousSystem, Geo},
-    event::{Lookup, Record, Rollup},
+    event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     metrics::Metrics,
     summary::{By, Row, Summary},
@@ -38,6 +39,8 @@ pub struct SourceError(pub String);
 
 /// Where stored events are read from: the ledger, beside its writer. Calls block.
 pub trait EventSource: Send + Sync {
+    /// The same source for an answer that ends with an error as soon as this says that it is over.
+    fn until(self: Arc<Self>, is_over: IsOver) -> Arc<dyn EventSource>;
     /// The latest state of each flow that matches, in the order asked for.
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError>;
     /// Roll-ups that can match; none when the filter asks for what they don't hold.
@@ -45,7 +48,17 @@ pub trait EventSource: Send + Sync {
     /// Lookups that match, in the order asked for; none when the filter asks for what they don't
     /// hold.
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError>;
+    /// What of a window was watched; without a beginning from the first entry on. `alive`: what the
+    /// daemon that answers says of itself.
+    fn coverage(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+        alive: Option<Alive>,
+    ) -> Result<Coverage, SourceError>;
 }
+
+/// Whether nobody waits for an answer any more.
+pub type IsOver = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Where an address is, whose it is, and what the policy says of it: `locate`, here and there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +104,7 @@ pub struct LocatedJudgement {
 pub struct Api {
     pub events: Arc<dyn EventSource>,
     pub live: broadcast::Sender<Arc<Record>>,
+    pub watching_since: Timestamp,
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     pub locate: Arc<dyn Fn(IpAddr) -> Located + Send + Sync>,
     pub metrics: Arc<Metrics>,
@@ -120,24 +134,22 @@ pub struct LostCount {
 }
 
 /// The rows of a period. `limit` and order of the query are those of the rows: the largest first,
-/// `newest_first` turns them round. Stops early, with what it has, once `is_over` says so.
+/// `newest_first` turns them round.
 pub fn summarize(
     events: &dyn EventSource,
     mut query: Query,
     by: By,
-    is_over: &dyn Fn() -> bool,
 ) -> Result<Vec<Row>, SourceError> {
     let limit = query.limit.take();
     let leases = if by == By::Device { Leases::read() } else { Leases::default() };
     let mut summary = Summary::new(by, leases);
-    let go_on = || if is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     events.query(&query, &mut |record| {
         summary.add_record(&record);
-        go_on()
+        ControlFlow::Continue(())
     })?;
     events.rollups(&query.filter, &mut |rollup| {
         summary.add_rollup(&rollup);
-        go_on()
+        ControlFlow::Continue(())
     })?;
     let mut rows = summary.into_rows();
     rows.truncate(limit.unwrap_or(usize::MAX));

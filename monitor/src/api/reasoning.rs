@@ -134,6 +134,7 @@ fn verdict(policy: &Policy, found: &Explanation<'_>, judgement: &Judgement) -> S
         Reason::Rule(_) => "that rule says so".to_owned(),
         Reason::LocalNetwork => "it never leaves the local networks".to_owned(),
         Reason::Undetermined => "its name could not be read".to_owned(),
+        Reason::Malformed => "its headers could not be read".to_owned(),
         Reason::Country if judgement.certainty == Certainty::Disputed => format!(
             "only the second database objects, and policy.disputed is \"{}\"",
             policy.disputed.word()

@@ -9,7 +9,8 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -21,7 +22,7 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::oneshot};
 
 use super::{
     Api, ErrorBody,
@@ -30,8 +31,9 @@ use super::{
     summarize,
 };
 use crate::{
+    clock,
     connections::{self, Bounds, Peer, Served, refused},
-    event::Timestamp,
+    coverage::Alive,
     filter::{Query, RawFilter},
     printable,
     shutdown::Shutdown,
@@ -143,6 +145,7 @@ impl Bound {
         };
         let router = Router::new()
             .route("/v1/status", get(status))
+            .route("/v1/coverage", get(coverage))
             .route("/v1/events", get(events))
             .route("/v1/events/stream", get(events_stream))
             .route("/v1/lookups", get(lookups))
@@ -167,8 +170,7 @@ struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn not_found() -> Self {
-        let paths =
-            "/v1/status, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate";
+        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate";
         Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
     }
     fn bad(problem: impl Into<BoxError>) -> Self {
@@ -205,11 +207,6 @@ fn ndjson(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// Takes the parameters named in `own` out and reads the rest as filters.
 fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, String)>), Refusal> {
     let pairs: Vec<(String, String)> =
@@ -218,11 +215,13 @@ fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, St
         pairs.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
     let filters = serde_urlencoded::to_string(filters).map_err(Refusal::bad)?;
     let filter: RawFilter = serde_urlencoded::from_str(&filters).map_err(Refusal::bad)?;
-    Ok((filter.parse(now()).map_err(Refusal::bad)?, own))
+    Ok((filter.parse(clock::wall()).map_err(Refusal::bad)?, own))
 }
 
-async fn status(State(server): State<Server>) -> Response {
-    json(&(server.api.status)())
+/// The store is asked how much it holds, and that may take the disk's time.
+async fn status(State(server): State<Server>) -> Result<Response, Refusal> {
+    let asked = tokio::task::spawn_blocking(move || (server.api.status)());
+    Ok(json(&asked.await.map_err(Refusal::unavailable)?))
 }
 
 async fn events(
@@ -273,10 +272,14 @@ async fn summary(
         Refusal::bad(format!("by: `{by}` is none of {}", known.join(", ")))
     })?;
     let slot = server.queries.take(peer)?;
+    // Dropped with the request when its client leaves.
+    let (waited_for, _waits) = oneshot::channel::<()>();
+    let shutdown = server.shutdown.clone();
+    let is_over = Arc::new(move || shutdown.is_requested() || waited_for.is_closed());
+    let events = server.api.events.until(is_over);
     let folded = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let is_over = || server.shutdown.is_requested();
-        summarize(server.api.events.as_ref(), query, by, &is_over)
+        summarize(events.as_ref(), query, by)
     });
     let rows = folded.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
     let mut lines = Vec::new();
@@ -285,6 +288,25 @@ async fn summary(
         lines.push(b'\n');
     }
     Ok(ndjson(lines.into()))
+}
+
+/// Of a window; of the filters only its bounds count.
+async fn coverage(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let slot = server.queries.take(peer)?;
+    let now = clock::wall();
+    let window = (query.filter.since, query.filter.until.unwrap_or(now));
+    let asked = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        let alive = Alive { since: server.api.watching_since, now };
+        server.api.events.coverage(window, Some(alive))
+    });
+    let coverage = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    Ok(json(&coverage))
 }
 
 async fn locate(

@@ -29,6 +29,8 @@ pub struct Status {
     pub policy: Policy,
     pub databases: Vec<Database>,
     pub store: Store,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
     pub queues: Vec<Fill>,
     pub maps: Vec<Fill>,
     /// Flows that have not ended.
@@ -83,6 +85,26 @@ pub struct Store {
     pub index: String,
 }
 
+/// By which clock times are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// The kernel says that it is synchronised.
+    pub trusted: bool,
+    /// Which boot this is.
+    pub boot: String,
+    /// Times that it was found set since the start.
+    pub steps: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_step: Option<Step>,
+}
+
+/// The wall clock was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub from: Time,
+    pub to: Time,
+}
+
 /// How full a queue or bounded table is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fill {
@@ -123,6 +145,15 @@ pub(crate) mod tests {
                 oldest: None,
                 index: "current".into(),
             },
+            clock: Some(Clock {
+                trusted: false,
+                boot: "0c4f7b6e-9d0a-4a55-8a0e-f3c2b1a09d01".into(),
+                steps: 1,
+                last_step: Some(Step {
+                    from: Time(Timestamp::from_secs(1_700_000_000)),
+                    to: Time(Timestamp::from_secs(1_800_000_000)),
+                }),
+            }),
             queues: vec![Fill { name: "store".into(), entries: 1, capacity: 65_536 }],
             maps: vec![],
             flows: 3,

@@ -61,6 +61,8 @@ pub(super) async fn stored(
 ) -> Result<Body, SourceError> {
     let (chunks, mut answers) = mpsc::channel::<Result<Bytes, SourceError>>(CHUNKS_WAITING);
     let runtime = Handle::current();
+    let (asked, is_asked) = (shutdown.clone(), chunks.clone());
+    let source = source.until(Arc::new(move || asked.is_requested() || is_asked.is_closed()));
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let send = |chunk: Result<Bytes, SourceError>| {
@@ -101,7 +103,11 @@ pub(super) async fn stored(
             if body.send(Ok(chunk)).await.is_err() {
                 return;
             }
-            next = match answers.recv().await {
+            let answer = tokio::select! {
+                answer = answers.recv() => answer,
+                () = body.closed() => return,
+            };
+            next = match answer {
                 Some(Ok(chunk)) => Some(chunk),
                 Some(Err(error)) => {
                     let mut line = Vec::new();

@@ -11,11 +11,12 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use rustix::{process::setpriority_process, time::ClockId};
+use rustix::process::setpriority_process;
 use sha2::{Digest as _, Sha256};
 
-use super::{hosts::HostFiles, now_ns, procfs::Procfs};
+use super::{hosts::HostFiles, procfs::Procfs};
 use crate::{
+    clock,
     event::{FileId, Process, Timestamp},
     sandbox,
 };
@@ -257,7 +258,7 @@ impl Files {
             return Err(GONE);
         }
         // Of one that changed just now a further change may leave the same stamp.
-        if stamp.changed + STAMP_SLACK_NS < i128::from(now_ns(ClockId::Realtime)) {
+        if stamp.changed + STAMP_SLACK_NS < i128::from(clock::file_ns()) {
             if self.known.len() >= FILES_MAX {
                 self.known.clear();
             }

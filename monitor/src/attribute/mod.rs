@@ -33,7 +33,6 @@ use std::{
 };
 
 use monitor_ebpf::sample::{EgressSample, ExitSample, Owner, ownership, path};
-use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use self::cgroup::Cgroup;
@@ -54,8 +53,9 @@ pub use self::{
     links::{Family, LinkSocket},
     procfs::{COMMAND_LINE_MAX, Procfs},
 };
-use crate::event::{
-    Ancestor, Attribution, ExecutedFile, Origin, PARENTS_MAX, Process, Sender, Timestamp,
+use crate::{
+    clock,
+    event::{Ancestor, Attribution, ExecutedFile, Origin, PARENTS_MAX, Process, Sender, Timestamp},
 };
 
 /// Processes kept at once, the recently ended among them.
@@ -95,18 +95,11 @@ pub struct Clock {
     pub wall_at_boot_ns: u64,
 }
 
-fn now_ns(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    let secs = u64::try_from(time.tv_sec).unwrap_or(0);
-    secs.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 impl Clock {
     /// By what both clocks show now.
     pub fn now() -> Self {
-        Self {
-            wall_at_boot_ns: now_ns(ClockId::Realtime).saturating_sub(now_ns(ClockId::Boottime)),
-        }
+        let between = clock::Clock::host().now().timeline.wall_at_boot_ns;
+        Self { wall_at_boot_ns: u64::try_from(between).unwrap_or(0) }
     }
 
     pub fn wall(self, boot_ns: u64) -> Timestamp {
@@ -250,7 +243,7 @@ impl Processes {
                 self.put_reading(reading, parents);
             }
         }
-        self.sockets.begin(&self.procfs, now_ns(ClockId::Boottime));
+        self.sockets.begin(&self.procfs, clock::boot_ns());
         Ok(self.table.len())
     }
 

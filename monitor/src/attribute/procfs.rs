@@ -18,8 +18,8 @@ use rustix::fs::{
     openat2, readlinkat, statx,
 };
 
-use super::{cgroup::Cgroup, now_ns, place::Place};
-use crate::event::FileId;
+use super::{cgroup::Cgroup, place::Place};
+use crate::{clock, event::FileId};
 
 /// Most bytes of a command line that are kept; what `ps` shows is shorter.
 pub const COMMAND_LINE_MAX: u64 = 4096;
@@ -66,7 +66,7 @@ pub(super) struct Reading {
 impl Procfs {
     /// This host's.
     pub fn host() -> Self {
-        Self { now_ns: || now_ns(rustix::time::ClockId::Boottime), ..Self::at("/proc") }
+        Self { now_ns: clock::boot_ns, ..Self::at("/proc") }
     }
 
     /// Whether other users' processes can be looked at: init's executable, which is nobody's but

@@ -7,15 +7,15 @@ use std::{
 
 use anstyle::Style;
 
-use super::{Failure, Outcome, load, lookups, out, summary};
+use super::{Failure, Outcome, coverage, load, lookups, out, summary, timelines::Timelines};
 use crate::{
     api::{
         EventSource, LostLine,
         client::{Client, ClientError},
     },
     cli::{EventsArgs, Exit, Global, Output},
-    ecs::{self, Event},
-    event::{Certainty, Origin, Phase, Record, Transport},
+    ecs::{self, Event, Time},
+    event::{Certainty, Origin, Phase, Record, Timestamp, Transport},
     filter::{Query, RawFilter},
     summary::By,
     table::{self, Clock, Column, Listing, WIDTH_UNKNOWN, bytes, printable, verdict_style},
@@ -57,6 +57,9 @@ struct Printer {
     is_live: bool,
     shown: u64,
     violations: u64,
+    /// Of what was shown.
+    earliest: Option<Timestamp>,
+    timelines: Timelines,
 }
 
 enum Form {
@@ -71,6 +74,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
         return lookups::run(global, args);
     }
     let query = args.filter.parse(load::now()).map_err(Failure::usage)?;
+    let window = (query.filter.since, query.filter.until);
     let mut printer = Printer::new(global, args);
     let asked = ask_daemon(global, args, &mut printer);
     match asked {
@@ -88,7 +92,13 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     }
     let found =
         args.fail_on_violation && (printer.violations > 0 || were_added_up(global, args, query)?);
-    Ok(if found { Exit::Violations } else { Exit::Fine })
+    let covered = if args.follow {
+        Exit::Fine
+    } else {
+        let (since, until) = window;
+        coverage::end(global, args.gap, (since.or(printer.earliest), until))?
+    };
+    Ok(if found { Exit::Violations } else { covered })
 }
 
 /// Whether there are violations that have no record of their own: those of users whose share of the
@@ -163,7 +173,15 @@ impl Printer {
                 }
             }
         };
-        Self { out: out::stdout(), form, is_live: args.follow, shown: 0, violations: 0 }
+        Self {
+            out: out::stdout(),
+            form,
+            is_live: args.follow,
+            shown: 0,
+            violations: 0,
+            earliest: None,
+            timelines: Timelines::default(),
+        }
     }
 
     /// A line of the daemon.
@@ -199,7 +217,10 @@ impl Printer {
             }
         }
         self.shown += 1;
+        self.timelines.add(event);
         self.violations += u64::from(event.is_violation());
+        let Time(started_at) = event.timestamp;
+        self.earliest = Some(self.earliest.map_or(started_at, |earliest| earliest.min(started_at)));
         if self.is_live {
             self.out.flush()?;
         }
@@ -207,7 +228,11 @@ impl Printer {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.out.flush()?;
+        for line in self.timelines.lines() {
+            eprintln!("{line}");
+        }
+        Ok(())
     }
 }
 

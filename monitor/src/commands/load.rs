@@ -1,14 +1,12 @@
 //! What commands work on: configuration, the daemon's socket, the ledger itself.
 
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
 use super::Failure;
 use crate::{
     api::{EventSource, client::ClientError},
     cli::Global,
+    clock,
     config::Config,
     event::Timestamp,
     filter::RawFilter,
@@ -18,8 +16,7 @@ use crate::{
 };
 
 pub(super) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+    clock::wall()
 }
 
 /// As typed here, for a daemon or a ledger anywhere.
@@ -78,20 +75,23 @@ pub(super) fn socket(global: &Global) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The ledger, read-only, since nobody answers.
+/// The ledger, read-only, since nobody answers; says so.
 pub(super) fn ledger_instead(
     global: &Global,
     absent: &ClientError,
 ) -> Result<Box<dyn EventSource>, Failure> {
+    let reader = ledger_alone(global, absent)?;
+    eprintln!("no daemon answers: reading the ledger at {}", reader.path().display());
+    Ok(Box::new(reader))
+}
+
+/// The same without a word.
+pub(super) fn ledger_alone(global: &Global, absent: &ClientError) -> Result<Reader, Failure> {
     let path = config(global)?.store.path;
-    match Reader::open(&path) {
-        Ok(reader) => {
-            eprintln!("no daemon answers: reading the ledger at {}", path.display());
-            Ok(Box::new(reader))
+    Reader::open(&path).map_err(|error| match error {
+        StoreError::Missing { .. } => {
+            anyhow::anyhow!("{absent}; and there is no store at {}", path.display()).into()
         }
-        Err(StoreError::Missing { .. }) => {
-            Err(anyhow::anyhow!("{absent}; and there is no store at {}", path.display()).into())
-        }
-        Err(error) => Err(error.into()),
-    }
+        error => error.into(),
+    })
 }

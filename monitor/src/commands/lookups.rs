@@ -5,10 +5,10 @@ use std::{io::Write, ops::ControlFlow};
 
 use anstyle::Style;
 
-use super::{Failure, Outcome, load, out};
+use super::{Failure, Outcome, coverage, load, out};
 use crate::{
     api::client::{Client, ClientError},
-    cli::{EventsArgs, Exit, Global, Output},
+    cli::{EventsArgs, Global, Output},
     ecs::{LOOKUP_COLUMNS, LookupEvent, lookup_row},
     event::Lookup,
     filter::Query,
@@ -94,7 +94,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     if query.is_cut(printer.shown) {
         eprintln!("only the newest {} are shown; --until goes further back", printer.shown);
     }
-    Ok(Exit::Fine)
+    coverage::end(global, args.gap, (query.filter.since, query.filter.until))
 }
 
 impl Printer {

@@ -2,6 +2,7 @@
 //! nothing else does; messages go to stderr.
 
 mod check;
+mod coverage;
 mod doctor;
 mod events;
 mod load;
@@ -13,6 +14,7 @@ mod replay;
 mod run;
 mod status;
 mod summary;
+mod timelines;
 
 use std::{io, process::ExitCode};
 
@@ -97,6 +99,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check => check::run(global),
         Command::Locate(args) => locate::run(global, args),
         Command::Status => status::run(global),
+        Command::Coverage(args) => coverage::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),
         Command::Replay(args) => replay::run(global, args),

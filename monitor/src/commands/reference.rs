@@ -77,6 +77,10 @@ In JSON `process.parent` holds up to four parents, each within the one before.
 `geofenced.revision` counts the states told of a flow, from 0; `geofenced.last_seen` is its last packet
 or attempt. A query shows the latest state of a flow once; `--follow` shows each.
 
+`geofenced.clock` is `trusted` where the kernel said, when the flow began, that the wall clock is synchronised,
+else `untrusted`: then `@timestamp` may be wrong, and `geofenced.boot.ns`, the boot clock, is not. Records of
+one `geofenced.boot.id` compare by it.
+
 `summary -o json` writes one object a row: `by`, `key`, `flows` (of which a packet was seen),
 `attempts`, `violations`, `source.bytes`, `source.packets` (what left), `destination.bytes`,
 `destination.packets` (what came back), `verdicts.approved|unapproved|unknown|local` (flows),

@@ -4,7 +4,11 @@ use std::io::Write;
 
 use super::{Outcome, load, out};
 use crate::{
-    api::{Status, client::Client, status::Fill},
+    api::{
+        Status,
+        client::Client,
+        status::{Fill, Store},
+    },
     cli::{Exit, Global, Output},
     outputs::live,
     table::{Clock, bytes, printable, small, span, styled, verdict_style},
@@ -79,25 +83,43 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
         add("database", text + &old.unwrap_or_default());
     }
     let store = &status.store;
-    add(
-        "store",
-        format!(
-            "{}, {}, {} records in {} segments, index {}",
-            printable(&store.path),
-            bytes(store.bytes),
-            store.records,
-            store.segments,
-            store.index
-        ),
-    );
-    if let Some(oldest) = store.oldest {
-        add("oldest", clock.format(oldest));
+    add("store", store_line(store));
+    store.oldest.iter().for_each(|oldest| add("oldest", clock.format(*oldest)));
+    for [name, value] in clock_lines(status, color) {
+        add(&name, value);
     }
     add("flows", format!("{} live", status.flows));
     let fill = |fill: &Fill| format!("{} {} of {}", fill.name, fill.entries, fill.capacity);
     status.queues.iter().for_each(|queue| add("queue", fill(queue)));
     status.maps.iter().for_each(|map| add("map", fill(map)));
     status.details.iter().for_each(|(name, value)| add(name, value.to_string()));
+    lines
+}
+
+fn store_line(store: &Store) -> String {
+    format!(
+        "{}, {}, {} records in {} segments, index {}",
+        printable(&store.path),
+        bytes(store.bytes),
+        store.records,
+        store.segments,
+        store.index
+    )
+}
+
+fn clock_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
+    let Some(clock) = &status.clock else { return Vec::new() };
+    let not = "not synchronised: times may be wrong, ages count by the boot clock";
+    let (trust, verdict) =
+        if clock.trusted { ("synchronised", "approved") } else { (not, "unapproved") };
+    let trust = styled(trust, verdict_style(verdict), color);
+    let mut lines = vec![["clock".to_owned(), format!("{trust}; boot {}", printable(&clock.boot))]];
+    if let Some(step) = &clock.last_step {
+        let by = Clock::new(false);
+        let (from, to) = (by.format(step.from), by.format(step.to));
+        let text = format!("set {} times, last from {from} to {to}", clock.steps);
+        lines.push([String::new(), styled(&text, verdict_style("unapproved"), color)]);
+    }
     lines
 }
 
@@ -114,6 +136,9 @@ mod tests {
         assert!(text.contains(&"lost: 2".to_owned()));
         assert!(text.contains(&": 2 at store: queue-full".to_owned()));
         assert!(text.contains(&"probe: connect4 missing, /".to_owned()));
+        let set = ": set 1 times, last from ";
+        assert!(text.iter().any(|line| line.starts_with(set)), "{text:?}");
+        assert!(text.iter().any(|line| line.starts_with("clock: not synchronised")), "{text:?}");
         let warning = "warning: capture.interfaces: no interface is called wann".to_owned();
         assert!(text.contains(&warning));
     }

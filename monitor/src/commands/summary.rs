@@ -4,7 +4,7 @@ use std::{io::Write, ops::ControlFlow};
 
 use serde::Serialize;
 
-use super::{Failure, Outcome, load, out};
+use super::{Failure, Outcome, coverage, load, out};
 use crate::{
     api::{
         client::{Client, ClientError},
@@ -45,13 +45,15 @@ struct Parameters<'a> {
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     let args = &SummaryArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
     let query = args.filter.parse(load::now()).map_err(Failure::usage)?;
+    let window = (query.filter.since, query.filter.until);
     let rows = rows(global, args.by, &args.filter, query)?;
     print(global, args, &rows)?;
     if rows.is_empty() {
         eprintln!("nothing matches");
     }
     let found = args.fail_on_violation && rows.iter().any(|row| row.violations > 0);
-    Ok(if found { Exit::Violations } else { Exit::Fine })
+    let covered = coverage::end(global, args.gap, window)?;
+    Ok(if found { Exit::Violations } else { covered })
 }
 
 /// From the daemon, else from the ledger. `query` is what `filter` says.
@@ -73,7 +75,7 @@ pub(super) fn rows(
         Ok(()) => Ok(rows),
         Err(error) if error.is_absent() => {
             let reader = load::ledger_instead(global, &error)?;
-            Ok(summarize(reader.as_ref(), query, by, &|| false)?)
+            Ok(summarize(reader.as_ref(), query, by)?)
         }
         Err(error) => Err(error.into()),
     }

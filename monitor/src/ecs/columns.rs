@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 75] = [
+pub const COLUMNS: [&str; 80] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -57,8 +57,10 @@ pub const COLUMNS: [&str; 75] = [
     "geofenced.origin",
     "geofenced.attribution",
     "geofenced.phase",
+    "geofenced.confirmed",
     "geofenced.ethertype",
     "geofenced.uncounted",
+    "geofenced.malformed",
     "geofenced.domain_source",
     "geofenced.server_name_source",
     "geofenced.executable_claimed",
@@ -79,6 +81,9 @@ pub const COLUMNS: [&str; 75] = [
     "geofenced.database.sha256",
     "geofenced.cgroup",
     "geofenced.netns",
+    "geofenced.clock",
+    "geofenced.boot.id",
+    "geofenced.boot.ns",
     "geofenced.revision",
     "geofenced.last_seen",
 ];

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::event::{
-    Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
+    Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
     ExecutedFile, FileId, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, ServerName,
-    Traffic, Transport, User,
+    Timeline, Traffic, Transport, User,
 };
 
 fn ancestor(pid: u32) -> Ancestor {
@@ -65,6 +65,8 @@ pub(crate) fn full_record() -> Record {
                 by: Some("wan0".into()),
                 ethertype: Some(0x88b5),
                 is_uncounted: true,
+                is_malformed: false,
+                way: Way::Unconfirmed,
             },
             traffic: Traffic {
                 sent_bytes: 1500,
@@ -111,6 +113,16 @@ pub(crate) fn full_record() -> Record {
                 sha256: [0xcd; 32],
             }],
         })),
+        timeline: Some(timeline()),
+    }
+}
+
+/// The host was booted at 08:00, and by a clock that was synchronised.
+fn timeline() -> Timeline {
+    Timeline {
+        boot: BootId::parse("0c4f7b6e-9d0a-4a55-8a0e-f3c2b1a09d01").unwrap(),
+        wall_at_boot_ns: 1_800_000_000_000_000_000,
+        is_trusted: true,
     }
 }
 
@@ -131,6 +143,7 @@ pub(crate) fn bare_record() -> Record {
         server_name: None,
     };
     record.provenance = None;
+    record.timeline = None;
     record
 }
 
@@ -173,6 +186,7 @@ fn a_record_is_written_in_the_names_of_the_contract() {
         ("/geofenced/operator_country", "RU".into()),
         ("/geofenced/second_country", "HK".into()),
         ("/geofenced/anycast", true.into()),
+        ("/geofenced/ethertype", "0x88b5".into()),
         ("/geofenced/policy/sha256", "ab".repeat(32).into()),
         ("/geofenced/database/0/label", "country".into()),
         ("/geofenced/database/0/name", "Example Country".into()),
@@ -181,9 +195,20 @@ fn a_record_is_written_in_the_names_of_the_contract() {
         ("/geofenced/verdict", "unapproved".into()),
         ("/geofenced/reason", "rule:no-cn".into()),
         ("/geofenced/netns", 4_026_531_840_u64.into()),
+        ("/geofenced/clock", "trusted".into()),
+        ("/geofenced/boot/id", "0c4f7b6e-9d0a-4a55-8a0e-f3c2b1a09d01".into()),
+        ("/geofenced/boot/ns", 1.into()),
     ] {
         assert_eq!(value.pointer(pointer), Some(&expected), "{pointer}");
     }
+}
+
+#[test]
+fn what_is_malformed_is_marked_and_nothing_else_is() {
+    let mut record = full_record();
+    assert_eq!(json(&record).pointer("/geofenced/malformed"), None);
+    record.egress.passage.is_malformed = true;
+    assert_eq!(json(&record).pointer("/geofenced/malformed"), Some(&true.into()));
 }
 
 #[test]
@@ -199,6 +224,8 @@ fn what_is_not_known_is_absent_and_never_null() {
         "/process",
         "/user",
         "/geofenced/second_country",
+        "/geofenced/clock",
+        "/geofenced/boot",
         "/geofenced/anycast",
         "/geofenced/policy",
         "/geofenced/database",
@@ -267,7 +294,9 @@ fn leaves(value: &Value, path: &str, into: &mut Vec<String>) {
 #[test]
 fn every_field_of_an_event_has_its_csv_column_and_every_column_its_field() {
     let mut found = Vec::new();
-    leaves(&json(&full_record()), "", &mut found);
+    let mut record = full_record();
+    record.egress.passage.is_malformed = true;
+    leaves(&json(&record), "", &mut found);
     for leaf in found.iter().filter(|leaf| !leaf.starts_with("process.parent.parent.")) {
         assert!(COLUMNS.contains(&leaf.as_str()), "no column for {leaf}");
     }

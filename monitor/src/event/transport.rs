@@ -62,3 +62,14 @@ impl fmt::Display for Transport {
         }
     }
 }
+/// Whether what a socket sent left by an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// One was seen to get it; also where the hook itself is one of an interface.
+    #[default]
+    Confirmed,
+    /// None that is watched was seen to get it, and perhaps none is on the way.
+    Unconfirmed,
+    /// It went by loopback, whatever its address: it never left.
+    Loopback,
+}

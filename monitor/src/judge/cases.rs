@@ -42,7 +42,7 @@ fn turn(knob: &str, policy: &mut Policy) {
             policy.unknown_country = word(&UnknownCountry::WORDS, value);
         }
         Some(("rule", verb)) => policy.rules.push(rule("named", verb == "allow")),
-        _ => assert_eq!(knob, "anycast", "no such knob"),
+        _ => assert!(matches!(knob, "anycast" | "malformed"), "no such knob: {knob}"),
     }
 }
 
@@ -73,7 +73,9 @@ fn every_row_of_the_documented_table_is_judged_as_it_says() {
         let mut policy = policy(&["US"]);
         knobs.split_whitespace().for_each(|knob| turn(knob, &mut policy));
         let place = place(location, second, operator, knobs.contains("anycast"));
-        let judged = judge(&policy, &egress(), &sender(), &place);
+        let mut egress = egress();
+        egress.passage.is_malformed = knobs.contains("malformed");
+        let judged = judge(&policy, &egress, &sender(), &place);
         let found = format!("{} {} {}", judged.verdict, judged.reason, judged.certainty);
         assert_eq!(found, format!("{verdict} {reason} {certainty}"), "{case}");
     }

@@ -21,7 +21,23 @@ pub fn judge(policy: &Policy, egress: &Egress, sender: &Sender, place: &Place) -
     if egress.remote.is_none() && rule.is_none() && judgement.verdict == Verdict::Approved {
         judgement.verdict = Verdict::Unknown;
     }
+    if egress.passage.is_malformed && rule.is_none() {
+        judgement = malformed(policy, judgement);
+    }
     judgement
+}
+
+/// Of packets whose headers can't be read nobody knows that they go where they say: that address may
+/// object, but not approve, nor be local.
+fn malformed(policy: &Policy, by_address: Judgement) -> Judgement {
+    if by_address.verdict == Verdict::Unapproved {
+        return by_address;
+    }
+    let verdict = match policy.unknown_country {
+        UnknownCountry::Unapproved => Verdict::Unapproved,
+        UnknownCountry::Unknown | UnknownCountry::Approved => Verdict::Unknown,
+    };
+    Judgement { verdict, reason: Reason::Malformed, ..by_address }
 }
 
 /// Judges an address nobody sent to yet: only the rules that ask for nothing else than

@@ -55,6 +55,8 @@ catalogue! {
         "IP bytes sent by sockets whose process is not known; packet-socket: also what left around every hook with nobody or several who can have sent it.";
     EVENTS_LOST: Counter "events_lost_total" ["stage", "reason"],
         "What was seen but not handed on, by the stage that dropped it and why. Above 0 the record has gaps.";
+    HOUSEKEEPING_FRAMES: Counter "housekeeping_frames_total" [],
+        "Frames that no record tells, since they hold nobody's data: ARP of the kernel and of bridged guests, with nothing behind it; spanning tree and link aggregation of the kernel.";
     DECODE_ERRORS: Counter "decode_errors_total" ["reason"],
         "Samples of the probes that could not be read.";
     CLASSIFIED_FLOWS: Counter "classified_flows_total" ["by"],
@@ -95,6 +97,10 @@ catalogue! {
         "1; the label is the hash of the policy in force.";
     BUILD_INFO: Gauge "build_info" ["version", "commit"],
         "1; the labels are what is running.";
+    CLOCK_TRUSTED: Gauge "clock_trusted" [],
+        "1 while the kernel says that the wall clock is synchronised, else 0: times may be wrong then. Ages count by the boot clock.";
+    CLOCK_STEPS: Counter "clock_steps_total" [],
+        "Times that the wall clock was found set, by a tenth of a second or more.";
     EVENT_LATENCY: Histogram "event_latency_seconds" [],
         "From the kernel's timestamp of a flow's first packet or attempt to its record being safe on disk.";
 }
@@ -121,7 +127,7 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `verdict` | `approved` `unapproved` `unknown` `local` |
 | `country` | ISO 3166-1 alpha-2 of the destination; `local` for local addresses; `none` where no database knows the country |
 | `transport` | `tcp`, `udp`, `icmp` and the other named ones of `events`; `other` for the rest |
-| `reason` of violations | `country` `operator` `unlocated` `undetermined` `rule:<name>`, bounded by the rules of the configuration |
+| `reason` of violations | `country` `operator` `unlocated` `undetermined` `malformed` `rule:<name>`, bounded by the rules of the configuration |
 | `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions), `detached` (nobody looked, for up to a second each time), `attempt-share` (an attempt of a user whose share of the flow table or the ring was used up), `share` (a flow of such a user: it is added up, not lost); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |

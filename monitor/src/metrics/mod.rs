@@ -62,6 +62,7 @@ pub struct Metrics {
     pub decode_errors_total: IntCounterVec,
     pub classified_flows_total: IntCounterVec,
     pub verdict_disagreements_total: IntCounter,
+    pub housekeeping_frames_total: IntCounter,
     pub probe_attached: IntGaugeVec,
     pub probe_detachments_total: IntCounterVec,
     pub map_entries: IntGaugeVec,
@@ -79,6 +80,8 @@ pub struct Metrics {
     pub config_last_reload_success_timestamp_seconds: IntGauge,
     pub policy_info: IntGaugeVec,
     pub build_info: IntGaugeVec,
+    pub clock_trusted: IntGauge,
+    pub clock_steps_total: IntCounter,
     pub event_latency_seconds: Histogram,
 }
 
@@ -98,6 +101,7 @@ impl Metrics {
             decode_errors_total: counters(r, &catalogue::DECODE_ERRORS)?,
             classified_flows_total: counters(r, &catalogue::CLASSIFIED_FLOWS)?,
             verdict_disagreements_total: counter(r, &catalogue::VERDICT_DISAGREEMENTS)?,
+            housekeeping_frames_total: counter(r, &catalogue::HOUSEKEEPING_FRAMES)?,
             probe_attached: gauges(r, &catalogue::PROBE_ATTACHED)?,
             probe_detachments_total: counters(r, &catalogue::PROBE_DETACHMENTS)?,
             map_entries: gauges(r, &catalogue::MAP_ENTRIES)?,
@@ -115,6 +119,8 @@ impl Metrics {
             config_last_reload_success_timestamp_seconds: gauge(r, &catalogue::CONFIG_LAST_RELOAD)?,
             policy_info: gauges(r, &catalogue::POLICY_INFO)?,
             build_info: gauges(r, &catalogue::BUILD_INFO)?,
+            clock_trusted: gauge(r, &catalogue::CLOCK_TRUSTED)?,
+            clock_steps_total: counter(r, &catalogue::CLOCK_STEPS)?,
             event_latency_seconds: latency(r)?,
             registry,
         };

@@ -86,6 +86,11 @@ impl Names {
         self.resolvers = resolvers;
     }
 
+    /// Cookie of the host's own network namespace, once it is known.
+    pub fn namespace(&self) -> Option<u64> {
+        self.resolvers.namespace()
+    }
+
     /// Whether nobody knows the host's own network namespace yet.
     pub fn wants_namespace(&self) -> bool {
         self.resolvers.namespace().is_none()

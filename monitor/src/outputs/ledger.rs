@@ -2,7 +2,7 @@
 
 use super::store::{Ledger, LedgerSize};
 use crate::{
-    event::{Entry, Timestamp},
+    event::Entry,
     store::{Store, StoreError},
 };
 
@@ -14,8 +14,8 @@ impl Ledger for Store {
     fn sync(&mut self) -> Result<(), StoreError> {
         Self::sync(self)
     }
-    fn retain(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        Self::retain(self, now).map(drop)
+    fn retain(&mut self) -> Result<(), StoreError> {
+        Self::retain(self).map(drop)
     }
     fn size(&self) -> Result<LedgerSize, StoreError> {
         let stats = self.reader().stats()?;

@@ -22,7 +22,10 @@ use shares::{Holder, Shares, Worth};
 use store::StoreQueue;
 
 /// The log is told again of the same user after so long.
-const SHARE_WARNING_SECONDS: u64 = 3_600;
+const SHARE_WARNING_NS: u64 = 3_600_000_000_000;
+/// Why a flow can be a violation, rules aside.
+const OBJECTIONS: [Reason; 5] =
+    [Reason::Country, Reason::Operator, Reason::Unlocated, Reason::Undetermined, Reason::Malformed];
 /// Stage of the losses of lookups.
 const LOOKUPS: &str = "lookups";
 
@@ -69,8 +72,10 @@ pub struct Outputs {
     /// By user; `None`: whoever has none.
     unpaid: BTreeMap<Option<u32>, Unpaid>,
     lookups_unpaid: u64,
-    /// When the log was told of each, so that it is not told of each again.
-    warned: BTreeMap<Option<u32>, Timestamp>,
+    /// When the log was told of each, by the boot clock, so that it is not told of each again.
+    warned: BTreeMap<Option<u32>, u64>,
+    /// The boot clock at the last tick, in nanoseconds.
+    now: u64,
 }
 
 impl Outputs {
@@ -91,6 +96,7 @@ impl Outputs {
             unpaid: BTreeMap::new(),
             lookups_unpaid: 0,
             warned: BTreeMap::new(),
+            now: 0,
         }
     }
 
@@ -206,14 +212,16 @@ impl Outputs {
         self.store.push(entry);
     }
 
-    /// Appends the roll-ups that are due; cheap when none is. Call it about every second.
-    pub fn tick(&mut self, now: Timestamp) {
-        self.shares.tick(now);
-        if self.rollups.is_due(now) || self.has_unpaid() && self.rollups.is_time(now) {
-            for entry in self.take_unpaid(now) {
+    /// Appends the roll-ups that are due by the boot clock; cheap when none is. Call it about every
+    /// second. `wall`: what the entries are stamped with.
+    pub fn tick(&mut self, boot_ns: u64, wall: Timestamp) {
+        self.now = boot_ns;
+        self.shares.tick(boot_ns);
+        if self.rollups.is_due(boot_ns) || self.has_unpaid() && self.rollups.is_time(boot_ns) {
+            for entry in self.take_unpaid(wall) {
                 self.store.push(entry);
             }
-            for rollup in self.rollups.take(now) {
+            for rollup in self.rollups.take(boot_ns) {
                 self.store.push(Entry::Rollup(rollup));
             }
         }
@@ -221,11 +229,11 @@ impl Outputs {
 
     /// Appends all roll-ups, and waits a while for room in a full queue: at the end, when nothing
     /// else is kept waiting. Once `self` is dropped, the store's writer writes the rest and ends.
-    pub fn flush(&mut self, now: Timestamp) {
-        for entry in self.take_unpaid(now) {
+    pub fn flush(&mut self, wall: Timestamp) {
+        for entry in self.take_unpaid(wall) {
             self.store.push_last(entry);
         }
-        for rollup in self.rollups.take(now) {
+        for rollup in self.rollups.take(self.now) {
             self.store.push_last(Entry::Rollup(rollup));
         }
     }
@@ -236,10 +244,11 @@ impl Outputs {
 
     /// Tells the ledger, and now and then the log, whose flows are only added up.
     fn take_unpaid(&mut self, at: Timestamp) -> Vec<Entry> {
-        self.warned.retain(|_, warned| at.secs() < warned.secs() + SHARE_WARNING_SECONDS);
+        let now = self.now;
+        self.warned.retain(|_, warned| now < *warned + SHARE_WARNING_NS);
         let mut notices = Vec::new();
         for (user, Unpaid { flows, attempts }) in std::mem::take(&mut self.unpaid) {
-            if self.warned.insert(user, *self.warned.get(&user).unwrap_or(&at)).is_none() {
+            if self.warned.insert(user, *self.warned.get(&user).unwrap_or(&now)).is_none() {
                 let who = user.map_or("what has no user".to_owned(), |id| format!("user {id}"));
                 tracing::warn!(
                     "{who} used up a share of the store or of the probes' tables: further flows are \
@@ -315,10 +324,8 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
     // An approved country can be objected to by its operator, or by the second database; and an
     // address of no country by either.
     let places = countries.iter().map(ToString::to_string).chain([COUNTRY_NONE.to_owned()]);
-    let violations = places.flat_map(|place| {
-        [Reason::Country, Reason::Operator, Reason::Unlocated, Reason::Undetermined]
-            .map(|reason| (place.clone(), reason.to_string()))
-    });
+    let violations =
+        places.flat_map(|place| OBJECTIONS.map(|reason| (place.clone(), reason.to_string())));
     let loss = |stage: &str, reason: &str| (stage.to_owned(), reason.to_owned());
     KnownLabels {
         verdicts: words(Verdict::ALL),

@@ -21,6 +21,7 @@ pub const ROWS_MAX: usize = 16_384;
 pub const OVERFLOW_PROGRAM: &str = "(others)";
 /// A power cut loses at most this much of the roll-ups.
 pub const FLUSH_SECONDS: u64 = 60;
+const FLUSH_NS: u64 = FLUSH_SECONDS * 1_000_000_000;
 pub const STAGE: &str = "rollup";
 /// The totals are kept, program and user are not.
 pub const TABLE_FULL: &str = "table-full";
@@ -43,7 +44,8 @@ pub(super) struct RollupTable {
     rows: HashMap<Key, (u64, Traffic), BuildHasherDefault<FxHasher>>,
     nobody: Arc<str>,
     overflow: Arc<str>,
-    flushed_at: Timestamp,
+    /// By the boot clock, in nanoseconds: the wall clock may be set.
+    flushed_at: u64,
 }
 
 impl RollupTable {
@@ -53,7 +55,7 @@ impl RollupTable {
             rows: HashMap::default(),
             nobody: "".into(),
             overflow: OVERFLOW_PROGRAM.into(),
-            flushed_at: Timestamp(0),
+            flushed_at: 0,
         }
     }
 
@@ -110,17 +112,17 @@ impl RollupTable {
         *all_traffic = all_traffic.plus(growth);
     }
 
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        !self.rows.is_empty() && self.is_time(now)
+    pub(super) fn is_due(&self, boot_ns: u64) -> bool {
+        !self.rows.is_empty() && self.is_time(boot_ns)
     }
 
-    pub(super) fn is_time(&self, now: Timestamp) -> bool {
-        now.secs() >= self.flushed_at.secs() + FLUSH_SECONDS
+    pub(super) fn is_time(&self, boot_ns: u64) -> bool {
+        boot_ns >= self.flushed_at.saturating_add(FLUSH_NS)
     }
 
     /// What came since the last call, in a stable order.
-    pub(super) fn take(&mut self, now: Timestamp) -> Vec<Rollup> {
-        self.flushed_at = now;
+    pub(super) fn take(&mut self, boot_ns: u64) -> Vec<Rollup> {
+        self.flushed_at = boot_ns;
         let rows = self.rows.drain().map(|(key, (flows, traffic))| Rollup {
             hour: key.hour,
             program: key.program,

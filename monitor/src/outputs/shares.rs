@@ -95,7 +95,8 @@ impl Worth {
 #[derive(Clone, Copy, Debug)]
 struct Account {
     bytes: u64,
-    at: Timestamp,
+    /// By the boot clock, in nanoseconds.
+    at: u64,
 }
 
 #[derive(Debug)]
@@ -107,7 +108,8 @@ pub(super) struct Shares {
     refill: u64,
     accounts: HashMap<Holder, Account, BuildHasherDefault<FxHasher>>,
     named: FxHashSet<(u32, Option<Timestamp>)>,
-    now: Timestamp,
+    /// By the boot clock, in nanoseconds.
+    now: u64,
 }
 
 impl Shares {
@@ -118,13 +120,13 @@ impl Shares {
             refill: (config.max_bytes / IN_RETENTION).max(LEAST_BYTES),
             accounts: HashMap::default(),
             named: FxHashSet::default(),
-            now: Timestamp(0),
+            now: 0,
         }
     }
 
     /// Time passes; it never runs backwards here. Accounts that are full again are forgotten.
-    pub(super) fn tick(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
+    pub(super) fn tick(&mut self, boot_ns: u64) {
+        self.now = self.now.max(boot_ns);
         if self.accounts.len() >= ACCOUNTS_MAX / 2 {
             let (full, now) = (self.full, self.now);
             let (span, refill) = (self.span, self.refill);
@@ -220,8 +222,8 @@ fn payers(holder: Holder) -> [Option<Holder>; 2] {
     [Some(holder), strangers]
 }
 
-fn grown(since: Timestamp, now: Timestamp, span: u64, refill: u64) -> u64 {
-    let passed = now.0.saturating_sub(since.0);
+fn grown(since: u64, now: u64, span: u64, refill: u64) -> u64 {
+    let passed = now.saturating_sub(since);
     let grown = u128::from(passed) * u128::from(refill) / u128::from(span);
     u64::try_from(grown).unwrap_or(u64::MAX / 2).min(u64::MAX / 2)
 }
@@ -278,7 +280,7 @@ mod tests {
         let mut shares = shares();
         let mut records = 0;
         for hour in 0..24 {
-            shares.tick(Timestamp::from_secs(hour * 3600));
+            shares.tick(Timestamp::from_secs(hour * 3600).0);
             records += exhaust(&mut shares, &by(1000), Worth::Notable);
         }
         let bytes = records * ENTRY_BYTES;
@@ -320,7 +322,7 @@ mod tests {
             shares.pay(&by(user), Worth::Notable);
         }
         assert!(shares.accounts.len() <= ACCOUNTS_MAX + 1);
-        shares.tick(Timestamp::from_secs(86_400));
+        shares.tick(Timestamp::from_secs(86_400).0);
         assert_eq!(shares.accounts.len(), 0);
     }
 

@@ -9,13 +9,14 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use prometheus::{IntCounter, IntGauge};
 
 use crate::{
-    event::{Entry, Notice, Timestamp},
+    clock::Clock,
+    event::{Entry, Moment, Notice},
     metrics::Metrics,
 };
 
@@ -66,7 +67,7 @@ pub trait Ledger: Send + 'static {
     /// writes it again.
     fn sync(&mut self) -> Result<(), Self::Error>;
     /// Removes what is too old or too much.
-    fn retain(&mut self, now: Timestamp) -> Result<(), Self::Error>;
+    fn retain(&mut self) -> Result<(), Self::Error>;
     fn size(&self) -> Result<LedgerSize, Self::Error>;
 }
 
@@ -138,14 +139,14 @@ impl StoreWriter {
 
 /// Starts the writer thread.
 pub fn spawn<L: Ledger>(ledger: L, metrics: Arc<Metrics>) -> io::Result<(StoreQueue, StoreWriter)> {
-    spawn_with(ledger, metrics, QUEUE_ENTRIES, wall_clock)
+    spawn_with(ledger, metrics, QUEUE_ENTRIES, host_clock)
 }
 
 pub(super) fn spawn_with<L: Ledger>(
     ledger: L,
     metrics: Arc<Metrics>,
     capacity: usize,
-    now: fn() -> Timestamp,
+    now: fn() -> Moment,
 ) -> io::Result<(StoreQueue, StoreWriter)> {
     let (sender, receiver) = mpsc::sync_channel(capacity);
     let shared = Arc::new(Shared::default());
@@ -176,9 +177,8 @@ pub(super) fn spawn_with<L: Ledger>(
     Ok((queue, StoreWriter(thread)))
 }
 
-pub(super) fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+fn host_clock() -> Moment {
+    Clock::host().now()
 }
 
 struct Writer<L> {
@@ -186,9 +186,9 @@ struct Writer<L> {
     metrics: Arc<Metrics>,
     depth: IntGauge,
     shared: Arc<Shared>,
-    now: fn() -> Timestamp,
-    /// Kernel times of the flows that began and are not safe yet.
-    began: Vec<Timestamp>,
+    now: fn() -> Moment,
+    /// Kernel times of the flows that began and are not safe yet, by the boot clock.
+    began: Vec<u64>,
     /// Entries appended and not safe yet.
     unsynced: u64,
     sized_at: Option<Instant>,
@@ -203,8 +203,7 @@ impl<L: Ledger> Writer<L> {
         let mut retained_at: Option<Instant> = None;
         while !self.is_ending {
             if is_due(retained_at, RETENTION_INTERVAL) {
-                let now = (self.now)();
-                self.attempt("retain", |ledger| ledger.retain(now));
+                self.attempt("retain", L::retain);
                 retained_at = Some(Instant::now());
             }
             if is_due(self.sized_at, SIZE_INTERVAL) {
@@ -254,8 +253,9 @@ impl<L: Ledger> Writer<L> {
         if self.persist("append", |ledger| ledger.append(entry))
             && let Entry::Flow(record) = entry
             && record.egress.revision == 0
+            && let Some(timeline) = record.timeline
         {
-            self.began.push(record.egress.last_at);
+            self.began.push(timeline.boot_ns(record.egress.last_at));
         }
     }
 
@@ -267,7 +267,7 @@ impl<L: Ledger> Writer<L> {
         }
         let (stage, reason) = (STAGE.into(), QUEUE_FULL.into());
         let notice = Notice::Lost { stage, reason, count };
-        self.append(&Entry::Notice { at: (self.now)(), notice });
+        self.append(&Entry::Notice { at: (self.now)().wall(), notice });
         true
     }
 
@@ -276,9 +276,9 @@ impl<L: Ledger> Writer<L> {
             return;
         }
         self.unsynced = 0;
-        let now = (self.now)();
+        let now = (self.now)().boot_ns;
         for at in self.began.drain(..) {
-            let seconds = Duration::from_nanos(now.0.saturating_sub(at.0)).as_secs_f64();
+            let seconds = Duration::from_nanos(now.saturating_sub(at)).as_secs_f64();
             self.metrics.event_latency_seconds.observe(seconds);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, mpsc};
 use super::{store::Ledger, *};
 use crate::{
     ecs::tests::{bare_record, full_record},
-    event::{Notice, Rollup},
+    event::{Moment, Notice, Rollup},
 };
 
 /// Holds its content where the test sees it; fails or waits when told to.
@@ -39,7 +39,7 @@ impl Ledger for Memory {
     fn sync(&mut self) -> Result<(), Self::Error> {
         self.fails("sync")
     }
-    fn retain(&mut self, _now: Timestamp) -> Result<(), Self::Error> {
+    fn retain(&mut self) -> Result<(), Self::Error> {
         self.fails("retain")
     }
     fn size(&self) -> Result<store::LedgerSize, Self::Error> {
@@ -53,7 +53,13 @@ fn metrics() -> Arc<Metrics> {
 }
 
 fn later() -> Timestamp {
-    Timestamp::from_secs(1_800_000_004)
+    moment().wall()
+}
+
+/// Two seconds after what the records tell.
+fn moment() -> Moment {
+    let timeline = full_record().timeline.unwrap();
+    Moment { boot_ns: timeline.boot_ns(Timestamp::from_secs(1_800_000_004)), timeline }
 }
 
 fn config(record: RecordMode) -> StoreConfig {
@@ -65,6 +71,8 @@ fn config(record: RecordMode) -> StoreConfig {
     }
 }
 
+const SECOND: u64 = 1_000_000_000;
+
 struct Rig {
     outputs: Outputs,
     writer: store::StoreWriter,
@@ -75,7 +83,7 @@ struct Rig {
 fn rig(mode: RecordMode, memory: Memory, capacity: usize) -> Rig {
     let metrics = metrics();
     let (queue, writer) =
-        store::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, later).unwrap();
+        store::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, moment).unwrap();
     let outputs = Outputs::new(Arc::clone(&metrics), &config(mode), queue, live::channel());
     Rig { outputs, writer, metrics, memory }
 }
@@ -180,14 +188,18 @@ fn in_mode_all_an_approved_flow_is_itemised_and_not_rolled_up() {
 #[test]
 fn rollups_are_appended_at_their_interval_and_not_before() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
-    let start = Timestamp::from_secs(1_800_000_000);
-    let after = |seconds| Timestamp::from_secs(start.secs() + seconds);
-    rig.outputs.flush(start);
-    rig.outputs.deliver(approved(), sent(1, 1), true, Kept::Added);
-    rig.outputs.tick(after(rollup::FLUSH_SECONDS - 1));
-    rig.outputs.deliver(approved(), sent(2, 1), false, Kept::Added);
-    rig.outputs.tick(after(rollup::FLUSH_SECONDS));
-    rig.outputs.deliver(approved(), sent(4, 1), false, Kept::Added);
+    let start = 7 * SECOND;
+    // Whatever the wall clock shows: a day, 2038, 1970.
+    for (number, wall) in
+        [later(), Timestamp::from_secs(2_145_916_800), Timestamp(0)].into_iter().enumerate()
+    {
+        let start = start + number as u64 * 2 * rollup::FLUSH_SECONDS * SECOND;
+        rig.outputs.deliver(approved(), sent(1, 1), true, Kept::Added);
+        rig.outputs.tick(start + rollup::FLUSH_SECONDS * SECOND, wall);
+        rig.outputs.deliver(approved(), sent(2, 1), false, Kept::Added);
+        rig.outputs.tick(start + (2 * rollup::FLUSH_SECONDS - 1) * SECOND, later());
+        rig.outputs.deliver(approved(), sent(4, 1), false, Kept::Added);
+    }
     let bytes: Vec<u64> = rig
         .finish()
         .0
@@ -197,7 +209,7 @@ fn rollups_are_appended_at_their_interval_and_not_before() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(bytes, [3, 4]);
+    assert_eq!(bytes, [1, 7, 7, 6], "one each minute");
 }
 
 #[test]
@@ -214,7 +226,7 @@ fn a_full_table_of_rollups_loses_detail_and_no_byte() {
     let mut named = approved();
     named.egress.last_at = Timestamp::from_secs(0);
     table.add(&named, 1, sent(10, 1), &mut shares);
-    let rows = table.take(later());
+    let rows = table.take(0);
     let bytes: u64 = rows.iter().map(|row| row.traffic.sent_bytes).sum();
     assert_eq!(bytes, (rollup::ROWS_MAX as u64 + 6) * 10);
     assert!(rows.iter().any(|row| {
@@ -319,7 +331,7 @@ fn flow_of(user: u32, number: u64) -> Record {
     let mut record = full_record();
     record.egress.flow = crate::event::FlowId(u128::from(number));
     let mut process = record.sender.process().unwrap().clone();
-    process.user = crate::event::User { id: user, name: None };
+    process.user = User { id: user, name: None };
     if let crate::event::Sender::Process { process: it, .. } = &mut record.sender {
         *it = Arc::new(process);
     }
@@ -371,7 +383,7 @@ fn a_flow_that_was_added_up_stays_so_and_no_byte_is_told_twice() {
     let kept = (0..).map(|it| rig.outputs.deliver(flow_of(1, it), sent(1, 1), true, Kept::Added));
     let itemised = kept.take_while(|kept| *kept == Kept::Itemised).count() as u64;
     // A month later there is room again.
-    rig.outputs.tick(Timestamp::from_secs(later().secs() + 86_400 * 30));
+    rig.outputs.tick(86_400 * 30 * SECOND, later());
     rig.outputs.meter(&flow_of(1, itemised), sent(10, 1), Kept::Unpaid);
     let kept = rig.outputs.deliver(flow_of(1, itemised), sent(100, 1), false, Kept::Unpaid);
     assert_eq!(kept, Kept::Unpaid);

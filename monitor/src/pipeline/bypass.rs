@@ -145,7 +145,8 @@ fn key(what: What, id: u64, ifindex: u32) -> FlowKey {
         remote_port: 0,
         local_port: what as u16,
         transport: Transport::UNKNOWN.0,
-        reserved: [0; 3],
+        malformed: 0,
+        reserved: [0; 2],
     }
 }
 

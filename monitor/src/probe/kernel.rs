@@ -16,26 +16,26 @@ use aya::{
 use aya_log::EbpfLogger;
 use monitor_ebpf::{
     ABI_VERSION, layout,
-    loss::Loss,
+    loss::{HOUSEKEEPING, Loss},
     names::{map, program, setting},
     sample::{FlowCounters, FlowKey, LinkSender, ProcessStart, Unitemised, UnitemisedKey},
     settings::naming,
 };
-use rustix::time::{ClockId, clock_gettime};
 use zerocopy::FromBytes;
 
 use super::{
     Attachment, Bypassed, ProbeChange, ProbeError, Progress, Source,
     attach::{self, Guarded, attach_all},
-    batch::Batch,
+    batch::{Batch, look_up},
     btf::Layout,
     cgroup,
-    interfaces::{Attaching, Follower, Names},
+    interfaces::{Attaching, Follower, Names, SeenSince},
     places::Places,
     reader::Samples,
     shares::Shares,
 };
 use crate::{
+    clock,
     config::{Capture, NamesConfig},
     sandbox,
 };
@@ -184,6 +184,15 @@ impl Kernel {
     /// When processes last executed something. Once: another thread asks it.
     pub fn take_starts(&mut self) -> Option<Starts> {
         self.starts.take()
+    }
+
+    /// One of the probes' counters of what they do not tell.
+    fn counted(&self, index: u32) -> Result<u64, ProbeError> {
+        let per_cpu = self
+            .losses
+            .get(&index, 0)
+            .map_err(|error| ProbeError::Map { name: map::LOSSES, problem: error.to_string() })?;
+        Ok(per_cpu.iter().sum())
     }
 }
 
@@ -399,6 +408,14 @@ impl Source for Kernel {
         self.batch.read(flows, each).map_err(|error| flows_error(&error))
     }
 
+    fn counters(&mut self, flow: &FlowKey) -> Option<FlowCounters> {
+        look_up(self.flows.fd().as_fd(), flow).ok().flatten()
+    }
+
+    fn seen(&mut self) -> Option<SeenSince> {
+        self.follower.told.new_seen()
+    }
+
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError> {
         self.shares.forget(&self.flows, flows).map_err(|error| flows_error(&error))
     }
@@ -414,18 +431,17 @@ impl Source for Kernel {
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError> {
         let mut totals = [0; Loss::ALL.len()];
         for (loss, total) in Loss::ALL.into_iter().zip(&mut totals) {
-            let per_cpu = self.losses.get(&(loss as u32), 0).map_err(|error| ProbeError::Map {
-                name: map::LOSSES,
-                problem: error.to_string(),
-            })?;
-            *total = per_cpu.iter().sum();
+            *total = self.counted(loss as u32)?;
         }
         Ok(totals)
     }
 
+    fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+        self.counted(HOUSEKEEPING)
+    }
+
     fn now_ns(&self) -> u64 {
-        let now = clock_gettime(ClockId::Boottime);
-        now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+        clock::boot_ns()
     }
 }
 

@@ -21,7 +21,7 @@ mod trial;
 
 pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
 pub use cgroup::find as find_cgroup;
-pub use interfaces::{Attaching, Names, unknown_interfaces};
+pub use interfaces::{Attaching, Names, SeenSince, unknown_interfaces};
 pub use kernel::{Kernel, Starts};
 use monitor_ebpf::{
     loss::Loss,
@@ -113,6 +113,17 @@ pub trait Source {
     /// Hands over the counters of every live flow.
     fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError>;
 
+    /// The counters of one flow, if it is counted and can be asked for.
+    fn counters(&mut self, _flow: &FlowKey) -> Option<FlowCounters> {
+        None
+    }
+
+    /// By index: since when the program at an interface sees whatever leaves by it, if that changed
+    /// since it was last asked for.
+    fn seen(&mut self) -> Option<SeenSince> {
+        None
+    }
+
     /// Stops counting these flows.
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError>;
 
@@ -126,6 +137,11 @@ pub trait Source {
 
     /// Stops adding to these.
     fn forget_unitemised(&mut self, _keys: &[UnitemisedKey]) {}
+
+    /// Frames that the probes told to nobody so far, since they hold nobody's data.
+    fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+        Ok(0)
+    }
 
     /// Samples that are out of the kernel and wait to be drained, at most [`WAITING_MAX`].
     fn waiting(&self) -> usize {

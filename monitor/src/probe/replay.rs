@@ -19,7 +19,7 @@ use monitor_ebpf::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, Source};
+use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, SeenSince, Source};
 
 const SAMPLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
@@ -96,6 +96,14 @@ impl<S: Source> Source for Recorder<S> {
         file.flush().map_err(|error| recording(&self.path, &error))
     }
 
+    fn counters(&mut self, flow: &FlowKey) -> Option<FlowCounters> {
+        self.inner.counters(flow)
+    }
+
+    fn seen(&mut self) -> Option<SeenSince> {
+        self.inner.seen()
+    }
+
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError> {
         self.inner.forget(flows)
     }
@@ -110,6 +118,10 @@ impl<S: Source> Source for Recorder<S> {
 
     fn forget_unitemised(&mut self, keys: &[UnitemisedKey]) {
         self.inner.forget_unitemised(keys);
+    }
+
+    fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+        self.inner.housekeeping_frames()
     }
 
     fn waiting(&self) -> usize {
@@ -284,6 +296,10 @@ mod tests {
             self.0.losses()
         }
 
+        fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
+            Ok(7)
+        }
+
         fn progress(&mut self) -> Progress {
             Progress { submitted: Mark(9), taken_in: Mark(8) }
         }
@@ -319,6 +335,7 @@ mod tests {
         let mut recorder =
             Recorder::new(Telling::default(), &dir.path().join("recording")).unwrap();
         assert_eq!((recorder.waiting(), recorder.unattributed_bytes()), (3, 4));
+        assert_eq!(recorder.housekeeping_frames().unwrap(), 7);
         assert_eq!(recorder.bypassed(), Telling::default().bypassed());
         assert_eq!(recorder.link_senders().map(|it| it.len()), Some(1));
         assert!(recorder.interfaces().is_some());

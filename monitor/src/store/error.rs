@@ -26,6 +26,10 @@ pub enum StoreError {
         path.display()
     )]
     Newer { path: PathBuf, found: u32, known: u32 },
+    #[error("the answer is cut: the index contradicted segment {segment} half way; ask again")]
+    Contradicted { segment: u32 },
+    #[error("the answer is cut: the daemon ends, or who asked is gone")]
+    Stopped,
     #[error("cannot {operation} {}: {source}{}", path.display(), hint(source))]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
 }
@@ -40,6 +44,7 @@ impl StoreError {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::Io { operation, .. } => operation,
+            Self::Contradicted { .. } | Self::Stopped => "read",
             Self::Locked { .. } | Self::Missing { .. } | Self::Newer { .. } => "open",
         }
     }

@@ -1,11 +1,13 @@
 //! The store: a ledger that is the truth, an index that can be thrown away, queries over both.
 //! One writer ([`Store`]), any number of readers ([`Reader`]). It has no policy of when to sync or
-//! what to record, and no clock but for the age of segments: the caller decides.
+//! what to record: the caller decides. Its clock is for the age of segments alone.
 
+mod age;
 mod basis;
 mod error;
 mod executed;
 mod index;
+mod integrity;
 mod ledger;
 mod lock;
 mod notice;
@@ -17,6 +19,7 @@ mod select;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::{
     fs::DirBuilder,
@@ -33,8 +36,9 @@ pub use query::{QueryStats, Reader, StoreStats};
 pub use retention::Deleted;
 
 use crate::{
+    clock::Clock,
     config::StoreConfig,
-    event::{Entry, Notice, Timestamp},
+    event::{Entry, Notice},
 };
 use index::Index;
 use ledger::Writer;
@@ -69,6 +73,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Store {
     writer: Writer,
+    clock: Clock,
     index: Option<Index>,
     reader: Reader,
     recovery: Recovery,
@@ -88,6 +93,10 @@ impl Store {
     }
 
     pub fn open_with(config: &StoreConfig, options: Options) -> Result<Self, StoreError> {
+        Self::open_by(config, options, Clock::host())
+    }
+
+    fn open_by(config: &StoreConfig, options: Options, clock: Clock) -> Result<Self, StoreError> {
         let root = &config.path;
         let ledger = ledger::directory(root);
         make_directory(root)?;
@@ -98,13 +107,14 @@ impl Store {
             &ledger,
             options.segment_bytes,
             options.segment_age,
+            clock.clone(),
             Arc::clone(&counters),
         )?;
         StoreCounters::add(&counters.blocks_corrupt, recovery.corrupt);
         StoreCounters::add(&counters.chain_breaks, recovery.chain_breaks);
         for (segment, bytes) in &recovery.cuts {
             let notice = Notice::Cut { segment: u64::from(*segment), bytes: *bytes };
-            writer.append(&Entry::Notice { at: ledger::now(), notice })?;
+            writer.append(&Entry::Notice { at: clock.now().wall(), notice })?;
         }
         let index = match options.index {
             Some(limits) => Some(Index::start(
@@ -120,6 +130,7 @@ impl Store {
         let reader = Reader::new(root, counters, finder);
         Ok(Self {
             writer,
+            clock,
             index,
             reader,
             recovery,
@@ -176,17 +187,18 @@ impl Store {
         self.index.as_ref().is_none_or(|index| index.wait(timeout))
     }
 
-    /// Deletes whole segments that are too old or too many, and tells the ledger which. Call it every
-    /// few minutes. What it tells is acknowledged by the next sync.
-    pub fn retain(&mut self, now: Timestamp) -> Result<Deleted, StoreError> {
-        let oldest = Timestamp(now.0.saturating_sub(self.retention.as_nanos() as u64));
+    /// Deletes whole segments that ended too long ago or are too many, and tells the ledger which. Call
+    /// it every few minutes. What it tells is acknowledged by the next sync.
+    pub fn retain(&mut self) -> Result<Deleted, StoreError> {
+        let now = self.clock.now();
         let active = self.writer.progress().segment;
         // What it was not told of before, as on a full disk.
         self.note_removed()?;
-        let (reader, bounds) = (&self.reader, (oldest, self.max_bytes));
+        let bounds = retention::Bounds { now, age: self.retention, bytes: self.max_bytes };
+        let reader = &self.reader;
         let mut deleted = Deleted::default();
         let result = retention::apply(reader, self.index.as_ref(), active, bounds, &mut deleted);
-        self.unnoted = deleted.notice().map(|notice| Entry::Notice { at: now, notice });
+        self.unnoted = deleted.notice().map(|notice| Entry::Notice { at: now.wall(), notice });
         self.note_removed()?;
         result.map(|()| deleted)
     }

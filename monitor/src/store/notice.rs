@@ -8,7 +8,7 @@ use super::{
     record::{RecordError, Text},
     tables::{Interner, Tables},
 };
-use crate::event::{Notice, Timestamp};
+use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum StoredNotice {
@@ -22,6 +22,8 @@ pub(super) enum StoredNotice {
     Removed { segments: Vec<u64>, entries: u64, from: u64, to: u64 },
     Detached { probe: Text, interface: Option<Text>, is_displaced: bool },
     Attached { probe: Text, interface: Option<Text> },
+    ClockRead { boot_ns: u64, boot: [u8; 16], wall_at_boot_ns: i64, is_trusted: bool },
+    ClockStepped { from: u64, to: u64 },
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNotice {
@@ -58,6 +60,13 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNo
             probe: into.text(probe),
             interface: into.maybe(interface.as_ref()),
         },
+        Notice::ClockRead(Moment { boot_ns, timeline }) => StoredNotice::ClockRead {
+            boot_ns: *boot_ns,
+            boot: timeline.boot.0,
+            wall_at_boot_ns: timeline.wall_at_boot_ns,
+            is_trusted: timeline.is_trusted,
+        },
+        Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
     }
 }
 
@@ -94,6 +103,13 @@ pub(super) fn notice_from_stored(
         },
         StoredNotice::Attached { probe, interface } => {
             Notice::Attached { probe: tables.text(probe)?, interface: tables.maybe(interface)? }
+        }
+        StoredNotice::ClockRead { boot_ns, boot, wall_at_boot_ns, is_trusted } => {
+            let timeline = Timeline { boot: BootId(boot), wall_at_boot_ns, is_trusted };
+            Notice::ClockRead(Moment { boot_ns, timeline })
+        }
+        StoredNotice::ClockStepped { from, to } => {
+            Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
         }
     })
 }

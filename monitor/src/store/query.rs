@@ -14,7 +14,7 @@ use super::{
     index::{Finder, IndexStats, Totals},
     ledger::{
         self,
-        frame::{Head, HeaderFault, VERSION, hour_end},
+        frame::{Created, Head, HeaderFault, VERSION, hour_end},
         segment::Segment,
         segment_path,
     },
@@ -71,6 +71,17 @@ pub struct Reader {
     ledger: PathBuf,
     counters: Arc<StoreCounters>,
     finder: Option<Finder>,
+    is_over: Option<IsOver>,
+}
+
+/// Whether nobody waits for the answer any more; asked between two blocks.
+#[derive(Clone)]
+struct IsOver(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for IsOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("IsOver")
+    }
 }
 
 impl Reader {
@@ -87,7 +98,32 @@ impl Reader {
     }
 
     pub(super) fn new(root: &Path, counters: Arc<StoreCounters>, finder: Option<Finder>) -> Self {
-        Self { root: root.to_owned(), ledger: ledger::directory(root), counters, finder }
+        let ledger = ledger::directory(root);
+        Self { root: root.to_owned(), ledger, counters, finder, is_over: None }
+    }
+
+    /// The same view for an answer that ends with [`StoreError::Stopped`] as soon as this says so, also
+    /// where nothing matches.
+    pub fn until(&self, is_over: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
+        Self { is_over: Some(IsOver(is_over)), ..self.clone() }
+    }
+
+    pub(super) fn go_on(&self) -> Result<(), StoreError> {
+        match &self.is_over {
+            Some(IsOver(is_over)) if is_over() => Err(StoreError::Stopped),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn distrust(&self, segment: u32) {
+        if let Some(finder) = &self.finder {
+            finder.distrust(segment);
+        }
+    }
+
+    /// Of the store.
+    pub fn path(&self) -> &Path {
+        &self.root
     }
 
     pub fn counters(&self) -> &Arc<StoreCounters> {
@@ -227,6 +263,7 @@ impl Reader {
             })?;
             let Some(segment) = self.segment(number)? else { continue };
             for (at, head) in blocks {
+                self.go_on()?;
                 for entry in self.entries(&segment, at, &head, &mut stats)? {
                     if let Some(told) = each(entry) {
                         stats.matched += 1;
@@ -303,6 +340,14 @@ impl Reader {
         }
     }
 
+    /// When a segment was begun; `None` if it is gone or its header damaged.
+    pub(super) fn created(&self, number: u32) -> Result<Option<Created>, StoreError> {
+        let path = || segment_path(&self.ledger, number);
+        let Some(mut segment) = self.segment(number)? else { return Ok(None) };
+        let header = segment.header().map_err(|error| StoreError::io("read", &path())(error))?;
+        Ok(header.ok().map(|header| header.created))
+    }
+
     /// Tells the heads of a segment from an offset on; counts damage, but not the unfinished end of
     /// the newest.
     pub(super) fn walk(
@@ -314,11 +359,17 @@ impl Reader {
         mut each: impl FnMut(u64, &Head),
     ) -> Result<(), StoreError> {
         let Some(mut segment) = self.segment(number)? else { return Ok(()) };
+        let mut ended = Ok(());
         let walked = segment.walk(from, |at, head| {
+            ended = self.go_on();
+            if ended.is_err() {
+                return ControlFlow::Break(());
+            }
             stats.blocks += 1;
             each(at, head);
             ControlFlow::Continue(())
         });
+        ended?;
         let path = || segment_path(&self.ledger, number);
         let walk = walked.map_err(|error| StoreError::io("read", &path())(error))?;
         let corrupt = walk.corrupt + u64::from(!is_newest && walk.tail > 0);
@@ -344,7 +395,7 @@ impl Reader {
         Ok(entries.unwrap_or_default())
     }
 
-    fn count_corrupt(&self, count: u64, stats: &mut QueryStats) {
+    pub(super) fn count_corrupt(&self, count: u64, stats: &mut QueryStats) {
         stats.blocks_corrupt += count;
         StoreCounters::add(&self.counters.blocks_corrupt, count);
     }

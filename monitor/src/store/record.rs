@@ -21,11 +21,12 @@ use super::{
     executed::{StoredExecuted, learn_executed},
     notice::{StoredNotice, notice_from_stored, notice_to_stored},
     tables::{Interner, Tables},
+    timeline::{StoredTimeline, timeline_from_stored, timeline_to_stored},
 };
 use crate::event::{
     Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry, FlowId,
     Judgement, Mac, Operator, Origin, Passage, Phase, Place, Reason, Record, Rollup, Sender,
-    ServerName, Timestamp, Traffic, Transport, User, Verdict,
+    ServerName, Timestamp, Traffic, Transport, User, Verdict, Way,
 };
 
 /// Bytes that decode to nothing that this version knows.
@@ -119,6 +120,14 @@ pub(super) enum StoredExtra {
     Frame {
         ethertype: u16,
     },
+    /// The IP headers can't be read.
+    Malformed,
+    /// By which clock the start is told.
+    Timeline(StoredTimeline),
+    /// No watched interface was seen to get a packet of it.
+    Unconfirmed,
+    /// It went by loopback, whatever its address.
+    Loopback,
     /// The kernel had no room to count it.
     Uncounted,
 }
@@ -175,6 +184,7 @@ enum StoredReason {
     Rule(Text),
     LocalNetwork,
     Undetermined,
+    Malformed,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -309,6 +319,14 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if passage.is_uncounted {
         extras.push(StoredExtra::Uncounted);
     }
+    if passage.is_malformed {
+        extras.push(StoredExtra::Malformed);
+    }
+    match passage.way {
+        Way::Confirmed => {}
+        Way::Unconfirmed => extras.push(StoredExtra::Unconfirmed),
+        Way::Loopback => extras.push(StoredExtra::Loopback),
+    }
     if let Some(domain) = &record.place.domain {
         extras.push(StoredExtra::Name { source: domain_source_code(domain.source) });
         if domain.is_trusted {
@@ -326,6 +344,7 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if !basis.is_none() {
         extras.push(StoredExtra::Basis(basis_to_stored(&basis, into)));
     }
+    extras.extend(record.timeline.map(|it| StoredExtra::Timeline(timeline_to_stored(it, into))));
     extras.extend(into.take_executed().into_iter().map(StoredExtra::Executed));
     extras
 }
@@ -344,6 +363,9 @@ fn add_extra(
             (passage.from, passage.by) = (tables.maybe(*from)?, tables.maybe(*by)?);
         }
         StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
+        StoredExtra::Malformed => record.egress.passage.is_malformed = true,
+        StoredExtra::Unconfirmed => record.egress.passage.way = Way::Unconfirmed,
+        StoredExtra::Loopback => record.egress.passage.way = Way::Loopback,
         StoredExtra::Uncounted => record.egress.passage.is_uncounted = true,
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
@@ -379,6 +401,9 @@ fn add_extra(
             }
             record.provenance.clone_from(&basis.provenance);
         }
+        StoredExtra::Timeline(timeline) => {
+            record.timeline = Some(timeline_from_stored(timeline, tables)?);
+        }
         // Learnt before the flow was decoded.
         StoredExtra::Executed(_) => {}
     }
@@ -413,6 +438,7 @@ fn flow_to_stored(record: &Record, base: u64, into: &mut Interner) -> StoredFlow
             Reason::Rule(name) => StoredReason::Rule(into.text(name)),
             Reason::LocalNetwork => StoredReason::LocalNetwork,
             Reason::Undetermined => StoredReason::Undetermined,
+            Reason::Malformed => StoredReason::Malformed,
         },
     }
 }
@@ -458,9 +484,10 @@ fn flow_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Rec
             StoredReason::Rule(name) => Reason::Rule(tables.text(name)?),
             StoredReason::LocalNetwork => Reason::LocalNetwork,
             StoredReason::Undetermined => Reason::Undetermined,
+            StoredReason::Malformed => Reason::Malformed,
         },
     };
-    Ok(Record { egress, sender, place, judgement, provenance: None })
+    Ok(Record { egress, sender, place, judgement, provenance: None, timeline: None })
 }
 
 /// Position in the process table, and the attribution.

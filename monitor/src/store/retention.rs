@@ -1,15 +1,17 @@
-//! Retention: whole segments go, never the one that is written: those that are too old, and where the
-//! store is too large those without a violation before those with one. Nothing else deletes.
+//! Retention: whole segments go, never the one that is written: those that ended too long ago (`age`
+//! says when), and where the store is too large those without a violation before those with one.
+//! Nothing else deletes.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::Duration};
 
 use super::{
+    age::ages,
     error::{StoreCounters, StoreError},
     index::Index,
     ledger::{self, frame::verdict_bit, segment_path},
     query::{QueryStats, Reader},
 };
-use crate::event::{Notice, Timestamp, Verdict};
+use crate::event::{Moment, Notice, Timestamp, Verdict};
 
 /// Of a store that is too large the newest part (one in so many bytes) has nothing to fear as long as
 /// there is older: what just happened is worth more than that nothing happened long ago.
@@ -36,22 +38,32 @@ impl Deleted {
     }
 }
 
+/// What may be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub now: Moment,
+    /// How long after its end a segment is kept.
+    pub age: Duration,
+    /// Of ledger and index.
+    pub bytes: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     number: u32,
     bytes: u64,
 }
 
-/// Deletes segments whose entries are all older than `oldest`, and then as many as it takes to have
-/// ledger and index in `max_bytes`. `deleted` tells of what is gone even where this fails.
+/// Deletes segments that ended too long ago, and then as many as it takes to have ledger and index in
+/// their bound. `deleted` tells of what is gone even where this fails.
 pub(super) fn apply(
     reader: &Reader,
     index: Option<&Index>,
     active: u32,
-    (oldest, max_bytes): (Timestamp, u64),
+    bounds: Bounds,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
-    let result = delete(reader, index, active, (oldest, max_bytes), deleted);
+    let result = delete(reader, index, active, bounds, deleted);
     if !deleted.segments.is_empty() {
         deleted.segments.sort_unstable();
         StoreCounters::add(&reader.counters().segments_deleted, deleted.segments.len() as u64);
@@ -65,22 +77,23 @@ fn delete(
     reader: &Reader,
     index: Option<&Index>,
     active: u32,
-    (oldest, max_bytes): (Timestamp, u64),
+    bounds: Bounds,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
     let mut segments = segments(reader)?;
     let mut ledger_bytes: u64 = segments.iter().map(|it| it.bytes).sum();
+    let expired = expired(reader, &segments, bounds)?;
     segments.retain(|it| it.number < active);
     let mut kept = Vec::new();
     for segment in segments {
-        if reader.totals(segment.number)?.last < oldest.0 {
+        if segment.number < expired {
             remove(reader, index, segment, deleted)?;
             ledger_bytes -= segment.bytes;
         } else {
             kept.push(segment);
         }
     }
-    let is_too_large = |bytes: u64| bytes + bytes_below(&reader.index_path()) > max_bytes;
+    let is_too_large = |bytes: u64| bytes + bytes_below(&reader.index_path()) > bounds.bytes;
     if !is_too_large(ledger_bytes) {
         return Ok(());
     }
@@ -103,6 +116,23 @@ fn segments(reader: &Reader) -> Result<Vec<Segment>, StoreError> {
         Ok(Segment { number, bytes })
     });
     sized.collect()
+}
+
+/// The first segment that has not ended too long ago: those before it have. Ages fall along the ledger.
+fn expired(reader: &Reader, segments: &[Segment], bounds: Bounds) -> Result<u32, StoreError> {
+    let mut begun = Vec::new();
+    for segment in segments {
+        // One with a damaged header is dated by the next: younger, if anything.
+        if let Some(created) = reader.created(segment.number)? {
+            begun.push((segment.number, created));
+        }
+    }
+    let created: Vec<_> = begun.iter().map(|(_, created)| *created).collect();
+    let ages = ages(&created, bounds.now);
+    // Where one begins all before it have ended.
+    let ended = begun.iter().zip(ages).rev();
+    let mut ended = ended.filter(|(_, age)| u128::from(*age) >= bounds.age.as_nanos());
+    Ok(ended.next().map_or(0, |((number, _), _)| *number))
 }
 
 /// What can go first comes first: older segments without a violation, then the others, each from the

@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// Positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
-/// more passes.
-const POSITIONS: usize = 1 << 20;
+/// more passes, also in tests.
+const POSITIONS: usize = if cfg!(test) { 64 } else { 1 << 20 };
 /// Records held at once on their way out, and kept from the first reading.
 const RECORDS: usize = 8192;
 
@@ -53,7 +53,8 @@ struct Gather {
     most: usize,
 }
 
-/// `Err(Inconsistent)` comes before `each` was called for the first time.
+/// Where the index turns out to be wrong: `Err(Inconsistent)` before `each` was called for the first
+/// time, an error of the store after.
 pub(super) fn run(
     reader: &Reader,
     plan: &[Block],
@@ -69,7 +70,10 @@ pub(super) fn run(
         let (mut positions, mut kept) =
             match gather_positions(reader, plan, &query.filter, &gather, stats)? {
                 Ok(gathered) => gathered,
-                Err(_) if gather.beyond.is_some() => return Ok(Ok(())),
+                Err(Inconsistent { segment }) if gather.beyond.is_some() => {
+                    reader.distrust(segment);
+                    return Err(StoreError::Contradicted { segment });
+                }
                 Err(inconsistent) => return Ok(Err(inconsistent)),
             };
         positions.sort_unstable();
@@ -101,6 +105,7 @@ fn gather_positions(
     let mut newer = BTreeSet::new();
     let mut segment: Option<Segment> = None;
     for (index, block) in plan.iter().enumerate().rev() {
+        reader.go_on()?;
         let bound = bounds[index];
         if chosen.is_settled(bound.latest_start) {
             break;
@@ -118,7 +123,11 @@ fn gather_positions(
             None if block.is_indexed => {
                 return Ok(Err(Inconsistent { segment: block.segment }));
             }
-            None => continue,
+            // It was there when the plan was made.
+            None => {
+                reader.count_corrupt(1, stats);
+                continue;
+            }
         };
         for (entry, record) in entries.iter().enumerate().rev() {
             let Entry::Flow(record) = record else { continue };
@@ -145,7 +154,7 @@ fn is_outdated(record: &Record, newer: &mut BTreeSet<FlowId>) -> bool {
     if egress.revision > 0 { !newer.insert(egress.flow) } else { newer.remove(&egress.flow) }
 }
 
-/// `None` if there is no such block (any more).
+/// `None` if the segment has no such block (any more).
 fn read(
     reader: &Reader,
     segment: &mut Segment,
@@ -242,9 +251,13 @@ fn tell(
         if segment.as_ref().is_none_or(|segment| segment.number() != block.segment) {
             segment = reader.segment(block.segment)?;
         }
+        reader.go_on()?;
         // Deleted by retention since the first pass: no longer part of the answer.
         let Some(segment) = &mut segment else { continue };
-        let Some(entries) = read(reader, segment, block, stats)? else { continue };
+        let Some(entries) = read(reader, segment, block, stats)? else {
+            reader.count_corrupt(1, stats);
+            continue;
+        };
         for (order, entry) in wanted {
             if let Some(Entry::Flow(record)) = entries.get(usize::from(entry)) {
                 records[order] = Some(record.clone());

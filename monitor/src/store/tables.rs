@@ -14,7 +14,7 @@ use super::{
         process_from_stored, process_to_stored,
     },
 };
-use crate::event::{Operator, Process};
+use crate::event::{Operator, Process, Timeline};
 
 /// Longest text that is stored; the kernel's longest path is 4096.
 pub(super) const TEXT_MAX: usize = 32 << 10;
@@ -38,6 +38,7 @@ pub(super) struct Interner {
     operators: Vec<StoredOperator>,
     operator_at: FxHashMap<Arc<Operator>, u32>,
     basis_at: FxHashMap<Basis, u32>,
+    timeline_at: FxHashMap<Timeline, u32>,
     /// Of processes that the entry in hand refers to for the first time.
     executed: Vec<StoredExecuted>,
     bytes: usize,
@@ -108,6 +109,13 @@ impl Interner {
         None
     }
 
+    /// As [`Self::basis_told`].
+    pub(super) fn timeline_told(&mut self, timeline: Timeline) -> Option<u32> {
+        let next = self.timeline_at.len() as u32;
+        let at = *self.timeline_at.entry(timeline).or_insert(next);
+        (at != next).then_some(at)
+    }
+
     /// About what the tables will add to the payload before compression.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -135,6 +143,7 @@ pub(super) struct Tables {
     operators: Vec<Arc<Operator>>,
     /// Those of the entries decoded so far.
     bases: Vec<Arc<Basis>>,
+    timelines: Vec<Timeline>,
     /// Operators by position, as those of anycast addresses.
     anycast: FxHashMap<u32, Arc<Operator>>,
 }
@@ -188,6 +197,14 @@ impl Tables {
 
     pub(super) fn basis(&self, at: u32) -> Result<Arc<Basis>, RecordError> {
         self.bases.get(at as usize).cloned().ok_or(RecordError::Dangling)
+    }
+
+    pub(super) fn timeline(&self, at: u32) -> Result<Timeline, RecordError> {
+        self.timelines.get(at as usize).copied().ok_or(RecordError::Dangling)
+    }
+
+    pub(super) fn learn_timeline(&mut self, timeline: Timeline) {
+        self.timelines.push(timeline);
     }
 
     pub(super) fn learn_basis(&mut self, basis: Basis) -> Arc<Basis> {

@@ -116,6 +116,8 @@ pub(crate) const CASES: &[Case] = &[
     case("raw-connected", "raw-connected --to {v4}", "raw socket, connected", Host, As("process"), true),
     case("raw-hdrincl", "raw-hdrincl --to {v4}:9", "`IP_HDRINCL`", Host, As("process"), true),
     case("raw-hdrincl-lying", "raw-hdrincl-lying --to {v4}:9 --to {other}:9", "`IP_HDRINCL`, the sockaddr names another address", Host, As("process"), true),
+    case("raw-malformed", "raw-malformed --from 10.77.0.2 --to {v4}", "`IP_HDRINCL`, of IP version 5", Host, Within("process"), true),
+    case("raw-malformed-ipv6", "raw-malformed --from fd77::2 --to {v6}", "raw socket over IPv6, options longer than the packet", Host, Within("process"), true),
     case("one-shot", "one-shot --to {v4}:9", "one datagram, then exit at once", Host, As("process"), true),
     case("fork-send-exit", "fork-send-exit --to {v4}:9", "a forked child sends and is gone", Host, As("process"), true),
     case("fork-inherited", "fork-inherited --to {v4}:9", "a child sends on its parent's socket", Host, As("process"), true),
@@ -150,5 +152,6 @@ pub(crate) const CASES: &[Case] = &[
     case("routed-tcp", "tcp-connect-send --from {client} --to {v4}:{port} --bytes 20000", "LAN client without NAT, TCP", Routed, As("forwarded"), false),
     case("routed-udp-ipv6", "udp-sendto --to [{v6}]:9", "LAN client, UDP over IPv6", Client, As("forwarded"), false),
     case("routed-tcp-ipv6", "tcp-connect-send --to [{v6}]:{port} --bytes 20000", "LAN client, TCP over IPv6", Client, As("forwarded"), false),
+    case("routed-malformed-ipv6", "raw-malformed --from fd77:1::5 --to {v6}", "LAN client, IPv6 options longer than the packet", Client, Within("forwarded"), false),
     case("routed-fragments-ipv6", "udp-sendto --to [{v6}]:9 --bytes 4000", "LAN client, IPv6 fragments", Client, As("forwarded"), false),
 ];

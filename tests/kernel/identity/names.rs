@@ -1,5 +1,6 @@
 //! A program is the file that was executed, whatever it is called by and however short it runs.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::ground::{Ground, tally, text};
@@ -165,4 +166,35 @@ fn a_rule_that_allows_whoever_has_a_name_is_refused_with_the_path_to_write_inste
     // Who forbids a name forbids it to all that claim it.
     assert_eq!(rule(false, "sh").code, Some(0));
     assert_eq!(rule(true, "/bin/sh").code, Some(0));
+}
+
+#[test]
+fn a_rule_that_comes_with_a_reload_is_met_by_the_flow_that_lives() {
+    let ground = Ground::new();
+    let own = ground.programs.copy("own/works");
+    let link = ground.programs.path("own/link");
+    std::os::unix::fs::symlink("works", &link).expect("a symlink");
+    let mut command = ground.site.command(&["run"]);
+    let daemon = ground.site.start_as(ground.lab.host.admit(&mut command));
+    let mut works = ground.start(&own, "udp sendto 203.0.113.10:9 hold sendto 203.0.113.10:9 hold");
+    works.holding();
+    assert_eq!(text(&ground.told("203.0.113.10:9"), "/geofenced/verdict"), "unapproved");
+    ground.allow("works", &link);
+    daemon.signal(Signal::HUP);
+    let reloads = || {
+        ground.site.metrics().sum("geofenced_config_reloads_total", &[("result", "success")]) > 0.5
+    };
+    assert!(harness::eventually(|| reloads().then_some(())).is_some(), "{}", ground.site.log());
+    works.send();
+    works.holding();
+    let met = harness::eventually(|| {
+        let record = ground.told("203.0.113.10:9");
+        (text(&record, "/geofenced/reason") == "rule:works").then_some(record)
+    });
+    let last = ground.told("203.0.113.10:9");
+    let record = met.unwrap_or_else(|| panic!("the rule is for the file of {last}"));
+    assert_eq!(text(&record, "/geofenced/verdict"), "approved", "{record}");
+    works.send();
+    works.end();
+    assert_eq!(daemon.stop(), Some(0), "{}", ground.site.log());
 }

@@ -13,6 +13,8 @@ use monitor_ebpf::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::oracle::Cut;
+
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GEOFENCED_PROBES_OBJECT"));
 
 const TRANSITS: &str = "TRANSITS";
@@ -20,9 +22,11 @@ const TRANSITS: &str = "TRANSITS";
 const IFINDEX: u32 = 1;
 pub(crate) const LINK_BYTES: u32 = 14;
 
-/// `struct __sk_buff` (`include/uapi/linux/bpf.h`), and where `gso_segs` is in it.
+/// `struct __sk_buff` (`include/uapi/linux/bpf.h`), and where `gso_segs` and `gso_size` are
+/// in it.
 const CONTEXT_BYTES: usize = 192;
 const GSO_SEGS: usize = 164;
+const GSO_SIZE: usize = 176;
 const EINVAL: i32 = 22;
 
 type Table<K, V> = HashMap<MapData, K, V>;
@@ -70,9 +74,10 @@ impl Loaded {
     }
 
     /// Runs a program over a frame; `None` if the kernel takes no such frame for a packet.
-    pub(crate) fn run(&self, name: &str, frame: &[u8], segments: u32) -> Option<i32> {
+    pub(crate) fn run(&self, name: &str, frame: &[u8], cut: Cut) -> Option<i32> {
         let mut context = [0_u8; CONTEXT_BYTES];
-        context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&segments.to_ne_bytes());
+        context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&cut.segments.to_ne_bytes());
+        context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&cut.size.to_ne_bytes());
         let options = || TestRunOptions {
             data_in: Some(frame),
             ctx_in: Some(&context),

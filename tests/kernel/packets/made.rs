@@ -5,18 +5,19 @@ use std::fmt;
 
 use proptest::{prelude::*, sample::Index};
 
-/// What a program is run over: a link header with its IP packet, and the segments it claims.
+use crate::oracle::Cut;
+
+/// What a program is run over: a link header with its IP packet, and how it is to be cut.
 #[derive(Clone)]
 pub(crate) struct Made {
     pub(crate) bytes: Vec<u8>,
-    /// 0: no GSO packet.
-    pub(crate) segments: u32,
+    pub(crate) cut: Cut,
 }
 
 impl fmt::Debug for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, ", {} segments", self.segments)
+        write!(f, ", {:?}", self.cut)
     }
 }
 
@@ -26,8 +27,13 @@ pub(crate) fn made() -> impl Strategy<Value = Made> {
         4 => (frame(), changes()).prop_map(|(bytes, changes)| changes.apply(bytes)),
         1 => noise(),
     ];
-    let segments = prop_oneof![3 => Just(0_u32), 1 => 1_u32..70];
-    (bytes, segments).prop_map(|(bytes, segments)| Made { bytes, segments })
+    let cut = prop_oneof![
+        3 => Just((0, 0)),
+        1 => (1_u32..70, 1_u32..1500),
+        1 => (Just(0), 1_u32..1500),
+    ];
+    let cut = cut.prop_map(|(segments, size)| Cut { segments, size });
+    (bytes, cut).prop_map(|(bytes, cut)| Made { bytes, cut })
 }
 
 /// What the kernel asks of a frame at least: addresses and type.

@@ -1,9 +1,18 @@
 //! What a packet says of its flow, as another parser reads it (the crate `etherparse`): what the
-//! probes must have told of it. It does not judge packets that the two may read differently.
+//! probes must have told of it.
 
 use etherparse::{
     Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
 };
+
+/// Into what the kernel is to cut it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cut {
+    /// Their number, where somebody counted them.
+    pub(crate) segments: u32,
+    /// The payload of each; 0: no GSO packet.
+    pub(crate) size: u32,
+}
 
 /// What must be told of one packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +29,7 @@ pub(crate) struct Flow {
     pub(crate) fragment: Option<Fragment>,
     /// Of the IP and transport headers, which each segment has.
     pub(crate) headers: u64,
+    pub(crate) is_malformed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,15 +40,13 @@ pub(crate) struct Fragment {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// No IP packet with a readable header.
-    Malformed,
+    /// There is no room for the fixed part of an IP header.
+    Short,
     Flow(Flow),
-    /// Readable in part, or longer than the probes look: they may say what they like.
-    Open,
 }
 
 /// The probes walk no further.
-const EXTENSIONS_MAX: usize = 4;
+const EXTENSIONS_MAX: usize = 5;
 
 /// What stands behind the IP headers.
 struct Network {
@@ -48,21 +56,22 @@ struct Network {
     /// Bytes of the IP headers.
     length: usize,
     fragment: Option<Fragment>,
+    is_malformed: bool,
 }
 
-pub(crate) fn judge(packet: &[u8], segments: u32) -> Verdict {
-    let Some(first) = packet.first() else { return Verdict::Malformed };
-    let network = match (first >> 4, packet.len()) {
-        (4, 20..) => ipv4(packet),
-        (6, 40..) => ipv6(packet),
-        _ => return Verdict::Malformed,
-    };
-    network.map_or(Verdict::Open, |network| flow(&network, packet, segments))
+/// `is_v6`: what the kernel takes it for.
+pub(crate) fn judge(packet: &[u8], is_v6: bool, cut: Cut) -> Verdict {
+    if packet.len() < if is_v6 { 40 } else { 20 } {
+        return Verdict::Short;
+    }
+    let network = if is_v6 { ipv6(packet) } else { ipv4(packet) };
+    flow(&network, packet, cut)
 }
 
-fn flow(network: &Network, packet: &[u8], segments: u32) -> Verdict {
+fn flow(network: &Network, packet: &[u8], cut: Cut) -> Verdict {
     let is_later = network.fragment.is_some_and(|it| !it.is_first);
-    let rest = if is_later { &[] } else { &packet[network.length..] };
+    let is_elsewhere = is_later || network.is_malformed;
+    let rest = if is_elsewhere { &[] } else { &packet[network.length..] };
     let has_ports = matches!(network.transport, 6 | 17 | 33 | 132 | 136);
     let ports = match rest.first_chunk::<4>() {
         Some([a, b, c, d]) if has_ports => {
@@ -74,10 +83,18 @@ fn flow(network: &Network, packet: &[u8], segments: u32) -> Verdict {
     let transport_bytes = match (network.transport, rest.get(12)) {
         (6, Some(offset)) => u64::from(offset >> 4) * 4,
         (6, None) => 20,
+        (132, _) => 12,
         _ => 8,
     };
     let headers = network.length as u64 + transport_bytes;
-    let further = if segments > 1 && !is_later { u64::from(segments - 1) } else { 0 };
+    let payload = (packet.len() as u64).saturating_sub(headers);
+    // Of what may be inside of another transport, the number is believed where there is one.
+    let segments = match (cut.size, network.transport, cut.segments) {
+        (0, _, _) => 1,
+        (size, 6, _) | (size, _, 0) => payload.div_ceil(size.into()),
+        (_, _, segments) => segments.into(),
+    };
+    let further = if is_elsewhere { 0 } else { segments.saturating_sub(1) };
     Verdict::Flow(Flow {
         source: network.source,
         destination: network.destination,
@@ -88,57 +105,95 @@ fn flow(network: &Network, packet: &[u8], segments: u32) -> Verdict {
         packets: 1 + further,
         fragment: network.fragment,
         headers,
+        is_malformed: network.is_malformed,
     })
 }
 
-fn ipv4(packet: &[u8]) -> Option<Network> {
-    let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
+/// With the addresses that stand where those of its version do.
+fn malformed(packet: &[u8], is_v6: bool, transport: u8) -> Network {
+    let address = |at: usize| {
+        let mut address = [0; 16];
+        if is_v6 {
+            address.copy_from_slice(&packet[at..at + 16]);
+        } else {
+            address[10..12].copy_from_slice(&[0xff, 0xff]);
+            address[12..].copy_from_slice(&packet[at..at + 4]);
+        }
+        address
+    };
+    let (source, destination) = if is_v6 { (8, 24) } else { (12, 16) };
+    Network {
+        source: address(source),
+        destination: address(destination),
+        transport,
+        length: 0,
+        fragment: None,
+        is_malformed: true,
+    }
+}
+
+fn ipv4(packet: &[u8]) -> Network {
+    let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else {
+        return malformed(packet, false, packet[9]);
+    };
     let offset = header.fragments_offset().value();
     let fragment = Fragment { id: header.identification().into(), is_first: offset == 0 };
-    Some(Network {
+    Network {
         source: header.source_addr().to_ipv6_mapped().octets(),
         destination: header.destination_addr().to_ipv6_mapped().octets(),
         transport: header.protocol().0,
         length: header.slice().len(),
         fragment: (offset > 0 || header.more_fragments()).then_some(fragment),
-    })
+        is_malformed: false,
+    }
 }
 
-fn ipv6(packet: &[u8]) -> Option<Network> {
-    let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
+fn ipv6(packet: &[u8]) -> Network {
+    let Ok(header) = Ipv6HeaderSlice::from_slice(packet) else {
+        return malformed(packet, true, packet[6]);
+    };
     let mut network = Network {
         source: header.source(),
         destination: header.destination(),
         transport: header.next_header().0,
         length: header.slice().len(),
         fragment: None,
+        is_malformed: false,
     };
-    for _ in 0..EXTENSIONS_MAX {
+    for extensions in 0.. {
         let rest = &packet[network.length..];
-        match network.transport {
-            0 | 43 | 60 => {
-                let extension = Ipv6RawExtHeaderSlice::from_slice(rest).ok()?;
-                network.transport = extension.next_header().0;
-                network.length += extension.slice().len();
+        let transport = network.transport;
+        if !matches!(transport, 0 | 43 | 60 | 44) {
+            break;
+        }
+        if extensions == EXTENSIONS_MAX {
+            return malformed(packet, true, transport);
+        }
+        if transport == 44 {
+            let Ok(extension) = Ipv6FragmentHeaderSlice::from_slice(rest) else {
+                return malformed(packet, true, transport);
+            };
+            network.transport = extension.next_header().0;
+            network.length += extension.slice().len();
+            let is_first = extension.fragment_offset().value() == 0;
+            network.fragment = Some(Fragment { id: extension.identification(), is_first });
+            if !is_first {
+                break;
             }
-            44 => {
-                let extension = Ipv6FragmentHeaderSlice::from_slice(rest).ok()?;
-                network.transport = extension.next_header().0;
-                network.length += extension.slice().len();
-                let is_first = extension.fragment_offset().value() == 0;
-                network.fragment = Some(Fragment { id: extension.identification(), is_first });
-                if !is_first {
-                    break;
-                }
-            }
-            _ => break,
+        } else {
+            let Ok(extension) = Ipv6RawExtHeaderSlice::from_slice(rest) else {
+                return malformed(packet, true, transport);
+            };
+            network.transport = extension.next_header().0;
+            network.length += extension.slice().len();
         }
     }
-    Some(network)
+    network
 }
 
-/// The IP packet of a frame, as far as six VLAN tags are looked behind; `None`: it is no IP.
-pub(crate) fn behind_link(frame: &[u8]) -> Option<(usize, &[u8])> {
+/// The IP packet of a frame, as far as six VLAN tags are looked behind, where it begins and whether it is
+/// that of version 6; `None`: it is no IP.
+pub(crate) fn behind_link(frame: &[u8]) -> Option<(usize, &[u8], bool)> {
     let mut at = 14;
     let kind = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
     for _ in 0..6 {
@@ -147,5 +202,7 @@ pub(crate) fn behind_link(frame: &[u8]) -> Option<(usize, &[u8])> {
             at += 4;
         }
     }
-    matches!(kind(at - 2)?, 0x0800 | 0x86dd).then(|| (at, frame.get(at..).unwrap_or_default()))
+    let kind = kind(at - 2)?;
+    let is_ip = matches!(kind, 0x0800 | 0x86dd);
+    is_ip.then(|| (at, frame.get(at..).unwrap_or_default(), kind == 0x86dd))
 }

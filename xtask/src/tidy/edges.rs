@@ -56,6 +56,12 @@ const EDGES: &[Edge] = &[
         why: "`judge` is pure: no I/O, no clock",
     },
     Edge {
+        words: &["SystemTime", "UNIX_EPOCH", "ClockId", "clock_gettime", "adjtimex"],
+        literals: &[],
+        scope: Scope::Only(&["clock"]),
+        why: "only `clock` reads clocks",
+    },
+    Edge {
         words: &["TcpStream", "UdpSocket", "ToSocketAddrs", "to_socket_addrs", "getaddrinfo"],
         literals: &[],
         scope: Scope::Never(PIPELINE),
@@ -102,6 +108,16 @@ struct Exception {
 }
 
 const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        path: "monitor/src/clock.rs",
+        word: "/proc",
+        reason: "the number of this boot; of no process",
+    },
+    Exception {
+        path: "monitor/src/attribute/users.rs",
+        word: "SystemTime",
+        reason: "when a file was changed; compared with itself alone",
+    },
     Exception {
         path: "monitor/src/probe/cgroup.rs",
         word: "/proc",
@@ -223,6 +239,18 @@ mod tests {
             is_crossing("monitor/src/judge/rules.rs", text, "`judge` is pure");
         }
         is_fine("monitor/src/judge/rules.rs", "use std::net::IpAddr;");
+    }
+
+    #[test]
+    fn only_clock_reads_clocks_and_anybody_measures_spans() {
+        is_crossing("monitor/src/store/mod.rs", "SystemTime::now()", "only `clock`");
+        is_crossing(
+            "monitor/src/probe/kernel.rs",
+            "clock_gettime(ClockId::Boottime)",
+            "only `clock`",
+        );
+        is_fine("monitor/src/clock.rs", "clock_gettime(ClockId::Realtime)");
+        is_fine("monitor/src/outputs/store.rs", "Instant::now()");
     }
 
     #[test]

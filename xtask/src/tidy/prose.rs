@@ -1,4 +1,5 @@
-//! What documents say must be there: linked files, and the commands of xtask they name.
+//! What documents say must be there: linked files, the commands of xtask they name, and the tests that
+//! the page of threats rests on.
 //! And what no file may say: where packages are downloaded from is the machine's business.
 
 use clap::CommandFactory as _;
@@ -13,6 +14,9 @@ const REGISTRIES: [(&str, &str); 5] = [
     ("registry.npmjs", ".org"),
     ("proxy.golang", ".org"),
 ];
+
+/// Each of its lines rests on tests.
+const THREATS: &str = "docs/threats.md";
 
 pub fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -35,6 +39,11 @@ pub fn check(files: &[File]) -> Vec<Finding> {
                     .for_each(|link| found(format!("{link} is not there")));
                 unknown_commands(line)
                     .for_each(|name| found(format!("there is no cargo xtask {name}")));
+            }
+            if file.path == THREATS {
+                tests_named(line)
+                    .filter(|name| !files.iter().any(|it| is_test(it, name)))
+                    .for_each(|name| found(format!("there is no test {name}")));
             }
         }
     }
@@ -80,6 +89,21 @@ fn unknown_commands(line: &str) -> impl Iterator<Item = String> {
         .into_iter()
 }
 
+/// Sentences in code quotes, which are the names of tests.
+fn tests_named(line: &str) -> impl Iterator<Item = &str> {
+    let quoted = line.split('`').skip(1).step_by(2);
+    let is_sentence = |it: &&str| {
+        it.matches('_').count() > 2
+            && !it.starts_with("geofenced_")
+            && it.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    quoted.filter(is_sentence)
+}
+
+fn is_test(file: &File, name: &str) -> bool {
+    file.is("rs") && file.text.contains(&format!("fn {name}("))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +132,19 @@ mod tests {
     fn a_command_that_xtask_does_not_have_is_found() {
         let tree = [file("README.md", "`cargo xtask demo`, then\n`cargo xtask dance --quick`")];
         assert_eq!(findings(&tree), ["README.md:2: there is no cargo xtask dance"]);
+    }
+
+    #[test]
+    fn a_test_that_the_page_of_threats_names_and_nobody_wrote_is_found() {
+        let tree = [
+            file(
+                "docs/threats.md",
+                "| `a_test_that_is` and `a_test_that_is_not`, `geofenced_a_b_c` |",
+            ),
+            file("docs/other.md", "`no_test_at_all`"),
+            file("tests/a.rs", "fn a_test_that_is() {}"),
+        ];
+        assert_eq!(findings(&tree), ["docs/threats.md:1: there is no test a_test_that_is_not"]);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) fn boot(
     let mut child = Command::new(EMULATOR)
         .args(["-accel", "tcg", "-m", "1024", "-smp", "2", "-no-reboot"])
         .args(["-nodefaults", "-display", "none", "-nic", "none"])
+        // As a board without a battery: the guest sets its clock later.
+        .args(["-rtc", "base=1970-01-01"])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
         .arg("-serial")

@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::{console::ask, paths};
 
 /// What the init script uses of busybox.
-const APPLETS: [&str; 13] = [
-    "cat", "grep", "ip", "mount", "poweroff", "sed", "sh", "sleep", "stty", "sync", "timeout",
-    "uname", "wget",
+const APPLETS: [&str; 14] = [
+    "cat", "date", "grep", "ip", "mount", "poweroff", "sed", "sh", "sleep", "stty", "sync",
+    "timeout", "uname", "wget",
 ];
 const DIRECTORIES: [&str; 9] =
     ["bin", "dev", "etc/geofenced", "proc", "run/geofenced", "sys", "tmp", "var/lib", "var/tmp"];

@@ -54,7 +54,7 @@ fn who_held_a_socket_until_it_was_closed_is_told_when_its_end_is() {
         processes.scan().unwrap();
         proc.remove(77);
         proc.net(1, "udp", &[]);
-        let sample = datagram(now_ns(ClockId::Boottime));
+        let sample = datagram(clock::boot_ns());
         assert_eq!(processes.attribute(&sample), (Origin::PreExisting, Sender::Nobody));
         let told = processes.closed(&closed_by(closed));
         let process = told.first().and_then(|(_, sender)| sender.process());
@@ -68,7 +68,7 @@ fn who_held_a_socket_until_it_was_closed_is_told_when_its_end_is() {
 fn a_socket_that_is_closed_before_a_search_is_due_is_told_after_it() {
     let (proc, mut processes) = host_with_an_older_socket();
     processes.scan().unwrap();
-    let now = now_ns(ClockId::Boottime);
+    let now = clock::boot_ns();
     // The search for this one is too early for what comes then.
     processes.attribute(&EgressSample { local_port: 9, ..datagram(now) });
     proc.remove(77);
@@ -91,7 +91,7 @@ fn what_a_shared_listener_accepted_is_told_at_its_end_as_the_one_of_them_that_cl
         let listens = "0: 00000000:1F90 00000000:0000 0A 0:0 0:0 0 1000 0 4711 2 0 0";
         proc.net(1, "tcp", &[listens.into()]);
         processes.scan().unwrap();
-        let mut sample = datagram(now_ns(ClockId::Boottime));
+        let mut sample = datagram(clock::boot_ns());
         (sample.flow.transport, sample.socket_type, sample.flow.remote_port) = (6, 1, 0x1001);
         sample.flow.remote[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 2]);
         sample.flow.cookie = 4;
@@ -113,7 +113,7 @@ fn a_socket_that_was_passed_on_is_told_as_who_has_it_now() {
     processes.scan().unwrap();
     proc.put(&curl(77));
     proc.put(&Fields { pid: 78, comm: "other", sockets: &[4711], ..curl(78) });
-    let (_, sender) = processes.attribute(&datagram(now_ns(ClockId::Boottime)));
+    let (_, sender) = processes.attribute(&datagram(clock::boot_ns()));
     assert_eq!(sender.process().unwrap().pid, 78);
 }
 
@@ -150,7 +150,7 @@ fn what_an_older_listener_accepts_later_is_accepted_and_what_it_had_is_older() {
     let had = "1: 0100007F:1F90 0200007F:1000 01 0:0 0:0 0 1000 0 4712 2 0 0";
     proc.net(1, "tcp", &[listens.into(), had.into()]);
     processes.scan().unwrap();
-    let mut sample = datagram(now_ns(ClockId::Boottime));
+    let mut sample = datagram(clock::boot_ns());
     sample.flow.transport = 6;
     sample.socket_type = 1;
     sample.local[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
@@ -218,6 +218,6 @@ fn the_holder_that_is_ending_is_told_as_it_was() {
     processes.scan().unwrap();
     let ending = Fields { executable: None, command_line: b"", ..curl(77) };
     proc.put(&Fields { sockets: &[4711], ..ending });
-    let (_, sender) = processes.attribute(&datagram(now_ns(ClockId::Boottime)));
+    let (_, sender) = processes.attribute(&datagram(clock::boot_ns()));
     assert_eq!(sender.process().unwrap().executable.as_deref(), Some("/usr/bin/curl"));
 }

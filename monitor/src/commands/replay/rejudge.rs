@@ -6,7 +6,9 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::{
-    event::{Country, CountryCode, Judgement, Operator, Phase, Place, Provenance, Record, Verdict},
+    event::{
+        Country, CountryCode, Judgement, Operator, Phase, Place, Provenance, Record, Verdict, Way,
+    },
     judge::judge,
     pipeline::Rules,
 };
@@ -75,6 +77,9 @@ impl Rejudge {
     fn place(&self, record: &Record) -> Place {
         let stored = &record.place;
         let Some(remote) = record.egress.remote else { return stored.clone() };
+        if record.egress.passage.way == Way::Loopback {
+            return stored.clone();
+        }
         let found = self.rules.locator.locate(remote.ip());
         let is_local = |place: &Place| place.country == Country::Local;
         if self.is_located_again || is_local(&found) != is_local(stored) {

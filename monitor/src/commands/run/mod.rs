@@ -31,6 +31,7 @@ use crate::{
         namespaces::{self, Clocks},
     },
     cli::{COMMIT, Exit, Global, VERSION},
+    clock::Clock,
     config::{Capture, Config, NamesConfig},
     connections,
     decode::DecodeError,
@@ -86,18 +87,21 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let live = live::channel();
     let events = Arc::new(store.reader());
     let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics))?;
+    let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
         processes,
         Arc::clone(&rules),
         Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone()),
         Arc::clone(&metrics),
         config.capture.max_flows,
-        watch::wall_offset_ns(),
+        now.timeline.wall_at_boot_ns,
     );
     name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
-    pipeline.note(watch::wall_now(), started(&attachments, &rules));
+    let watching_since = Clock::host().now().wall();
+    pipeline.note(watching_since, started(&attachments, &rules));
+    pipeline.look_at_clock(&now);
 
     let (trigger, shutdown) = shutdown::channel();
     let (vitals, inbox) = (Arc::new(Vitals::default()), Arc::new(Inbox::default()));
@@ -113,7 +117,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
-    let api = Api { events, live, status, locate, metrics: Arc::clone(&metrics) };
+    let api = Api { events, live, watching_since, status, locate, metrics: Arc::clone(&metrics) };
     let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;

@@ -7,13 +7,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::{
-    classes::Classes,
-    watch::{self, Inbox},
-};
+use super::{classes::Classes, watch::Inbox};
 use crate::{
     api::{Located, located},
     cli::Global,
+    clock,
     config::Config,
     ecs::hex,
     event::Timestamp,
@@ -77,7 +75,7 @@ impl Reloader {
 
     /// Once a day.
     pub(super) fn tell_age(&self) {
-        tell_age(&self.metrics, &in_force(&self.rules), watch::wall_now());
+        tell_age(&self.metrics, &in_force(&self.rules), clock::wall());
     }
 
     /// Blocks while it reads files.
@@ -139,7 +137,7 @@ pub(super) fn tell_rules(metrics: &Metrics, rules: &Rules) {
     for database in rules.locator.databases() {
         built.with_label_values(&[database.label]).set(database.built_at.secs().cast_signed());
     }
-    let now = watch::wall_now();
+    let now = clock::wall();
     tell_age(metrics, rules, now);
     metrics.config_last_reload_success_timestamp_seconds.set(now.secs().cast_signed());
 }

@@ -14,11 +14,11 @@ use super::{
     watch::{self, Vitals},
 };
 use crate::{
-    api::status::{Database, Fill, Loss, Policy, Probe, Status, Store},
+    api::status::{self, Database, Fill, Loss, Policy, Probe, Status, Store},
     cli::{COMMIT, VERSION},
+    clock,
     config::Config,
     ecs::{Time, hex},
-    event::Timestamp,
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
     outputs,
     pipeline::Rules,
@@ -28,7 +28,8 @@ use crate::{
 
 /// What does not change while the daemon runs.
 pub(super) struct Facts {
-    started_at: Timestamp,
+    /// By the boot clock, in nanoseconds: the wall clock may be set.
+    started_ns: u64,
     probes: Vec<Probe>,
     store_path: PathBuf,
     reader: Reader,
@@ -52,7 +53,7 @@ impl Facts {
             },
         });
         Self {
-            started_at: watch::wall_now(),
+            started_ns: clock::boot_ns(),
             probes: probes.collect(),
             store_path: config.store.path.clone(),
             reader,
@@ -74,7 +75,9 @@ impl Facts {
     fn status(&self, vitals: &Vitals, rules: &Rules, readiness: &Readiness) -> Status {
         let flows = vitals.flows.load(Ordering::Relaxed);
         let probes = self.probes();
-        let uptime = watch::wall_now().0.saturating_sub(self.started_at.0) / 1_000_000_000;
+        let now = clock::Clock::host().now();
+        let uptime = now.boot_ns.saturating_sub(self.started_ns) / 1_000_000_000;
+        let started_at = Time(now.timeline.wall(self.started_ns));
         let fill = |name: &str, entries, capacity: usize| Fill {
             name: name.to_owned(),
             entries,
@@ -85,17 +88,18 @@ impl Facts {
             version: VERSION.to_owned(),
             commit: COMMIT.to_owned(),
             pid: process::id(),
-            started_at: Time(self.started_at),
+            started_at,
             uptime,
             ready: readiness.is_ready(),
             tier: tier_of(probes.iter().map(|it| (it.name.as_str(), it.attached))).to_owned(),
             warnings: warnings(vitals),
             probes,
-            coverage_since: Some(Time(self.started_at)),
+            coverage_since: Some(started_at),
             losses: losses(&self.metrics),
             policy: policy(rules),
             databases: databases(rules),
             store: self.store(),
+            clock: Some(self.clock(vitals)),
             queues: vec![
                 fill(watch::SAMPLES, vitals.samples.load(Ordering::Relaxed), WAITING_MAX),
                 fill(
@@ -126,6 +130,16 @@ impl Facts {
             probe.attached = gauge.get() == 1;
         }
         probes
+    }
+
+    fn clock(&self, vitals: &Vitals) -> status::Clock {
+        let last = *vitals.last_step.lock().unwrap_or_else(PoisonError::into_inner);
+        status::Clock {
+            trusted: self.metrics.clock_trusted.get() == 1,
+            boot: clock::Clock::host().now().timeline.boot.to_string(),
+            steps: self.metrics.clock_steps_total.get(),
+            last_step: last.map(|(from, to)| status::Step { from: Time(from), to: Time(to) }),
+        }
     }
 
     fn store(&self) -> Store {
@@ -216,7 +230,7 @@ fn databases(rules: &Rules) -> Vec<Database> {
             name: database.name.clone(),
             built_at: Some(Time(database.built_at)),
             sha256: hex(&database.sha256),
-            freshness: database.freshness(watch::wall_now()).word().to_owned(),
+            freshness: database.freshness(clock::wall()).word().to_owned(),
         })
         .collect()
 }

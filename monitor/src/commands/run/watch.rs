@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::{
+    clock::Clock,
     config::RecordMode,
+    coverage::ALIVE_NS,
     event::{Notice, Timestamp},
     pipeline::{Pipeline, Rules},
     probe::{ProbeError, Source},
@@ -22,12 +22,13 @@ use crate::{
 const SWEEP_NS: u64 = 1_000_000_000;
 /// When not everything that was due could be told.
 const SWEEP_AGAIN_NS: u64 = 200_000_000;
-/// How often the ledger is told that watching goes on: what a power cut leaves unknown.
-const ALIVE_NS: u64 = 60_000_000_000;
 /// Samples taken in before the clock is looked at again.
 const DRAIN: usize = 4096;
 /// Rounds that empty the ring at the end: more than it holds, but not for ever on a busy host.
 const DRAINS_AT_END: usize = 64;
+
+/// How soon what no interface has confirmed yet is asked for again.
+const CONFIRM_NS: u64 = 5_000_000;
 
 /// What left last is waited for.
 const LAST_SAMPLES: Duration = Duration::from_millis(50);
@@ -49,6 +50,22 @@ pub(super) struct Vitals {
     pub(super) samples: AtomicU64,
     /// Names in the configuration that stand for nothing.
     pub(super) unknown_interfaces: Mutex<Vec<String>>,
+    /// The last time that the wall clock was set: from and to.
+    pub(super) last_step: Mutex<Option<(Timestamp, Timestamp)>>,
+}
+
+impl Vitals {
+    /// After a sweep.
+    fn tell(&self, pipeline: &Pipeline, source: &dyn Source) {
+        self.flows.store(pipeline.live_flows() as u64, Ordering::Relaxed);
+        self.processes.store(pipeline.processes().0 as u64, Ordering::Relaxed);
+        self.names.store(pipeline.names() as u64, Ordering::Relaxed);
+        self.below_ip.store(pipeline.below_ip() as u64, Ordering::Relaxed);
+        *self.unknown_interfaces.lock().unwrap_or_else(PoisonError::into_inner) =
+            source.unknown_interfaces();
+        *self.last_step.lock().unwrap_or_else(PoisonError::into_inner) = pipeline.last_step();
+        self.sweeps.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// New rules on their way to the pipeline; at most one set, the newest.
@@ -73,11 +90,14 @@ pub(super) fn watch(
     inbox: &Inbox,
     shutdown: &Shutdown,
 ) -> Result<(), ProbeError> {
+    let clock = Clock::host();
     let mut sweep_at: u64 = 0;
     let mut alive_at = source.now_ns();
+    let mut is_unconfirmed = false;
     let mut outcome = Ok(());
     while !shutdown.is_requested() {
-        let due_in = sweep_at.saturating_sub(source.now_ns());
+        let at_most = if is_unconfirmed { CONFIRM_NS } else { u64::MAX };
+        let due_in = sweep_at.saturating_sub(source.now_ns()).min(at_most);
         match source.wait(Duration::from_nanos(due_in)) {
             Ok(true) => {}
             Ok(false) => break,
@@ -86,10 +106,9 @@ pub(super) fn watch(
                 break;
             }
         }
-        if let Some(names) = source.interfaces() {
-            pipeline.set_interfaces(names);
-        }
+        learn_interfaces(source, &mut pipeline);
         source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
+        is_unconfirmed = pipeline.confirm(source);
         if !source.is_sweep_due(sweep_at) {
             continue;
         }
@@ -100,10 +119,12 @@ pub(super) fn watch(
         if let Some((rules, mode)) = inbox.take() {
             let policy_sha256 = rules.policy.sha256;
             pipeline.adopt(rules, mode);
-            pipeline.note(wall_now(), Notice::Reloaded { policy_sha256 });
+            pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
         }
         vitals.samples.store(source.waiting() as u64, Ordering::Relaxed);
-        match pipeline.sweep(source, wall_offset_ns()) {
+        let moment = clock.now();
+        pipeline.look_at_clock(&moment);
+        match pipeline.sweep(source, moment.timeline.wall_at_boot_ns) {
             Ok(true) => sweep_at = now + SWEEP_NS,
             Ok(false) => sweep_at = now + SWEEP_AGAIN_NS,
             Err(error) => {
@@ -112,16 +133,10 @@ pub(super) fn watch(
             }
         }
         if now >= alive_at + ALIVE_NS {
-            pipeline.note(wall_now(), Notice::Alive);
+            pipeline.note(clock.now().wall(), Notice::Alive);
             alive_at = now;
         }
-        vitals.flows.store(pipeline.live_flows() as u64, Ordering::Relaxed);
-        vitals.processes.store(pipeline.processes().0 as u64, Ordering::Relaxed);
-        vitals.names.store(pipeline.names() as u64, Ordering::Relaxed);
-        vitals.below_ip.store(pipeline.below_ip() as u64, Ordering::Relaxed);
-        *vitals.unknown_interfaces.lock().unwrap_or_else(PoisonError::into_inner) =
-            source.unknown_interfaces();
-        vitals.sweeps.fetch_add(1, Ordering::Relaxed);
+        vitals.tell(&pipeline, source);
     }
     // What is still in the ring has left the machine.
     let _ = source.wait(LAST_SAMPLES);
@@ -131,19 +146,19 @@ pub(super) fn watch(
             break;
         }
     }
-    let last = pipeline.sweep(source, wall_offset_ns());
-    pipeline.note(wall_now(), Notice::Stopped);
-    drop(pipeline.finish(source.now_ns(), wall_now()));
+    let moment = clock.now();
+    pipeline.look_at_clock(&moment);
+    let last = pipeline.sweep(source, moment.timeline.wall_at_boot_ns);
+    pipeline.note(moment.wall(), Notice::Stopped);
+    drop(pipeline.finish(source.now_ns(), moment.wall()));
     outcome.and(last.map(drop))
 }
 
-/// Wall clock less boot clock, in nanoseconds.
-pub(super) fn wall_offset_ns() -> i64 {
-    let (wall, boot) = (clock_gettime(ClockId::Realtime), clock_gettime(ClockId::Boottime));
-    (wall.tv_sec - boot.tv_sec) * 1_000_000_000 + (wall.tv_nsec - boot.tv_nsec)
-}
-
-pub(super) fn wall_now() -> Timestamp {
-    let now = clock_gettime(ClockId::Realtime);
-    Timestamp(now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned())
+fn learn_interfaces(source: &mut dyn Source, pipeline: &mut Pipeline) {
+    if let Some(names) = source.interfaces() {
+        pipeline.set_interfaces(names);
+    }
+    if let Some(seen) = source.seen() {
+        pipeline.set_seen(seen);
+    }
 }

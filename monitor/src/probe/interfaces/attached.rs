@@ -20,6 +20,7 @@ use monitor_ebpf::{
     names::{map, program},
     sample::Interface,
 };
+use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{
@@ -28,10 +29,13 @@ use super::{
     held::{Held, Looked},
     roles::{self, Link, Wanted},
 };
-use crate::probe::{
-    ProbeChange, ProbeEvent,
-    attach::is_loaded,
-    link::{self, At},
+use crate::{
+    clock,
+    probe::{
+        ProbeChange, ProbeEvent,
+        attach::is_loaded,
+        link::{self, At},
+    },
 };
 
 /// Which interfaces an update is about.
@@ -65,6 +69,8 @@ struct Watched {
     programs: Vec<AtInterface>,
     /// Not all of its programs are attached: tried again at each update.
     is_refused: bool,
+    /// When its programs were there, the last time that one was attached.
+    whole_at: u64,
     comparison: Comparison,
     unattributed_bytes: u64,
 }
@@ -92,6 +98,16 @@ impl Attached {
             gone_bytes: 0,
             unknown: Vec::new(),
         }
+    }
+
+    /// By index: since when whatever leaves by it has been seen, without a hole.
+    pub(super) fn seen_since(&self) -> FxHashMap<u32, u64> {
+        let uplink = self.uplink();
+        let is_seen = |watched: &Watched| {
+            !watched.is_refused && watched.programs.iter().any(|it| it.program == uplink)
+        };
+        let seen = self.interfaces.iter().filter(|(_, watched)| is_seen(watched));
+        seen.map(|(index, watched)| (*index, watched.whole_at)).collect()
     }
 
     /// The object, for whoever looks after its other programs.
@@ -195,6 +211,7 @@ impl Attached {
             wanted,
             programs: Vec::new(),
             is_refused: false,
+            whole_at: clock::boot_ns(),
             comparison: Comparison::new(index),
             unattributed_bytes: 0,
         };
@@ -212,6 +229,7 @@ impl Attached {
         let was_refused = mem::replace(&mut watched.is_refused, outcome.is_err());
         match outcome {
             Ok(()) => {
+                watched.whole_at = clock::boot_ns();
                 // Its counts are worth something from here on.
                 watched.comparison.begin_anew();
                 tracing::debug!(interface = wanted.name, role = ?wanted, "watched");
@@ -324,6 +342,7 @@ impl Attached {
                 changes.push(ProbeChange::at_interface(program, *index, event));
             }
             if is_anew {
+                watched.whole_at = clock::boot_ns();
                 watched.comparison.begin_anew();
             }
         }

@@ -47,11 +47,17 @@ const CHANGES_MAX: usize = 4096;
 /// Names of interfaces, by index.
 pub type Names = Arc<FxHashMap<u32, Arc<str>>>;
 
+/// Since when the program at an interface has seen whatever leaves by it, by index: nanoseconds of
+/// `CLOCK_BOOTTIME`.
+pub type SeenSince = Arc<FxHashMap<u32, u64>>;
+
 /// What the thread tells.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     names: Mutex<Names>,
     is_new: AtomicBool,
+    seen: Mutex<SeenSince>,
+    is_seen_new: AtomicBool,
     unattributed_bytes: AtomicU64,
     bypassed: Mutex<Vec<Bypassed>>,
     changes: Mutex<(Vec<ProbeChange>, u64)>,
@@ -62,6 +68,20 @@ impl Told {
     fn put(&self, names: Names) {
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         self.is_new.store(true, Ordering::Release);
+    }
+
+    fn put_seen(&self, seen: FxHashMap<u32, u64>) {
+        let mut kept = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if **kept != seen {
+            *kept = Arc::new(seen);
+            self.is_seen_new.store(true, Ordering::Release);
+        }
+    }
+
+    /// Since when what leaves by each is seen, if that changed since it was last asked for.
+    pub(super) fn new_seen(&self) -> Option<SeenSince> {
+        let is_new = self.is_seen_new.swap(false, Ordering::Acquire);
+        is_new.then(|| Arc::clone(&self.seen.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The names, if they changed since they were last asked for.
@@ -216,6 +236,7 @@ impl Keeper {
     fn look_after(&mut self, mut changes: Vec<ProbeChange>, told: &Told) {
         self.attached.look_after(&mut changes);
         self.guarded.look_after(self.attached.ebpf(), &mut changes);
+        told.put_seen(self.attached.seen_since());
         told.put_changes(changes);
     }
 }

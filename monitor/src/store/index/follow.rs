@@ -16,11 +16,7 @@ use super::{
 };
 use crate::store::{
     error::StoreCounters,
-    ledger::{
-        self,
-        frame::{Head, SEGMENT_HEADER_BYTES},
-        segment::Segment,
-    },
+    ledger::{self, frame::Head, segment::Segment},
 };
 
 /// After a second failure in a row the thread waits this long before it tries again.
@@ -214,7 +210,7 @@ impl Follower<'_> {
 fn uncovered(segment: &mut Segment) -> Covered {
     let first_block = segment.header().ok().and_then(Result::ok).map_or(0, |it| it.first_block);
     Covered {
-        end: SEGMENT_HEADER_BYTES as u64,
+        end: segment.blocks_at().unwrap_or_default(),
         next_block: first_block,
         last_head: 0,
         last_at: 0,

@@ -1,13 +1,19 @@
 //! The bytes around the records: segment header and block head. `docs/store-format.md` describes
 //! them; a change here needs a new [`VERSION`]. Nothing here reads or writes files.
 
-use crate::event::{CountryCode, Entry, Lookup, Timestamp, Verdict};
+use crate::event::{BootId, CountryCode, Entry, Lookup, Moment, Timeline, Timestamp, Verdict};
 
 /// Format version of the segments written.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+/// The one before: its headers tell no boot and no trust.
+const WITHOUT_BOOT: u32 = 1;
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"GFLEDGER";
 pub(crate) const BLOCK_MAGIC: [u8; 4] = *b"GFBK";
+/// Of the header in every version: what comes behind has a checksum of its own.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 72;
+/// Of the longest header.
+pub(crate) const SEGMENT_HEADER_MAX: usize = 104;
+const TRUSTED: u8 = 1;
 pub(crate) const HEAD_BYTES: usize = 128;
 /// Most entries of a block.
 pub(crate) const ENTRIES_MAX: usize = 1024;
@@ -36,9 +42,26 @@ pub(crate) struct SegmentHeader {
     pub segment: u32,
     /// Number of the first block that will stand here.
     pub first_block: u64,
-    pub created: Timestamp,
+    pub created: Created,
     /// Of the last block (or else header) of the segment before; zero in the first.
     pub previous: Hash,
+}
+
+/// When a segment was begun, and so the one before ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    At(Moment),
+    /// By a version that did not tell more.
+    Wall(Timestamp),
+}
+
+impl Created {
+    pub(crate) fn wall(&self) -> Timestamp {
+        match self {
+            Self::At(moment) => moment.wall(),
+            Self::Wall(wall) => *wall,
+        }
+    }
 }
 
 /// Why bytes are no segment header.
@@ -49,33 +72,55 @@ pub(crate) enum HeaderFault {
 }
 
 impl SegmentHeader {
-    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+        let version = match self.created {
+            Created::At(_) => VERSION,
+            Created::Wall(_) => WITHOUT_BOOT,
+        };
         bytes[0..8].copy_from_slice(&SEGMENT_MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[16..24].copy_from_slice(&u64::from(self.segment).to_le_bytes());
         bytes[24..32].copy_from_slice(&self.first_block.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.created.0.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.created.wall().0.to_le_bytes());
         bytes[40..72].copy_from_slice(&self.previous);
         let crc = crc_without(&bytes, 12);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        if let Created::At(Moment { boot_ns, timeline }) = self.created {
+            let mut more = [0; SEGMENT_HEADER_MAX - SEGMENT_HEADER_BYTES];
+            more[0..16].copy_from_slice(&timeline.boot.0);
+            more[16..24].copy_from_slice(&boot_ns.to_le_bytes());
+            more[24] = if timeline.is_trusted { TRUSTED } else { 0 };
+            let crc = crc_without(&more, 28);
+            more[28..32].copy_from_slice(&crc.to_le_bytes());
+            bytes.extend_from_slice(&more);
+        }
         bytes
     }
 
+    /// Of the header; the first block stands behind it.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self.created {
+            Created::At(_) => SEGMENT_HEADER_MAX as u64,
+            Created::Wall(_) => SEGMENT_HEADER_BYTES as u64,
+        }
+    }
+
+    /// `bytes`: up to [`SEGMENT_HEADER_MAX`] of the beginning of the file.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, HeaderFault> {
-        let bytes: &[u8; SEGMENT_HEADER_BYTES] = bytes
-            .get(..SEGMENT_HEADER_BYTES)
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(HeaderFault::Damaged)?;
+        let (bytes, more) =
+            bytes.split_at_checked(SEGMENT_HEADER_BYTES).ok_or(HeaderFault::Damaged)?;
         // The checksum stands at the same place in every version, so that a newer format is told
         // from damage.
         if bytes[0..8] != SEGMENT_MAGIC || u32_at(bytes, 12) != crc_without(bytes, 12) {
             return Err(HeaderFault::Damaged);
         }
-        match u32_at(bytes, 8) {
-            VERSION => {}
+        let wall = Timestamp(u64_at(bytes, 32));
+        let created = match u32_at(bytes, 8) {
+            WITHOUT_BOOT => Created::Wall(wall),
+            VERSION => Created::At(moment(wall, more).ok_or(HeaderFault::Damaged)?),
             version => return Err(HeaderFault::Newer(version)),
-        }
+        };
         let first_block = u64_at(bytes, 24);
         if first_block > NUMBER_MAX {
             return Err(HeaderFault::Damaged);
@@ -83,10 +128,25 @@ impl SegmentHeader {
         Ok(Self {
             segment: u32::try_from(u64_at(bytes, 16)).map_err(|_| HeaderFault::Damaged)?,
             first_block,
-            created: Timestamp(u64_at(bytes, 32)),
+            created,
             previous: hash_at(bytes, 40),
         })
     }
+}
+
+/// What a header tells of the clocks behind its first part.
+fn moment(wall: Timestamp, more: &[u8]) -> Option<Moment> {
+    let more = more.get(..SEGMENT_HEADER_MAX - SEGMENT_HEADER_BYTES)?;
+    if u32_at(more, 28) != crc_without(more, 28) {
+        return None;
+    }
+    let boot_ns = u64_at(more, 16);
+    let timeline = Timeline {
+        boot: BootId(more.first_chunk().copied()?),
+        wall_at_boot_ns: wall.0.wrapping_sub(boot_ns).cast_signed(),
+        is_trusted: more[24] & TRUSTED != 0,
+    };
+    Some(Moment { boot_ns, timeline })
 }
 
 /// What a block holds, told without opening it. An empty kind has `first > last`.
@@ -347,7 +407,7 @@ mod tests {
         let header = SegmentHeader {
             segment: 1,
             first_block: u64::MAX,
-            created: Timestamp(0),
+            created: Created::Wall(Timestamp(0)),
             previous: [0; 32],
         };
         assert_eq!(SegmentHeader::decode(&header.encode()), Err(HeaderFault::Damaged));
@@ -355,14 +415,30 @@ mod tests {
 
     #[test]
     fn a_newer_segment_is_told_from_a_damaged_one() {
-        let header =
-            SegmentHeader { segment: 3, first_block: 99, created: Timestamp(5), previous: [1; 32] };
+        let created = Created::Wall(Timestamp(5));
+        let header = SegmentHeader { segment: 3, first_block: 99, created, previous: [1; 32] };
         let mut bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
-        bytes[8] = 2;
+        bytes[8] = 3;
         assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Damaged));
         let crc = crc_without(&bytes, 12);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Newer(2)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderFault::Newer(3)));
+    }
+
+    #[test]
+    fn a_header_tells_boot_and_trust_and_is_refused_with_any_bit_changed() {
+        let timeline = Timeline { boot: BootId([7; 16]), wall_at_boot_ns: -3, is_trusted: true };
+        let created = Created::At(Moment { boot_ns: 9, timeline });
+        let header = SegmentHeader { segment: 3, first_block: 99, created, previous: [1; 32] };
+        let bytes = header.encode();
+        assert_eq!(bytes.len() as u64, header.bytes());
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::decode(&damaged), Err(HeaderFault::Damaged), "bit {bit}");
+        }
+        assert_eq!(SegmentHeader::decode(&bytes[..103]), Err(HeaderFault::Damaged));
     }
 }

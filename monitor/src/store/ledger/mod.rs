@@ -13,7 +13,7 @@ use std::{
 };
 
 pub use recover::Recovery;
-pub(super) use writer::{Progress, Writer, now};
+pub(super) use writer::{Progress, Writer};
 
 /// Where the segments of the store at `root` are.
 pub(super) fn directory(root: &Path) -> PathBuf {

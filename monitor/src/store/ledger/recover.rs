@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    frame::{Hash, Head, HeaderFault, SegmentHeader, VERSION, hash},
+    frame::{Created, Hash, Head, HeaderFault, SegmentHeader, VERSION, hash},
     list,
     segment::Segment,
     segment_path, sync_directory,
 };
-use crate::store::error::StoreError;
+use crate::{event::Timestamp, store::error::StoreError};
 
 /// Where the ledger ends.
 #[derive(Debug)]
@@ -153,7 +153,7 @@ fn end_of(
         }),
         (Some(header), None) => Some(End {
             header,
-            bytes: (header.encode().len() as u64).min(bytes),
+            bytes: header.bytes().min(bytes),
             writable: true,
             next_block: header.first_block,
             last_hash: hash(&[&header.encode()]),
@@ -163,7 +163,7 @@ fn end_of(
             header: SegmentHeader {
                 segment: number,
                 first_block: last.number,
-                created: crate::event::Timestamp(0),
+                created: Created::Wall(Timestamp(0)),
                 previous: [0; 32],
             },
             bytes: last.end,

@@ -4,7 +4,10 @@ use std::{fs::File, io, ops::ControlFlow, os::unix::fs::FileExt as _, path::Path
 
 use super::{
     block,
-    frame::{BLOCK_MAGIC, HEAD_BYTES, Head, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader},
+    frame::{
+        BLOCK_MAGIC, HEAD_BYTES, Head, HeaderFault, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_MAX,
+        SegmentHeader,
+    },
     segment_path,
 };
 use crate::event::Entry;
@@ -53,10 +56,20 @@ impl Segment {
     }
 
     pub(crate) fn header(&mut self) -> io::Result<Result<SegmentHeader, HeaderFault>> {
-        let bytes = self.peek(0, SEGMENT_HEADER_BYTES)?;
+        let bytes = self.peek(0, SEGMENT_HEADER_MAX)?;
         Ok(match SegmentHeader::decode(bytes) {
             Ok(header) if header.segment != self.number => Err(HeaderFault::Damaged),
             other => other,
+        })
+    }
+
+    /// Where the first block stands. A damaged header does not say how long it is.
+    pub(crate) fn blocks_at(&mut self) -> io::Result<u64> {
+        let (short, long) = (SEGMENT_HEADER_BYTES as u64, SEGMENT_HEADER_MAX as u64);
+        Ok(match self.header()? {
+            Ok(header) => header.bytes(),
+            Err(_) if self.head(long)?.is_some() => long,
+            Err(_) => short,
         })
     }
 
@@ -67,7 +80,7 @@ impl Segment {
         from: u64,
         mut each: impl FnMut(u64, &Head) -> ControlFlow<()>,
     ) -> io::Result<Walk> {
-        let mut at = from.max(SEGMENT_HEADER_BYTES as u64);
+        let mut at = if from == 0 { self.blocks_at()? } else { from };
         let mut walk = Walk { end: at.min(self.bytes), ..Walk::default() };
         while at < self.bytes {
             if let Some(head) = self.head(at)? {
@@ -108,8 +121,12 @@ impl Segment {
                     }
                     at += 1;
                 }
-                // The magic may begin in the last three bytes.
-                None => at += (window.len() - (BLOCK_MAGIC.len() - 1)) as u64,
+                // The magic may begin in the last three bytes. A file that became shorter than it was
+                // has nothing left here.
+                None => match window.len().checked_sub(BLOCK_MAGIC.len() - 1) {
+                    Some(skip @ 1..) => at += skip as u64,
+                    _ => break,
+                },
             }
         }
         Ok(None)

@@ -12,17 +12,21 @@ use std::{
 
 use super::{
     block::Builder,
-    frame::{Hash, SEGMENT_HEADER_BYTES, SegmentHeader, hash},
+    frame::{Created, Hash, SEGMENT_HEADER_MAX, SegmentHeader, hash},
     recover::{End, Recovery, recover},
     segment_path, sync_directory,
 };
 use crate::{
-    event::{Entry, Timestamp},
+    clock::Clock,
+    event::{Entry, Moment},
     store::error::{StoreCounters, StoreError},
 };
 
 /// Closed blocks wait for the next sync up to this many bytes; then the writer syncs by itself.
 const TAIL_MAX: usize = 1 << 20;
+/// A segment of another boot is gone on with while it is shorter: what it spans is not known, but a
+/// host that starts again and again makes no file each time.
+const OTHER_BOOT_BYTES: u64 = 16 << 10;
 
 /// How far the ledger is durable. The index follows no further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +54,8 @@ pub(crate) struct Writer {
     next_block: u64,
     last_hash: Hash,
     progress: Progress,
-    created: Timestamp,
+    created: Created,
+    clock: Clock,
     /// `None`: the next block starts a new segment.
     file: Option<File>,
     /// The file may be longer than what is durable.
@@ -63,6 +68,7 @@ impl Writer {
         ledger: &Path,
         segment_bytes: u64,
         segment_age: Duration,
+        clock: Clock,
         counters: Arc<StoreCounters>,
     ) -> Result<(Self, Recovery), StoreError> {
         let (end, recovery) = recover(ledger)?;
@@ -78,7 +84,8 @@ impl Writer {
             next_block: 0,
             last_hash: [0; 32],
             progress: Progress::default(),
-            created: Timestamp::default(),
+            created: Created::At(clock.now()),
+            clock,
             file: None,
             overhang: false,
         };
@@ -165,11 +172,24 @@ impl Writer {
     }
 
     fn is_segment_full(&self) -> bool {
-        let age = now().0.saturating_sub(self.created.0);
-        let has_blocks = self.progress.bytes > SEGMENT_HEADER_BYTES as u64;
-        has_blocks
-            && (self.progress.bytes >= self.segment_bytes
-                || u128::from(age) >= self.segment_age.as_nanos())
+        let bytes = self.progress.bytes;
+        let has_blocks = bytes > SEGMENT_HEADER_MAX as u64;
+        has_blocks && (bytes >= self.segment_bytes || self.is_segment_old(&self.clock.now()))
+    }
+
+    /// Old, or begun by a clock that dates it worse than a new one would be dated.
+    fn is_segment_old(&self, now: &Moment) -> bool {
+        let Created::At(begun) = self.created else { return true };
+        let is_of_this_boot = begun.timeline.boot == now.timeline.boot;
+        let are_trusted = begun.timeline.is_trusted && now.timeline.is_trusted;
+        let age = match (is_of_this_boot, are_trusted) {
+            (true, _) => now.boot_ns.saturating_sub(begun.boot_ns),
+            (false, true) => now.wall().0.saturating_sub(begun.wall().0),
+            (false, false) => now.boot_ns,
+        };
+        u128::from(age) >= self.segment_age.as_nanos()
+            || now.timeline.is_trusted && !begun.timeline.is_trusted
+            || !is_of_this_boot && self.progress.bytes >= OTHER_BOOT_BYTES
     }
 
     fn write_tail(&mut self) -> Result<(), StoreError> {
@@ -214,7 +234,7 @@ impl Writer {
         let header = SegmentHeader {
             segment: number,
             first_block: self.next_block,
-            created: now(),
+            created: Created::At(self.clock.now()),
             previous: self.last_hash,
         };
         let path = segment_path(&self.ledger, number);
@@ -251,9 +271,4 @@ impl Writer {
         };
         Ok(())
     }
-}
-
-pub(crate) fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |since| since.as_nanos() as u64))
 }

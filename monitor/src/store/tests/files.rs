@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Deleted, Reader, Store, StoreError, ledger},
+    store::{Deleted, QueryStats, Reader, Store, StoreError, ledger},
 };
 
 fn everything() -> Query {
@@ -73,8 +73,8 @@ fn a_damaged_block_is_counted_and_the_blocks_behind_it_are_read() {
     // In the third block: once its payload, once its head.
     for hit in [200, 50] {
         let segment = ledger::segment_path(&directory.path().join("ledger"), 1);
-        let mut at = 72;
         let bytes = fs::read(&segment).unwrap();
+        let mut at = ledger::frame::SegmentHeader::decode(&bytes).unwrap().bytes() as usize;
         for _ in 0..2 {
             at += 128 + u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
         }
@@ -142,8 +142,8 @@ fn the_hash_chain_runs_through_segments_and_reopenings() {
         let header = ledger::frame::SegmentHeader::decode(&bytes).unwrap();
         assert_eq!(header.previous, previous, "segment {segment}");
         assert_eq!(header.first_block, number);
-        previous = ledger::frame::hash(&[&bytes[..72]]);
-        let mut at = 72;
+        let mut at = header.bytes() as usize;
+        previous = ledger::frame::hash(&[&bytes[..at]]);
         while at < bytes.len() {
             let head = ledger::frame::Head::decode(&bytes[at..]).unwrap();
             assert_eq!((head.previous, head.number), (previous, number));
@@ -184,9 +184,8 @@ fn retention_by_size_deletes_the_oldest_segments_and_their_index() {
     settle(&store);
     let before = store.reader().stats().unwrap();
     assert_eq!(before.flow_states + before.rollups + before.notices, 4000);
-    let newest = Timestamp(before.newest.unwrap().0);
     store.max_bytes = before.ledger_bytes * 2 / 3;
-    let deleted = store.retain(newest).unwrap();
+    let deleted = store.retain().unwrap();
     let after = store.reader().stats().unwrap();
     assert!(after.ledger_bytes + after.index_bytes <= store.max_bytes);
     assert_eq!(before.segments - after.segments, deleted.segments.len() as u64);
@@ -242,7 +241,7 @@ fn what_was_in_violation_is_kept_longer_than_what_was_not_and_what_went_is_told(
     while removed.iter().map(|it: &Deleted| it.segments.len()).sum::<usize>() < 4 {
         let stats = store.reader().stats().unwrap();
         store.max_bytes = stats.ledger_bytes + stats.index_bytes - 1;
-        removed.push(store.retain(stats.newest.unwrap()).unwrap());
+        removed.push(store.retain().unwrap());
         store.sync().unwrap();
     }
     settle(&store);
@@ -278,24 +277,8 @@ fn what_just_happened_is_kept_although_it_is_no_violation() {
     settle(&store);
     let before = store.reader().stats().unwrap();
     store.max_bytes = (before.ledger_bytes + before.index_bytes) * 2 / 3;
-    let deleted = store.retain(before.newest.unwrap()).unwrap();
+    let deleted = store.retain().unwrap();
     assert_eq!(deleted.segments[..3], [1, 2, 3], "the oldest go");
-}
-
-#[test]
-fn retention_by_age_never_deletes_the_segment_that_is_written() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut history = History::new(8);
-    let mut store = open(directory.path());
-    let entries = history.entries(500);
-    write(&mut store, &entries, &mut history);
-    let newest = store.reader().stats().unwrap().newest.unwrap();
-    assert!(store.retain(newest).unwrap().segments.is_empty(), "30 days are not over");
-    let later = Timestamp(newest.0 + Duration::from_hours(24 * 365).as_nanos() as u64);
-    store.retain(later).unwrap();
-    assert_eq!(store.reader().segments().unwrap().len(), 1);
-    store.append(&history.entry()).unwrap();
-    store.sync().unwrap();
 }
 
 #[test]
@@ -337,4 +320,83 @@ fn a_lock_that_is_about_to_be_given_back_is_waited_for() {
     });
     drop(open(directory.path()));
     ending.join().unwrap();
+}
+
+#[test]
+fn a_segment_that_became_shorter_while_it_is_read_ends_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(11);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(40), &mut history);
+    let ledger = directory.path().join("ledger");
+    let mut segment = ledger::segment::Segment::open(&ledger, 1).unwrap().unwrap();
+    let file = fs::File::options().write(true).open(ledger.join("00000001.seg")).unwrap();
+    let (mut heads, mut shorter) = (0, false);
+    segment
+        .walk(0, |at, head| {
+            heads += 1;
+            if !shorter {
+                // Two bytes of the next block are left.
+                file.set_len(at + head.block_bytes() + 2).unwrap();
+                shorter = true;
+            }
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(heads > 0);
+    let walk = segment.walk(segment.bytes() - 10, |_, _| std::ops::ControlFlow::Continue(()));
+    assert_eq!(walk.unwrap().tail, 10);
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_ends_although_nothing_matches() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(12);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(200), &mut history);
+    let reader = store.reader().until(std::sync::Arc::new(|| true));
+    let result = reader.query(&everything(), |_| panic!("nobody waits"));
+    assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+    let result = reader.notices(None, None, |_, _| panic!("nobody waits"));
+    assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+}
+
+/// Asks, and overwrites all segments once the first record came.
+fn ask_while_it_is_overwritten(query: &Query) -> (usize, Result<QueryStats, StoreError>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(13);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(2_000), &mut history);
+    settle(&store);
+    let reader = store.reader();
+    let whole = ask(&reader, query).len();
+    let mut told = 0;
+    let result = reader.query(query, |_| {
+        if told == 0 {
+            for number in reader.segments().unwrap() {
+                let path = directory.path().join(format!("ledger/{number:08}.seg"));
+                let bytes = fs::metadata(&path).unwrap().len();
+                let file = fs::File::options().write(true).open(path).unwrap();
+                file.write_all_at(&vec![0; bytes as usize - 64], 64).unwrap();
+            }
+        }
+        told += 1;
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(0 < told && told < whole, "{told} of {whole}");
+    (told, result)
+}
+
+#[test]
+fn an_answer_that_the_index_contradicts_half_way_is_not_taken_for_whole() {
+    let mut query = everything();
+    query.filter.verdicts = vec![Verdict::Approved, Verdict::Unapproved];
+    let (told, result) = ask_while_it_is_overwritten(&query);
+    assert!(matches!(result, Err(StoreError::Contradicted { .. })), "{told}: {result:?}");
+}
+
+#[test]
+fn blocks_that_are_damaged_while_an_answer_is_made_are_counted() {
+    let (told, result) = ask_while_it_is_overwritten(&everything());
+    assert!(matches!(&result, Ok(stats) if stats.blocks_corrupt > 0), "{told}: {result:?}");
 }

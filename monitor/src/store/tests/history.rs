@@ -5,10 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     event::{
-        Ancestor, Attribution, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource,
-        Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Notice, Operator, Origin,
-        Phase, Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Timestamp,
-        Traffic, Transport, User, Verdict,
+        Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
+        DomainSource, Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Moment,
+        Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record,
+        Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User, Verdict,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -83,7 +83,7 @@ impl History {
             local: self.one_of(&[None, "192.168.1.2:40000".parse().ok(), scoped()]),
             remote: Some(self.one_of(&REMOTES).parse().unwrap()),
             traffic: Traffic { sent_bytes: self.random(u64::MAX), ..Traffic::default() },
-            passage: crate::event::Passage::default(),
+            passage: Passage { is_malformed: self.random(4) == 0, ..Passage::default() },
         };
         let record = Record {
             egress,
@@ -91,6 +91,7 @@ impl History {
             place: self.place(),
             judgement: self.judgement(),
             provenance: self.provenance(),
+            timeline: self.timeline(),
         };
         if record.egress.ended_at.is_none() {
             self.open.push(record.clone());
@@ -230,6 +231,7 @@ impl History {
                 Reason::Rule("ntp".into()),
                 Reason::LocalNetwork,
                 Reason::Undetermined,
+                Reason::Malformed,
             ]),
         }
     }
@@ -247,6 +249,12 @@ impl History {
             let databases = databases[..self.random(3) as usize].to_vec();
             Arc::new(Provenance { policy_sha256: [self.random(2) as u8; 32], databases })
         })
+    }
+
+    fn timeline(&mut self) -> Option<Timeline> {
+        let (boot, is_trusted) = (BootId([self.random(2) as u8; 16]), self.random(2) == 0);
+        let wall_at_boot_ns = self.one_of(&[-1, 1_699_000_000_000_000_000]);
+        (self.random(4) != 0).then_some(Timeline { boot, wall_at_boot_ns, is_trusted })
     }
 
     fn rollup(&mut self) -> Rollup {
@@ -289,6 +297,11 @@ impl History {
                 is_displaced: count.is_multiple_of(2),
             },
             Notice::Attached { probe: "connect4".into(), interface: None },
+            Notice::ClockStepped { from: Timestamp(count), to: Timestamp(3) },
+            Notice::ClockRead(Moment {
+                boot_ns: count,
+                timeline: Timeline { boot: BootId([3; 16]), wall_at_boot_ns: -5, is_trusted: true },
+            }),
         ])
     }
 

@@ -1,6 +1,8 @@
 //! Tests of the store as a whole, in one process. Those that kill processes are in tests/daemon.
 
 mod answers;
+mod clocks;
+mod coverage;
 mod files;
 mod history;
 mod numbers;

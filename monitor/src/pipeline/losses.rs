@@ -1,0 +1,62 @@
+//! What was lost on the way, and what nobody is known to have sent: into the metrics and, where a record
+//! may be missing for it, into the ledger. Counts; decides nothing.
+
+use monitor_ebpf::loss::Loss;
+
+use super::{Pipeline, STAGE};
+use crate::{
+    event::{Entry, Notice, Origin, Timestamp},
+    names,
+};
+
+impl Pipeline {
+    /// What passed by an interface with a socket, and is in no flow.
+    pub(super) fn count_unattributed(&mut self, bytes: u64) {
+        let growth = bytes.saturating_sub(self.unattributed_told);
+        self.unattributed_told = bytes;
+        let origin = Origin::PacketSocket.word();
+        self.metrics.unattributed_bytes_total.with_label_values(&[origin]).inc_by(growth);
+    }
+
+    pub(super) fn count_names(&mut self) {
+        let now = self.names.counters();
+        let before = std::mem::replace(&mut self.names_told, now);
+        let lost = |reason, count| {
+            self.metrics.events_lost_total.with_label_values(&[names::STAGE, reason]).inc_by(count);
+        };
+        lost(names::TABLE_FULL, now.evicted - before.evicted);
+        lost(names::STREAMS_FULL, now.streams_evicted - before.streams_evicted);
+        lost(names::QUESTIONS_FULL, now.questions_evicted - before.questions_evicted);
+        let unread = |reason, count| {
+            self.metrics.decode_errors_total.with_label_values(&[reason]).inc_by(count);
+        };
+        unread(names::MALFORMED, now.malformed - before.malformed);
+        unread(names::UNASKED, now.unasked - before.unasked);
+    }
+
+    pub(super) fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
+        let mut lost = Vec::new();
+        for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_told)) {
+            let count = now.saturating_sub(*told);
+            *told = *now;
+            lost.push((loss.reason(), count));
+        }
+        for (reason, count) in lost {
+            self.count_lost(STAGE, reason, count, at);
+        }
+    }
+
+    pub(super) fn count_lost(
+        &mut self,
+        stage: &'static str,
+        reason: &'static str,
+        count: u64,
+        at: Timestamp,
+    ) {
+        if count > 0 {
+            self.metrics.events_lost_total.with_label_values(&[stage, reason]).inc_by(count);
+            let notice = Notice::Lost { stage: stage.into(), reason: reason.into(), count };
+            self.outputs.note(Entry::Notice { at, notice });
+        }
+    }
+}

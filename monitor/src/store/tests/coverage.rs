@@ -1,0 +1,103 @@
+//! What the store says of its own worth: what was watched, and what of the ledger is missing.
+
+use std::{fs, os::unix::fs::FileExt as _, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::{history::History, open, settle, write};
+use crate::{
+    coverage::{Coverage, Integrity},
+    event::{Entry, Notice, Timestamp},
+    store::Reader,
+};
+
+/// A store of several segments, closed; and how many blocks each has.
+fn closed() -> (TempDir, Vec<PathBuf>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(17);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(900), &mut history);
+    settle(&store);
+    drop(store);
+    let segments = Reader::open(directory.path()).unwrap().segments().unwrap();
+    assert!(segments.len() > 4, "{segments:?}");
+    let path = |number: &u32| directory.path().join(format!("ledger/{number:08}.seg"));
+    let paths = segments.iter().map(path).collect();
+    (directory, paths)
+}
+
+fn integrity(directory: &TempDir) -> Integrity {
+    let reader = Reader::open(directory.path()).unwrap();
+    reader.coverage((None, Timestamp(u64::MAX)), None).unwrap().ledger
+}
+
+#[test]
+fn an_untouched_ledger_is_whole() {
+    let (directory, _) = closed();
+    assert!(integrity(&directory).is_whole());
+}
+
+#[test]
+fn a_byte_that_changed_anywhere_is_damage() {
+    let (directory, segments) = closed();
+    let bytes = fs::read(&segments[1]).unwrap();
+    for at in (0..bytes.len() as u64).step_by(97) {
+        let file = fs::File::options().write(true).open(&segments[1]).unwrap();
+        file.write_all_at(&[!bytes[at as usize]], at).unwrap();
+        let told = integrity(&directory);
+        assert!(told.damaged > 0 || told.missing_blocks > 0, "byte {at}: {told:?}");
+        file.write_all_at(&bytes[at as usize..=at as usize], at).unwrap();
+    }
+    assert!(integrity(&directory).is_whole());
+}
+
+#[test]
+fn a_segment_that_somebody_removed_is_missing() {
+    let (directory, segments) = closed();
+    fs::remove_file(&segments[2]).unwrap();
+    let told = integrity(&directory);
+    assert_eq!((told.missing_segments, told.damaged), (1, 0), "{told:?}");
+}
+
+#[test]
+fn a_segment_that_ends_early_lacks_blocks() {
+    let (directory, segments) = closed();
+    let file = fs::File::options().write(true).open(&segments[1]).unwrap();
+    // The end of a whole block: nothing in the file looks wrong.
+    let ledger = directory.path().join("ledger");
+    let mut segment = crate::store::ledger::segment::Segment::open(&ledger, 2).unwrap().unwrap();
+    let mut ends = Vec::new();
+    segment
+        .walk(0, |at, head| {
+            ends.push(at + head.block_bytes());
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    file.set_len(ends[ends.len() - 3]).unwrap();
+    let told = integrity(&directory);
+    assert_eq!((told.missing_blocks, told.missing_segments), (2, 0), "{told:?}");
+}
+
+#[test]
+fn a_segment_that_was_overwritten_is_damage() {
+    let (directory, segments) = closed();
+    let bytes = fs::metadata(&segments[3]).unwrap().len();
+    fs::write(&segments[3], vec![0x5a; bytes as usize]).unwrap();
+    assert!(integrity(&directory).damaged > 0);
+}
+
+#[test]
+fn what_retention_says_it_removed_is_not_missing() {
+    let (directory, segments) = closed();
+    let mut store = open(directory.path());
+    fs::remove_file(&segments[2]).unwrap();
+    let newest = store.reader().stats().unwrap().newest.unwrap();
+    let span = (Timestamp(newest.0 - 1), newest);
+    let notice = Notice::Removed { segments: vec![3], entries: 1, from: span.0, to: span.1 };
+    store.append(&Entry::Notice { at: newest, notice }).unwrap();
+    store.sync().unwrap();
+    let told = store.reader().coverage((None, Timestamp(u64::MAX)), None).unwrap();
+    let Coverage { ledger, gaps, .. } = told;
+    assert!(ledger.is_whole(), "{ledger:?}");
+    assert!(gaps.iter().any(|gap| gap.stage == "retention"), "{gaps:?}");
+}
