@@ -107,8 +107,8 @@ struct Details {
     place: Place,
     judgement: Judgement,
     provenance: Arc<Provenance>,
-    /// By which its start is told.
-    timeline: Option<Timeline>,
+    /// By which its start is told; one for all that began by it.
+    timeline: Option<Arc<Timeline>>,
     kept: Kept,
     /// It was counted as a violation, which is done once.
     is_counted: bool,
@@ -133,7 +133,7 @@ pub struct Pipeline {
     broken: Broken,
     sums: Sums,
     /// By which times are told now.
-    timeline: Option<Timeline>,
+    timeline: Option<Arc<Timeline>>,
     steps: Steps,
     losses_told: [u64; Loss::ALL.len()],
     digests_lost_told: [u64; attribute::digests::REASONS.len()],
@@ -337,7 +337,7 @@ impl Pipeline {
         let provenance = Arc::clone(self.rules.provenance());
         let (kept, is_counted) = (Kept::default(), false);
         let is_sender_known = false;
-        let timeline = self.timeline;
+        let timeline = self.timeline.clone();
         let mut details = Details {
             sender,
             place,
@@ -572,7 +572,7 @@ impl Details {
             place: self.place.clone(),
             judgement: self.judgement.clone(),
             provenance: Some(Arc::clone(&self.provenance)),
-            timeline: self.timeline,
+            timeline: self.timeline.as_deref().copied(),
         }
     }
 

@@ -77,7 +77,7 @@ pub struct Live<D> {
     /// The sweep that found an attempt to have sent, of which no sample has told yet.
     sends_at: Option<BootNs>,
     /// It is an attempt until an interface confirms it.
-    waiting: Option<Waiting>,
+    waiting: Option<Box<Waiting>>,
     told: bool,
     tell_at: BootNs,
     tell_after: BootNs,
@@ -228,7 +228,7 @@ impl<D> Flows<D> {
         }
         let is_now_sent = sample.phase == phase::SENT && live.egress.phase != Phase::Sent;
         if is_now_sent && waiting.is_some() {
-            live.waiting = waiting;
+            live.waiting = waiting.map(Box::new);
             live.egress.local = Some(local(sample));
             // It has a place in the kernel's table now.
             self.attempts.end(live.attempt_of.take());
@@ -358,7 +358,7 @@ impl<D> Flows<D> {
             slot: 0,
             is_orphan: false,
             sends_at: None,
-            waiting,
+            waiting: waiting.map(Box::new),
             told: false,
             tell_at: sample.at_ns + ATTEMPT_PATIENCE,
             tell_after: TELL_FIRST,
@@ -561,7 +561,7 @@ impl<D> Flows<D> {
     pub fn finish(&mut self, now: BootNs, mut tell: impl FnMut(Telling, &mut D)) {
         for live in self.live.values_mut() {
             // Its interface might still have been given it.
-            if let Some(waiting) = live.waiting
+            if let Some(waiting) = live.waiting.as_deref().copied()
                 && !self.ways.is_watched(&waiting)
             {
                 live.send(waiting.traffic, false);

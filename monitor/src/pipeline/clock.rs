@@ -15,7 +15,9 @@ impl Pipeline {
         if self.timeline.is_none() {
             notices.push(Notice::ClockRead(*now));
         }
-        self.timeline = Some(now.timeline);
+        if self.timeline.as_deref() != Some(&now.timeline) {
+            self.timeline = Some(now.timeline.into());
+        }
         self.metrics.clock_trusted.set(i64::from(is_trusted));
         for notice in notices {
             if let Notice::ClockStepped { from, to } = notice {

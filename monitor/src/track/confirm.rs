@@ -107,7 +107,7 @@ impl<D> Flows<D> {
         let mut confirmed = Vec::new();
         for key in mem::take(&mut self.unconfirmed) {
             let Some(live) = self.live.get_mut(&key) else { continue };
-            let Some(waiting) = live.waiting else { continue };
+            let Some(waiting) = live.waiting.as_deref().copied() else { continue };
             // Where no interface is watched, nothing is waited for.
             if self.ways.is_blind() {
                 live.send(waiting.traffic, false);
