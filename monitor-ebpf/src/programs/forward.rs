@@ -336,9 +336,8 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         key.local_port = packet.source_port;
     }
     let mut is_moved = false;
-    if key.cookie != 0
-        && let Some(counters) = FLOWS.get_ptr_mut(&key)
-    {
+    let known = if key.cookie == 0 { None } else { FLOWS.get_ptr_mut(&key) };
+    if let Some(counters) = known {
         // SAFETY: a value of the table; the verifier proved the pointer.
         let path = unsafe { (*counters).path };
         if (path != path::SOCKET && path != path::LOOPBACK) || sender == Sender::TimeWait {
@@ -350,6 +349,8 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
             return;
         }
         is_moved = sender == Sender::Socket;
+    } else if key.cookie != 0 {
+        is_moved = sender == Sender::Socket && shares::is_only_attempted(&key);
     }
     match sender {
         Sender::Packet => {

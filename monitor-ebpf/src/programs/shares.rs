@@ -145,6 +145,14 @@ pub fn is_known(key: &FlowKey, what: u32) -> bool {
     false
 }
 
+/// Whether the socket only named the destination, as far as is remembered, and its hook saw no packet to
+/// it.
+#[inline(always)]
+pub fn is_only_attempted(key: &FlowKey) -> bool {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    ONCE.get_ptr(key).is_some_and(|known| unsafe { *known } == once::ATTEMPT)
+}
+
 /// Adds up a packet that is told by nothing else.
 #[inline(always)]
 pub fn add_up(key: &FlowKey, uid: u32, answer: Answer, bytes: u64, packets: u64) {
