@@ -2,6 +2,7 @@
 //! locks. Samples come in at one end, records leave at the other; nothing flows back.
 
 mod bypass;
+mod changed;
 mod clock;
 mod confirm;
 mod digests;
@@ -19,7 +20,9 @@ use monitor_ebpf::{
     sample::{EgressSample, FlowCounters, FlowKey, SocketEndSample, flags, path, phase},
 };
 
-use self::{bypass::Bypasses, probes::Broken, senders::asked_for, unitemised::Sums};
+use self::{
+    bypass::Bypasses, changed::Changed, probes::Broken, senders::asked_for, unitemised::Sums,
+};
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
     attribute::{self, Clock, Processes},
@@ -137,6 +140,8 @@ pub struct Pipeline {
     steps: Steps,
     losses_told: [u64; Loss::ALL.len()],
     digests_lost_told: [u64; attribute::digests::REASONS.len()],
+    /// Processes with their digests, since the last sweep.
+    digested: Changed,
 }
 
 impl Pipeline {
@@ -171,6 +176,7 @@ impl Pipeline {
             steps: Steps::default(),
             losses_told,
             digests_lost_told: [0; attribute::digests::REASONS.len()],
+            digested: Changed::default(),
         }
     }
 

@@ -1,11 +1,9 @@
 //! Puts the digests of executed files into what is known of live flows. Where the policy asks for
 //! digests, a flow waits a moment for its own before it is told. Reads no file.
 
-use std::sync::Arc;
-
 use monitor_ebpf::sample::FlowKey;
 
-use super::Pipeline;
+use super::{Pipeline, changed::Changed};
 use crate::{
     attribute::digests::{REASONS, Run, STAGE, Sha256Digest},
     event::{Judgement, Process, Sender},
@@ -20,7 +18,7 @@ impl Pipeline {
         if is_wanted && process.file.sha256.is_none() {
             let digest = self.processes.digest(process);
             if digest.is_some() {
-                Arc::make_mut(process).file.sha256 = digest;
+                self.digested.change(process, |it| it.file.sha256 = digest);
             }
         }
     }
@@ -33,9 +31,11 @@ impl Pipeline {
 
     /// Takes in what was read since the last time.
     pub(super) fn learn_digests(&mut self, now_ns: u64) {
+        self.digested.forget();
         for (run, digest) in self.processes.learn_digests() {
+            let mut digested = Changed::default();
             for flow in self.flows.keys_where(|details| lacks(&details.sender, run)) {
-                self.add_digest(&flow, digest, now_ns);
+                self.add_digest(&flow, digest, &mut digested, now_ns);
             }
         }
         let lost = self.processes.digests_lost();
@@ -46,10 +46,16 @@ impl Pipeline {
         }
     }
 
-    fn add_digest(&mut self, flow: &FlowKey, digest: Sha256Digest, now_ns: u64) {
+    fn add_digest(
+        &mut self,
+        flow: &FlowKey,
+        digest: Sha256Digest,
+        digested: &mut Changed,
+        now_ns: u64,
+    ) {
         let Some((egress, _, details)) = self.flows.look(flow) else { return };
         if let Sender::Process { process, .. } = &mut details.sender {
-            Arc::make_mut(process).file.sha256 = Some(digest);
+            digested.change(process, |it| it.file.sha256 = Some(digest));
         }
         let is_sent = egress.phase == crate::event::Phase::Sent;
         details.renew(&self.rules, egress);

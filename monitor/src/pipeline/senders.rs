@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use monitor_ebpf::sample::{EgressSample, FlowKey, SenderSample};
 
-use super::Pipeline;
+use super::{Pipeline, changed::Changed};
 use crate::{
     event::{Attribution, Domain, DomainSource, Origin, Process, Sender},
     judge::{judge, severity},
@@ -48,11 +48,12 @@ impl Pipeline {
     /// New rules name other paths: which of them lead to what the senders of live flows executed.
     pub(super) fn rename_files(&mut self) {
         let processes = &self.processes;
+        let mut renamed = Changed::default();
         self.flows.each(|details| {
             let Sender::Process { process, .. } = &mut details.sender else { return };
             let known_as = processes.known_as(process);
             if known_as != process.file.known_as {
-                Arc::make_mut(process).file.known_as = known_as;
+                renamed.change(process, |it| it.file.known_as = known_as);
             }
         });
     }
@@ -62,9 +63,10 @@ impl Pipeline {
         for (was, is) in self.processes.corrections() {
             let is_concerned = |sender: &Sender| names(sender, &was);
             let concerned = self.flows.keys_where(|details| is_concerned(&details.sender));
+            let mut right = Changed::default();
             for flow in concerned {
                 let Some((egress, is_told, details)) = self.flows.look(&flow) else { continue };
-                details.sender = corrected(&details.sender, &was, &is);
+                correct(&mut details.sender, &was, &is, &mut right);
                 details.renew(&self.rules, egress);
                 if is_told {
                     self.tell(&flow, now_ns);
@@ -158,23 +160,14 @@ fn is_program(one: &Process, other: &Process) -> bool {
         && one.command_line == other.command_line
 }
 
-fn corrected(sender: &Sender, was: &Process, is: &Arc<Process>) -> Sender {
-    let right = |it: &Arc<Process>| {
-        if !is_program(it, was) {
-            return Arc::clone(it);
-        }
-        // Who it was, and where, it was as another program too.
-        let Process { executable, executable_claimed, file, command_line, .. } = (**is).clone();
-        let it = (**it).clone();
-        Arc::new(Process { executable, executable_claimed, file, command_line, ..it })
-    };
-    match sender {
-        Sender::Process { process, attribution, creator } => Sender::Process {
-            process: right(process),
-            attribution: *attribution,
-            creator: creator.as_ref().map(right),
-        },
-        Sender::Nobody => Sender::Nobody,
+/// Who it was, and where, it was as another program too.
+fn correct(sender: &mut Sender, was: &Process, is: &Process, right: &mut Changed) {
+    let Sender::Process { process, creator, .. } = sender else { return };
+    for it in std::iter::once(process).chain(creator).filter(|it| is_program(it, was)) {
+        right.change(it, |it| {
+            let Process { executable, executable_claimed, file, command_line, .. } = is.clone();
+            *it = Process { executable, executable_claimed, file, command_line, ..it.clone() };
+        });
     }
 }
 
