@@ -535,6 +535,13 @@ pub struct Rollup {
     pub traffic: Traffic,
 }
 
+impl Rollup {
+    /// Of its hour.
+    pub fn last_instant(&self) -> Timestamp {
+        Timestamp(self.hour.0.saturating_add(3_600_000_000_000 - 1))
+    }
+}
+
 /// What the ledger must tell besides flows, so that silence can be told from blindness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {

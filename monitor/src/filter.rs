@@ -5,7 +5,9 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{CountryCode, Lookup, Origin, Phase, Record, Timestamp, Transport, Verdict},
+    event::{
+        CLAIMED, CountryCode, Lookup, Origin, Phase, Record, Rollup, Timestamp, Transport, Verdict,
+    },
     locate::codes,
     select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
     when,
@@ -177,6 +179,37 @@ impl Filter {
             && self.user.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(&it.user)))
             && self.destination.as_ref().is_none_or(|d| d.matches_lookup(lookup))
             && (self.transports.is_empty() || self.transports.contains(&lookup.transport))
+    }
+
+    /// Whether roll-ups hold what this asks for.
+    pub fn knows_rollups(&self) -> bool {
+        self.operator.is_none()
+            && self.pid.is_none()
+            && self.unit.is_none()
+            && self.destination.is_none()
+            && self.port.is_none()
+            && self.transports.is_empty()
+            && self.origins.is_empty()
+            && self.phase.is_none()
+    }
+
+    /// Whether a roll-up is within the filter: its country, verdict, program and user, and any of its
+    /// hour.
+    pub fn matches_rollup(&self, rollup: &Rollup) -> bool {
+        let names = |wanted: &str, program: &str| {
+            let program = program.strip_prefix(CLAIMED).unwrap_or(program);
+            program == wanted || !wanted.contains('/') && program.rsplit('/').next() == Some(wanted)
+        };
+        self.knows_rollups()
+            && self.overlaps(rollup.hour, rollup.last_instant())
+            && (self.countries.is_empty()
+                || rollup.country.code().is_some_and(|code| self.countries.contains(&code)))
+            && (self.verdicts.is_empty() || self.verdicts.contains(&rollup.verdict))
+            && self.process.as_ref().is_none_or(|it| names(it.0.as_ref(), &rollup.program))
+            && self
+                .user
+                .as_ref()
+                .is_none_or(|wanted| rollup.user.as_ref().is_some_and(|user| wanted.matches(user)))
     }
 
     /// Whether anything in `first..=last` can be in the span asked for.

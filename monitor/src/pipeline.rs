@@ -11,6 +11,7 @@ mod probes;
 mod rename;
 mod senders;
 mod unitemised;
+mod untold;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -138,6 +139,8 @@ pub struct Pipeline {
     /// By which times are told now.
     timeline: Option<Arc<Timeline>>,
     steps: Steps,
+    /// Samples found missing since the last sweep.
+    missing: u64,
     losses_told: [u64; Loss::ALL.len()],
     digests_lost_told: [u64; attribute::digests::REASONS.len()],
     /// Processes with their digests, since the last sweep.
@@ -174,6 +177,7 @@ impl Pipeline {
             sums: Sums::default(),
             timeline: None,
             steps: Steps::default(),
+            missing: 0,
             losses_told,
             digests_lost_told: [0; attribute::digests::REASONS.len()],
             digested: Changed::default(),
@@ -467,19 +471,10 @@ impl Pipeline {
         self.flows.set_wall_offset(wall_offset_ns);
         let wall_at_boot_ns = u64::try_from(wall_offset_ns).unwrap_or(0);
         self.processes.set_clock(Clock { wall_at_boot_ns });
-        let mut orphans = Vec::new();
         let now = source.now_ns();
-        let flows = &mut self.flows;
-        flows.begin_sweep(source.progress());
-        source.sweep(&mut |key, counters| {
-            if flows.count(&key, &counters, now) {
-                orphans.push((key, counters));
-            }
-        })?;
-        let missing = orphans.len() as u64;
-        for (flow, counters) in orphans {
-            self.begin_orphan(flow, &counters);
-        }
+        self.flows.begin_sweep(source.progress());
+        self.count(source, now)?;
+        let missing = std::mem::take(&mut self.missing);
         self.learn_digests(now);
         for (flow, sender) in self.processes.ask_again(now) {
             self.learn_sender(&flow, sender, now);
@@ -510,6 +505,21 @@ impl Pipeline {
         housekeeping.inc_by(source.housekeeping_frames()?.saturating_sub(housekeeping.get()));
         self.outputs.tick(now, wall);
         Ok(settled.is_all)
+    }
+
+    /// Takes note of every counter.
+    fn count(&mut self, source: &mut dyn Source, now: u64) -> Result<(), ProbeError> {
+        let (flows, mut orphans) = (&mut self.flows, Vec::new());
+        source.sweep(&mut |key, counters| {
+            if flows.count(&key, &counters, now) {
+                orphans.push((key, counters));
+            }
+        })?;
+        self.missing += orphans.len() as u64;
+        for (flow, counters) in orphans {
+            self.begin_orphan(flow, &counters);
+        }
+        Ok(())
     }
 
     /// Something the ledger must tell besides flows.

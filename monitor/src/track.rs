@@ -5,6 +5,7 @@
 mod attempts;
 mod confirm;
 mod missing;
+mod untold;
 
 use std::{
     hash::{BuildHasher, RandomState},

@@ -16,6 +16,7 @@ mod quiet;
 mod ring;
 mod serve;
 mod socket;
+mod steps;
 mod tcp;
 mod truth;
 mod udp;
@@ -309,6 +310,10 @@ enum Kind {
     HoldTcp,
     /// --count connected sockets, used when a line comes in
     HoldUdp,
+    /// One connection, --bytes on it each time that a line comes in, until standard input ends
+    StepsTcp,
+    /// The same with datagrams
+    StepsUdp,
     /// Accept --count connections, answer when a line comes in
     HoldAccepted,
     /// --count ping sockets, used when a line comes in
@@ -395,6 +400,8 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::FloodAttempts | Kind::FloodUdp => flood::make(options, kind == Kind::FloodUdp),
         Kind::HoldTcp => hold::connections(options),
         Kind::HoldUdp => hold::datagrams(options),
+        Kind::StepsTcp => steps::tcp(options),
+        Kind::StepsUdp => steps::udp(options),
         Kind::HoldAccepted => hold::accepted(options),
         Kind::HoldPing | Kind::HoldRaw => packet::held(options, kind == Kind::HoldPing),
         Kind::HoldReaders => hold::readers(options),

@@ -2,6 +2,7 @@
 //! is given behind these traits and changes nothing.
 
 pub mod client;
+mod current;
 mod ledger;
 mod located;
 mod reasoning;
@@ -25,6 +26,7 @@ use crate::{
     summary::{By, Row, Summary},
 };
 
+pub use current::Current;
 pub use located::located;
 pub use status::Status;
 pub(crate) use stream::SLOW_CLIENT;
@@ -41,6 +43,14 @@ pub struct SourceError(pub String);
 pub trait EventSource: Send + Sync {
     /// The same source for an answer that ends with an error as soon as this says that it is over.
     fn until(self: Arc<Self>, is_over: IsOver) -> Arc<dyn EventSource>;
+    /// The same source as it is now, if it is one that changes: flows and roll-ups of one moment.
+    fn of_now(&self) -> Option<Arc<dyn EventSource>> {
+        None
+    }
+    /// Whether flows and roll-ups that were read since then were all of that moment.
+    fn is_still_so(&self) -> bool {
+        true
+    }
     /// The latest state of each flow that matches, in the order asked for.
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError>;
     /// Roll-ups that can match; none when the filter asks for what they don't hold.
@@ -141,9 +151,25 @@ pub fn summarize(
     by: By,
 ) -> Result<Vec<Row>, SourceError> {
     let limit = query.limit.take();
+    let (mut summary, is_of_one_moment) = fold(events, &query, by)?;
+    if !is_of_one_moment {
+        // Roll-ups were stored meanwhile, as they are once a minute.
+        (summary, _) = fold(events, &query, by)?;
+    }
+    let mut rows = summary.into_rows();
+    rows.truncate(limit.unwrap_or(usize::MAX));
+    if query.newest_first {
+        rows.reverse();
+    }
+    Ok(rows)
+}
+
+fn fold(events: &dyn EventSource, query: &Query, by: By) -> Result<(Summary, bool), SourceError> {
+    let of_now = events.of_now();
+    let events = of_now.as_deref().unwrap_or(events);
     let leases = if by == By::Device { Leases::read() } else { Leases::default() };
     let mut summary = Summary::new(by, leases);
-    events.query(&query, &mut |record| {
+    events.query(query, &mut |record| {
         summary.add_record(&record);
         ControlFlow::Continue(())
     })?;
@@ -151,10 +177,5 @@ pub fn summarize(
         summary.add_rollup(&rollup);
         ControlFlow::Continue(())
     })?;
-    let mut rows = summary.into_rows();
-    rows.truncate(limit.unwrap_or(usize::MAX));
-    if query.newest_first {
-        rows.reverse();
-    }
-    Ok(rows)
+    Ok((summary, events.is_still_so()))
 }

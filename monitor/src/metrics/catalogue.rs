@@ -83,6 +83,8 @@ catalogue! {
         "1 while the store takes what it is given; 0 while it tries again what failed. Part of /readyz.";
     STORE_ERRORS: Counter "store_errors_total" ["operation"],
         "Failed operations of the store. It tries again; what it cannot keep meanwhile is counted as lost.";
+    ANSWERS_BEHIND: Counter "answers_behind_total" ["reason"],
+        "What answers to queries showed with totals older than a second, up to a minute. pipeline-busy: an answer without live totals, since the pipeline had no time; store-behind: an answer that did not wait for all that was handed to the store; room: a live flow beyond the 32768 of one answer.";
     CONNECTIONS_REFUSED: Counter "connections_refused_total" ["listener", "reason"],
         "Connections refused with 503, or closed before they had an answer. full: every place is taken by one being answered; peer: every place of this address or user; displaced: an idle one made way; late: no whole request in 10 s; unaccepted: the kernel would not hand it over.";
     GEO_DATABASE_BUILD: Gauge "geo_database_build_timestamp_seconds" ["database"],

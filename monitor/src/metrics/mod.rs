@@ -47,6 +47,8 @@ pub struct KnownLabels {
     pub store_operations: Vec<String>,
     /// `(listener, reason)` of `connections_refused_total`.
     pub refusals: Vec<(String, String)>,
+    /// `reason` of `answers_behind_total`.
+    pub lacks: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +75,7 @@ pub struct Metrics {
     pub store_records: IntGauge,
     pub store_writable: IntGauge,
     pub store_errors_total: IntCounterVec,
+    pub answers_behind_total: IntCounterVec,
     pub connections_refused_total: IntCounterVec,
     pub geo_database_build_timestamp_seconds: IntGaugeVec,
     pub geo_database_stale: IntGaugeVec,
@@ -112,6 +115,7 @@ impl Metrics {
             store_records: gauge(r, &catalogue::STORE_RECORDS)?,
             store_writable: gauge(r, &catalogue::STORE_WRITABLE)?,
             store_errors_total: counters(r, &catalogue::STORE_ERRORS)?,
+            answers_behind_total: counters(r, &catalogue::ANSWERS_BEHIND)?,
             connections_refused_total: counters(r, &catalogue::CONNECTIONS_REFUSED)?,
             geo_database_build_timestamp_seconds: gauges(r, &catalogue::GEO_DATABASE_BUILD)?,
             geo_database_stale: gauges(r, &catalogue::GEO_DATABASE_STALE)?,
@@ -177,6 +181,9 @@ impl Metrics {
         for (listener, reason) in &known.refusals {
             self.connections_refused_total.with_label_values(&[listener, reason]);
         }
+        for reason in &known.lacks {
+            self.answers_behind_total.with_label_values(&[reason]);
+        }
         for by in [CLASSIFIED_BY_KERNEL, CLASSIFIED_BY_DAEMON] {
             self.classified_flows_total.with_label_values(&[by]);
         }
@@ -240,6 +247,7 @@ mod tests {
             queues: vec![("store".into(), 7)],
             store_operations: vec!["append".into()],
             refusals: vec![("metrics".into(), "full".into())],
+            lacks: vec!["room".into()],
         }
     }
 
@@ -252,6 +260,7 @@ mod tests {
             r#"geofenced_violations_total{country="CN",reason="country"} 0"#,
             r#"geofenced_events_lost_total{reason="queue-full",stage="store"} 0"#,
             r#"geofenced_queue_capacity{queue="store"} 7"#,
+            r#"geofenced_answers_behind_total{reason="room"} 0"#,
             r#"geofenced_config_reloads_total{result="failure"} 0"#,
             r#"geofenced_connections_refused_total{listener="metrics",reason="full"} 0"#,
             "geofenced_event_latency_seconds_count 0",

@@ -6,8 +6,12 @@ pub mod live;
 pub mod rollup;
 mod shares;
 pub mod store;
+pub mod view;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use crate::{
     config::{RecordMode, StoreConfig},
@@ -195,6 +199,17 @@ impl Outputs {
         self.rollups.add_sum(sum);
     }
 
+    /// What a query is shown beside the ledger, with these flows.
+    pub fn snapshot(&self, flows: Vec<Record>, left_out: u64) -> view::Snapshot {
+        view::Snapshot {
+            flows: flows.into(),
+            rollups: self.rollups.rows(),
+            left_out,
+            handed: self.store.progress().handed(),
+            flushes: self.rollups.flushes().load(Ordering::SeqCst),
+        }
+    }
+
     /// Entries that the store's queue can take now.
     pub fn room(&self) -> usize {
         self.store.room()
@@ -342,6 +357,7 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
             loss(live::STAGE, crate::api::SLOW_CLIENT),
         ],
         queues: vec![(store::STAGE.to_owned(), store::QUEUE_ENTRIES as u64)],
+        lacks: view::REASONS.map(str::to_owned).to_vec(),
         store_operations: store::OPERATIONS.map(str::to_owned).to_vec(),
         ..KnownLabels::default()
     }

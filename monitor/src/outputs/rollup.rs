@@ -1,7 +1,14 @@
 //! Adds up flows that are not itemised, by hour, program, user, country, verdict and what it rests
 //! on. Holds only what came since the last flush, in a bounded table; totals are never lost, only detail, and counted.
 
-use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::BuildHasherDefault,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use rustc_hash::FxHasher;
 
@@ -46,6 +53,8 @@ pub(super) struct RollupTable {
     overflow: Arc<str>,
     /// By the boot clock, in nanoseconds: the wall clock may be set.
     flushed_at: u64,
+    /// How often rows were taken.
+    flushes: Arc<AtomicU64>,
 }
 
 impl RollupTable {
@@ -56,6 +65,7 @@ impl RollupTable {
             nobody: "".into(),
             overflow: OVERFLOW_PROGRAM.into(),
             flushed_at: 0,
+            flushes: Arc::default(),
         }
     }
 
@@ -120,21 +130,36 @@ impl RollupTable {
         boot_ns >= self.flushed_at.saturating_add(FLUSH_NS)
     }
 
+    /// Counts how often rows were taken, each time before anybody else can see them.
+    pub(super) fn flushes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.flushes)
+    }
+
+    /// What came since rows were taken last.
+    pub(super) fn rows(&self) -> Vec<Rollup> {
+        self.rows.iter().map(|(key, sums)| rollup(key.clone(), *sums)).collect()
+    }
+
     /// What came since the last call, in a stable order.
     pub(super) fn take(&mut self, boot_ns: u64) -> Vec<Rollup> {
         self.flushed_at = boot_ns;
-        let rows = self.rows.drain().map(|(key, (flows, traffic))| Rollup {
-            hour: key.hour,
-            program: key.program,
-            user: key.user,
-            country: key.country,
-            verdict: key.verdict,
-            provenance: key.provenance,
-            flows,
-            traffic,
-        });
-        let mut rows: Vec<Rollup> = rows.collect();
+        self.flushes.fetch_add(1, Ordering::SeqCst);
+        let mut rows: Vec<Rollup> =
+            self.rows.drain().map(|(key, sums)| rollup(key, sums)).collect();
         rows.sort_by(|a, b| (a.hour, &a.program, a.verdict).cmp(&(b.hour, &b.program, b.verdict)));
         rows
+    }
+}
+
+fn rollup(key: Key, (flows, traffic): (u64, Traffic)) -> Rollup {
+    Rollup {
+        hour: key.hour,
+        program: key.program,
+        user: key.user,
+        country: key.country,
+        verdict: key.verdict,
+        provenance: key.provenance,
+        flows,
+        traffic,
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     fmt, io,
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
@@ -78,6 +78,31 @@ struct Shared {
     untold: AtomicU64,
     /// No entry will come any more.
     is_closing: AtomicBool,
+    /// Entries that were put into the queue.
+    handed: AtomicU64,
+    /// Of these, how many were taken out and are safe.
+    safe: Mutex<u64>,
+    is_safer: Condvar,
+}
+
+/// How far the store is with what it was handed. An entry that failed to the end is never safe.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<Shared>);
+
+impl Progress {
+    /// Entries that it was handed so far.
+    pub(super) fn handed(&self) -> u64 {
+        self.0.handed.load(Ordering::Acquire)
+    }
+
+    /// Waits until as many are safe on disk. `false`: they are not yet.
+    pub(super) fn wait(&self, handed: u64, until: Instant) -> bool {
+        let safe = self.0.safe.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.0.is_safer.wait_timeout_while(safe, left, |safe| *safe < handed);
+        let (safe, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *safe >= handed
+    }
 }
 
 /// The pipeline's end of the queue.
@@ -97,12 +122,19 @@ impl StoreQueue {
         // Before the entry can be taken out again: the gauge must never fall below 0.
         self.depth.inc();
         match self.entries.try_send(Box::new(entry)) {
-            Ok(()) => return,
+            Ok(()) => {
+                self.shared.handed.fetch_add(1, Ordering::Release);
+                return;
+            }
             Err(TrySendError::Full(_)) => self.lost_full.inc(),
             Err(TrySendError::Disconnected(_)) => self.lost_gone.inc(),
         }
         self.depth.dec();
         self.shared.untold.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress(Arc::clone(&self.shared))
     }
 
     pub(super) fn room(&self) -> usize {
@@ -168,6 +200,7 @@ pub(super) fn spawn_with<L: Ledger>(
         now,
         began: Vec::new(),
         unsynced: 0,
+        taken: 0,
         sized_at: None,
         is_ending: false,
         has_given_up: false,
@@ -191,6 +224,8 @@ struct Writer<L> {
     began: Vec<u64>,
     /// Entries appended and not safe yet.
     unsynced: u64,
+    /// Entries taken out of the queue.
+    taken: u64,
     sized_at: Option<Instant>,
     is_ending: bool,
     /// The ledger failed to the end.
@@ -232,6 +267,7 @@ impl<L: Ledger> Writer<L> {
         while let Some(entry) = next.take() {
             self.append(&entry);
             self.depth.dec();
+            self.taken += 1;
             count += 1;
             if count == BATCH_ENTRIES || self.is_ending {
                 break;
@@ -276,6 +312,8 @@ impl<L: Ledger> Writer<L> {
             return;
         }
         self.unsynced = 0;
+        *self.shared.safe.lock().unwrap_or_else(PoisonError::into_inner) = self.taken;
+        self.shared.is_safer.notify_all();
         let now = (self.now)().boot_ns;
         for at in self.began.drain(..) {
             let seconds = Duration::from_nanos(now.saturating_sub(at)).as_secs_f64();

@@ -116,6 +116,37 @@ fn sent(bytes: u64, packets: u64) -> Traffic {
 }
 
 #[test]
+fn who_asks_wakes_the_pipeline_and_gets_what_is_counted_and_nothing_once_it_has_ended() {
+    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
+    let (woken, is_woken) = mpsc::channel();
+    let wake = Box::new(move || woken.send(()).unwrap());
+    let view = Arc::new(view::View::new(wake, &rig.outputs, Arc::clone(&rig.metrics)));
+    assert_eq!(view.asked(), None);
+    let asking = std::thread::spawn({
+        let view = Arc::clone(&view);
+        move || view.ask()
+    });
+    is_woken.recv().unwrap();
+    let asked = view.asked().unwrap();
+    rig.outputs.deliver(full_record(), sent(1500, 3), true, Kept::Added);
+    rig.outputs.deliver(approved(), sent(40, 1), true, Kept::Added);
+    view.answer(asked, rig.outputs.snapshot(vec![full_record()], 7));
+    let snapshot = asking.join().unwrap();
+    assert_eq!(view.asked(), None);
+    assert_eq!(snapshot.flows[..], [full_record()]);
+    assert_eq!(snapshot.rollups.iter().map(|it| it.traffic).collect::<Vec<_>>(), [sent(40, 1)]);
+    assert_eq!(rig.memory.entries.lock().unwrap().len(), 1, "what was handed over is written");
+    assert!(!view.has_flushed_since(&snapshot));
+    rig.outputs.flush(later());
+    assert!(view.has_flushed_since(&snapshot));
+    view.close();
+    assert!(view.ask().flows.is_empty());
+    let lacks = |reason| rig.metrics.answers_behind_total.with_label_values(&[reason]).get();
+    assert_eq!(view::REASONS.map(lacks), [0, 0, 7]);
+    rig.finish();
+}
+
+#[test]
 fn an_unapproved_flow_is_itemised_counted_and_streamed() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
     let mut listener = rig.outputs.live.subscribe();

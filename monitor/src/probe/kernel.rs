@@ -24,7 +24,7 @@ use monitor_ebpf::{
 use zerocopy::FromBytes;
 
 use super::{
-    Attachment, Bypassed, ProbeChange, ProbeError, Progress, Source,
+    Attachment, Bypassed, ProbeChange, ProbeError, Progress, Source, Waker,
     attach::{self, Guarded, attach_all},
     batch::{Batch, look_up},
     btf::Layout,
@@ -346,6 +346,10 @@ impl Source for Kernel {
     fn wait(&mut self, timeout: Duration) -> Result<bool, ProbeError> {
         self.samples.wait(timeout).map_err(ProbeError::Wait)?;
         Ok(true)
+    }
+
+    fn waker(&self) -> Waker {
+        self.samples.waker()
     }
 
     fn drain(&mut self, most: usize, each: &mut dyn FnMut(&[u8])) -> usize {

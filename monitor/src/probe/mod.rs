@@ -94,10 +94,18 @@ impl ProbeChange {
     }
 }
 
+/// Ends a wait for samples before its time; from any thread.
+pub type Waker = Box<dyn Fn() + Send + Sync>;
+
 /// Where samples and counters come from: the kernel, or a recorded file.
 pub trait Source {
     /// Waits until there are samples or the time is over. `false`: there will never be more.
     fn wait(&mut self, timeout: Duration) -> Result<bool, ProbeError>;
+
+    /// What ends a wait. Nothing needs to where none lasts.
+    fn waker(&self) -> Waker {
+        Box::new(|| {})
+    }
 
     /// Hands over the samples that are there, at most `most`; returns how many.
     fn drain(&mut self, most: usize, each: &mut dyn FnMut(&[u8])) -> usize;
@@ -182,6 +190,11 @@ pub trait Source {
     /// Whether a sweep wanted at `at_ns` is due. A recording has its sweeps where they were.
     fn is_sweep_due(&self, at_ns: u64) -> bool {
         self.now_ns() >= at_ns
+    }
+
+    /// Whether it tells of the past: its counters are there when its sweeps are.
+    fn is_recorded(&self) -> bool {
+        false
     }
 
     /// Now, in the samples' clock: nanoseconds of `CLOCK_BOOTTIME`.

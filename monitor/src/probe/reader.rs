@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{
-    Mark, Progress,
+    Mark, Progress, Waker,
     packed::{Packed, Unpacking},
     positions::Positions,
 };
@@ -61,6 +61,8 @@ struct Waiting {
     end: Mark,
     /// The reader is to look at once.
     called: bool,
+    /// Somebody wants the pipeline to look up from waiting.
+    wanted: bool,
     /// One of the two ends is gone.
     ended: bool,
 }
@@ -142,13 +144,25 @@ impl Samples {
             return Ok(());
         }
         let waiting = self.end.0.lock();
-        let nothing = |waiting: &mut Waiting| waiting.samples.is_empty() && !waiting.ended;
+        let nothing =
+            |waiting: &mut Waiting| waiting.samples.is_empty() && !waiting.ended && !waiting.wanted;
         let waited = self.end.0.changed.wait_timeout_while(waiting, timeout, nothing);
-        let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        waiting.wanted = false;
         if waiting.samples.is_empty() && waiting.ended {
             return Err(io::Error::other("no reader"));
         }
         Ok(())
+    }
+
+    /// Ends a wait of the pipeline's for samples, or the next one.
+    pub(super) fn waker(&self) -> Waker {
+        let between = Arc::clone(&self.end.0);
+        Box::new(move || {
+            between.lock().wanted = true;
+            // Of reader and pipeline at most one waits; the reader looks again and goes on waiting.
+            between.changed.notify_one();
+        })
     }
 
     /// Has the reader fetch what it was not woken for, and waits until it did.

@@ -19,7 +19,7 @@ use monitor_ebpf::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, SeenSince, Source};
+use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, SeenSince, Source, Waker};
 
 const SAMPLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
@@ -55,6 +55,10 @@ fn frame(file: &mut impl Write, tag: u8, bytes: &[u8]) {
 impl<S: Source> Source for Recorder<S> {
     fn wait(&mut self, timeout: Duration) -> Result<bool, ProbeError> {
         self.inner.wait(timeout)
+    }
+
+    fn waker(&self) -> Waker {
+        self.inner.waker()
     }
 
     fn drain(&mut self, most: usize, each: &mut dyn FnMut(&[u8])) -> usize {
@@ -236,6 +240,10 @@ impl Source for Replay {
 
     fn is_sweep_due(&self, _at_ns: u64) -> bool {
         !self.next_is(SAMPLE)
+    }
+
+    fn is_recorded(&self) -> bool {
+        true
     }
 
     fn now_ns(&self) -> u64 {

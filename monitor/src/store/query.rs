@@ -14,7 +14,7 @@ use super::{
     index::{Finder, IndexStats, Totals},
     ledger::{
         self,
-        frame::{Created, Head, HeaderFault, VERSION, hour_end},
+        frame::{Created, Head, HeaderFault, VERSION},
         segment::Segment,
         segment_path,
     },
@@ -22,12 +22,15 @@ use super::{
     select::{self, Inconsistent},
 };
 use crate::{
-    event::{CLAIMED, Entry, Lookup, Notice, Record, Rollup, Timestamp},
+    event::{Entry, Lookup, Notice, Record, Rollup, Timestamp},
     filter::{Filter, LOOKUPS_KEPT, Query},
 };
 
 /// A query that opened more blocks than this gives its memory back at the end.
 const MANY_BLOCKS: u64 = 64;
+
+/// Flows beside a ledger at most: as many as a position can count.
+pub(super) const BESIDE_MAX: usize = u16::MAX as usize;
 
 /// What a query did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub struct Reader {
     ledger: PathBuf,
     counters: Arc<StoreCounters>,
     finder: Option<Finder>,
+    /// States of flows that are newer than any in the ledger.
+    beside: Arc<[Record]>,
     is_over: Option<IsOver>,
 }
 
@@ -99,13 +104,24 @@ impl Reader {
 
     pub(super) fn new(root: &Path, counters: Arc<StoreCounters>, finder: Option<Finder>) -> Self {
         let ledger = ledger::directory(root);
-        Self { root: root.to_owned(), ledger, counters, finder, is_over: None }
+        let beside = Arc::default();
+        Self { root: root.to_owned(), ledger, counters, finder, beside, is_over: None }
     }
 
     /// The same view for an answer that ends with [`StoreError::Stopped`] as soon as this says so, also
     /// where nothing matches.
     pub fn until(&self, is_over: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
         Self { is_over: Some(IsOver(is_over)), ..self.clone() }
+    }
+
+    /// The same view with flows that the ledger does not hold yet, or not as they are now: at most one
+    /// state of each, and no more than 65535 in all.
+    pub fn beside(&self, flows: Arc<[Record]>) -> Self {
+        Self { beside: flows, ..self.clone() }
+    }
+
+    pub(super) fn newest(&self) -> &[Record] {
+        &self.beside
     }
 
     pub(super) fn go_on(&self) -> Result<(), StoreError> {
@@ -170,21 +186,13 @@ impl Reader {
         filter: &Filter,
         mut each: impl FnMut(Rollup) -> ControlFlow<()>,
     ) -> Result<QueryStats, StoreError> {
-        let knows = filter.operator.is_none()
-            && filter.pid.is_none()
-            && filter.unit.is_none()
-            && filter.destination.is_none()
-            && filter.port.is_none()
-            && filter.transports.is_empty()
-            && filter.origins.is_empty()
-            && filter.phase.is_none();
-        if !knows {
+        if !filter.knows_rollups() {
             return Ok(QueryStats::default());
         }
         let holds =
             |head: &Head| head.summary.rollups > 0 && plan::may_match(&head.summary, filter);
         self.others(filter.since, filter.until, holds, |entry| match entry {
-            Entry::Rollup(rollup) if rollup_matches(filter, &rollup) => Some(each(rollup)),
+            Entry::Rollup(rollup) if filter.matches_rollup(&rollup) => Some(each(rollup)),
             _ => None,
         })
     }
@@ -399,20 +407,4 @@ impl Reader {
         stats.blocks_corrupt += count;
         StoreCounters::add(&self.counters.blocks_corrupt, count);
     }
-}
-
-fn rollup_matches(filter: &Filter, rollup: &Rollup) -> bool {
-    filter.overlaps(rollup.hour, hour_end(rollup.hour))
-        && (filter.countries.is_empty()
-            || rollup.country.code().is_some_and(|code| filter.countries.contains(&code)))
-        && (filter.verdicts.is_empty() || filter.verdicts.contains(&rollup.verdict))
-        && filter.process.as_ref().is_none_or(|process| {
-            let (wanted, program) = (process.0.as_ref(), rollup.program.as_ref());
-            let program = program.strip_prefix(CLAIMED).unwrap_or(program);
-            program == wanted || !wanted.contains('/') && program.rsplit('/').next() == Some(wanted)
-        })
-        && filter
-            .user
-            .as_ref()
-            .is_none_or(|wanted| rollup.user.as_ref().is_some_and(|user| wanted.matches(user)))
 }

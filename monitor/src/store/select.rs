@@ -13,7 +13,7 @@ use super::{
     error::StoreError,
     ledger::segment::Segment,
     plan::Block,
-    query::{QueryStats, Reader},
+    query::{BESIDE_MAX, QueryStats, Reader},
 };
 use crate::{
     event::{Entry, FlowId, Record},
@@ -51,6 +51,16 @@ struct Gather {
     /// Only those beyond this one.
     beyond: Option<Position>,
     most: usize,
+}
+
+impl Gather {
+    fn takes(&self, position: Position) -> bool {
+        self.beyond.is_none_or(
+            |beyond| {
+                if self.newest { position < beyond } else { position > beyond }
+            },
+        )
+    }
 }
 
 /// Where the index turns out to be wrong: `Err(Inconsistent)` before `each` was called for the first
@@ -103,6 +113,7 @@ fn gather_positions(
     let mut chosen = Chosen { heap: BinaryHeap::new(), newest: gather.newest, most: gather.most };
     let mut kept = Kept::default();
     let mut newer = BTreeSet::new();
+    gather_beside(reader, plan, filter, gather, &mut chosen, &mut newer);
     let mut segment: Option<Segment> = None;
     for (index, block) in plan.iter().enumerate().rev() {
         reader.go_on()?;
@@ -137,15 +148,31 @@ fn gather_positions(
             }
             let start = record.egress.started_at.0;
             let position = Position { start, block: index as u32, entry: entry as u16 };
-            let is_beyond = gather.beyond.is_none_or(|beyond| {
-                if gather.newest { position < beyond } else { position > beyond }
-            });
-            if is_beyond && chosen.add(position) && kept.len() < RECORDS {
+            if gather.takes(position) && chosen.add(position) && kept.len() < RECORDS {
                 kept.insert((position.block, position.entry), record.clone());
             }
         }
     }
     Ok(Ok((chosen.into_vec(), kept)))
+}
+
+/// What is beside the ledger is as a block behind its last.
+fn gather_beside(
+    reader: &Reader,
+    plan: &[Block],
+    filter: &Filter,
+    gather: &Gather,
+    chosen: &mut Chosen,
+    newer: &mut BTreeSet<FlowId>,
+) {
+    for (entry, record) in reader.newest().iter().take(BESIDE_MAX).enumerate() {
+        newer.insert(record.egress.flow);
+        let start = record.egress.started_at.0;
+        let position = Position { start, block: plan.len() as u32, entry: entry as u16 };
+        if filter.matches(record) && gather.takes(position) {
+            chosen.add(position);
+        }
+    }
 }
 
 /// Whether a newer state of the flow was met; `newer` holds the flows of which an older may come.
@@ -239,7 +266,12 @@ fn tell(
     let mut by_block: BTreeMap<u32, Vec<(usize, u16)>> = BTreeMap::new();
     let mut records: Vec<Option<Record>> = Vec::with_capacity(positions.len());
     for (order, position) in positions.iter().enumerate() {
-        let record = kept.remove(&(position.block, position.entry));
+        let is_beside = position.block as usize == plan.len();
+        let record = if is_beside {
+            reader.newest().get(usize::from(position.entry)).cloned()
+        } else {
+            kept.remove(&(position.block, position.entry))
+        };
         if record.is_none() {
             by_block.entry(position.block).or_default().push((order, position.entry));
         }

@@ -25,7 +25,7 @@ use self::{
 };
 use super::{Failure, Outcome, load};
 use crate::{
-    api::{Api, server},
+    api::{Api, Current, server},
     attribute::{
         self, PROCESSES_MAX, Processes, Procfs,
         namespaces::{self, Clocks},
@@ -39,7 +39,7 @@ use crate::{
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
-    outputs::{self, Outputs, live},
+    outputs::{self, Outputs, live, view::View},
     pipeline::{self, Pipeline, Rules},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
@@ -85,13 +85,16 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
     let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
     let live = live::channel();
-    let events = Arc::new(store.reader());
+    let reader = store.reader();
     let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics))?;
+    let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
+    let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
+    let events = Arc::new(Current::new(reader, Arc::clone(&view)));
     let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
         processes,
         Arc::clone(&rules),
-        Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone()),
+        outputs,
         Arc::clone(&metrics),
         config.capture.max_flows,
         now.timeline.wall_at_boot_ns,
@@ -111,7 +114,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         let at_the_end = EndsDaemon(trigger.clone());
         move || {
             let _at_the_end = at_the_end;
-            watch(&mut *source, pipeline, &vitals, &inbox, &shutdown)
+            watch(&mut *source, pipeline, &vitals, &inbox, &view, &shutdown)
         }
     })?;
     let readiness = Readiness::default();

@@ -14,6 +14,7 @@ use crate::{
     config::RecordMode,
     coverage::ALIVE_NS,
     event::{Notice, Timestamp},
+    outputs::view::View,
     pipeline::{Pipeline, Rules},
     probe::{ProbeError, Source},
     shutdown::Shutdown,
@@ -29,6 +30,11 @@ const DRAINS_AT_END: usize = 64;
 
 /// How soon what no interface has confirmed yet is asked for again.
 const CONFIRM_NS: u64 = 5_000_000;
+
+/// Somebody who asks gets counters this fresh; so often are they read for it at most.
+const FRESH_NS: u64 = 200_000_000;
+/// And no more of the pipeline's time goes to that than one part in so many.
+const ASKING_SHARE: u64 = 4;
 
 /// What left last is waited for.
 const LAST_SAMPLES: Duration = Duration::from_millis(50);
@@ -88,12 +94,15 @@ pub(super) fn watch(
     mut pipeline: Pipeline,
     vitals: &Vitals,
     inbox: &Inbox,
+    view: &View,
     shutdown: &Shutdown,
 ) -> Result<(), ProbeError> {
+    let _at_the_end = Closes(view);
     let clock = Clock::host();
     let mut sweep_at: u64 = 0;
     let mut alive_at = source.now_ns();
     let mut is_unconfirmed = false;
+    let mut fresh = Fresh::default();
     let mut outcome = Ok(());
     while !shutdown.is_requested() {
         let at_most = if is_unconfirmed { CONFIRM_NS } else { u64::MAX };
@@ -109,6 +118,13 @@ pub(super) fn watch(
         learn_interfaces(source, &mut pipeline);
         source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
         is_unconfirmed = pipeline.confirm(source);
+        if let Some(asked) = view.asked() {
+            if let Err(error) = fresh.read(source, &mut pipeline) {
+                outcome = Err(error);
+                break;
+            }
+            view.answer(asked, pipeline.untold(source.now_ns()));
+        }
         if !source.is_sweep_due(sweep_at) {
             continue;
         }
@@ -132,6 +148,7 @@ pub(super) fn watch(
                 break;
             }
         }
+        fresh.count(now, source.now_ns());
         if now >= alive_at + ALIVE_NS {
             pipeline.note(clock.now().wall(), Notice::Alive);
             alive_at = now;
@@ -152,6 +169,42 @@ pub(super) fn watch(
     pipeline.note(moment.wall(), Notice::Stopped);
     drop(pipeline.finish(source.now_ns(), moment.wall()));
     outcome.and(last.map(drop))
+}
+
+/// Ends the wait of whoever asks, in whatever way the pipeline ends.
+struct Closes<'a>(&'a View);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// How fresh the counters are that were read last, and from when on they may be read for somebody.
+#[derive(Debug, Default)]
+struct Fresh {
+    until: u64,
+}
+
+impl Fresh {
+    /// They were read between these two times.
+    fn count(&mut self, from: u64, to: u64) {
+        self.until = to + FRESH_NS.max(to.saturating_sub(from).saturating_mul(ASKING_SHARE));
+    }
+
+    fn read(&mut self, source: &mut dyn Source, pipeline: &mut Pipeline) -> Result<(), ProbeError> {
+        let from = source.now_ns();
+        // A recording has its counters where they were.
+        if from < self.until || source.is_recorded() {
+            return Ok(());
+        }
+        // Approved flows are told without waking anyone.
+        source.collect();
+        source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
+        pipeline.recount(source)?;
+        self.count(from, source.now_ns());
+        Ok(())
+    }
 }
 
 fn learn_interfaces(source: &mut dyn Source, pipeline: &mut Pipeline) {

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, in one process. Those that kill processes are in tests/daemon.
 
 mod answers;
+mod beside;
 mod clocks;
 mod coverage;
 mod files;
