@@ -210,6 +210,19 @@ impl Traffic {
             received_packets: self.received_packets.saturating_add(other.received_packets),
         }
     }
+    /// So many parts of `of`, cut to whole bytes and packets.
+    pub fn part(self, parts: u64, of: u64) -> Self {
+        let part = |count: u64| {
+            let product = u128::from(count) * u128::from(parts.min(of));
+            u64::try_from(product.checked_div(u128::from(of)).unwrap_or(0)).unwrap_or(count)
+        };
+        Self {
+            sent_bytes: part(self.sent_bytes),
+            sent_packets: part(self.sent_packets),
+            received_bytes: part(self.received_bytes),
+            received_packets: part(self.received_packets),
+        }
+    }
     pub fn is_zero(self) -> bool {
         self == Self::default()
     }

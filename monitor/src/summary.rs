@@ -126,6 +126,9 @@ pub struct Row {
     /// What came back.
     pub destination: Volume,
     pub verdicts: Verdicts,
+    /// Of the bytes that left: those of spans that the window cuts, which are divided evenly over each.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub divided: u64,
     pub first_seen: Time,
     pub last_seen: Time,
 }
@@ -143,12 +146,13 @@ impl Row {
             source: Volume::default(),
             destination: Volume::default(),
             verdicts: Verdicts::default(),
+            divided: 0,
             first_seen: Time(first_seen),
             last_seen: Time(first_seen),
         }
     }
 
-    fn add(&mut self, verdict: Verdict, flows: u64, traffic: Traffic, seen: [Timestamp; 2]) {
+    fn count(&mut self, verdict: Verdict, flows: u64, seen: [Timestamp; 2]) {
         let count = match verdict {
             Verdict::Approved => &mut self.verdicts.approved,
             Verdict::Unapproved => &mut self.verdicts.unapproved,
@@ -157,14 +161,36 @@ impl Row {
         };
         *count += flows;
         self.flows += flows;
-        self.source.bytes = self.source.bytes.saturating_add(traffic.sent_bytes);
-        self.source.packets = self.source.packets.saturating_add(traffic.sent_packets);
-        self.destination.bytes = self.destination.bytes.saturating_add(traffic.received_bytes);
-        self.destination.packets =
-            self.destination.packets.saturating_add(traffic.received_packets);
         self.first_seen = self.first_seen.min(Time(seen[0]));
         self.last_seen = self.last_seen.max(Time(seen[1]));
     }
+
+    fn volumes(&mut self, traffic: Traffic, add: fn(u64, u64) -> u64) {
+        for (sum, more) in [
+            (&mut self.source.bytes, traffic.sent_bytes),
+            (&mut self.source.packets, traffic.sent_packets),
+            (&mut self.destination.bytes, traffic.received_bytes),
+            (&mut self.destination.packets, traffic.received_packets),
+        ] {
+            *sum = add(*sum, more);
+        }
+    }
+}
+
+/// What `is_zero` of serde wants.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Takes in the flows of a window and how much of each left in it. More is told of a flow than less.
+pub trait Totals {
+    /// A flow in its latest state, once; gives back its row.
+    fn flow(&mut self, record: &Record) -> u32;
+    /// `divided`: bytes of the span of which only a part is in the window.
+    fn more(&mut self, row: u32, traffic: Traffic, divided: u64);
+    /// Of what was told as more: it left before the window.
+    fn less(&mut self, row: u32, traffic: Traffic, divided: u64);
 }
 
 /// Adds up one answer.
@@ -172,17 +198,44 @@ impl Row {
 pub struct Summary {
     by: By,
     leases: Leases,
-    rows: HashMap<String, Row, BuildHasherDefault<FxHasher>>,
+    span: Span,
+    rows: Vec<Row>,
+    by_key: HashMap<String, u32, BuildHasherDefault<FxHasher>>,
+}
+
+/// A window of time, as far as it is bounded, and when it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+impl Span {
+    /// All of time.
+    pub const ALL: Self = Self { since: None, until: None, now: Timestamp(u64::MAX) };
+
+    /// How much of what left from `from` to `to`, evenly, is in it; and whether that is a guess.
+    fn share(&self, traffic: Traffic, from: Timestamp, to: Timestamp) -> (Traffic, bool) {
+        let to = to.min(self.now).max(from);
+        let before = |at: Option<Timestamp>, all| match at {
+            Some(at) if at.0 <= from.0 => (Traffic::default(), false),
+            Some(at) if at.0 <= to.0 => (traffic.part(at.0 - from.0, to.0 - from.0 + 1), true),
+            _ => (all, false),
+        };
+        let (begin, is_begin_cut) = before(self.since, Traffic::default());
+        let (end, is_end_cut) = before(self.until, traffic);
+        (end.since(begin), is_begin_cut || is_end_cut)
+    }
 }
 
 impl Summary {
     /// `leases` name the devices.
-    pub fn new(by: By, leases: Leases) -> Self {
-        Self { by, leases, rows: HashMap::default() }
+    pub fn new(by: By, leases: Leases, span: Span) -> Self {
+        Self { by, leases, span, rows: Vec::new(), by_key: HashMap::default() }
     }
 
-    /// Adds a flow's latest state. Each flow at most once.
-    pub fn add_record(&mut self, record: &Record) {
+    fn add_flow(&mut self, record: &Record) -> u32 {
         let egress = &record.egress;
         let is_violation = record.is_violation();
         let sent = u64::from(egress.phase == Phase::Sent);
@@ -191,7 +244,8 @@ impl Summary {
             Some((key, ..)) => key.clone(),
             None => record_key(self.by, record),
         };
-        let row = self.row(&key, egress.started_at);
+        let number = self.number(&key, egress.started_at);
+        let row = &mut self.rows[number as usize];
         if let Some((_, address, name)) = device {
             row.name = row.name.take().or(name);
             if row.addresses.len() < ADDRESSES_MAX && !row.addresses.contains(&address) {
@@ -199,14 +253,10 @@ impl Summary {
                 row.addresses.sort();
             }
         }
-        row.add(
-            record.judgement.verdict,
-            sent,
-            egress.traffic,
-            [egress.started_at, egress.last_at],
-        );
+        row.count(record.judgement.verdict, sent, [egress.started_at, egress.last_at]);
         row.attempts += 1 - sent;
         row.violations += u64::from(is_violation);
+        number
     }
 
     pub fn add_rollup(&mut self, rollup: &Rollup) {
@@ -217,8 +267,13 @@ impl Summary {
             By::Verdict => rollup.verdict.to_string(),
             By::Operator | By::Destination | By::Device => ROLLED_UP.to_owned(),
         };
-        let row = self.row(&key, rollup.hour);
-        row.add(rollup.verdict, rollup.flows, rollup.traffic, [rollup.hour, rollup.hour]);
+        let (traffic, is_divided) =
+            self.span.share(rollup.traffic, rollup.hour, rollup.last_instant());
+        let number = self.number(&key, rollup.hour);
+        let row = &mut self.rows[number as usize];
+        row.count(rollup.verdict, rollup.flows, [rollup.hour, rollup.hour]);
+        row.volumes(traffic, u64::saturating_add);
+        row.divided += if is_divided { rollup.traffic.sent_bytes } else { 0 };
         // Its flows all sent: attempts are in no roll-up.
         if rollup.verdict == Verdict::Unapproved {
             row.violations += rollup.flows;
@@ -240,15 +295,39 @@ impl Summary {
 
     /// Most sent bytes first; equal ones by key.
     pub fn into_rows(self) -> Vec<Row> {
-        let mut rows: Vec<Row> = self.rows.into_values().collect();
+        let mut rows = self.rows;
         rows.sort_by(|a, b| b.source.bytes.cmp(&a.source.bytes).then_with(|| a.key.cmp(&b.key)));
         rows
     }
 
-    fn row(&mut self, key: &str, seen: Timestamp) -> &mut Row {
-        let is_full = self.rows.len() >= ROWS_MAX && !self.rows.contains_key(key);
+    fn number(&mut self, key: &str, seen: Timestamp) -> u32 {
+        let is_full = self.rows.len() >= ROWS_MAX && !self.by_key.contains_key(key);
         let key = if is_full { OTHERS } else { key };
-        self.rows.entry(key.to_owned()).or_insert_with(|| Row::new(self.by, key, seen))
+        if let Some(number) = self.by_key.get(key) {
+            return *number;
+        }
+        let number = self.rows.len() as u32;
+        self.rows.push(Row::new(self.by, key, seen));
+        self.by_key.insert(key.to_owned(), number);
+        number
+    }
+}
+
+impl Totals for Summary {
+    fn flow(&mut self, record: &Record) -> u32 {
+        self.add_flow(record)
+    }
+    fn more(&mut self, row: u32, traffic: Traffic, divided: u64) {
+        if let Some(row) = self.rows.get_mut(row as usize) {
+            row.volumes(traffic, u64::saturating_add);
+            row.divided = row.divided.saturating_add(divided);
+        }
+    }
+    fn less(&mut self, row: u32, traffic: Traffic, divided: u64) {
+        if let Some(row) = self.rows.get_mut(row as usize) {
+            row.volumes(traffic, u64::saturating_sub);
+            row.divided = row.divided.saturating_add(divided);
+        }
     }
 }
 
@@ -293,10 +372,15 @@ mod tests {
     use super::*;
     use crate::ecs::tests::{bare_record, full_record};
 
+    fn add(summary: &mut Summary, record: &Record) {
+        let row = summary.flow(record);
+        summary.more(row, record.egress.traffic, 0);
+    }
+
     fn keys(by: By, records: &[Record]) -> Vec<String> {
-        let mut summary = Summary::new(by, Leases::default());
+        let mut summary = Summary::new(by, Leases::default(), Span::ALL);
         for record in records {
-            summary.add_record(record);
+            add(&mut summary, record);
         }
         let mut keys: Vec<String> = summary.into_rows().into_iter().map(|row| row.key).collect();
         keys.sort();
@@ -324,9 +408,9 @@ mod tests {
             record.egress.local = local.parse().ok();
         }
         records[2].egress.passage.mac = None;
-        let mut summary = Summary::new(By::Device, Leases::default());
+        let mut summary = Summary::new(By::Device, Leases::default(), Span::ALL);
         for record in &records {
-            summary.add_record(record);
+            add(&mut summary, record);
         }
         let rows = summary.into_rows();
         let told: Vec<_> = rows.iter().map(|row| (row.key.as_str(), row.addresses.len())).collect();
@@ -338,17 +422,48 @@ mod tests {
         let mut attempt = full_record();
         attempt.egress.phase = Phase::Attempt;
         attempt.egress.traffic = Traffic::default();
-        let mut summary = Summary::new(By::Country, Leases::default());
-        summary.add_record(&attempt);
-        summary.add_record(&full_record());
+        let mut summary = Summary::new(By::Country, Leases::default(), Span::ALL);
+        add(&mut summary, &attempt);
+        add(&mut summary, &full_record());
         let rows = summary.into_rows();
         let counts = (rows[0].flows, rows[0].attempts, rows[0].violations, rows[0].source.bytes);
         assert_eq!(counts, (1, 1, 1, 1500));
     }
 
     #[test]
+    fn an_hour_that_windows_cut_is_divided_evenly_and_adds_up() {
+        let hour = Timestamp::from_secs(1_799_996_400);
+        let at = |minutes: u64| Timestamp(hour.0 + minutes * 60_000_000_000);
+        let rollup = Rollup {
+            hour,
+            program: "/usr/bin/curl".into(),
+            user: None,
+            country: Country::Local,
+            verdict: Verdict::Approved,
+            provenance: None,
+            flows: 1,
+            traffic: Traffic { sent_bytes: 1_000_003, ..Traffic::default() },
+        };
+        let within = |since, until, now| {
+            let span = Span { since: Some(since), until: Some(until), now };
+            let mut summary = Summary::new(By::Verdict, Leases::default(), span);
+            summary.add_rollup(&rollup);
+            let row = summary.into_rows().remove(0);
+            (row.source.bytes, row.divided)
+        };
+        let tenths = (0..10).map(|it| within(at(it * 6), at(it * 6 + 6), at(600)));
+        let tenths: Vec<u64> = tenths.map(|(bytes, _)| bytes).collect();
+        assert_eq!(tenths.iter().sum::<u64>(), 1_000_003);
+        assert!(tenths.iter().all(|it| it.abs_diff(100_000) < 2), "{tenths:?}");
+        assert_eq!(within(at(0), at(60), at(600)), (1_000_003, 0));
+        assert_eq!(within(at(54), at(70), at(600)).1, 1_000_003);
+        // Of an hour that is not over all has left by now.
+        assert!(within(at(5), at(60), at(10)).0.abs_diff(500_001) < 2);
+    }
+
+    #[test]
     fn a_violation_that_was_added_up_is_one() {
-        let mut summary = Summary::new(By::Verdict, Leases::default());
+        let mut summary = Summary::new(By::Verdict, Leases::default(), Span::ALL);
         let rollup = Rollup {
             hour: Timestamp::from_secs(1_799_996_400),
             program: "/usr/bin/curl".into(),
@@ -367,8 +482,8 @@ mod tests {
 
     #[test]
     fn rolled_up_traffic_joins_the_rows_of_records() {
-        let mut summary = Summary::new(By::Process, Leases::default());
-        summary.add_record(&full_record());
+        let mut summary = Summary::new(By::Process, Leases::default(), Span::ALL);
+        add(&mut summary, &full_record());
         summary.add_rollup(&Rollup {
             hour: Timestamp::from_secs(1_799_996_400),
             program: "/usr/bin/curl".into(),

@@ -195,3 +195,53 @@ fn what_is_approved_and_only_added_up_is_in_totals_before_it_is_stored() {
     flow.finish();
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
+
+#[test]
+fn ten_windows_of_one_flow_add_up_to_the_flow() {
+    let lab = Lab::new();
+    let site = inside(&lab);
+    let daemon = site.start();
+    let mut flow = lab.start(Side::Host, "steps-udp --to 203.0.113.8:9 --bytes 700");
+    flow.holding();
+    let whole = || arrived(&lab, "203.0.113.8", "udp");
+    let mut event = Value::Null;
+    // Until it was stored more than once.
+    let has_grown = harness::eventually(|| {
+        flow.send();
+        flow.holding();
+        let sent = whole();
+        let is_told = harness::eventually(|| {
+            let mut told = site.events(&["--destination", "203.0.113.8"]);
+            event = told.pop()?;
+            (sum(&[event.clone()]) == sent).then_some(())
+        });
+        assert!(is_told.is_some(), "{event} {sent:?}");
+        let stored = site.events_in_ledger(&["--destination", "203.0.113.8"]);
+        (sum(&stored).packets > 5).then_some(())
+    });
+    assert!(has_grown.is_some(), "{event}");
+    let time = |pointer: &str| -> jiff::Timestamp {
+        let text = event.pointer(pointer).and_then(Value::as_str).expect("a time");
+        text.parse().expect("RFC 3339")
+    };
+    let start = time("/event/start");
+    let span = (jiff::Timestamp::now().as_nanosecond() - start.as_nanosecond()) / 10;
+    let bound = |number: i128| {
+        let at = jiff::Timestamp::from_nanosecond(start.as_nanosecond() + number * span);
+        at.expect("a time").to_string()
+    };
+    let mut rows = Vec::new();
+    for number in 0..10 {
+        let (since, mut words) = (bound(number), vec!["--destination", "203.0.113.8", "--since"]);
+        let until = bound(number + 1);
+        words.push(&since);
+        if number < 9 {
+            words.extend(["--until", &until]);
+        }
+        rows.extend(summary(&site, &words));
+    }
+    assert_eq!(sum(&rows), whole(), "{rows:?}");
+    assert!(rows.len() > 1, "{rows:?}");
+    flow.finish();
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}

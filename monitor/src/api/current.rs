@@ -9,6 +9,7 @@ use crate::{
     filter::{Filter, Query},
     outputs::view::{Snapshot, View},
     store::Reader,
+    summary::Totals,
 };
 
 #[derive(Clone, Debug)]
@@ -42,6 +43,10 @@ impl EventSource for Current {
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         let flows = Arc::clone(&self.snapshot().flows);
         EventSource::query(&self.reader.beside(flows), query, each)
+    }
+    fn totals(&self, query: &Query, totals: &mut dyn Totals) -> Result<(), SourceError> {
+        let flows = Arc::clone(&self.snapshot().flows);
+        EventSource::totals(&self.reader.beside(flows), query, totals)
     }
     fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {
         let snapshot = self.snapshot();

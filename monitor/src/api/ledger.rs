@@ -8,6 +8,7 @@ use crate::{
     event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     store::{Reader, StoreError},
+    summary::Totals,
 };
 
 impl From<StoreError> for SourceError {
@@ -22,6 +23,10 @@ impl EventSource for Reader {
     }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         Self::query(self, query, each)?;
+        Ok(())
+    }
+    fn totals(&self, query: &Query, totals: &mut dyn Totals) -> Result<(), SourceError> {
+        Self::in_window(self, query, totals)?;
         Ok(())
     }
     fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {

@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
+    clock,
     coverage::{Alive, Coverage},
     devices::Leases,
     ecs::{AutonomousSystem, Geo},
     event::{Lookup, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     metrics::Metrics,
-    summary::{By, Row, Summary},
+    summary::{By, Row, Span, Summary, Totals},
 };
 
 pub use current::Current;
@@ -53,6 +54,14 @@ pub trait EventSource: Send + Sync {
     }
     /// The latest state of each flow that matches, in the order asked for.
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError>;
+    /// The flows of the filter's window, and how much of each left in it.
+    fn totals(&self, query: &Query, totals: &mut dyn Totals) -> Result<(), SourceError> {
+        self.query(query, &mut |record| {
+            let row = totals.flow(&record);
+            totals.more(row, record.egress.traffic, 0);
+            ControlFlow::Continue(())
+        })
+    }
     /// Roll-ups that can match; none when the filter asks for what they don't hold.
     fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError>;
     /// Lookups that match, in the order asked for; none when the filter asks for what they don't
@@ -168,11 +177,9 @@ fn fold(events: &dyn EventSource, query: &Query, by: By) -> Result<(Summary, boo
     let of_now = events.of_now();
     let events = of_now.as_deref().unwrap_or(events);
     let leases = if by == By::Device { Leases::read() } else { Leases::default() };
-    let mut summary = Summary::new(by, leases);
-    events.query(query, &mut |record| {
-        summary.add_record(&record);
-        ControlFlow::Continue(())
-    })?;
+    let (since, until) = (query.filter.since, query.filter.until);
+    let mut summary = Summary::new(by, leases, Span { since, until, now: clock::wall() });
+    events.totals(query, &mut summary)?;
     events.rollups(&query.filter, &mut |rollup| {
         summary.add_rollup(&rollup);
         ControlFlow::Continue(())

@@ -16,7 +16,7 @@ use crate::{
     table::{Clock, bytes, printable, small, styled, verdict_style},
 };
 
-const CSV_HEAD: [&str; 16] = [
+const CSV_HEAD: [&str; 17] = [
     "by",
     "key",
     "flows",
@@ -33,6 +33,7 @@ const CSV_HEAD: [&str; 16] = [
     "last_seen",
     "name",
     "addresses",
+    "divided",
 ];
 
 #[derive(Serialize)]
@@ -50,6 +51,13 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     print(global, args, &rows)?;
     if rows.is_empty() {
         eprintln!("nothing matches");
+    }
+    let divided = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.divided));
+    if divided > 0 && global.quiet == 0 {
+        eprintln!(
+            "{} left in spans that the window cuts: divided evenly over each",
+            bytes(divided)
+        );
     }
     let found = args.fail_on_violation && rows.iter().any(|row| row.violations > 0);
     let covered = coverage::end(global, args.gap, window)?;
@@ -96,7 +104,7 @@ fn print(global: &Global, args: &SummaryArgs, rows: &[Row]) -> anyhow::Result<()
     Ok(())
 }
 
-fn csv_row(row: &Row) -> anyhow::Result<[String; 16]> {
+fn csv_row(row: &Row) -> anyhow::Result<[String; 17]> {
     let last_seen = serde_json::to_value(row.last_seen)?;
     Ok([
         row.by.to_string(),
@@ -115,6 +123,7 @@ fn csv_row(row: &Row) -> anyhow::Result<[String; 16]> {
         last_seen.as_str().unwrap_or_default().to_owned(),
         row.name.clone().unwrap_or_default(),
         addresses(row),
+        row.divided.to_string(),
     ])
 }
 

@@ -20,6 +20,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod window;
 
 use std::{
     fs::DirBuilder,

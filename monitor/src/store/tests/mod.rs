@@ -7,6 +7,7 @@ mod coverage;
 mod files;
 mod history;
 mod numbers;
+mod window;
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
