@@ -496,6 +496,7 @@ impl Pipeline {
         self.names.expire(now);
         self.tell_unread(now);
         self.count_names();
+        self.count_attribution();
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
         self.count_lost(track::STAGE, track::SAMPLE_MISSING, missing, wall);
         self.count_losses(source.losses()?, wall);

@@ -124,6 +124,39 @@ pub struct Counters {
     pub socket_searches_cut: u64,
 }
 
+/// What [`Counters`] count, in the words of the metric.
+pub const EVENTS: [&str; 6] = [
+    "process-evicted",
+    "program-forgotten",
+    "unenriched",
+    "socket-search",
+    "socket-search-postponed",
+    "socket-search-cut",
+];
+
+impl Counters {
+    /// In the order of [`EVENTS`].
+    pub fn counts(&self) -> [u64; EVENTS.len()] {
+        // With every name, so that none is forgotten.
+        let Self {
+            evicted,
+            forgotten,
+            unenriched,
+            socket_searches,
+            socket_searches_postponed,
+            socket_searches_cut,
+        } = *self;
+        [
+            evicted,
+            forgotten,
+            unenriched,
+            socket_searches,
+            socket_searches_postponed,
+            socket_searches_cut,
+        ]
+    }
+}
+
 /// When a process last executed a program, by its tgid, as the kernel has it now: 0 as in
 /// [`Owner::executed_ns`].
 pub type LastExec = Box<dyn Fn(u32) -> u64 + Send>;

@@ -83,6 +83,10 @@ catalogue! {
         "1 while the store takes what it is given; 0 while it tries again what failed. Part of /readyz.";
     STORE_ERRORS: Counter "store_errors_total" ["operation"],
         "Failed operations of the store. It tries again; what it cannot keep meanwhile is counted as lost.";
+    STORE_EVENTS: Counter "store_events_total" ["event"],
+        "What the store did and met. block-corrupt: a stretch of the ledger that could not be read, each time one was met; chain-break, tail-cut: on opening; text-cut: longer than is stored; index-set-aside, index-panic, index-error: answers came from the ledger alone meanwhile.";
+    ATTRIBUTION_EVENTS: Counter "attribution_events_total" ["event"],
+        "What it took to know who sent. process-evicted, program-forgotten: a table was full; unenriched: only the sample itself could tell of the process; socket-search: of all of /proc for the holder of a socket; postponed: none was due yet; cut: it met a bound first.";
     ANSWERS_BEHIND: Counter "answers_behind_total" ["reason"],
         "What answers to queries showed with totals older than a second, up to a minute. pipeline-busy: an answer without live totals, since the pipeline had no time; store-behind: an answer that did not wait for all that was handed to the store; room: a live flow beyond the 32768 of one answer.";
     CONNECTIONS_REFUSED: Counter "connections_refused_total" ["listener", "reason"],
@@ -131,6 +135,9 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `transport` | `tcp`, `udp`, `icmp` and the other named ones of `events`; `other` for the rest |
 | `reason` of violations | `country` `operator` `unlocated` `undetermined` `malformed` `rule:<name>`, bounded by the rules of the configuration |
 | `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions), `detached` (nobody looked, for up to a second each time), `attempt-share` (an attempt of a user whose share of the flow table or the ring was used up), `share` (a flow of such a user: it is added up, not lost); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
+| `reason` of answers | `pipeline-busy` `store-behind` `room` |
+| `event` of the store | `entry-appended` `entry-synced` `block-synced` `write-error` `text-cut` `block-corrupt` `chain-break` `segment-deleted` `index-set-aside` `index-panic` `index-error` `tail-cut` |
+| `event` of attribution | `process-evicted` `program-forgotten` `unenriched` `socket-search` `socket-search-postponed` `socket-search-cut` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |
 | `listener` | `metrics` `api` |

@@ -49,6 +49,9 @@ pub struct KnownLabels {
     pub refusals: Vec<(String, String)>,
     /// `reason` of `answers_behind_total`.
     pub lacks: Vec<String>,
+    /// `event` of `store_events_total` and of `attribution_events_total`.
+    pub store_events: Vec<String>,
+    pub attribution_events: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +78,8 @@ pub struct Metrics {
     pub store_records: IntGauge,
     pub store_writable: IntGauge,
     pub store_errors_total: IntCounterVec,
+    pub store_events_total: IntCounterVec,
+    pub attribution_events_total: IntCounterVec,
     pub answers_behind_total: IntCounterVec,
     pub connections_refused_total: IntCounterVec,
     pub geo_database_build_timestamp_seconds: IntGaugeVec,
@@ -115,6 +120,8 @@ impl Metrics {
             store_records: gauge(r, &catalogue::STORE_RECORDS)?,
             store_writable: gauge(r, &catalogue::STORE_WRITABLE)?,
             store_errors_total: counters(r, &catalogue::STORE_ERRORS)?,
+            store_events_total: counters(r, &catalogue::STORE_EVENTS)?,
+            attribution_events_total: counters(r, &catalogue::ATTRIBUTION_EVENTS)?,
             answers_behind_total: counters(r, &catalogue::ANSWERS_BEHIND)?,
             connections_refused_total: counters(r, &catalogue::CONNECTIONS_REFUSED)?,
             geo_database_build_timestamp_seconds: gauges(r, &catalogue::GEO_DATABASE_BUILD)?,
@@ -181,6 +188,12 @@ impl Metrics {
         for (listener, reason) in &known.refusals {
             self.connections_refused_total.with_label_values(&[listener, reason]);
         }
+        for event in &known.store_events {
+            self.store_events_total.with_label_values(&[event]);
+        }
+        for event in &known.attribution_events {
+            self.attribution_events_total.with_label_values(&[event]);
+        }
         for reason in &known.lacks {
             self.answers_behind_total.with_label_values(&[reason]);
         }
@@ -190,6 +203,14 @@ impl Metrics {
         for result in ["success", "failure"] {
             self.config_reloads_total.with_label_values(&[result]);
         }
+    }
+}
+
+/// Brings counters up to what somebody else counted, of which these are the labels.
+pub fn catch_up(counters: &IntCounterVec, labels: &[&str], counts: &[u64]) {
+    for (label, count) in labels.iter().zip(counts) {
+        let counter = counters.with_label_values(&[label]);
+        counter.inc_by(count.saturating_sub(counter.get()));
     }
 }
 
@@ -248,6 +269,8 @@ mod tests {
             store_operations: vec!["append".into()],
             refusals: vec![("metrics".into(), "full".into())],
             lacks: vec!["room".into()],
+            store_events: vec!["tail-cut".into()],
+            attribution_events: vec!["unenriched".into()],
         }
     }
 
@@ -261,6 +284,8 @@ mod tests {
             r#"geofenced_events_lost_total{reason="queue-full",stage="store"} 0"#,
             r#"geofenced_queue_capacity{queue="store"} 7"#,
             r#"geofenced_answers_behind_total{reason="room"} 0"#,
+            r#"geofenced_store_events_total{event="tail-cut"} 0"#,
+            r#"geofenced_attribution_events_total{event="unenriched"} 0"#,
             r#"geofenced_config_reloads_total{result="failure"} 0"#,
             r#"geofenced_connections_refused_total{listener="metrics",reason="full"} 0"#,
             "geofenced_event_latency_seconds_count 0",
@@ -280,6 +305,17 @@ mod tests {
             metrics.registry.gather().iter().map(|family| family.name().to_owned()).collect();
         let described: BTreeSet<String> = describe().iter().map(|doc| doc.name.into()).collect();
         assert_eq!(registered, described);
+    }
+
+    #[test]
+    fn a_counter_catches_up_with_what_another_counted_and_never_falls() {
+        let metrics = Metrics::new(&KnownLabels::default()).unwrap();
+        let events = &metrics.store_events_total;
+        for counts in [[3, 0], [5, 1], [4, 1]] {
+            catch_up(events, &["tail-cut", "text-cut"], &counts);
+        }
+        let count = |event| events.with_label_values(&[event]).get();
+        assert_eq!((count("tail-cut"), count("text-cut")), (5, 1));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
         Provenance, Reason, Record, Timestamp, Traffic, Transport, User, Verdict,
     },
     metrics::{COUNTRY_LOCAL, COUNTRY_NONE, KnownLabels, Metrics, TRANSPORT_OTHER},
+    store::STORE_EVENTS,
 };
 use rollup::RollupTable;
 use shares::{Holder, Shares, Worth};
@@ -357,6 +358,7 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
             loss(live::STAGE, crate::api::SLOW_CLIENT),
         ],
         queues: vec![(store::STAGE.to_owned(), store::QUEUE_ENTRIES as u64)],
+        store_events: STORE_EVENTS.map(str::to_owned).to_vec(),
         lacks: view::REASONS.map(str::to_owned).to_vec(),
         store_operations: store::OPERATIONS.map(str::to_owned).to_vec(),
         ..KnownLabels::default()

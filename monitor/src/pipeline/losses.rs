@@ -5,8 +5,9 @@ use monitor_ebpf::loss::Loss;
 
 use super::{Pipeline, STAGE};
 use crate::{
+    attribute,
     event::{Entry, Notice, Origin, Timestamp},
-    names,
+    metrics, names,
 };
 
 impl Pipeline {
@@ -32,6 +33,12 @@ impl Pipeline {
         };
         unread(names::MALFORMED, now.malformed - before.malformed);
         unread(names::UNASKED, now.unasked - before.unasked);
+    }
+
+    /// What it took to know who sent, and where that was given up.
+    pub(super) fn count_attribution(&self) {
+        let counts = self.processes.counters().counts();
+        metrics::catch_up(&self.metrics.attribution_events_total, &attribute::EVENTS, &counts);
     }
 
     pub(super) fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {

@@ -88,9 +88,61 @@ pub struct StoreCounters {
     pub index_panics: AtomicU64,
     /// Failures of the index crate or its files; queries fell back to the ledger.
     pub index_errors: AtomicU64,
+    /// Torn ends that were cut off on open.
+    pub tails_cut: AtomicU64,
 }
 
+/// What [`StoreCounters`] count, in the words of the metric.
+pub const STORE_EVENTS: [&str; 12] = [
+    "entry-appended",
+    "entry-synced",
+    "block-synced",
+    "write-error",
+    "text-cut",
+    "block-corrupt",
+    "chain-break",
+    "segment-deleted",
+    "index-set-aside",
+    "index-panic",
+    "index-error",
+    "tail-cut",
+];
+
 impl StoreCounters {
+    /// In the order of [`STORE_EVENTS`].
+    pub fn counts(&self) -> [u64; STORE_EVENTS.len()] {
+        // With every name, so that none is forgotten.
+        let Self {
+            entries_appended,
+            entries_synced,
+            blocks_synced,
+            write_errors,
+            texts_cut,
+            blocks_corrupt,
+            chain_breaks,
+            segments_deleted,
+            index_set_aside,
+            index_panics,
+            index_errors,
+            tails_cut,
+        } = self;
+        [
+            entries_appended,
+            entries_synced,
+            blocks_synced,
+            write_errors,
+            texts_cut,
+            blocks_corrupt,
+            chain_breaks,
+            segments_deleted,
+            index_set_aside,
+            index_panics,
+            index_errors,
+            tails_cut,
+        ]
+        .map(|counter| counter.load(Ordering::Relaxed))
+    }
+
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }

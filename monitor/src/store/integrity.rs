@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Reader {
-    /// What of a window was watched (`since` absent: from the first entry on). `alive`: what the
+    /// What of a window was watched (`since` absent: from the first notice on). `alive`: what the
     /// daemon that is asked says of itself.
     pub fn coverage(
         &self,
@@ -19,9 +19,11 @@ impl Reader {
         alive: Option<Alive>,
     ) -> Result<Coverage, StoreError> {
         let until = alive.map_or(until, |it| until.min(it.now));
+        // Without a beginning all of the ledger is to be whole.
+        let whole_since = since.unwrap_or(Timestamp(0)).min(until);
         let since = match since {
             Some(since) => since.min(until),
-            None => self.stats()?.oldest.map_or(until, |oldest| oldest.min(until)),
+            None => self.first_word()?.map_or(until, |first| first.min(until)),
         };
         let from = Timestamp(since.0.saturating_sub(LOOK_BACK_NS));
         let mut fold = Fold::from(from);
@@ -30,8 +32,21 @@ impl Reader {
             fold.add(at, &notice);
             ControlFlow::Continue(())
         })?;
-        let integrity = self.integrity((since, until), fold.removed_segments())?;
+        let integrity = self.integrity((whole_since, until), fold.removed_segments())?;
         Ok(fold.within((since, until), alive, integrity))
+    }
+
+    /// When somebody first said that he watches. What began before that was found, not watched.
+    fn first_word(&self) -> Result<Option<Timestamp>, StoreError> {
+        let mut first = None;
+        self.notices(None, None, |at, _| {
+            first = Some(at);
+            ControlFlow::Break(())
+        })?;
+        match first {
+            Some(first) => Ok(Some(first)),
+            None => Ok(self.stats()?.oldest),
+        }
     }
 
     fn integrity(

@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-pub use error::{StoreCounters, StoreError};
+pub use error::{STORE_EVENTS, StoreCounters, StoreError};
 pub use index::{IndexStats, Limits as IndexLimits};
 pub use ledger::Recovery;
 pub use query::{QueryStats, Reader, StoreStats};
@@ -113,6 +113,7 @@ impl Store {
         )?;
         StoreCounters::add(&counters.blocks_corrupt, recovery.corrupt);
         StoreCounters::add(&counters.chain_breaks, recovery.chain_breaks);
+        StoreCounters::add(&counters.tails_cut, recovery.cuts.len() as u64);
         for (segment, bytes) in &recovery.cuts {
             let notice = Notice::Cut { segment: u64::from(*segment), bytes: *bytes };
             writer.append(&Entry::Notice { at: clock.now().wall(), notice })?;

@@ -85,7 +85,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
     let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
     let live = live::channel();
-    let reader = store.reader();
+    let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics))?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
@@ -121,7 +121,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
     let api = Api { events, live, watching_since, status, locate, metrics: Arc::clone(&metrics) };
-    let serving = Serving { metrics, readiness, vitals, reloader, trigger, shutdown, descriptors };
+    let serving =
+        Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
     if !writer.join() {
@@ -296,6 +297,7 @@ fn new_metrics(
         .into_iter()
         .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
         .collect();
+    known.attribution_events = attribute::EVENTS.map(str::to_owned).to_vec();
     known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
     let metrics = Metrics::new(&KnownLabels {
         decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED, names::UNASKED]]

@@ -20,6 +20,7 @@ use crate::{
     metrics::{self, Metrics, serve::Readiness},
     probe::{PROBES, Probe},
     shutdown::{Shutdown, Trigger, notify, watch_signals},
+    store::{STORE_EVENTS, StoreCounters},
 };
 
 /// How often the gauges are brought up to date and readiness is looked at.
@@ -39,6 +40,7 @@ pub(super) struct Sockets {
 /// What the servers share.
 pub(super) struct Serving {
     pub(super) metrics: Arc<Metrics>,
+    pub(super) counters: Arc<StoreCounters>,
     pub(super) readiness: Readiness,
     pub(super) vitals: Arc<Vitals>,
     pub(super) reloader: Reloader,
@@ -51,7 +53,8 @@ pub(super) struct Serving {
 impl Serving {
     /// Until shutdown is requested.
     pub(super) async fn serve(self, api: Api, sockets: Sockets) -> anyhow::Result<()> {
-        let Self { metrics, readiness, vitals, reloader, trigger, shutdown, descriptors } = self;
+        let Self { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors } =
+            self;
         let api_served = async {
             let bounds = server::BOUNDS.within(descriptors);
             sockets.api.serve(api, bounds, shutdown.clone()).await;
@@ -73,7 +76,8 @@ impl Serving {
                 notify::ready("watching");
             });
         });
-        let gauged = keep_gauges(&vitals, &metrics, &readiness, &reloader, shutdown.clone());
+        let told = (&*metrics, &*counters);
+        let gauged = keep_gauges(&vitals, told, &readiness, &reloader, shutdown.clone());
         let kept = keep_house(&reloader, shutdown.clone());
         let ((), (), signalled, (), ()) =
             tokio::join!(api_served, metrics_served, signalled, gauged, kept);
@@ -108,7 +112,7 @@ fn sees(metrics: &Metrics) -> bool {
 /// Brings the gauges up to date; tells readiness and, while the pipeline sweeps, the watchdog.
 async fn keep_gauges(
     vitals: &Vitals,
-    metrics: &Metrics,
+    (metrics, counters): (&Metrics, &StoreCounters),
     readiness: &Readiness,
     reloader: &Reloader,
     shutdown: Shutdown,
@@ -123,6 +127,7 @@ async fn keep_gauges(
         processes.set(vitals.processes.load(Ordering::Relaxed).cast_signed());
         names.set(vitals.names.load(Ordering::Relaxed).cast_signed());
         samples.set(vitals.samples.load(Ordering::Relaxed).cast_signed());
+        metrics::catch_up(&metrics.store_events_total, &STORE_EVENTS, &counters.counts());
         let now = vitals.sweeps.load(Ordering::Relaxed);
         if now != sweeps {
             if sweeps == 0 {

@@ -185,7 +185,29 @@ fn details(rules: &Rules, metrics: &Metrics, vitals: &Vitals) -> BTreeMap<String
         ("refused reloads", metrics.config_reloads_total.with_label_values(&["failure"]).get()),
         ("sockets below ip", vitals.below_ip.load(Ordering::Relaxed)),
     ];
-    details.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    let details = details.into_iter().map(|(name, count)| (name.to_owned(), count));
+    details.chain(met(metrics)).collect()
+}
+
+/// What was met on the way, and how often, where it was.
+fn met(metrics: &Metrics) -> impl Iterator<Item = (String, u64)> {
+    let counters = [
+        ("store", &metrics.store_events_total),
+        ("attribution", &metrics.attribution_events_total),
+        ("answers behind", &metrics.answers_behind_total),
+    ];
+    counters.into_iter().flat_map(|(of, counters)| nonzero(of, counters))
+}
+
+/// The counters of one label that are not 0, each with its label.
+fn nonzero(of: &str, counters: &prometheus::IntCounterVec) -> Vec<(String, u64)> {
+    let families = counters.collect();
+    let counters = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
+    let counted = counters.filter_map(|metric| {
+        let label = metric.get_label().first()?.value().to_owned();
+        Some((format!("{of} {label}"), whole(metric.get_counter().get_value())))
+    });
+    counted.filter(|(_, count)| *count > 0).collect()
 }
 
 /// Every loss counter that is not 0.
@@ -233,4 +255,28 @@ fn databases(rules: &Rules) -> Vec<Database> {
             freshness: database.freshness(clock::wall()).word().to_owned(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::KnownLabels;
+
+    #[test]
+    fn what_the_store_met_and_what_answers_lacked_is_a_line_of_the_status() {
+        let metrics = Metrics::new(&KnownLabels::default()).unwrap();
+        metrics.store_events_total.with_label_values(&["tail-cut"]).inc_by(2);
+        metrics.store_events_total.with_label_values(&["text-cut"]);
+        metrics.attribution_events_total.with_label_values(&["unenriched"]).inc();
+        metrics.answers_behind_total.with_label_values(&["room"]).inc_by(9);
+        let mut lines: Vec<_> = met(&metrics).collect();
+        lines.sort();
+        let told = |name: &str, count| (name.to_owned(), count);
+        let right = [
+            told("answers behind room", 9),
+            told("attribution unenriched", 1),
+            told("store tail-cut", 2),
+        ];
+        assert_eq!(lines, right);
+    }
 }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{history::History, open, settle, write};
 use crate::{
-    coverage::{Coverage, Integrity},
+    coverage::{Alive, Coverage, Integrity},
     event::{Entry, Notice, Timestamp},
     store::Reader,
 };
@@ -100,4 +100,25 @@ fn what_retention_says_it_removed_is_not_missing() {
     let Coverage { ledger, gaps, .. } = told;
     assert!(ledger.is_whole(), "{ledger:?}");
     assert!(gaps.iter().any(|gap| gap.stage == "retention"), "{gaps:?}");
+}
+
+#[test]
+fn without_a_beginning_a_window_begins_with_the_first_word_of_whoever_watches() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    // A connection that was there before is found, not watched.
+    let found = History::new(3).begin();
+    let Timestamp(before) = found.egress.started_at;
+    let at = Timestamp(before + 1_000_000_000);
+    store.append(&Entry::Flow(found)).unwrap();
+    let notice = Notice::Started { version: "1".into(), probes: vec![], policy_sha256: [0; 32] };
+    store.append(&Entry::Notice { at, notice }).unwrap();
+    store.sync().unwrap();
+    let now = Timestamp(at.0 + 60_000_000_000);
+    let alive = Some(Alive { since: at, now });
+    let told = store.reader().coverage((None, now), alive).unwrap();
+    assert!(!told.has_gaps(), "{told:?}");
+    assert_eq!(told.seconds, 60);
+    let asked = store.reader().coverage((Some(Timestamp(before)), now), alive).unwrap();
+    assert!(asked.has_gaps(), "{asked:?}");
 }

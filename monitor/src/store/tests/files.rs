@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Deleted, QueryStats, Reader, Store, StoreError, ledger},
+    store::{Deleted, QueryStats, Reader, STORE_EVENTS, Store, StoreError, ledger},
 };
 
 fn everything() -> Query {
@@ -110,6 +110,9 @@ fn a_torn_tail_is_cut_told_and_recorded() {
 
     let mut store = open(directory.path());
     assert_eq!(store.recovery().cuts, vec![(segment, 22)]);
+    let told = STORE_EVENTS.into_iter().zip(store.counters().counts());
+    let told: Vec<_> = told.filter(|(_, count)| *count > 0).collect();
+    assert!(told.contains(&("tail-cut", 1)), "{told:?}");
     assert_eq!(fs::metadata(&path).unwrap().len(), whole);
     store.sync().unwrap();
     let mut told = Vec::new();
