@@ -388,6 +388,7 @@ impl Generator {
                 reason: Reason::Country,
             },
             provenance: Some(Arc::clone(&self.provenance)),
+            verdict_now: None,
             timeline: Some(Timeline {
                 boot: BootId([7; 16]),
                 wall_at_boot_ns: START.cast_signed(),

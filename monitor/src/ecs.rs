@@ -283,6 +283,9 @@ pub struct Geofenced<'a> {
     pub revision: u32,
     /// Last packet, or the attempt.
     pub last_seen: Time,
+    /// What later rules say of what was in violation of those of its time, and no longer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict_now: Option<Text<'a>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -483,7 +486,7 @@ fn clock_word(is_trusted: bool) -> &'static str {
 }
 
 fn geofenced(record: &Record) -> Geofenced<'_> {
-    let Record { egress, sender, place, judgement, provenance, timeline } = record;
+    let Record { egress, sender, place, judgement, verdict_now, provenance, timeline } = record;
     let provenance = provenance.as_deref();
     let operator = place.operator.as_deref();
     let process = sender.process();
@@ -526,6 +529,7 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         }),
         revision: egress.revision,
         last_seen: Time(egress.last_at),
+        verdict_now: verdict_now.map(|it| it.word().into()),
     }
 }
 

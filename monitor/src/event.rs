@@ -517,6 +517,9 @@ pub struct Record {
     pub sender: Sender,
     pub place: Place,
     pub judgement: Judgement,
+    /// What rules say that came later, where they no longer object: a violation stays one, under the
+    /// rules of its time.
+    pub verdict_now: Option<Verdict>,
     /// `None`: stored by a version that did not tell.
     pub provenance: Option<Arc<Provenance>>,
     /// By which clock the flow's start is told; `None`: stored by a version that did not tell.

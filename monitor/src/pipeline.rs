@@ -110,6 +110,8 @@ struct Details {
     sender: Sender,
     place: Place,
     judgement: Judgement,
+    /// As records tell it.
+    verdict_now: Option<Verdict>,
     provenance: Arc<Provenance>,
     /// By which its start is told; one for all that began by it.
     timeline: Option<Arc<Timeline>>,
@@ -352,6 +354,7 @@ impl Pipeline {
             sender,
             place,
             judgement,
+            verdict_now: None,
             provenance,
             timeline,
             kept,
@@ -588,15 +591,27 @@ impl Details {
             sender: self.sender.clone(),
             place: self.place.clone(),
             judgement: self.judgement.clone(),
+            verdict_now: self.verdict_now,
             provenance: Some(Arc::clone(&self.provenance)),
             timeline: self.timeline.as_deref().copied(),
         }
     }
 
+    /// Judges again, by what is known now and the rules in force. They take no violation back that was
+    /// one by the rules before: what they say of it stands beside.
     fn renew(&mut self, rules: &Arc<Rules>, egress: &Egress) {
-        let (domain, server_name) = (self.place.domain.take(), self.place.server_name.take());
-        self.place = Place { domain, server_name, ..rules.locate(None, egress) };
-        self.judgement = judge(&rules.policy, egress, &self.sender, &self.place);
+        let Place { domain, server_name, .. } = self.place.clone();
+        let place = Place { domain, server_name, ..rules.locate(None, egress) };
+        let judgement = judge(&rules.policy, egress, &self.sender, &place);
+        let is_by_others = !Arc::ptr_eq(rules.provenance(), &self.provenance);
+        let is_objection = |verdict| verdict == Verdict::Unapproved;
+        let was_violation =
+            egress.phase == Phase::Sent && is_objection(self.judgement.verdict) && self.is_counted;
+        if is_by_others && was_violation && !is_objection(judgement.verdict) {
+            self.verdict_now = Some(judgement.verdict);
+            return;
+        }
+        (self.place, self.judgement, self.verdict_now) = (place, judgement, None);
         self.provenance = Arc::clone(rules.provenance());
     }
 }

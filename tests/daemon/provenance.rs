@@ -1,19 +1,23 @@
 //! Every stored record carries the policy and the databases that were in force when it was judged.
 
-use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use geofenced::{
     attribute::{Clock, PROCESSES_MAX, Processes, Procfs},
-    config::{Config, RecordMode},
-    event::{Provenance, Record, Rollup, Timestamp},
+    config::{Config, RecordMode, StoreConfig},
+    event::{Provenance, Record, Rollup, Timestamp, Verdict},
     filter::{Filter, Query},
     locate::Locator,
     metrics::{KnownLabels, Metrics},
-    outputs::{self, Outputs, live},
+    outputs::{self, Outputs, live, store::StoreWriter},
     pipeline::{Pipeline, Rules},
+    probe::{ProbeError, Source},
     store::{Reader, Store},
 };
-use monitor_ebpf::sample::{EgressSample, FlowKey, kind, ownership, phase};
+use monitor_ebpf::{
+    loss::Loss,
+    sample::{EgressSample, FlowCounters, FlowKey, kind, ownership, phase},
+};
 use zerocopy::IntoBytes as _;
 
 fn rules(folder: &Path, approved: &str) -> Arc<Rules> {
@@ -45,35 +49,68 @@ fn datagram(cookie: u64) -> EgressSample {
     }
 }
 
+fn watching(config: &StoreConfig, rules: &Arc<Rules>) -> (Pipeline, StoreWriter) {
+    let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
+    let store = Store::open(config).unwrap();
+    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics)).unwrap();
+    let outputs = Outputs::new(Arc::clone(&metrics), config, queue, live::channel());
+    let clock = Clock { wall_at_boot_ns: 0 };
+    let processes =
+        Processes::with(Procfs::at("/nonexistent"), "/etc/passwd", clock, PROCESSES_MAX);
+    (Pipeline::new(processes, Arc::clone(rules), outputs, metrics, 1024, 0), writer)
+}
+
+fn records(reader: &Reader) -> Vec<Record> {
+    let mut records = Vec::new();
+    reader
+        .query(&Query::default(), |record| {
+            records.push(record);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    records
+}
+
+/// Counters of one flow, at one time.
+struct Counted(FlowKey, FlowCounters);
+
+impl Source for Counted {
+    fn wait(&mut self, _timeout: Duration) -> Result<bool, ProbeError> {
+        Ok(false)
+    }
+    fn drain(&mut self, _most: usize, _each: &mut dyn FnMut(&[u8])) -> usize {
+        0
+    }
+    fn sweep(&mut self, each: &mut dyn FnMut(FlowKey, FlowCounters)) -> Result<(), ProbeError> {
+        each(self.0, self.1);
+        Ok(())
+    }
+    fn forget(&mut self, _flows: &[FlowKey]) -> Result<(), ProbeError> {
+        Ok(())
+    }
+    fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError> {
+        Ok([0; Loss::ALL.len()])
+    }
+    fn now_ns(&self) -> u64 {
+        self.1.last_ns
+    }
+}
+
 /// A datagram before a reload, one after it; by the port-independent key of their start.
 fn before_and_after(mode: RecordMode) -> ([Arc<Rules>; 2], Vec<Record>, Vec<Rollup>) {
     let folder = tempfile::tempdir().unwrap();
     let rules = ["CN", "US"].map(|approved| rules(folder.path(), approved));
     let mut config = Config::builtin().store;
     config.path = folder.path().join("store");
-    let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
-    let store = Store::open(&config).unwrap();
-    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics)).unwrap();
     config.record = mode;
-    let outputs = Outputs::new(Arc::clone(&metrics), &config, queue, live::channel());
-    let clock = Clock { wall_at_boot_ns: 0 };
-    let processes =
-        Processes::with(Procfs::at("/nonexistent"), "/etc/passwd", clock, PROCESSES_MAX);
-    let mut pipeline = Pipeline::new(processes, Arc::clone(&rules[0]), outputs, metrics, 1024, 0);
+    let (mut pipeline, writer) = watching(&config, &rules[0]);
     pipeline.accept(datagram(1_000_000_000).as_bytes());
     pipeline.adopt(Arc::clone(&rules[1]), mode);
     pipeline.accept(datagram(2_000_000_000).as_bytes());
     drop(pipeline.finish(3_000_000_000, Timestamp::from_secs(3)));
     assert!(writer.join());
     let reader = Reader::open(&config.path).unwrap();
-    let (mut records, mut rollups) = (Vec::new(), Vec::new());
-    let query = Query::default();
-    reader
-        .query(&query, |record| {
-            records.push(record);
-            ControlFlow::Continue(())
-        })
-        .unwrap();
+    let (records, mut rollups) = (records(&reader), Vec::new());
     reader
         .rollups(&Filter::default(), |rollup| {
             rollups.push(rollup);
@@ -109,4 +146,46 @@ fn what_is_added_up_by_hour_is_added_up_by_the_rules_of_its_time() {
         .map(|it| (it.provenance.as_ref().unwrap().policy_sha256, it.flows))
         .collect();
     assert_eq!(by_policy, BTreeMap::from([(rules[0].policy.sha256, 1)]));
+}
+
+/// The last state of a flow that began by the policy that approves of the first country, and grew by that
+/// which approves of the second.
+fn grown_over_a_reload(approved: [&str; 2]) -> ([Arc<Rules>; 2], Record) {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = approved.map(|approved| rules(folder.path(), approved));
+    let mut config = Config::builtin().store;
+    config.path = folder.path().join("store");
+    config.record = RecordMode::All;
+    let (mut pipeline, writer) = watching(&config, &rules[0]);
+    let sample = datagram(1_000_000_000);
+    pipeline.accept(sample.as_bytes());
+    pipeline.adopt(Arc::clone(&rules[1]), RecordMode::All);
+    let counters = FlowCounters {
+        sent_bytes: 1_000,
+        sent_packets: 2,
+        last_ns: 10_000_000_000,
+        ..FlowCounters::default()
+    };
+    pipeline.sweep(&mut Counted(sample.flow, counters), 0).unwrap();
+    drop(pipeline.finish(11_000_000_000, Timestamp::from_secs(11)));
+    assert!(writer.join());
+    let mut records = records(&Reader::open(&config.path).unwrap());
+    assert_eq!((records.len(), records[0].egress.traffic.sent_bytes), (1, 1_000));
+    (rules, records.remove(0))
+}
+
+#[test]
+fn a_reload_takes_no_violation_back_and_what_it_says_stands_beside() {
+    let (rules, record) = grown_over_a_reload(["US", "CN"]);
+    assert!(record.is_violation(), "{record:?}");
+    assert_eq!(record.verdict_now, Some(Verdict::Approved));
+    assert_eq!(record.provenance.unwrap().policy_sha256, rules[0].policy.sha256);
+}
+
+#[test]
+fn what_a_reload_no_longer_approves_is_in_violation_from_then_on() {
+    let (rules, record) = grown_over_a_reload(["CN", "US"]);
+    assert!(record.is_violation(), "{record:?}");
+    assert_eq!(record.verdict_now, None);
+    assert_eq!(record.provenance.unwrap().policy_sha256, rules[1].policy.sha256);
 }

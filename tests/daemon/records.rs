@@ -66,6 +66,7 @@ pub(crate) fn violation(number: u64) -> Record {
             reason: Reason::Country,
         },
         provenance: None,
+        verdict_now: None,
         timeline: None,
     }
 }

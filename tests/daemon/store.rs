@@ -118,6 +118,7 @@ fn flow(number: u64) -> Record {
             reason: Reason::Country,
         },
         provenance: None,
+        verdict_now: None,
         timeline: None,
     }
 }

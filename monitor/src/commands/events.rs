@@ -265,11 +265,14 @@ fn cells(event: &Event<'_>, clock: &Clock, is_full: bool, is_wide: bool) -> Vec<
     cells
 }
 
-/// With a mark where only the second database objects.
+/// With a mark where only the second database objects, or where later rules object no more.
 fn reason(event: &Event<'_>) -> String {
     let reason = printable(&event.geofenced.reason);
     let is_disputed = event.geofenced.certainty == Certainty::Disputed.word();
-    if is_disputed { format!("{reason}, disputed") } else { reason.into_owned() }
+    let disputed = if is_disputed { ", disputed" } else { "" };
+    let now = event.geofenced.verdict_now.as_deref();
+    let now = now.map(|verdict| format!(", now {}", printable(verdict))).unwrap_or_default();
+    format!("{reason}{disputed}{now}")
 }
 
 fn country(event: &Event<'_>) -> String {

@@ -77,6 +77,9 @@ In JSON `process.parent` holds up to four parents, each within the one before.
 `geofenced.revision` counts the states told of a flow, from 0; `geofenced.last_seen` is its last packet
 or attempt. A query shows the latest state of a flow once; `--follow` shows each.
 
+A flow that was in violation stays so under the policy of its time, which it names. Where a later policy or
+database says otherwise when the flow is told again, `geofenced.verdict_now` is what that says.
+
 `geofenced.clock` is `trusted` where the kernel said, when the flow began, that the wall clock is synchronised,
 else `untrusted`: then `@timestamp` may be wrong, and `geofenced.boot.ns`, the boot clock, is not. Records of
 one `geofenced.boot.id` compare by it.
@@ -85,7 +88,10 @@ one `geofenced.boot.id` compare by it.
 `attempts`, `violations`, `source.bytes`, `source.packets` (what left), `destination.bytes`,
 `destination.packets` (what came back), `verdicts.approved|unapproved|unknown|local` (flows),
 `first_seen`, `last_seen`; by device also `name` and `addresses`. The largest come first; `--limit` keeps the largest, `--reverse` turns them
-round. Approved traffic that is only rolled up has program, user, country and verdict: asked by
+round. Bytes and packets are those of the window: adjoining windows add up to the flow, whose totals are in the
+ledger as they were some seconds to a minute apart. What left between two such states that a bound of the
+window lies between is divided evenly over that time, an hour's roll-up over its hour; `divided` (and a line
+on stderr) says how many bytes that concerns. A flow counts in each window in which it lived. Approved traffic that is only rolled up has program, user, country and verdict: asked by
 something else it stands in the row `(rolled up)`. So do violations of a user whose share of the store is
 used up ([decision 13](decisions/0013-shares-of-the-store.md)): they count here, and make
 `--fail-on-violation` fail here and in `events`, but have no record of their own.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 80] = [
+pub const COLUMNS: [&str; 81] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -86,6 +86,7 @@ pub const COLUMNS: [&str; 80] = [
     "geofenced.boot.ns",
     "geofenced.revision",
     "geofenced.last_seen",
+    "geofenced.verdict_now",
 ];
 
 /// The values of [`COLUMNS`]; absent ones are empty, lists joined by spaces, those of objects by

@@ -113,6 +113,7 @@ pub(crate) fn full_record() -> Record {
                 sha256: [0xcd; 32],
             }],
         })),
+        verdict_now: None,
         timeline: Some(timeline()),
     }
 }
@@ -296,6 +297,7 @@ fn every_field_of_an_event_has_its_csv_column_and_every_column_its_field() {
     let mut found = Vec::new();
     let mut record = full_record();
     record.egress.passage.is_malformed = true;
+    record.verdict_now = Some(Verdict::Approved);
     leaves(&json(&record), "", &mut found);
     for leaf in found.iter().filter(|leaf| !leaf.starts_with("process.parent.parent.")) {
         assert!(COLUMNS.contains(&leaf.as_str()), "no column for {leaf}");

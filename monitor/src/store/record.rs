@@ -130,6 +130,10 @@ pub(super) enum StoredExtra {
     Loopback,
     /// The kernel had no room to count it.
     Uncounted,
+    /// What later rules say of a violation.
+    VerdictNow {
+        verdict: u8,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -319,6 +323,8 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if passage.is_uncounted {
         extras.push(StoredExtra::Uncounted);
     }
+    extras
+        .extend(record.verdict_now.map(|it| StoredExtra::VerdictNow { verdict: verdict_code(it) }));
     if passage.is_malformed {
         extras.push(StoredExtra::Malformed);
     }
@@ -363,6 +369,7 @@ fn add_extra(
             (passage.from, passage.by) = (tables.maybe(*from)?, tables.maybe(*by)?);
         }
         StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
+        StoredExtra::VerdictNow { verdict: code } => record.verdict_now = Some(verdict(*code)?),
         StoredExtra::Malformed => record.egress.passage.is_malformed = true,
         StoredExtra::Unconfirmed => record.egress.passage.way = Way::Unconfirmed,
         StoredExtra::Loopback => record.egress.passage.way = Way::Loopback,
@@ -487,7 +494,8 @@ fn flow_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Rec
             StoredReason::Malformed => Reason::Malformed,
         },
     };
-    Ok(Record { egress, sender, place, judgement, provenance: None, timeline: None })
+    let (verdict_now, provenance, timeline) = (None, None, None);
+    Ok(Record { egress, sender, place, judgement, verdict_now, provenance, timeline })
 }
 
 /// Position in the process table, and the attribution.

@@ -91,6 +91,7 @@ impl History {
             place: self.place(),
             judgement: self.judgement(),
             provenance: self.provenance(),
+            verdict_now: (self.random(9) == 0).then_some(Verdict::Approved),
             timeline: self.timeline(),
         };
         if record.egress.ended_at.is_none() {
