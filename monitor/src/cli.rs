@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::{
     commands::{DoctorArgs, RunArgs},
     config,
-    filter::RawFilter,
+    filter::{RawFilter, hash_digits},
     summary::By,
 };
 
@@ -158,6 +158,12 @@ Examples:
   geofenced coverage --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z -o json
   geofenced coverage --since 24h --fail-on-gap")]
     Coverage(CoverageArgs),
+    /// Show a policy by the hash by which records name it
+    #[command(after_help = "\
+Examples:
+  geofenced policy show 3f9a1c0b
+  geofenced policy show 3f9a1c0b -o json")]
+    Policy(PolicyArgs),
     /// Show stored egress records, or follow live ones
     #[command(after_help = "\
 Examples:
@@ -223,6 +229,25 @@ Examples:
 pub enum Page {
     Cli,
     Metrics,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PolicyArgs {
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// What it says: all that its hash is of, a line for each fact
+    #[command(after_help = "\
+Examples:
+  geofenced policy show 3f9a1c0b")]
+    Show {
+        /// Its SHA-256, or at least 8 digits of its beginning
+        #[arg(value_name = "HASH", value_parser = hash_digits)]
+        hash: String,
+    },
 }
 
 #[derive(Clone, Debug, Args)]

@@ -235,6 +235,7 @@ impl Fold {
             Notice::Alive
             | Notice::ClockRead(_)
             | Notice::Reloaded { .. }
+            | Notice::Policy { .. }
             | Notice::AddedUp { .. } => {}
         }
         // After a step back it is where the clock is now.

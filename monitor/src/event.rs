@@ -584,6 +584,8 @@ pub enum Notice {
     Attached { probe: Arc<str>, interface: Option<Arc<str>> },
     /// By which clock times are told from here on: at the start, and when its being trusted changed.
     ClockRead(Moment),
+    /// What a policy's hash is of, in lines: at each start and reload, and once a day.
+    Policy { sha256: [u8; 32], lines: Vec<Arc<str>> },
     /// Somebody set the wall clock: what was `from` became `to`.
     ClockStepped { from: Timestamp, to: Timestamp },
 }

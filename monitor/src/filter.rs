@@ -292,6 +292,15 @@ fn many<T>(
     parts.map(parse).collect::<Result<_, _>>().map_err(|problem| FilterError { option, problem })
 }
 
+/// The first digits of a SHA-256, as hashes are written: lower-case.
+pub fn hash_digits(text: &str) -> Result<String, String> {
+    let is_hash = (8..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_hexdigit());
+    if !is_hash {
+        return Err(format!("`{text}` is no hash; write 8 to 64 of its hexadecimal digits"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 fn parse_country(text: &str) -> Result<CountryCode, String> {
     CountryCode::new(text)
         .filter(|code| codes::is_assigned(*code))

@@ -531,6 +531,13 @@ impl Pipeline {
         self.outputs.note(Entry::Notice { at, notice });
     }
 
+    /// Keeps what the policy's hash is of where the records are that name it.
+    pub fn note_policy(&mut self, at: Timestamp) {
+        let policy = &self.rules.policy;
+        let lines = policy.text.lines().map(Arc::from).collect();
+        self.note(at, Notice::Policy { sha256: policy.sha256, lines });
+    }
+
     /// Flows that are live now.
     pub fn live_flows(&self) -> usize {
         self.flows.len()

@@ -20,6 +20,8 @@ use monitor_ebpf::{
 };
 use zerocopy::IntoBytes as _;
 
+use crate::rig::geofenced;
+
 fn rules(folder: &Path, approved: &str) -> Arc<Rules> {
     let path = folder.join("config.toml");
     let text = format!(
@@ -188,4 +190,36 @@ fn what_a_reload_no_longer_approves_is_in_violation_from_then_on() {
     assert!(record.is_violation(), "{record:?}");
     assert_eq!(record.verdict_now, None);
     assert_eq!(record.provenance.unwrap().policy_sha256, rules[1].policy.sha256);
+}
+
+#[test]
+fn what_a_policy_said_is_found_by_the_first_digits_of_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = ["US", "CN"].map(|approved| rules(folder.path(), approved));
+    let mut config = Config::builtin().store;
+    config.path = folder.path().join("store");
+    let (mut pipeline, writer) = watching(&config, &rules[0]);
+    pipeline.note_policy(Timestamp::from_secs(1));
+    pipeline.adopt(Arc::clone(&rules[1]), RecordMode::All);
+    pipeline.note_policy(Timestamp::from_secs(2));
+    drop(pipeline.finish(3_000_000_000, Timestamp::from_secs(3)));
+    assert!(writer.join());
+
+    let file = folder.path().join("config.toml");
+    let missing = folder.path().join("nobody.sock");
+    fs::write(&file, format!("[store]\npath = {:?}\n", config.path.display().to_string())).unwrap();
+    let show = |hash: &str| {
+        let mut command = geofenced(&["policy", "show", hash, "--config"]);
+        command.arg(&file).arg("--socket").arg(&missing).output().unwrap()
+    };
+    for rules in &rules {
+        let hash: String =
+            rules.policy.sha256.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let shown = show(&hash);
+        assert_eq!(String::from_utf8_lossy(&shown.stdout), *rules.policy.text, "{shown:?}");
+        assert!(rules.policy.text.contains("override 203.0.113.0/24 country=CN\n"));
+    }
+    let unknown = show("00000000");
+    assert_eq!((unknown.status.code(), unknown.stdout.len()), (Some(1), 0), "{unknown:?}");
+    assert_eq!(show("xyz").status.code(), Some(2));
 }

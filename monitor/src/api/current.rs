@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Each, EventSource, IsOver, SourceError};
+use super::{Each, EventSource, IsOver, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage},
     event::{Lookup, Record, Rollup, Timestamp},
@@ -65,6 +65,9 @@ impl EventSource for Current {
     }
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         EventSource::lookups(&self.reader, query, each)
+    }
+    fn policy(&self, begins: &str) -> Result<Option<PolicyText>, SourceError> {
+        EventSource::policy(&self.reader, begins)
     }
     fn coverage(
         &self,

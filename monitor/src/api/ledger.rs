@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Each, EventSource, IsOver, SourceError};
+use super::{Each, EventSource, IsOver, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage},
     event::{Lookup, Record, Rollup, Timestamp},
@@ -36,6 +36,10 @@ impl EventSource for Reader {
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         Self::lookups(self, query, each)?;
         Ok(())
+    }
+    fn policy(&self, begins: &str) -> Result<Option<PolicyText>, SourceError> {
+        let found = Self::policy(self, begins)?;
+        Ok(found.map(|(sha256, text)| PolicyText { sha256, text }))
     }
     fn coverage(
         &self,

@@ -67,6 +67,10 @@ pub trait EventSource: Send + Sync {
     /// Lookups that match, in the order asked for; none when the filter asks for what they don't
     /// hold.
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError>;
+    /// The policy whose hash begins so.
+    fn policy(&self, _begins: &str) -> Result<Option<PolicyText>, SourceError> {
+        Ok(None)
+    }
     /// What of a window was watched; without a beginning from the first entry on. `alive`: what the
     /// daemon that answers says of itself.
     fn coverage(
@@ -133,6 +137,13 @@ impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Api").finish_non_exhaustive()
     }
+}
+
+/// What a policy's hash is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyText {
+    pub sha256: String,
+    pub text: String,
 }
 
 /// Body of every answer that is an error, and last line of a stream that broke off.

@@ -34,7 +34,7 @@ use crate::{
     clock,
     connections::{self, Bounds, Peer, Served, refused},
     coverage::Alive,
-    filter::{Query, RawFilter},
+    filter::{Query, RawFilter, hash_digits},
     printable,
     shutdown::Shutdown,
     summary::By,
@@ -151,6 +151,7 @@ impl Bound {
             .route("/v1/lookups", get(lookups))
             .route("/v1/summary", get(summary))
             .route("/v1/locate", get(locate))
+            .route("/v1/policy", get(policy))
             .fallback(|| async { Refusal::not_found() })
             .with_state(server);
         let refusal = |reason| {
@@ -170,7 +171,7 @@ struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn not_found() -> Self {
-        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate";
+        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy";
         Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
     }
     fn bad(problem: impl Into<BoxError>) -> Self {
@@ -307,6 +308,29 @@ async fn coverage(
     });
     let coverage = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
     Ok(json(&coverage))
+}
+
+/// By the first digits of its hash.
+async fn policy(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(raw.as_deref().unwrap_or_default()).map_err(Refusal::bad)?;
+    let begins = match pairs.as_slice() {
+        [(name, begins)] if name == "sha256" => hash_digits(begins).map_err(Refusal::bad)?,
+        _ => return Err(Refusal::bad("ask with ?sha256=HASH")),
+    };
+    let slot = server.queries.take(peer)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        server.api.events.policy(&begins)
+    });
+    let found = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    found.map(|it| json(&it)).ok_or_else(|| {
+        Refusal(StatusCode::NOT_FOUND, "the ledger holds no policy of this hash".into())
+    })
 }
 
 async fn locate(

@@ -9,6 +9,7 @@ mod load;
 mod locate;
 mod lookups;
 mod out;
+mod policy;
 mod reference;
 mod replay;
 mod run;
@@ -100,6 +101,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Locate(args) => locate::run(global, args),
         Command::Status => status::run(global),
         Command::Coverage(args) => coverage::run(global, args),
+        Command::Policy(args) => policy::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),
         Command::Replay(args) => replay::run(global, args),

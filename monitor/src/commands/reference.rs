@@ -120,7 +120,7 @@ What went around every hook has neither `destination.ip` nor `network.transport`
 under `geofenced` `verdict`, `certainty`, `reason`, `operator_country`, `databases`.
 
 The HTTP API on the socket takes the filters as query parameters of the same names: `GET /v1/events`,
-`/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/status`. An error is
+`/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/status`. An error is
 `{\"error\": \"...\"}` with status 400 or 503, or as the last line of an answer that broke off. A slow
 reader of the stream is told `{\"geofenced\":{\"lost\":N}}`.
 

@@ -40,6 +40,7 @@ fn policy(policy: &Policy) -> Vec<String> {
         trust_claims,
         local_networks,
         rules,
+        text: _,
         sha256: _,
     } = policy;
     let mut out = Vec::new();

@@ -1,21 +1,48 @@
-//! The policy's SHA-256: of its meaning, not of how or in which file it is written. Part of the
-//! evidence, so the form below is versioned and never changes quietly.
+//! The policy as one text, and its SHA-256: of its meaning, not of how or in which file it is written, with
+//! what the configuration says of networks and operators, since verdicts rest on that as well. Part of
+//! the evidence, so the form below is versioned and never changes quietly.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{Policy, Rule, Trust, Undetermined};
+use super::{Geo, OperatorFact, Override, Policy, Rule, Trust, Undetermined};
 use crate::{
     ecs::hex,
     event::CountryCode,
     select::{ContainerSelector, DestinationSelector, OperatorSelector, UserSelector},
 };
 
-/// Ignores the `sha256` that `policy` carries.
-pub(super) fn of(policy: &Policy) -> [u8; 32] {
-    Sha256::digest(canonical(policy)).into()
+/// Puts text and hash into the policy; the databases of `geo` have hashes of their own.
+pub(super) fn seal(policy: &mut Policy, geo: &Geo) {
+    let mut text = canonical(policy);
+    write_geo(&mut text, geo);
+    policy.sha256 = Sha256::digest(&text).into();
+    policy.text = text.into();
+}
+
+fn write_geo(out: &mut String, geo: &Geo) {
+    let Geo { database: _, operator_database: _, overrides, operators } = geo;
+    let country = |code: &Option<CountryCode>| {
+        code.map(|code| format!(" country={code}")).unwrap_or_default()
+    };
+    let name = |name: &Option<Arc<str>>| {
+        name.as_ref().map(|name| format!(" operator={}", quoted(name))).unwrap_or_default()
+    };
+    let mut overrides: Vec<&Override> = overrides.iter().collect();
+    // Of one network the last word counts: those keep their order.
+    overrides.sort_by_key(|it| it.network);
+    for Override { network, country: code, operator, asn } in overrides {
+        let asn = asn.map(|asn| format!(" asn={asn}")).unwrap_or_default();
+        let _ = writeln!(out, "override {network}{}{}{asn}", country(code), name(operator));
+    }
+    let mut operators: Vec<&OperatorFact> = operators.iter().collect();
+    operators.sort_by_key(|it| it.asn);
+    for OperatorFact { asn, country: code, name: named, is_anycast } in operators {
+        let anycast = is_anycast.map(|it| format!(" anycast={it}")).unwrap_or_default();
+        let _ = writeln!(out, "operator {asn}{}{}{anycast}", country(code), name(named));
+    }
 }
 
 /// A line for each fact; free text as a JSON string, so that no text can look like another line.
@@ -31,6 +58,7 @@ fn canonical(policy: &Policy) -> String {
         trust_claims,
         local_networks,
         rules,
+        text: _,
         sha256: _,
     } = policy;
     let mut out = String::from("geofenced policy 2\n");

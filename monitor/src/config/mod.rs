@@ -88,17 +88,19 @@ impl Config {
             trust_claims: false,
             local_networks: Vec::new(),
             rules: Vec::new(),
+            text: Arc::from(""),
             sha256: [0; 32],
         };
-        policy.sha256 = fingerprint::of(&policy);
+        let geo = Geo {
+            database: None,
+            operator_database: None,
+            overrides: Vec::new(),
+            operators: Vec::new(),
+        };
+        fingerprint::seal(&mut policy, &geo);
         Self {
             policy,
-            geo: Geo {
-                database: None,
-                operator_database: None,
-                overrides: Vec::new(),
-                operators: Vec::new(),
-            },
+            geo,
             capture: Capture {
                 interfaces: None,
                 cgroup: None,
@@ -175,6 +177,8 @@ pub struct Policy {
     /// Beyond the built-in ones.
     pub local_networks: Vec<IpNet>,
     pub rules: Vec<Rule>,
+    /// Everything that is hashed, a line for each fact.
+    pub text: Arc<str>,
     /// SHA-256 of the policy's canonical form: equal policies, equal hash.
     pub sha256: [u8; 32],
 }

@@ -267,6 +267,26 @@ fn a_missing_file_that_was_named_is_an_error() {
 }
 
 #[test]
+fn the_hash_is_of_the_text_with_overrides_in_any_order() {
+    let [one, other] = [
+        "network = \"203.0.113.0/24\"\ncountry = \"CN\"",
+        "network = \"198.51.100.0/24\"\noperator = \"A \\\"b\\\"\"\nasn = 64500",
+    ];
+    let policy = |first, second| {
+        let text = format!(
+            "[[geo.override]]\n{first}\n[[geo.override]]\n{second}\n[[geo.operator]]\nasn = 64501\ncountry = \"DE\"\n"
+        );
+        parse(&text).unwrap().policy
+    };
+    let (told, turned) = (policy(one, other), policy(other, one));
+    assert_eq!(told.sha256, turned.sha256);
+    let end = "override 198.51.100.0/24 operator=\"A \\\"b\\\"\" asn=64500\noverride 203.0.113.0/24 country=CN\noperator 64501 country=DE\n";
+    assert!(told.text.ends_with(end), "{}", told.text);
+    let hash: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(told.text.as_bytes()).into();
+    assert_eq!(told.sha256, hash);
+}
+
+#[test]
 fn the_policys_hash_is_of_its_meaning() {
     let hash = |texts: &[&str]| parse_all(texts).unwrap().policy.sha256;
     let rule = "[[policy.rule]]\nname = \"ntp\"\nallow = true\nprocess = \"/usr/sbin/chronyd\"\n";
@@ -276,6 +296,7 @@ fn the_policys_hash_is_of_its_meaning() {
         "[[policy.rule]]\nprocess = \"/usr/sbin/chronyd\"\nallow = true\nname = \"ntp\"\n[store]\nmax_size = \"1GiB\"\n",
     ]);
     assert_eq!(one, same);
+    let same_policy = format!("[policy]\napproved_countries = [\"US\", \"CA\"]\n{rule}");
     let others = [
         format!("[policy]\napproved_countries = [\"US\"]\n{rule}"),
         format!("[policy]\napproved_countries = [\"US\", \"CA\"]\nbasis = \"location\"\n{rule}"),
@@ -292,6 +313,12 @@ fn the_policys_hash_is_of_its_meaning() {
         ),
         "[policy]\napproved_countries = [\"US\", \"CA\"]\n".to_owned(),
     ];
+    let others = others.into_iter().chain([
+        format!("[[geo.override]]\nnetwork = \"203.0.113.0/24\"\ncountry = \"CN\"\n{same_policy}"),
+        format!("[[geo.override]]\nnetwork = \"203.0.113.0/24\"\ncountry = \"US\"\n{same_policy}"),
+        format!("[[geo.operator]]\nasn = 64500\nanycast = true\n{same_policy}"),
+    ]);
+    let others: Vec<String> = others.collect();
     let mut all: Vec<[u8; 32]> = others.iter().map(|text| hash(&[text])).collect();
     all.push(one);
     all.sort_unstable();

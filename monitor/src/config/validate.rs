@@ -40,10 +40,11 @@ pub(super) fn validate(
     };
     let mut policy = check.policy(&raw.policy, defaults.policy)?;
     policy.undetermined = check.undetermined(&raw.names)?.unwrap_or(policy.undetermined);
-    policy.sha256 = fingerprint::of(&policy);
+    let geo = check.geo(&raw.geo)?;
+    fingerprint::seal(&mut policy, &geo);
     Ok(Config {
         policy,
-        geo: check.geo(&raw.geo)?,
+        geo,
         capture: check.capture(raw.capture, defaults.capture)?,
         names: check.names(&raw.names)?,
         store: check.store(&raw.store, defaults.store)?,
@@ -139,6 +140,7 @@ impl Check<'_> {
             trust_claims: raw.trust_claims.unwrap_or(defaults.trust_claims),
             local_networks: local.unwrap_or(defaults.local_networks),
             rules: self.rules(&raw.rule)?,
+            text: Arc::from(""),
             sha256: [0; 32],
         })
     }

@@ -32,6 +32,7 @@ pub(super) fn policy(approved: &[&str]) -> Policy {
         trust_claims: false,
         local_networks: Vec::new(),
         rules: Vec::new(),
+        text: "".into(),
         sha256: [0; 32],
     }
 }

@@ -12,6 +12,7 @@ mod ledger;
 mod lock;
 mod notice;
 mod plan;
+mod policy;
 mod query;
 mod record;
 mod retention;

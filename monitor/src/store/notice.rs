@@ -24,6 +24,7 @@ pub(super) enum StoredNotice {
     Attached { probe: Text, interface: Option<Text> },
     ClockRead { boot_ns: u64, boot: [u8; 16], wall_at_boot_ns: i64, is_trusted: bool },
     ClockStepped { from: u64, to: u64 },
+    Policy { sha256: [u8; 32], lines: Vec<Text> },
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNotice {
@@ -65,6 +66,10 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNo
             boot: timeline.boot.0,
             wall_at_boot_ns: timeline.wall_at_boot_ns,
             is_trusted: timeline.is_trusted,
+        },
+        Notice::Policy { sha256, lines } => StoredNotice::Policy {
+            sha256: *sha256,
+            lines: lines.iter().map(|line| into.text(line)).collect(),
         },
         Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
     }
@@ -108,6 +113,10 @@ pub(super) fn notice_from_stored(
             let timeline = Timeline { boot: BootId(boot), wall_at_boot_ns, is_trusted };
             Notice::ClockRead(Moment { boot_ns, timeline })
         }
+        StoredNotice::Policy { sha256, lines } => Notice::Policy {
+            sha256,
+            lines: lines.into_iter().map(|line| tables.text(line)).collect::<Result<_, _>>()?,
+        },
         StoredNotice::ClockStepped { from, to } => {
             Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
         }

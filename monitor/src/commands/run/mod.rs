@@ -104,6 +104,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     give_back_memory();
     let watching_since = Clock::host().now().wall();
     pipeline.note(watching_since, started(&attachments, &rules));
+    pipeline.note_policy(watching_since);
     pipeline.look_at_clock(&now);
 
     let (trigger, shutdown) = shutdown::channel();

@@ -20,6 +20,7 @@ use crate::{
     shutdown::Shutdown,
 };
 
+const DAY_NS: u64 = 86_400_000_000_000;
 const SWEEP_NS: u64 = 1_000_000_000;
 /// When not everything that was due could be told.
 const SWEEP_AGAIN_NS: u64 = 200_000_000;
@@ -101,6 +102,7 @@ pub(super) fn watch(
     let clock = Clock::host();
     let mut sweep_at: u64 = 0;
     let mut alive_at = source.now_ns();
+    let mut policy_at = alive_at;
     let mut is_unconfirmed = false;
     let mut fresh = Fresh::default();
     let mut outcome = Ok(());
@@ -136,6 +138,7 @@ pub(super) fn watch(
             let policy_sha256 = rules.policy.sha256;
             pipeline.adopt(rules, mode);
             pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
+            pipeline.note_policy(clock.now().wall());
         }
         vitals.samples.store(source.waiting() as u64, Ordering::Relaxed);
         let moment = clock.now();
@@ -152,6 +155,11 @@ pub(super) fn watch(
         if now >= alive_at + ALIVE_NS {
             pipeline.note(clock.now().wall(), Notice::Alive);
             alive_at = now;
+        }
+        if now >= policy_at + DAY_NS {
+            // Retention takes the last one away some time.
+            pipeline.note_policy(clock.now().wall());
+            policy_at = now;
         }
         vitals.tell(&pipeline, source);
     }

@@ -298,6 +298,10 @@ impl History {
                 is_displaced: count.is_multiple_of(2),
             },
             Notice::Attached { probe: "connect4".into(), interface: None },
+            Notice::Policy {
+                sha256: [count as u8; 32],
+                lines: vec!["geofenced policy 2".into(), "approved US".into()],
+            },
             Notice::ClockStepped { from: Timestamp(count), to: Timestamp(3) },
             Notice::ClockRead(Moment {
                 boot_ns: count,
