@@ -5,6 +5,7 @@ mod bypass;
 mod changed;
 mod clock;
 mod confirm;
+mod deliver;
 mod digests;
 mod losses;
 mod probes;
@@ -22,7 +23,8 @@ use monitor_ebpf::{
 };
 
 use self::{
-    bypass::Bypasses, changed::Changed, probes::Broken, senders::asked_for, unitemised::Sums,
+    bypass::Bypasses, changed::Changed, deliver::deliver, probes::Broken, senders::asked_for,
+    unitemised::Sums,
 };
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
@@ -32,8 +34,8 @@ use crate::{
     decode::{Sample, decode, verdict},
     event::{
         Country, DatabaseId, Egress, Entry, Judgement, Lookup, Mac, Notice, Origin, Passage, Phase,
-        Place, Provenance, Reason, Record, Sender, ServerName, Timeline, Timestamp, Transport,
-        Verdict, Way,
+        Place, Provenance, Reason, Sender, ServerName, Timeline, Timestamp, Transport, Verdict,
+        Way,
     },
     judge::{judge, judge_place},
     locate::{ClassRow, Locator},
@@ -41,7 +43,7 @@ use crate::{
     names::{self, Learned, NameSample, Names, Resolvers, dns::Question},
     outputs::{Kept, Outputs},
     probe::{self, ProbeError, Source},
-    track::{self, Due, Flows, Observed, Telling, has_addresses, remote},
+    track::{self, Due, Flows, Observed, has_addresses, remote},
 };
 
 /// `stage` of what the probes lose.
@@ -573,52 +575,4 @@ impl Pipeline {
 fn ethertype(sample: &EgressSample) -> Option<u16> {
     let is_frame = !has_addresses(sample.path) && sample.path != path::BYPASS;
     is_frame.then_some(sample.flow.remote_port)
-}
-
-/// Judges again where the rules changed since, and delivers.
-fn deliver(outputs: &mut Outputs, rules: &Arc<Rules>, telling: Telling, details: &mut Details) {
-    let Telling { egress, growth, is_new } = telling;
-    if !Arc::ptr_eq(rules.provenance(), &details.provenance) {
-        details.renew(rules, &egress);
-    }
-    let record = details.record(egress);
-    let is_violation = record.is_violation();
-    // Those that are violations from their first packet on are counted with their flow.
-    if is_violation && !is_new && !details.is_counted {
-        outputs.count_violation(&record);
-    }
-    details.is_counted |= is_violation;
-    details.kept = outputs.deliver(record, growth, is_new, details.kept);
-}
-
-impl Details {
-    fn record(&self, egress: Egress) -> Record {
-        Record {
-            egress,
-            sender: self.sender.clone(),
-            place: self.place.clone(),
-            judgement: self.judgement.clone(),
-            verdict_now: self.verdict_now,
-            provenance: Some(Arc::clone(&self.provenance)),
-            timeline: self.timeline.as_deref().copied(),
-        }
-    }
-
-    /// Judges again, by what is known now and the rules in force. They take no violation back that was
-    /// one by the rules before: what they say of it stands beside.
-    fn renew(&mut self, rules: &Arc<Rules>, egress: &Egress) {
-        let Place { domain, server_name, .. } = self.place.clone();
-        let place = Place { domain, server_name, ..rules.locate(None, egress) };
-        let judgement = judge(&rules.policy, egress, &self.sender, &place);
-        let is_by_others = !Arc::ptr_eq(rules.provenance(), &self.provenance);
-        let is_objection = |verdict| verdict == Verdict::Unapproved;
-        let was_violation =
-            egress.phase == Phase::Sent && is_objection(self.judgement.verdict) && self.is_counted;
-        if is_by_others && was_violation && !is_objection(judgement.verdict) {
-            self.verdict_now = Some(judgement.verdict);
-            return;
-        }
-        (self.place, self.judgement, self.verdict_now) = (place, judgement, None);
-        self.provenance = Arc::clone(rules.provenance());
-    }
 }

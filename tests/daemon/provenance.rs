@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc, ti
 use geofenced::{
     attribute::{Clock, PROCESSES_MAX, Processes, Procfs},
     config::{Config, RecordMode, StoreConfig},
+    ecs::hex,
     event::{Provenance, Record, Rollup, Timestamp, Verdict},
     filter::{Filter, Query},
     locate::Locator,
@@ -213,8 +214,7 @@ fn what_a_policy_said_is_found_by_the_first_digits_of_its_hash() {
         command.arg(&file).arg("--socket").arg(&missing).output().unwrap()
     };
     for rules in &rules {
-        let hash: String =
-            rules.policy.sha256.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = hex(&rules.policy.sha256)[..12].to_owned();
         let shown = show(&hash);
         assert_eq!(String::from_utf8_lossy(&shown.stdout), *rules.policy.text, "{shown:?}");
         assert!(rules.policy.text.contains("override 203.0.113.0/24 country=CN\n"));

@@ -22,8 +22,12 @@ pub(crate) fn wait_for_the_end() -> io::Result<()> {
     io::stdin().lock().read_to_end(&mut Vec::new()).map(drop)
 }
 
+pub(crate) fn make(options: &Options, is_tcp: bool) -> io::Result<Truth> {
+    if is_tcp { connections(options) } else { datagrams(options) }
+}
+
 /// Opens `--count` connections, waits for a word, sends `--bytes` on each.
-pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
+fn connections(options: &Options) -> io::Result<Truth> {
     if options.pass {
         return child::hold_passed(options);
     }
@@ -41,7 +45,7 @@ pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
 }
 
 /// Connects `--count` UDP sockets, waits for a word, sends `--bytes` on each.
-pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
+fn datagrams(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let open = |_| {
         let socket = udp::bound(options, to)?;

@@ -21,7 +21,11 @@ fn step(mut send: impl FnMut() -> io::Result<()>) -> io::Result<usize> {
     Ok(steps)
 }
 
-pub(crate) fn tcp(options: &Options) -> io::Result<Truth> {
+pub(crate) fn make(options: &Options, is_tcp: bool) -> io::Result<Truth> {
+    if is_tcp { tcp(options) } else { udp(options) }
+}
+
+fn tcp(options: &Options) -> io::Result<Truth> {
     let (to, payload) = (options.target()?, options.payload());
     let mut stream = tcp::connect(options, to)?;
     let local = stream.local_addr()?;
@@ -30,7 +34,7 @@ pub(crate) fn tcp(options: &Options) -> io::Result<Truth> {
     Ok(Truth::of(vec![Flow::sent(to, "tcp", steps * payload.len()).from(local)]))
 }
 
-pub(crate) fn udp(options: &Options) -> io::Result<Truth> {
+fn udp(options: &Options) -> io::Result<Truth> {
     let (to, payload) = (options.target()?, options.payload());
     let socket = udp::bound(options, to)?;
     let steps = step(|| socket.send_to(&payload, to).map(drop))?;

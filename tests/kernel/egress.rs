@@ -414,7 +414,8 @@ fn a_destination_that_this_host_translates_is_an_attempt_and_where_it_really_goe
             let events = site.events_of(truth.pid);
             let arrived = lab.counts(Side::Internet).total(address, "tcp");
             let is_whole = |it: &Value| sent(it) == arrived && number(it, "/destination/bytes") > 0;
-            events.iter().any(is_whole).then_some(events)
+            // The attempt is told once its packet was waited for.
+            (events.len() > 1 && events.iter().any(is_whole)).then_some(events)
         });
         let events = told.unwrap_or_else(|| panic!("{:?}", site.events_of(truth.pid)));
         assert_eq!(events.len(), 2, "{events:?}");

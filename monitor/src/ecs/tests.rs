@@ -104,17 +104,21 @@ pub(crate) fn full_record() -> Record {
             certainty: Certainty::Full,
             reason: Reason::Rule("no-cn".into()),
         },
-        provenance: Some(Arc::new(Provenance {
-            policy_sha256: [0xab; 32],
-            databases: vec![DatabaseId {
-                label: "country".into(),
-                name: "Example Country".into(),
-                dated: Timestamp::from_secs(1_790_812_800),
-                sha256: [0xcd; 32],
-            }],
-        })),
+        provenance: Some(Arc::new(provenance())),
         verdict_now: None,
         timeline: Some(timeline()),
+    }
+}
+
+fn provenance() -> Provenance {
+    Provenance {
+        policy_sha256: [0xab; 32],
+        databases: vec![DatabaseId {
+            label: "country".into(),
+            name: "Example Country".into(),
+            dated: Timestamp::from_secs(1_790_812_800),
+            sha256: [0xcd; 32],
+        }],
     }
 }
 

@@ -83,8 +83,14 @@ impl Inbox {
     pub(super) fn put(&self, rules: Arc<Rules>, mode: RecordMode) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((rules, mode));
     }
-    fn take(&self) -> Option<(Arc<Rules>, RecordMode)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn empty(&self, pipeline: &mut Pipeline, clock: &Clock) {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((rules, mode)) = taken {
+            let policy_sha256 = rules.policy.sha256;
+            pipeline.adopt(rules, mode);
+            pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
+            pipeline.note_policy(clock.now().wall());
+        }
     }
 }
 
@@ -101,8 +107,7 @@ pub(super) fn watch(
     let _at_the_end = Closes(view);
     let clock = Clock::host();
     let mut sweep_at: u64 = 0;
-    let mut alive_at = source.now_ns();
-    let mut policy_at = alive_at;
+    let mut said = Said { alive_at: source.now_ns(), policy_at: source.now_ns() };
     let mut is_unconfirmed = false;
     let mut fresh = Fresh::default();
     let mut outcome = Ok(());
@@ -120,12 +125,9 @@ pub(super) fn watch(
         learn_interfaces(source, &mut pipeline);
         source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
         is_unconfirmed = pipeline.confirm(source);
-        if let Some(asked) = view.asked() {
-            if let Err(error) = fresh.read(source, &mut pipeline) {
-                outcome = Err(error);
-                break;
-            }
-            view.answer(asked, pipeline.untold(source.now_ns()));
+        if let Err(error) = fresh.answer(view, source, &mut pipeline) {
+            outcome = Err(error);
+            break;
         }
         if !source.is_sweep_due(sweep_at) {
             continue;
@@ -134,12 +136,7 @@ pub(super) fn watch(
         source.collect();
         source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
         let now = source.now_ns();
-        if let Some((rules, mode)) = inbox.take() {
-            let policy_sha256 = rules.policy.sha256;
-            pipeline.adopt(rules, mode);
-            pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
-            pipeline.note_policy(clock.now().wall());
-        }
+        inbox.empty(&mut pipeline, &clock);
         vitals.samples.store(source.waiting() as u64, Ordering::Relaxed);
         let moment = clock.now();
         pipeline.look_at_clock(&moment);
@@ -152,18 +149,14 @@ pub(super) fn watch(
             }
         }
         fresh.count(now, source.now_ns());
-        if now >= alive_at + ALIVE_NS {
-            pipeline.note(clock.now().wall(), Notice::Alive);
-            alive_at = now;
-        }
-        if now >= policy_at + DAY_NS {
-            // Retention takes the last one away some time.
-            pipeline.note_policy(clock.now().wall());
-            policy_at = now;
-        }
+        said.again(now, &mut pipeline, &clock);
         vitals.tell(&pipeline, source);
     }
-    // What is still in the ring has left the machine.
+    outcome.and(end(source, pipeline, &clock))
+}
+
+/// Takes in what is still in the ring, since it has left the machine, and tells all that is untold.
+fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result<(), ProbeError> {
     let _ = source.wait(LAST_SAMPLES);
     source.collect();
     for _ in 0..DRAINS_AT_END {
@@ -176,7 +169,27 @@ pub(super) fn watch(
     let last = pipeline.sweep(source, moment.timeline.wall_at_boot_ns);
     pipeline.note(moment.wall(), Notice::Stopped);
     drop(pipeline.finish(source.now_ns(), moment.wall()));
-    outcome.and(last.map(drop))
+    last.map(drop)
+}
+
+/// What is said again from time to time, and when it was last.
+struct Said {
+    alive_at: u64,
+    policy_at: u64,
+}
+
+impl Said {
+    fn again(&mut self, now: u64, pipeline: &mut Pipeline, clock: &Clock) {
+        if now >= self.alive_at + ALIVE_NS {
+            pipeline.note(clock.now().wall(), Notice::Alive);
+            self.alive_at = now;
+        }
+        // Retention takes the last one away some time.
+        if now >= self.policy_at + DAY_NS {
+            pipeline.note_policy(clock.now().wall());
+            self.policy_at = now;
+        }
+    }
 }
 
 /// Ends the wait of whoever asks, in whatever way the pipeline ends.
@@ -198,6 +211,20 @@ impl Fresh {
     /// They were read between these two times.
     fn count(&mut self, from: u64, to: u64) {
         self.until = to + FRESH_NS.max(to.saturating_sub(from).saturating_mul(ASKING_SHARE));
+    }
+
+    /// If somebody asks.
+    fn answer(
+        &mut self,
+        view: &View,
+        source: &mut dyn Source,
+        pipeline: &mut Pipeline,
+    ) -> Result<(), ProbeError> {
+        if let Some(asked) = view.asked() {
+            self.read(source, pipeline)?;
+            view.answer(asked, pipeline.untold(source.now_ns()));
+        }
+        Ok(())
     }
 
     fn read(&mut self, source: &mut dyn Source, pipeline: &mut Pipeline) -> Result<(), ProbeError> {

@@ -1,5 +1,7 @@
 //! What is beside a ledger is as if it were its end.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::{
@@ -20,7 +22,7 @@ fn in_order(mut records: Vec<Record>) -> Vec<Record> {
 
 /// The latest state of each flow in these entries.
 fn latest(entries: &[Entry]) -> Vec<Record> {
-    let mut latest: std::collections::BTreeMap<FlowId, Record> = Default::default();
+    let mut latest: BTreeMap<FlowId, Record> = BTreeMap::new();
     for entry in entries {
         if let Entry::Flow(record) = entry {
             latest.insert(record.egress.flow, record.clone());
