@@ -189,11 +189,12 @@ fn a_rule_that_comes_with_a_reload_is_met_by_the_flow_that_lives() {
     works.holding();
     let met = harness::eventually(|| {
         let record = ground.told("203.0.113.10:9");
-        (text(&record, "/geofenced/reason") == "rule:works").then_some(record)
+        (text(&record, "/geofenced/verdict_now") == "approved").then_some(record)
     });
     let last = ground.told("203.0.113.10:9");
     let record = met.unwrap_or_else(|| panic!("the rule is for the file of {last}"));
-    assert_eq!(text(&record, "/geofenced/verdict"), "approved", "{record}");
+    // What was in violation before the rule stays so.
+    assert_eq!(text(&record, "/geofenced/verdict"), "unapproved", "{record}");
     works.send();
     works.end();
     assert_eq!(daemon.stop(), Some(0), "{}", ground.site.log());
