@@ -6,6 +6,7 @@ mod mac;
 mod moment;
 mod naming;
 mod transport;
+mod via;
 
 use std::{
     fmt,
@@ -19,6 +20,7 @@ pub use self::{
     moment::{BootId, Moment, Timeline},
     naming::{Domain, DomainSource, ServerName},
     transport::{Transport, Way},
+    via::Via,
 };
 
 /// Nanoseconds since the Unix epoch, UTC.
@@ -415,6 +417,7 @@ pub struct Place {
     pub domain: Option<Domain>,
     /// What the flow's own stream says.
     pub server_name: Option<ServerName>,
+    pub via: Option<Box<Via>>,
 }
 
 impl Place {
@@ -426,6 +429,7 @@ impl Place {
             operator: None,
             domain: None,
             server_name: None,
+            via: None,
         }
     }
 }

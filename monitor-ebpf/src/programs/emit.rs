@@ -31,6 +31,8 @@ pub struct Flow<'a> {
     pub key: &'a FlowKey,
     pub phase: u8,
     pub ownership: u8,
+    /// The packet, and `Packet::via_at`.
+    pub via: (*mut __sk_buff, u32),
     pub socket_type: u8,
     pub icmp_type: u8,
     pub local: &'a [u8; 16],
@@ -96,6 +98,11 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     sample.icmp_type = flow.icmp_type;
     sample.at_ns = flow.at_ns;
     sample.flow = *flow.key;
+    sample.via = [0; 16];
+    let (skb, via_at) = flow.via;
+    if via_at != 0 {
+        let _ = kernel::load_into(skb, via_at >> 8, via_at & 0xff, &mut sample.via);
+    }
     sample.local = *flow.local;
     sample.local_port = flow.local_port;
     sample.mac = flow.passage.mac;

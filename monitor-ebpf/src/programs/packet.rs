@@ -51,8 +51,11 @@ const WHOLE: u8 = 2;
 #[inline(always)]
 fn egress<const ASKED: u8>(context: &SkBuffContext) {
     let skb = context.skb.skb;
-    match kernel::packet(skb, 0, is_v6(skb)) {
-        Some(packet) => leave::<ASKED>(skb, &packet),
+    match kernel::packet::<true>(skb, 0, is_v6(skb)) {
+        Some(mut packet) => {
+            packet.forget(skb);
+            leave::<ASKED>(skb, &packet);
+        }
         None => {
             maps::count(Loss::PacketMalformed);
             debug!(context, "a packet of {} bytes has no readable IP header", context.len());
@@ -69,7 +72,7 @@ fn is_v6(skb: *mut __sk_buff) -> bool {
 #[cgroup_skb(ingress)]
 pub fn packet_ingress(context: SkBuffContext) -> i32 {
     let skb = context.skb.skb;
-    if let Some(packet) = kernel::packet(skb, 0, is_v6(skb)) {
+    if let Some(packet) = kernel::packet::<false>(skb, 0, is_v6(skb)) {
         let key = FlowKey {
             cookie: kernel::cookie(skb),
             remote: packet.source,
@@ -77,7 +80,7 @@ pub fn packet_ingress(context: SkBuffContext) -> i32 {
             local_port: 0,
             transport: packet.transport,
             malformed: packet.malformed,
-            reserved: [0; 2],
+            via: 0,
         };
         let counters = FLOWS.get_ptr_mut(&key).or_else(|| handshake(skb, key));
         if let Some(counters) = counters.or_else(|| answered(skb, &key)) {
@@ -88,6 +91,8 @@ pub fn packet_ingress(context: SkBuffContext) -> i32 {
                 (*counters).last_ns = kernel::now_ns();
             }
             names::arrive(skb, &packet, &key, counters);
+        } else {
+            maps::count_without_flow(packet.packets, packet.bytes);
         }
     } else {
         maps::count(Loss::PacketMalformed);
@@ -139,7 +144,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         local_port: 0,
         transport: packet.transport,
         malformed: packet.malformed,
-        reserved: [0; 2],
+        via: packet.via,
     };
     // Kernels that can't say who runs give the verifier no room for the question.
     if packet.is_control(socket.socket_type)
@@ -173,7 +178,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
                 flags: 0,
             };
             // As in `begin`: lost once, and told when it sends again.
-            if !tell(&key, packet, &socket, &told, &first, now) && FLOWS.remove(&key).is_ok() {
+            if !tell(skb, &key, packet, &socket, &told, &first, now) && FLOWS.remove(&key).is_ok() {
                 shares::give_back(account);
             }
         }
@@ -194,8 +199,9 @@ fn begins(counters: *mut FlowCounters, way: &Way, is_first: bool) -> bool {
     let begins = is_first || counters.path > path;
     if begins {
         counters.path = path;
-        counters.fragmented = fragmented;
     }
+    // From the first on that it makes: it may have sent whole packets before.
+    counters.fragmented |= fragmented;
     begins
 }
 
@@ -292,7 +298,9 @@ fn begin<const ASKED: u8>(
     let flags = kernel::forgotten(skb, if is_counted { 0 } else { flags::UNCOUNTED });
     let told = Telling { storage, listener_cookie, runner, way, answer, uid, flags };
     // If it is not told, its next packet tries again.
-    if !tell(key, packet, socket, &told, &counters, now) && flags == 0 && FLOWS.remove(key).is_ok()
+    if !tell(skb, key, packet, socket, &told, &counters, now)
+        && flags == 0
+        && FLOWS.remove(key).is_ok()
     {
         shares::give_back(account);
     }
@@ -330,6 +338,7 @@ struct Telling<'a> {
 
 #[inline(always)]
 fn tell(
+    skb: *mut __sk_buff,
     key: &FlowKey,
     packet: &Packet,
     socket: &PacketSocket,
@@ -348,6 +357,7 @@ fn tell(
         key,
         phase: phase::SENT,
         ownership,
+        via: (skb, packet.via_at),
         socket_type: socket.socket_type,
         icmp_type: packet.icmp_type,
         local: &packet.source,

@@ -16,7 +16,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use monitor_ebpf::{
     ABI_VERSION, layout,
-    loss::{HOUSEKEEPING, Loss},
+    loss::{HOUSEKEEPING, Loss, WITHOUT_FLOW_BYTES, WITHOUT_FLOW_PACKETS},
     names::{map, program, setting},
     sample::{FlowCounters, FlowKey, LinkSender, ProcessStart, Unitemised, UnitemisedKey},
     settings::naming,
@@ -438,6 +438,10 @@ impl Source for Kernel {
 
     fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
         self.counted(HOUSEKEEPING)
+    }
+
+    fn without_flow(&self) -> Result<(u64, u64), ProbeError> {
+        Ok((self.counted(WITHOUT_FLOW_PACKETS)?, self.counted(WITHOUT_FLOW_BYTES)?))
     }
 
     fn now_ns(&self) -> u64 {

@@ -143,6 +143,11 @@ pub trait Source {
         Ok(0)
     }
 
+    /// Packets and bytes that sockets received so far from where no flow of theirs leads.
+    fn without_flow(&self) -> Result<(u64, u64), ProbeError> {
+        Ok((0, 0))
+    }
+
     /// Samples that are out of the kernel and wait to be drained, at most [`WAITING_MAX`].
     fn waiting(&self) -> usize {
         0

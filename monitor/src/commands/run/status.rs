@@ -183,6 +183,7 @@ fn details(rules: &Rules, metrics: &Metrics, vitals: &Vitals) -> BTreeMap<String
         ("flows classified by the daemon", by(CLASSIFIED_BY_DAEMON)),
         ("verdicts that differ", metrics.verdict_disagreements_total.get()),
         ("refused reloads", metrics.config_reloads_total.with_label_values(&["failure"]).get()),
+        ("bytes received without a flow", metrics.received_without_flow_bytes_total.get()),
         ("sockets below ip", vitals.below_ip.load(Ordering::Relaxed)),
     ];
     details.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
