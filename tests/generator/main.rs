@@ -79,7 +79,7 @@ struct Options {
     /// Bytes that a UDP server answers each datagram with
     #[arg(long, default_value_t = 0)]
     reply: usize,
-    /// Wait for an answer before the socket of `udp-connected` is closed
+    /// Wait for an answer before the socket of `udp-sendto` or `udp-connected` is closed
     #[arg(long)]
     await_reply: bool,
     /// Milliseconds that a TCP server keeps a connection open after its peer has closed, and that
@@ -221,7 +221,7 @@ enum Kind {
     UdpReconnect,
     /// From a socket bound to --device
     UdpAtDevice,
-    /// With IPv4 options
+    /// With IPv4 options, or --given as those or as an IPv6 routing header
     UdpIpOptions,
     /// To a multicast group
     UdpMulticast,
