@@ -20,6 +20,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod unclean;
 
 use std::{
     fs::DirBuilder,
@@ -42,6 +43,7 @@ use crate::{
 };
 use index::Index;
 use ledger::Writer;
+use unclean::Unclean;
 
 const FILE_MODE: u32 = 0o640;
 const DIRECTORY_MODE: u32 = 0o750;
@@ -112,6 +114,12 @@ impl Store {
         )?;
         StoreCounters::add(&counters.blocks_corrupt, recovery.corrupt);
         StoreCounters::add(&counters.chain_breaks, recovery.chain_breaks);
+        // A ledger that can't be read is no reason not to go on with it.
+        let read = unclean::look(&Reader::new(root, Arc::clone(&counters), None));
+        if let Some(Unclean { at, flows }) = read.unwrap_or_default() {
+            let notice = Notice::LostSight { flows };
+            writer.append(&Entry::Notice { at, notice })?;
+        }
         for (segment, bytes) in &recovery.cuts {
             let notice = Notice::Cut { segment: u64::from(*segment), bytes: *bytes };
             writer.append(&Entry::Notice { at: clock.now().wall(), notice })?;

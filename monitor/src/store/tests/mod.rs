@@ -6,6 +6,7 @@ mod coverage;
 mod files;
 mod history;
 mod numbers;
+mod unclean;
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
