@@ -537,6 +537,11 @@ impl Pipeline {
         self.names.entries().0
     }
 
+    /// The end has come: what is told from here on may wait for the outputs, and they end.
+    pub fn close_outputs(&mut self) {
+        self.outputs.close();
+    }
+
     /// Tells what is untold and hands the outputs back, to be closed.
     pub fn finish(mut self, now_ns: u64, wall: Timestamp) -> Outputs {
         self.names.end_all();

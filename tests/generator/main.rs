@@ -293,7 +293,8 @@ enum Kind {
     UnixDgram,
     /// A netlink request: not egress
     Netlink,
-    /// --count datagrams, each to another address or port, from --sockets sockets
+    /// --count datagrams, each to another address or port, from --sockets sockets, which --keep leaves
+    /// open until a line comes in
     BurstOneSocket,
     /// --count datagrams, a new socket each
     BurstNewSocket,

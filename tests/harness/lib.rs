@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod counts;
+mod disk;
 mod gateway;
 mod lab;
 mod metrics;
@@ -16,6 +17,7 @@ mod truth;
 
 pub use cgroup::Cgroup;
 pub use counts::{Count, Counts, Flow};
+pub use disk::Disk;
 pub use gateway::{CLIENT, CLIENT_MAC, CLIENT_ROUTED, CLIENT_TOO, Gateway};
 pub use lab::{Lab, Side};
 pub use metrics::Metrics;

@@ -40,6 +40,24 @@ impl StoreError {
         move |source| Self::Io { operation, path, source }
     }
 
+    /// Whether there was no room for it.
+    pub fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        self.kind().is_some_and(|kind| full.contains(&kind))
+    }
+
+    /// Whether nothing can be written there.
+    pub fn is_read_only(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+
     /// A stable word for what was attempted: `open`, `write`, `sync`, `read`, ...
     pub fn operation(&self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ mod answers;
 mod clocks;
 mod coverage;
 mod files;
+mod full;
 mod history;
 mod numbers;
 mod unclean;
