@@ -55,9 +55,14 @@ const TCP_IDLE_PASSING: BootNs = 600 * SECOND;
 const IDLE_PASSING: BootNs = 60 * SECOND;
 /// The same, while the kernel's table is more than three quarters full.
 const IDLE_UNDER_PRESSURE: BootNs = 10 * SECOND;
+/// Of TCP, whose end may have been lost; one that speaks again is told as another flow.
+const TCP_IDLE_UNDER_PRESSURE: BootNs = 60 * SECOND;
 /// Growth is told after this, then after twice that, up to the longest.
 const TELL_FIRST: BootNs = 2 * SECOND;
 const TELL_LONGEST: BootNs = 60 * SECOND;
+/// Flows that are over wait so long for an output that takes nothing; then they go all the same, and it
+/// counts what it can't take.
+const OUTPUT_PATIENCE: BootNs = 10 * SECOND;
 /// Most flows of a socket among which the one that answers belong to is looked for.
 const TRANSLATED_MAX: usize = 64;
 
@@ -169,6 +174,8 @@ pub struct Flows<D> {
     /// Wall clock less boot clock, in nanoseconds.
     wall_offset_ns: i64,
     capacity: usize,
+    /// Since when there was no room for anything to tell.
+    stuck_since: Option<BootNs>,
 }
 
 impl<D> Flows<D> {
@@ -180,12 +187,13 @@ impl<D> Flows<D> {
             closing: FxHashMap::default(),
             controls: FxHashMap::default(),
             missing: Missing::default(),
-            attempts: Attempts::default(),
+            attempts: Attempts::new(capacity),
             ways: Ways::default(),
             unconfirmed: Vec::new(),
             ids: RandomState::new(),
             wall_offset_ns,
             capacity: capacity as usize,
+            stuck_since: None,
         }
     }
 
@@ -492,7 +500,7 @@ impl<D> Flows<D> {
     }
 
     /// After the counters of a sweep: tells what is due, at most `most` flows, and removes what is
-    /// over. The rest is due again at the next sweep: nothing is lost by waiting.
+    /// over. The rest is due again at the next sweep: nothing is lost by waiting, but not for long.
     pub fn settle(
         &mut self,
         now: BootNs,
@@ -500,11 +508,12 @@ impl<D> Flows<D> {
         mut each: impl FnMut(Due<'_>, &mut D),
     ) -> Settled {
         let is_pressed = self.live.len() > self.capacity / 4 * 3;
+        let is_stuck = self.is_stuck(now, most);
         let (mut over, mut retired) = (Vec::new(), Vec::new());
         let mut told = 0;
         for (key, live) in &mut self.live {
             let is_passing = key.cookie & NO_SOCKET != 0;
-            if told < most && live.is_over(now, is_pressed, is_passing) {
+            if (told < most || is_stuck) && live.is_over(now, is_pressed, is_passing) {
                 live.egress.ended_at = Some(live.egress.last_at);
                 each(Due::Tell(live.tell(now)), &mut live.details);
                 over.push(*key);
@@ -526,6 +535,14 @@ impl<D> Flows<D> {
         self.forget_controls(&mut over);
         self.shrink();
         Settled { over, is_all: told < most }
+    }
+
+    fn is_stuck(&mut self, now: BootNs, most: usize) -> bool {
+        if most > 0 {
+            self.stuck_since = None;
+            return false;
+        }
+        now.saturating_sub(*self.stuck_since.get_or_insert(now)) > OUTPUT_PATIENCE
     }
 
     fn remove(&mut self, key: &FlowKey) {
@@ -572,7 +589,7 @@ impl<D> Flows<D> {
         }
         self.live.clear();
         self.by_socket.clear();
-        self.attempts = Attempts::default();
+        self.attempts.clear();
     }
 }
 
@@ -602,7 +619,9 @@ impl<D> Live<D> {
             (true, true) => TCP_IDLE_PASSING,
             (false, true) => IDLE_PASSING,
         };
-        silent > idle || (is_pressed && (is_passing || !is_tcp) && silent > IDLE_UNDER_PRESSURE)
+        let has_end = is_tcp && !is_passing;
+        let pressed = if has_end { TCP_IDLE_UNDER_PRESSURE } else { IDLE_UNDER_PRESSURE };
+        silent > idle || is_pressed && silent > pressed
     }
 
     fn is_due(&self, now: BootNs) -> bool {

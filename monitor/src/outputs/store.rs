@@ -23,6 +23,8 @@ use crate::{
 
 /// Entries that wait for the ledger: some seconds of a slow card at a busy host's rate.
 pub const QUEUE_ENTRIES: usize = 65_536;
+/// Where the kernel counts few flows, memory is short.
+const QUEUE_LEAST: usize = 4_096;
 /// How long the last entries, all together, wait for room in a full queue.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 const CLOSE_POLL: Duration = Duration::from_millis(5);
@@ -152,12 +154,18 @@ impl StoreWriter {
     }
 }
 
-/// Starts the writer thread.
+/// Starts the writer thread. `max_flows`: flows the kernel can count.
 pub fn spawn<L: Ledger>(
     ledger: L,
     metrics: Arc<Metrics>,
+    max_flows: u32,
 ) -> io::Result<(StoreQueue, StoreWriter)> {
-    spawn_with(ledger, metrics, QUEUE_ENTRIES, host_clock)
+    spawn_with(ledger, metrics, queue_entries(max_flows), host_clock)
+}
+
+/// Entries that wait at most.
+pub fn queue_entries(max_flows: u32) -> usize {
+    (max_flows as usize / 4).clamp(QUEUE_LEAST, QUEUE_ENTRIES)
 }
 
 pub(super) fn spawn_with<L: Ledger>(
