@@ -514,6 +514,10 @@ impl Pipeline {
 
     /// Something the ledger must tell besides flows.
     pub fn note(&mut self, at: Timestamp, notice: Notice) {
+        // The last word, and what is told after it, may wait for room.
+        if notice == Notice::Stopped {
+            self.outputs.close();
+        }
         self.outputs.note(Entry::Notice { at, notice });
     }
 
@@ -535,11 +539,6 @@ impl Pipeline {
     /// Names remembered.
     pub fn names(&self) -> usize {
         self.names.entries().0
-    }
-
-    /// The end has come: what is told from here on may wait for the outputs, and they end.
-    pub fn close_outputs(&mut self) {
-        self.outputs.close();
     }
 
     /// Tells what is untold and hands the outputs back, to be closed.

@@ -84,13 +84,18 @@ fn survives(
     assert_eq!(said.code, Some(4), "{said:?}");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 
-    println!("{details} {accounts:?}\n{}", said.stderr);
+    let all = site.ask(&["events", "--since", "1h", "-o", "csv"]);
+    let there = all.stdout.lines().skip(1).count() as f64;
+    println!("{there} are there: {details} {accounts:?}\n{}", said.stderr);
+    // What is not has lost both of its states.
+    assert!(there + accounts.2 / 2.0 > accounts.0 / 2.0 - 0.5, "{there} {accounts:?} {details}");
+    assert!(there > 5_000.0, "{there} {accounts:?} {details}");
 }
 
 #[test]
 fn on_a_disk_that_the_store_fills_the_oldest_goes_first() {
     let recover = |disk: &Disk, _: &Site| disk.remount("size=64M");
-    survives("size=2M", |_, _, _| {}, &["gave-way"], recover);
+    survives("size=1M", |_, _, _| {}, &["gave-way"], recover);
 }
 
 #[test]

@@ -113,3 +113,19 @@ impl StoreCounters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_a_full_disk_and_a_failed_one_is_neither_full_nor_read_only() {
+        let error =
+            |number| StoreError::io("write", Path::new("/x"))(io::Error::from_raw_os_error(number));
+        for full in [libc::ENOSPC, libc::EDQUOT] {
+            assert!(error(full).is_full() && !error(full).is_read_only());
+        }
+        assert!(error(libc::EROFS).is_read_only() && !error(libc::EROFS).is_full());
+        assert!(!error(libc::EIO).is_full() && !error(libc::EIO).is_read_only());
+    }
+}

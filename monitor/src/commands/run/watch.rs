@@ -138,7 +138,6 @@ pub(super) fn watch(
         }
         vitals.tell(&pipeline, source);
     }
-    pipeline.close_outputs();
     // What is still in the ring has left the machine.
     let _ = source.wait(LAST_SAMPLES);
     source.collect();

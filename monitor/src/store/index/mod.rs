@@ -194,6 +194,12 @@ impl Index {
         waited.is_ok_and(|(_, result)| !result.timed_out())
     }
 
+    /// As if a database took its time to open or to close.
+    #[cfg(test)]
+    pub(super) fn busy(&self) -> MutexGuard<'_, ()> {
+        self.shared.lock_files()
+    }
+
     fn stop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.work.notify_one();

@@ -64,6 +64,29 @@ fn the_index_goes_first_then_the_oldest_without_a_violation_and_the_rest_is_whol
 }
 
 #[test]
+fn the_writer_waits_for_no_database_of_the_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(35);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(1_000), &mut history);
+    settle(&store);
+    let index = store.index.take().unwrap();
+    let busy = index.busy();
+    for entry in &history.entries(1_000) {
+        store.append(entry).unwrap();
+        store.sync().unwrap();
+        index.publish(store.writer.progress());
+    }
+    store.max_bytes = 40_000;
+    assert!(!store.retain().unwrap().segments.is_empty());
+    index.segments_went();
+    store.reader().stats().unwrap();
+    drop(busy);
+    store.index = Some(index);
+    settle(&store);
+}
+
+#[test]
 fn where_one_segment_is_all_it_gives_way_to_what_is_pending() {
     let directory = tempfile::tempdir().unwrap();
     let mut history = History::new(32);

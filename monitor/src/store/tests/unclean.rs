@@ -63,9 +63,9 @@ fn told(path: &Path) -> Vec<(Timestamp, Notice)> {
 fn after_a_daemon_that_was_killed_the_flows_that_it_left_open_are_told_once() {
     let directory = tempfile::tempdir().unwrap();
     live(directory.path(), None);
-    let open = (at(61), Notice::LostSight { flows: 2 });
-    assert_eq!(told(directory.path()), [open.clone()]);
-    assert_eq!(told(directory.path()), [open]);
+    let open = [(at(61), Notice::LostSight { flows: 2 })];
+    assert_eq!(told(directory.path()), open);
+    assert_eq!(told(directory.path()), open);
 }
 
 #[test]
