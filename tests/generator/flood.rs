@@ -2,8 +2,9 @@
 //! time.
 
 use std::{
+    collections::VecDeque,
     io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +12,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     Options, hold,
@@ -44,11 +47,7 @@ fn goes_on(options: &Options, begun: Instant, number: u64) -> bool {
     }
 }
 
-pub(crate) fn make(options: &Options, sends: bool) -> io::Result<Truth> {
-    if sends { datagrams(options) } else { attempts(options) }
-}
-
-fn attempts(options: &Options) -> io::Result<Truth> {
+pub(crate) fn attempts(options: &Options) -> io::Result<Truth> {
     let socket = Socket::open(libc::AF_INET, libc::SOCK_STREAM, 0)?;
     let (begun, mut made) = (Instant::now(), 0);
     while goes_on(options, begun, made) {
@@ -65,7 +64,7 @@ fn attempts(options: &Options) -> io::Result<Truth> {
     Ok(Truth::made(made))
 }
 
-fn datagrams(options: &Options) -> io::Result<Truth> {
+pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
     let socket = udp::bound(options, options.target()?)?;
     let payload = options.payload();
     let (begun, mut made) = (Instant::now(), 0);
@@ -80,6 +79,28 @@ fn datagrams(options: &Options) -> io::Result<Truth> {
         holding();
         keep_alive(options, &socket, made)?;
     }
+    Ok(Truth::made(made))
+}
+
+/// As many descriptors as anybody may have.
+pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
+    let bound = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: bound.maximum, ..bound })?;
+    let to = options.target()?;
+    let (begun, mut made) = (Instant::now(), 0);
+    let mut held = VecDeque::new();
+    while goes_on(options, begun, made) {
+        held.push_back(TcpStream::connect(to)?);
+        made += 1;
+        if made == options.count {
+            holding();
+        }
+        // The oldest were closed for those that came after them.
+        if held.len() as u64 > options.count {
+            held.pop_front();
+        }
+    }
+    hold::wait_for_the_end()?;
     Ok(Truth::made(made))
 }
 
