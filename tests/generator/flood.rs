@@ -16,7 +16,7 @@ use std::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    Options, hold,
+    Kind, Options, hold,
     socket::Socket,
     truth::{Truth, holding},
     udp,
@@ -47,7 +47,15 @@ fn goes_on(options: &Options, begun: Instant, number: u64) -> bool {
     }
 }
 
-pub(crate) fn attempts(options: &Options) -> io::Result<Truth> {
+pub(crate) fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
+    match kind {
+        Kind::FloodAttempts => attempts(options),
+        Kind::FloodConnections => connections(options),
+        _ => datagrams(options),
+    }
+}
+
+fn attempts(options: &Options) -> io::Result<Truth> {
     let socket = Socket::open(libc::AF_INET, libc::SOCK_STREAM, 0)?;
     let (begun, mut made) = (Instant::now(), 0);
     while goes_on(options, begun, made) {
@@ -64,7 +72,7 @@ pub(crate) fn attempts(options: &Options) -> io::Result<Truth> {
     Ok(Truth::made(made))
 }
 
-pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
+fn datagrams(options: &Options) -> io::Result<Truth> {
     let socket = udp::bound(options, options.target()?)?;
     let payload = options.payload();
     let (begun, mut made) = (Instant::now(), 0);
@@ -83,7 +91,7 @@ pub(crate) fn datagrams(options: &Options) -> io::Result<Truth> {
 }
 
 /// As many descriptors as anybody may have.
-pub(crate) fn connections(options: &Options) -> io::Result<Truth> {
+fn connections(options: &Options) -> io::Result<Truth> {
     let bound = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: bound.maximum, ..bound })?;
     let to = options.target()?;
