@@ -4,7 +4,7 @@
 
 use std::{fs, thread};
 
-use harness::{Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
+use harness::{Gateway, Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -271,12 +271,8 @@ fn what_another_violated_stays_in_a_small_store_under_a_flood_of_violations() {
     assert_eq!(left.len() as u64, ANOTHERS);
 }
 
-#[test]
-fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
-    let lab = Lab::new();
-    let site = watched(&lab);
-    site.drop_in("table", "[capture]\nmax_flows = 1024\n");
-    let daemon = site.start();
+/// Fills a flow table of 1,024 places for as long as what this gives is kept.
+fn fill_table(lab: &Lab) -> Vec<Running> {
     // Two have all that is not kept for others, and these a 64th of all each, as far as it lasts.
     let floods = (1001..1020).map(|user| {
         let words = format!("flood-udp --uid {user} --to 203.0.113.1 --count 2000 --keep");
@@ -284,15 +280,28 @@ fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
         flood.holding();
         flood
     });
-    let floods: Vec<Running> = floods.collect();
+    floods.collect()
+}
+
+fn assert_uncounted(told: &[Value]) {
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].pointer("/geofenced/uncounted"), Some(&Value::Bool(true)), "{told:?}");
+}
+
+#[test]
+fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
+    let lab = Lab::new();
+    let site = watched(&lab);
+    site.drop_in("table", "[capture]\nmax_flows = 1024\n");
+    let daemon = site.start();
+    let floods = fill_table(&lab);
     let datagrams =
         |at| lab.egress(&format!("udp-sendto --uid 2000 --to 198.51.100.{at}:9 --bytes 100"));
     let mut all: Vec<Truth> = (10..15).map(datagrams).collect();
     all.push(lab.egress("raw-protocol --to 198.51.100.20 --bytes 100"));
     for truth in &all {
         assert_told_whole(&lab, &site, truth);
-        let told = of_flow(&site, truth, &truth.flows[0]);
-        assert_eq!(told[0].pointer("/geofenced/uncounted"), Some(&Value::Bool(true)), "{told:?}");
+        assert_uncounted(&of_flow(&site, truth, &truth.flows[0]));
     }
     let is_counted = harness::eventually(|| {
         let metrics = site.metrics();
@@ -300,8 +309,39 @@ fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
         reasons.iter().all(|reason| lost(&metrics, reason) > 0.5).then_some(())
     });
     assert!(is_counted.is_some(), "{:?}", site.metrics().nonzero(LOST));
-    for flood in floods {
-        flood.finish();
+    floods.into_iter().for_each(|flood| drop(flood.finish()));
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn what_a_gateway_with_a_full_table_forwards_and_sends_is_told_once_as_sent() {
+    let gateway = Gateway::new();
+    let lab = &gateway.lab;
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    site.drop_in("table", "[capture]\nmax_flows = 1024\n");
+    let daemon = site.start();
+    let floods = fill_table(lab);
+    let of_host = lab.egress("udp-sendto --uid 2000 --to 198.51.100.10:9 --bytes 100");
+    assert_told_whole(lab, &site, &of_host);
+    assert_uncounted(&of_flow(&site, &of_host, &of_host.flows[0]));
+    // What nobody sends, as far as this machine knows, has a share too, which one flow does not use up.
+    let forwarded =
+        |at| (at, gateway.from_client(&format!("udp-sendto --to 198.51.100.{at}:9 --bytes 100")));
+    let all: Vec<(u32, Truth)> = (20..60).map(forwarded).collect();
+    // Once: the table of what arrived is long.
+    let arrived = lab.counts(Side::Internet);
+    for (at, truth) in all {
+        let arrived = arrived.total(truth.flows[0].destination, "udp");
+        let told = harness::eventually(|| {
+            let told = site.events(&["--destination", &format!("198.51.100.{at}")]);
+            (!told.is_empty()).then_some(told)
+        });
+        let told = told.unwrap_or_else(|| panic!("{truth:?} is not told\n{}", site.log()));
+        assert_eq!(number(&told[0], "/source/bytes"), arrived.bytes, "{told:?}");
+        assert_eq!(text(&told[0], "/geofenced/origin"), "forwarded", "{told:?}");
+        assert_uncounted(&told);
     }
+    floods.into_iter().for_each(|flood| drop(flood.finish()));
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
