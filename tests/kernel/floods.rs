@@ -4,7 +4,7 @@
 
 use std::{fs, thread};
 
-use harness::{Gateway, Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
+use harness::{Count, Gateway, Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -273,9 +273,9 @@ fn what_another_violated_stays_in_a_small_store_under_a_flood_of_violations() {
 
 /// Fills a flow table of 1,024 places for as long as what this gives is kept.
 fn fill_table(lab: &Lab) -> Vec<Running> {
-    // Two have all that is not kept for others, and these a 64th of all each, as far as it lasts.
+    // The first have all that is not kept for others, and these a 64th of all each, as far as it lasts.
     let floods = (1001..1020).map(|user| {
-        let words = format!("flood-udp --uid {user} --to 203.0.113.1 --count 2000 --keep");
+        let words = format!("flood-udp --uid {user} --to 203.0.113.1 --count 200 --keep");
         let mut flood = lab.start(Side::Host, &words);
         flood.holding();
         flood
@@ -329,10 +329,15 @@ fn what_a_gateway_with_a_full_table_forwards_and_sends_is_told_once_as_sent() {
     let forwarded =
         |at| (at, gateway.from_client(&format!("udp-sendto --to 198.51.100.{at}:9 --bytes 100")));
     let all: Vec<(u32, Truth)> = (20..60).map(forwarded).collect();
-    // Once: the table of what arrived is long.
-    let arrived = lab.counts(Side::Internet);
-    for (at, truth) in all {
-        let arrived = arrived.total(truth.flows[0].destination, "udp");
+    let all_arrived = || {
+        // Once: the table of what arrived is long.
+        let arrived = lab.counts(Side::Internet);
+        let of = |it: &(u32, Truth)| arrived.total(it.1.flows[0].destination, "udp");
+        let counts: Vec<Count> = all.iter().map(of).collect();
+        counts.iter().all(|it| it.packets == 1).then_some(counts)
+    };
+    let arrived = harness::eventually(all_arrived).expect("each datagram");
+    for ((at, truth), arrived) in all.iter().zip(arrived) {
         let told = harness::eventually(|| {
             let told = site.events(&["--destination", &format!("198.51.100.{at}")]);
             (!told.is_empty()).then_some(told)
