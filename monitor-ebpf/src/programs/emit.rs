@@ -253,7 +253,8 @@ pub struct Name {
     pub sequence: u32,
 }
 
-/// Half of the ring is left to flows: whoever answers on port 53 can send as much as it likes.
+/// Three quarters of the ring are left to the rest: whoever answers on port 53 can send as much as it
+/// likes, and from half on each user has but a small part.
 #[inline(always)]
 pub fn name<const N: usize>(
     skb: *mut __sk_buff,
@@ -261,9 +262,9 @@ pub fn name<const N: usize>(
     flow: &FlowKey,
     storage: Option<&SocketOwner>,
 ) {
-    let is_half_full = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA))
-        > SAMPLES.query(u64::from(BPF_RB_RING_SIZE)) / 2;
-    if is_half_full {
+    let is_taken = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA))
+        > SAMPLES.query(u64::from(BPF_RB_RING_SIZE)) / 4;
+    if is_taken {
         maps::count(Loss::RingFullName);
         return;
     }
