@@ -159,7 +159,7 @@ fn a_program_taken_off_an_interface_is_told_and_put_back() {
 fn a_program_taken_off_the_cgroup_is_told_and_put_back_and_readiness_says_so() {
     watched(|gateway, site, pid| {
         let cgroup = std::os::unix::fs::MetadataExt::ino(
-            &std::fs::metadata(gateway.lab.cgroup.path()).expect("the cgroup"),
+            &fs::metadata(gateway.lab.cgroup.path()).expect("the cgroup"),
         );
         for (hook, probe) in HOOKS {
             let all = links(pid);

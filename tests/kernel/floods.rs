@@ -309,7 +309,9 @@ fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
         reasons.iter().all(|reason| lost(&metrics, reason) > 0.5).then_some(())
     });
     assert!(is_counted.is_some(), "{:?}", site.metrics().nonzero(LOST));
-    floods.into_iter().for_each(|flood| drop(flood.finish()));
+    for flood in floods {
+        flood.finish();
+    }
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
 
@@ -347,6 +349,8 @@ fn what_a_gateway_with_a_full_table_forwards_and_sends_is_told_once_as_sent() {
         assert_eq!(text(&told[0], "/geofenced/origin"), "forwarded", "{told:?}");
         assert_uncounted(&told);
     }
-    floods.into_iter().for_each(|flood| drop(flood.finish()));
+    for flood in floods {
+        flood.finish();
+    }
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
