@@ -8,7 +8,10 @@ use aya_log_ebpf::debug;
 use monitor_ebpf::{
     loss::Loss,
     places::verdict,
-    sample::{FlowCounters, FlowKey, Runner, SocketOwner, flags, once, ownership, path, phase},
+    sample::{
+        FlowCounters, FlowKey, NAMING_LOOKS, Runner, SocketOwner, flags, once, ownership, path,
+        phase,
+    },
 };
 
 use super::{
@@ -149,9 +152,11 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
     }
     let now = kernel::now_ns();
     if let Some(counters) = FLOWS.get_ptr_mut(&key) {
-        names::leave(skb, packet, &socket, &key, counters);
         // SAFETY: a value of the table; the verifier proved the pointer.
-        let is_first = unsafe { (*counters).sent_packets } == 0;
+        let (is_first, looks) = unsafe { ((*counters).sent_packets == 0, (*counters).naming) };
+        if looks < NAMING_LOOKS {
+            names::leave(skb, names::outline(packet), &key);
+        }
         count(counters, packet, now);
         if begins(counters, &way, is_first) {
             // Two CPUs may both be first; user space takes the second telling for nothing new.
@@ -179,7 +184,10 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         }
     } else {
         let from = (&way, runner::<ASKED>(skb, packet));
+        // So that the verifier need not go on from each end of `begin` with what it knew of the packet.
+        let outline = kernel::forgotten(skb, names::outline(packet));
         begin::<ASKED>(skb, &key, packet, &socket, from, now);
+        names::leave(skb, outline, &key);
     }
 }
 

@@ -28,15 +28,25 @@ pub struct Answer {
 
 #[inline(always)]
 pub fn ask(remote: &[u8; 16]) -> Answer {
-    let (mut high, mut low) = ([0; 8], [0; 8]);
-    high.copy_from_slice(&remote[..8]);
-    low.copy_from_slice(&remote[8..]);
-    let answer = look(u64::from_be_bytes(high), u64::from_be_bytes(low));
+    let [high, low] = halves(remote);
+    let answer = look(high, low);
     Answer {
         class: answer as u16,
         verdict: (answer >> 16) as u8,
         generation: (answer >> 32) as u32,
     }
+}
+
+/// An address as a global function can be given it.
+#[inline(always)]
+pub fn halves(address: &[u8; 16]) -> [u64; 2] {
+    let whole = u128::from_be_bytes(*address);
+    [(whole >> 64) as u64, whole as u64]
+}
+
+#[inline(always)]
+pub fn whole(high: u64, low: u64) -> [u8; 16] {
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
 /// The class, above it the verdict and the generation, since a function returns one register.

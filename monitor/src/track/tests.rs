@@ -1,6 +1,9 @@
 //! What samples and counters make of flows.
 
-use super::*;
+use super::{
+    life::{IDLE_UNDER_PRESSURE, OUTPUT_PATIENCE, TCP_IDLE_UNDER_PRESSURE, TCP_LINGER},
+    *,
+};
 use crate::probe::Mark;
 
 const SERVER: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
