@@ -567,6 +567,9 @@ pub enum Notice {
     ClockRead(Moment),
     /// Somebody set the wall clock: what was `from` became `to`.
     ClockStepped { from: Timestamp, to: Timestamp },
+    /// The daemon before ended without a word, after its last one: so many flows that had sent were not
+    /// over by then. What they sent after their last state, of a minute at most, is not known.
+    LostSight { flows: u64 },
 }
 
 /// One entry of the ledger.

@@ -517,6 +517,10 @@ impl Pipeline {
 
     /// Something the ledger must tell besides flows.
     pub fn note(&mut self, at: Timestamp, notice: Notice) {
+        // The last word, and what is told after it, may wait for room.
+        if notice == Notice::Stopped {
+            self.outputs.close();
+        }
         self.outputs.note(Entry::Notice { at, notice });
     }
 

@@ -53,7 +53,7 @@ fn before_and_after(mode: RecordMode) -> ([Arc<Rules>; 2], Vec<Record>, Vec<Roll
     config.path = folder.path().join("store");
     let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
     let store = Store::open(&config).unwrap();
-    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics)).unwrap();
+    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics), 262_144).unwrap();
     config.record = mode;
     let outputs = Outputs::new(Arc::clone(&metrics), &config, queue, live::channel());
     let clock = Clock { wall_at_boot_ns: 0 };

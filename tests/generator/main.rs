@@ -293,7 +293,8 @@ enum Kind {
     UnixDgram,
     /// A netlink request: not egress
     Netlink,
-    /// --count datagrams, each to another address or port, from --sockets sockets
+    /// --count datagrams, each to another address or port, from --sockets sockets, which --keep leaves
+    /// open until a line comes in
     BurstOneSocket,
     /// --count datagrams, a new socket each
     BurstNewSocket,
@@ -305,6 +306,8 @@ enum Kind {
     /// --count datagrams of one socket, each to another address or port from --to on; says when a tenth
     /// is sent; with --keep the last 2000 again and again
     FloodUdp,
+    /// --count TCP connections that say nothing, each that is closed made again with --seconds
+    FloodConnections,
     /// --count connections, used when a line comes in
     HoldTcp,
     /// --count connected sockets, used when a line comes in
@@ -392,7 +395,7 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::BurstOneSocket => burst::shared_sockets(options),
         Kind::BurstNewSocket => burst::new_socket(options),
         Kind::BurstTcp => burst::tcp(options),
-        Kind::FloodAttempts | Kind::FloodUdp => flood::make(options, kind == Kind::FloodUdp),
+        Kind::FloodAttempts | Kind::FloodConnections | Kind::FloodUdp => flood::make(kind, options),
         Kind::HoldTcp => hold::connections(options),
         Kind::HoldUdp => hold::datagrams(options),
         Kind::HoldAccepted => hold::accepted(options),

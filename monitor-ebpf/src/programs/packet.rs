@@ -8,7 +8,10 @@ use aya_log_ebpf::debug;
 use monitor_ebpf::{
     loss::Loss,
     places::verdict,
-    sample::{FlowCounters, FlowKey, Runner, SocketOwner, flags, once, ownership, path, phase},
+    sample::{
+        FlowCounters, FlowKey, NAMING_LOOKS, Runner, SocketOwner, flags, once, ownership, path,
+        phase,
+    },
 };
 
 use super::{
@@ -153,10 +156,14 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         key.local_port = packet.source_port;
     }
     let now = kernel::now_ns();
+    // So that the verifier need not go on from each end of what follows with what it knew of the packet.
+    let mut outline = kernel::forgotten(skb, names::outline(packet));
     if let Some(counters) = FLOWS.get_ptr_mut(&key) {
-        names::leave(skb, packet, &socket, &key, counters);
         // SAFETY: a value of the table; the verifier proved the pointer.
-        let is_first = unsafe { (*counters).sent_packets } == 0;
+        let (is_first, looks) = unsafe { ((*counters).sent_packets == 0, (*counters).naming) };
+        if looks >= NAMING_LOOKS {
+            outline = 0;
+        }
         count(counters, packet, now);
         if begins(counters, &way, is_first) {
             // Two CPUs may both be first; user space takes the second telling for nothing new.
@@ -186,6 +193,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         let from = (&way, runner::<ASKED>(skb, packet));
         begin::<ASKED>(skb, &key, packet, &socket, from, now);
     }
+    names::leave(skb, outline, &key);
 }
 
 /// Whether a known flow is to be told: it sends for the first time, or the first time by another way

@@ -31,7 +31,7 @@ use super::{
     cgroup,
     interfaces::{Attaching, Follower, Names, SeenSince},
     places::Places,
-    reader::Samples,
+    reader::{Samples, waiting_max},
     shares::Shares,
 };
 use crate::{
@@ -130,7 +130,8 @@ impl Kernel {
             })
             .ok();
         let samples =
-            Samples::start(ring.map_err(unusable(map::SAMPLES))?).map_err(ProbeError::Wait)?;
+            Samples::start(ring.map_err(unusable(map::SAMPLES))?, waiting_max(capture.max_flows))
+                .map_err(ProbeError::Wait)?;
         let (follower, attaching) = follow(ebpf, guarded, capture)?;
         let kernel = Self {
             samples,

@@ -29,7 +29,7 @@ use monitor_ebpf::{
 };
 pub use namespace::namespace_cookie;
 pub use places::Places;
-pub use reader::WAITING_MAX;
+pub use reader::waiting_max;
 pub use replay::{Recorder, Replay};
 use std::{io, path::PathBuf, time::Duration};
 pub use trial::{Answer, Trial};
@@ -148,7 +148,7 @@ pub trait Source {
         Ok((0, 0))
     }
 
-    /// Samples that are out of the kernel and wait to be drained, at most [`WAITING_MAX`].
+    /// Samples that are out of the kernel and wait to be drained, at most [`waiting_max`].
     fn waiting(&self) -> usize {
         0
     }

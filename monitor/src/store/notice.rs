@@ -24,6 +24,7 @@ pub(super) enum StoredNotice {
     Attached { probe: Text, interface: Option<Text> },
     ClockRead { boot_ns: u64, boot: [u8; 16], wall_at_boot_ns: i64, is_trusted: bool },
     ClockStepped { from: u64, to: u64 },
+    LostSight { flows: u64 },
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNotice {
@@ -67,6 +68,7 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNo
             is_trusted: timeline.is_trusted,
         },
         Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
+        Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
     }
 }
 
@@ -111,5 +113,6 @@ pub(super) fn notice_from_stored(
         StoredNotice::ClockStepped { from, to } => {
             Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
         }
+        StoredNotice::LostSight { flows } => Notice::LostSight { flows },
     })
 }

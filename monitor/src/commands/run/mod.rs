@@ -43,7 +43,7 @@ use crate::{
     pipeline::{self, Pipeline, Rules},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
-        WAITING_MAX, find_cgroup,
+        find_cgroup, waiting_max,
     },
     sandbox,
     shutdown::{self, Trigger},
@@ -86,7 +86,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
     let live = live::channel();
     let events = Arc::new(store.reader());
-    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics))?;
+    let (queue, writer) =
+        outputs::store::spawn(store, Arc::clone(&metrics), config.capture.max_flows)?;
     let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
         processes,
@@ -293,7 +294,7 @@ fn new_metrics(
         .into_iter()
         .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
         .collect();
-    known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
+    known.queues.push((watch::SAMPLES.to_owned(), waiting_max(capture.max_flows) as u64));
     let metrics = Metrics::new(&KnownLabels {
         decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED, names::UNASKED]]
             .concat()

@@ -308,6 +308,7 @@ impl History {
             },
             Notice::Attached { probe: "connect4".into(), interface: None },
             Notice::ClockStepped { from: Timestamp(count), to: Timestamp(3) },
+            Notice::LostSight { flows: count },
             Notice::ClockRead(Moment {
                 boot_ns: count,
                 timeline: Timeline { boot: BootId([3; 16]), wall_at_boot_ns: -5, is_trusted: true },

@@ -4,8 +4,10 @@ mod answers;
 mod clocks;
 mod coverage;
 mod files;
+mod full;
 mod history;
 mod numbers;
+mod unclean;
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
