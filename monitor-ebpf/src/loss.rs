@@ -68,5 +68,8 @@ impl Loss {
 /// Index into the `LOSSES` array behind all reasons: frames that are told to nobody and no loss, since
 /// they hold nobody's data.
 pub const HOUSEKEEPING: u32 = Loss::ALL.len() as u32;
+/// Behind it: what sockets received from where no flow of theirs leads, which is no loss either.
+pub const WITHOUT_FLOW_PACKETS: u32 = HOUSEKEEPING + 1;
+pub const WITHOUT_FLOW_BYTES: u32 = HOUSEKEEPING + 2;
 /// Entries of the `LOSSES` array.
-pub const LOSSES: u32 = HOUSEKEEPING + 1;
+pub const LOSSES: u32 = HOUSEKEEPING + 3;

@@ -105,7 +105,8 @@ pub struct FlowKey {
     /// 1: its packets have headers that can't be read, and are a flow of their own. The addresses are
     /// where the kernel takes them from, the transport is that of the first header that can't be read.
     pub malformed: u8,
-    pub reserved: [u8; 2],
+    /// Not 0: a digest of [`EgressSample::via`], since by each way it is a flow of its own.
+    pub via: u16,
 }
 
 /// Counters of a flow, updated by the packet programs and read by user space.
@@ -299,6 +300,9 @@ pub struct EgressSample {
     pub icmp_type: u8,
     pub at_ns: u64,
     pub flow: FlowKey,
+    /// Where its packets go as well, by a routing header or a source route: `flow` has the worst address
+    /// of the two. As it stands in the packet, IPv4 in the first 4 bytes; zero: nowhere.
+    pub via: [u8; 16],
     /// Source address; zero while it is not chosen (attempts).
     pub local: [u8; 16],
     pub local_port: u16,
@@ -564,7 +568,7 @@ const _: () = {
     assert!(size_of::<Owner>() == 72);
     assert!(size_of::<SocketOwner>() == 160);
     assert!(size_of::<ProcessStart>() == 24);
-    assert!(size_of::<EgressSample>() == 312);
+    assert!(size_of::<EgressSample>() == 328);
     assert!(size_of::<Interface>() == 48);
     assert!(size_of::<UnitemisedKey>() == 12);
     assert!(size_of::<Unitemised>() == 24);

@@ -303,6 +303,7 @@ impl Generator {
                     operator: Some(Arc::clone(&operators[by_size.pick(&mut random)])),
                     domain,
                     server_name: None,
+                    via: None,
                 };
                 (address, place)
             })

@@ -232,6 +232,11 @@ impl Fold {
                 self.gap(first, last, extent, "clock", "stepped", None);
                 self.seen_at = to.0;
             }
+            Notice::LostSight { flows } => {
+                // It stands behind that last word, and is told as of it.
+                let since = at_ns.saturating_sub(ALIVE_NS);
+                self.gap(since, at_ns, Extent::Degraded, "daemon", "open-flows", Some(*flows));
+            }
             Notice::Alive
             | Notice::ClockRead(_)
             | Notice::Reloaded { .. }
@@ -396,6 +401,21 @@ mod tests {
         let killed = [(1, started()), (5, Notice::Alive), (7, started())];
         let told = coverage(&killed, (1, 9), Some(9));
         assert_eq!(gaps(&told), [(5, 7, Extent::Blind, "daemon ended-without-a-word".to_owned())]);
+    }
+
+    #[test]
+    fn flows_of_which_a_killed_daemon_did_not_see_the_end_leave_its_last_minute_degraded() {
+        let killed = [
+            (1, started()),
+            (5, Notice::Alive),
+            (5, Notice::LostSight { flows: 37 }),
+            (7, started()),
+        ];
+        let told = coverage(&killed, (1, 9), Some(9));
+        let open = (4, 5, Extent::Degraded, "daemon open-flows".to_owned());
+        let blind = (5, 7, Extent::Blind, "daemon ended-without-a-word".to_owned());
+        assert_eq!(gaps(&told), [open, blind]);
+        assert!(told.sentence().contains("daemon open-flows: 37"), "{}", told.sentence());
     }
 
     #[test]

@@ -240,6 +240,11 @@ pub struct Geofenced<'a> {
     /// The IP headers can't be read: the addresses stand where the kernel looks for them.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub malformed: bool,
+    /// The other address that its packets go to, by a routing header or a source route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via_country: Option<Text<'a>>,
     /// How `destination.domain` is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain_source: Option<Text<'a>>,
@@ -501,6 +506,12 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         ethertype: egress.passage.ethertype.map(|it| format!("{it:#06x}").into()),
         uncounted: egress.passage.is_uncounted.then_some(true),
         malformed: egress.passage.is_malformed,
+        via: place.via.as_ref().map(|it| it.address),
+        via_country: place
+            .via
+            .as_ref()
+            .and_then(|it| it.place.country.code())
+            .map(|code| code.to_string().into()),
         creator: sender.creator().map(|it| Creator {
             pid: it.pid,
             name: it.name.as_ref().into(),

@@ -7,6 +7,7 @@ mod moment;
 mod naming;
 mod traffic;
 mod transport;
+mod via;
 
 use std::{
     fmt,
@@ -21,6 +22,7 @@ pub use self::{
     naming::{Domain, DomainSource, ServerName},
     traffic::Traffic,
     transport::{Transport, Way},
+    via::Via,
 };
 
 /// Nanoseconds since the Unix epoch, UTC.
@@ -385,6 +387,7 @@ pub struct Place {
     pub domain: Option<Domain>,
     /// What the flow's own stream says.
     pub server_name: Option<ServerName>,
+    pub via: Option<Box<Via>>,
 }
 
 impl Place {
@@ -396,6 +399,7 @@ impl Place {
             operator: None,
             domain: None,
             server_name: None,
+            via: None,
         }
     }
 }
@@ -545,6 +549,9 @@ pub enum Notice {
     Policy { sha256: [u8; 32], lines: Vec<Arc<str>> },
     /// Somebody set the wall clock: what was `from` became `to`.
     ClockStepped { from: Timestamp, to: Timestamp },
+    /// The daemon before ended without a word, after its last one: so many flows that had sent were not
+    /// over by then. What they sent after their last state, of a minute at most, is not known.
+    LostSight { flows: u64 },
 }
 
 /// One entry of the ledger.

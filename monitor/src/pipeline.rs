@@ -13,6 +13,7 @@ mod rename;
 mod senders;
 mod unitemised;
 mod untold;
+mod via;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -320,6 +321,8 @@ impl Pipeline {
             let domain = details.place.domain.take();
             details.place.domain = asked_for(sample, named.or(domain));
             details.sender = sender;
+            let way = egress.passage.way;
+            details.place.via = via::via(sample).map(|to| self.rules.via(to, way));
             details.renew(&self.rules, egress);
             let is_sent = egress.phase == Phase::Sent;
             if is_sent {
@@ -333,6 +336,7 @@ impl Pipeline {
         egress.passage = self.passage(sample);
         let class = self.rules.class(sample);
         let mut place = self.rules.locate(class, &egress);
+        place.via = via::via(sample).map(|to| self.rules.via(to, egress.passage.way));
         // Who came to this host asked for no name of his own.
         if origin != Origin::Accepted
             && let Some(remote) = egress.remote
@@ -378,7 +382,7 @@ impl Pipeline {
     /// The probes judge a class as this program judges its places: it is the same code.
     fn count_class(&self, sample: &EgressSample, class: Option<u16>, judgement: &Judgement) {
         // That verdict is on the address alone.
-        let class = class.filter(|_| sample.flow.malformed == 0);
+        let class = class.filter(|_| sample.flow.malformed == 0 && sample.flow.via == 0);
         let by = if class.is_some() { CLASSIFIED_BY_KERNEL } else { CLASSIFIED_BY_DAEMON };
         self.metrics.classified_flows_total.with_label_values(&[by]).inc();
         let is_by_rule = matches!(judgement.reason, Reason::Rule(_));
@@ -450,7 +454,7 @@ impl Pipeline {
             by: name(sample.ifindex),
             ethertype: ethertype(sample),
             is_uncounted: sample.flags & flags::UNCOUNTED != 0,
-            is_malformed: sample.flow.malformed != 0,
+            is_malformed: sample.flow.malformed != 0 || via::is_untold(sample),
             way: match sample.path {
                 path::LOOPBACK => Way::Loopback,
                 // Nobody can note at an entry that is not there that an interface was given it.
@@ -507,8 +511,7 @@ impl Pipeline {
         self.count_losses(source.losses()?, wall);
         self.tell_unitemised(source, wall);
         self.count_unattributed(source.unattributed_bytes());
-        let housekeeping = &self.metrics.housekeeping_frames_total;
-        housekeeping.inc_by(source.housekeeping_frames()?.saturating_sub(housekeeping.get()));
+        self.count_no_losses(source)?;
         self.outputs.tick(now, wall);
         Ok(settled.is_all)
     }
@@ -530,6 +533,10 @@ impl Pipeline {
 
     /// Something the ledger must tell besides flows.
     pub fn note(&mut self, at: Timestamp, notice: Notice) {
+        // The last word, and what is told after it, may wait for room.
+        if notice == Notice::Stopped {
+            self.outputs.close();
+        }
         self.outputs.note(Entry::Notice { at, notice });
     }
 

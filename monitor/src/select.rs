@@ -148,6 +148,7 @@ mod tests {
             second: None,
             operator: None,
             server_name: None,
+            via: None,
             domain: Some(Domain {
                 name: domain.into(),
                 source: DomainSource::Dns,

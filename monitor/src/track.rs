@@ -4,6 +4,7 @@
 
 mod attempts;
 mod confirm;
+mod life;
 mod missing;
 mod untold;
 
@@ -43,22 +44,8 @@ const SECOND: BootNs = 1_000_000_000;
 
 /// How long an attempt waits for its packet before it is told as an attempt.
 const ATTEMPT_PATIENCE: BootNs = SECOND;
-/// How long a closed TCP socket must be silent to be over: longer than a first retransmission of
-/// its FIN (RFC 6298: at least 1 s).
-const TCP_LINGER: BootNs = 3 * SECOND;
-const LINGER: BootNs = SECOND / 5;
-/// When a flow whose socket stays open is over all the same: TCP, and the rest.
-const TCP_IDLE: BootNs = 7_200 * SECOND;
-const IDLE: BootNs = 600 * SECOND;
-/// Where there is no socket, whose end would be told. TCP: as long as the gateway's NAT may remember it
-/// is too long for the table; a connection that speaks again is told as another flow.
-const TCP_IDLE_PASSING: BootNs = 600 * SECOND;
-const IDLE_PASSING: BootNs = 60 * SECOND;
-/// The same, while the kernel's table is more than three quarters full.
-const IDLE_UNDER_PRESSURE: BootNs = 10 * SECOND;
-/// Growth is told after this, then after twice that, up to the longest.
+/// Growth is told after this, then after twice that, and so on.
 const TELL_FIRST: BootNs = 2 * SECOND;
-const TELL_LONGEST: BootNs = 60 * SECOND;
 /// Most flows of a socket among which the one that answers belong to is looked for.
 const TRANSLATED_MAX: usize = 64;
 
@@ -170,6 +157,8 @@ pub struct Flows<D> {
     /// Wall clock less boot clock, in nanoseconds.
     wall_offset_ns: i64,
     capacity: usize,
+    /// Since when there was no room for anything to tell.
+    stuck_since: Option<BootNs>,
 }
 
 impl<D> Flows<D> {
@@ -181,12 +170,13 @@ impl<D> Flows<D> {
             closing: FxHashMap::default(),
             controls: FxHashMap::default(),
             missing: Missing::default(),
-            attempts: Attempts::default(),
+            attempts: Attempts::new(capacity),
             ways: Ways::default(),
             unconfirmed: Vec::new(),
             ids: RandomState::new(),
             wall_offset_ns,
             capacity: capacity as usize,
+            stuck_since: None,
         }
     }
 
@@ -491,90 +481,6 @@ impl<D> Flows<D> {
         let only = sent.next()?;
         sent.next().is_none().then_some(*only)
     }
-
-    /// After the counters of a sweep: tells what is due, at most `most` flows, and removes what is
-    /// over. The rest is due again at the next sweep: nothing is lost by waiting.
-    pub fn settle(
-        &mut self,
-        now: BootNs,
-        most: usize,
-        mut each: impl FnMut(Due<'_>, &mut D),
-    ) -> Settled {
-        let is_pressed = self.live.len() > self.capacity / 4 * 3;
-        let (mut over, mut retired) = (Vec::new(), Vec::new());
-        let mut told = 0;
-        for (key, live) in &mut self.live {
-            let is_passing = key.cookie & NO_SOCKET != 0;
-            if told < most && live.is_over(now, is_pressed, is_passing) {
-                live.egress.ended_at = Some(live.egress.last_at);
-                each(Due::Tell(live.tell(now)), &mut live.details);
-                over.push(*key);
-                told += 1;
-            } else if told < most && live.is_due(now) {
-                each(Due::Tell(live.tell(now)), &mut live.details);
-                told += 1;
-            } else if live.egress.phase == Phase::Sent && live.egress.traffic != live.metered {
-                let growth = live.egress.traffic.since(live.metered);
-                live.metered = live.egress.traffic;
-                each(Due::Meter(&live.egress, growth), &mut live.details);
-            } else if live.told && live.attempt_of.is_some_and(|it| self.attempts.are_many(it)) {
-                retired.push(*key);
-            }
-        }
-        for key in over.iter().chain(&retired) {
-            self.remove(key);
-        }
-        self.forget_controls(&mut over);
-        self.shrink();
-        Settled { over, is_all: told < most }
-    }
-
-    fn remove(&mut self, key: &FlowKey) {
-        let Some(live) = self.live.remove(key) else { return };
-        self.attempts.end(live.attempt_of);
-        if let (Some(local), Some(remote)) = (live.egress.local, live.egress.remote) {
-            self.closing.remove(&(local, remote));
-        }
-        self.leave_socket(key, live.slot);
-    }
-
-    fn forget_controls(&mut self, over: &mut Vec<FlowKey>) {
-        let live = &self.live;
-        self.controls.retain(|control, flow| {
-            let keep = live.contains_key(flow);
-            if !keep {
-                over.push(*control);
-            }
-            keep
-        });
-    }
-
-    /// Gives the memory of a burst back.
-    fn shrink(&mut self) {
-        if self.live.capacity() > 4096 && self.live.len() < self.live.capacity() / 8 {
-            self.live.shrink_to_fit();
-            self.by_socket.shrink_to_fit();
-            self.closing.shrink_to_fit();
-        }
-    }
-
-    /// Ends every flow, for the daemon is leaving.
-    pub fn finish(&mut self, now: BootNs, mut tell: impl FnMut(Telling, &mut D)) {
-        for live in self.live.values_mut() {
-            // Its interface might still have been given it.
-            if let Some(waiting) = live.waiting.as_deref().copied()
-                && !self.ways.is_watched(&waiting)
-            {
-                live.send(waiting.traffic, false);
-            }
-            if !live.told || sum(live.egress.traffic) != live.told_sum {
-                tell(live.tell(now), &mut live.details);
-            }
-        }
-        self.live.clear();
-        self.by_socket.clear();
-        self.attempts = Attempts::default();
-    }
 }
 
 impl<D> Live<D> {
@@ -585,47 +491,6 @@ impl<D> Live<D> {
             Some(beside) => traffic.plus(beside.control).plus(beside.answers),
         }
     }
-
-    fn is_over(&self, now: BootNs, is_pressed: bool, is_passing: bool) -> bool {
-        let silent = now.saturating_sub(self.last_ns);
-        let is_tcp = self.egress.transport == Transport::TCP;
-        if self.closed && self.waiting.is_some() {
-            return silent > confirm::LINGER;
-        }
-        if self.closed {
-            // A flow that sent nothing has nothing to wait for.
-            let lingers = is_tcp && self.egress.phase == Phase::Sent;
-            return silent > if lingers { TCP_LINGER } else { LINGER };
-        }
-        let idle = match (is_tcp, is_passing) {
-            (true, false) => TCP_IDLE,
-            (false, false) => IDLE,
-            (true, true) => TCP_IDLE_PASSING,
-            (false, true) => IDLE_PASSING,
-        };
-        silent > idle || (is_pressed && (is_passing || !is_tcp) && silent > IDLE_UNDER_PRESSURE)
-    }
-
-    fn is_due(&self, now: BootNs) -> bool {
-        // An attempt that has sent is no attempt: the sample that says so is on its way.
-        let is_superseded = self.egress.phase == Phase::Attempt && self.sends_at == Some(now);
-        let is_news = !self.told || sum(self.egress.traffic) != self.told_sum;
-        now >= self.tell_at && is_news && !is_superseded
-    }
-
-    fn tell(&mut self, now: BootNs) -> Telling {
-        let is_sent = self.egress.phase == Phase::Sent;
-        let growth = self.egress.traffic.since(self.metered);
-        let is_new = is_sent && self.told_sum == 0;
-        let telling = Telling { egress: self.egress.clone(), growth, is_new };
-        self.egress.revision += 1;
-        self.metered = self.egress.traffic;
-        self.told_sum = sum(self.egress.traffic);
-        self.told = true;
-        self.tell_at = now + self.tell_after;
-        self.tell_after = (self.tell_after * 2).min(TELL_LONGEST);
-        telling
-    }
 }
 
 /// Whose share an attempt is of. `None`: it is none, or one that went around every hook, of which there
@@ -633,13 +498,6 @@ impl<D> Live<D> {
 fn attempt_of(sample: &EgressSample) -> Option<u32> {
     let is_attempt = sample.phase == phase::ATTEMPT && has_addresses(sample.path);
     is_attempt.then(|| share::slot(sample.owner.uid))
-}
-
-/// Differs where the traffic does.
-fn sum(traffic: Traffic) -> u64 {
-    let Traffic { sent_bytes, sent_packets, received_bytes, received_packets } = traffic;
-    let parts = [sent_packets, received_bytes, received_packets];
-    parts.into_iter().fold(sent_bytes, u64::wrapping_add)
 }
 
 fn first_traffic(sample: &EgressSample) -> Traffic {

@@ -35,6 +35,7 @@ fn verdict(name: &str, location: &str, operator: &str) -> Verdict {
         operator: Some(Arc::new(operator)),
         domain: None,
         server_name: None,
+        via: None,
     };
     judge_address(&policy(name), "203.0.113.7:0".parse().unwrap(), &place).verdict
 }

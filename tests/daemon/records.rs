@@ -59,6 +59,7 @@ pub(crate) fn violation(number: u64) -> Record {
             })),
             domain: None,
             server_name: None,
+            via: None,
         },
         judgement: Judgement {
             verdict: Verdict::Unapproved,

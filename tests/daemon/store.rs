@@ -106,6 +106,7 @@ fn flow(number: u64) -> Record {
             second: None,
             operator: None,
             server_name: None,
+            via: None,
             domain: Some(Domain {
                 name: text(format!("host{}.example", number % 50)),
                 source: DomainSource::Dns,

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream, UdpSocket},
 };
 
-use crate::{Options, truth::Truth, udp};
+use crate::{Options, hold, truth::Truth, udp};
 
 /// Where the flow of this number goes: through all ports of an address, then to the next address.
 fn destination(options: &Options, number: u64) -> io::Result<SocketAddr> {
@@ -31,6 +31,9 @@ pub(crate) fn shared_sockets(options: &Options) -> io::Result<Truth> {
     for number in 0..options.count {
         let socket = &sockets[(number % many) as usize];
         socket.send_to(&payload, destination(options, number / many)?)?;
+    }
+    if options.keep {
+        hold::wait_to_send()?;
     }
     Ok(Truth::made(options.count))
 }

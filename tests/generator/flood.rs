@@ -2,8 +2,9 @@
 //! time.
 
 use std::{
+    collections::VecDeque,
     io,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,8 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::{
-    Options, hold,
+    Kind, Options, hold,
     socket::Socket,
     truth::{Truth, holding},
     udp,
@@ -44,8 +47,12 @@ fn goes_on(options: &Options, begun: Instant, number: u64) -> bool {
     }
 }
 
-pub(crate) fn make(options: &Options, sends: bool) -> io::Result<Truth> {
-    if sends { datagrams(options) } else { attempts(options) }
+pub(crate) fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
+    match kind {
+        Kind::FloodAttempts => attempts(options),
+        Kind::FloodConnections => connections(options),
+        _ => datagrams(options),
+    }
 }
 
 fn attempts(options: &Options) -> io::Result<Truth> {
@@ -83,6 +90,28 @@ fn datagrams(options: &Options) -> io::Result<Truth> {
     Ok(Truth::made(made))
 }
 
+/// As many descriptors as anybody may have.
+fn connections(options: &Options) -> io::Result<Truth> {
+    let bound = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: bound.maximum, ..bound })?;
+    let to = options.target()?;
+    let (begun, mut made) = (Instant::now(), 0);
+    let mut held = VecDeque::new();
+    while goes_on(options, begun, made) {
+        held.push_back(TcpStream::connect(to)?);
+        made += 1;
+        if made == options.count {
+            holding();
+        }
+        // The oldest were closed for those that came after them.
+        if held.len() as u64 > options.count {
+            held.pop_front();
+        }
+    }
+    hold::wait_for_the_end()?;
+    Ok(Truth::made(made))
+}
+
 /// What has no room in a queue is sent again: each datagram that is counted left.
 fn send(socket: &UdpSocket, payload: &[u8], to: SocketAddr) -> io::Result<()> {
     loop {
@@ -105,6 +134,10 @@ fn keep_alive(options: &Options, socket: &UdpSocket, made: u64) -> io::Result<()
     while !ended.load(Ordering::Relaxed) {
         for number in made.saturating_sub(KEPT)..made {
             send(socket, b"again", destination(options, number)?)?;
+            // What others send must find room in the queue of a veth.
+            if number % 16 == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
         // Well before a silent flow gives way.
         let pause = Instant::now();

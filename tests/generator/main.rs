@@ -80,7 +80,7 @@ struct Options {
     /// Bytes that a UDP server answers each datagram with
     #[arg(long, default_value_t = 0)]
     reply: usize,
-    /// Wait for an answer before the socket of `udp-connected` is closed
+    /// Wait for an answer before the socket of `udp-sendto` or `udp-connected` is closed
     #[arg(long)]
     await_reply: bool,
     /// Milliseconds that a TCP server keeps a connection open after its peer has closed, and that
@@ -222,7 +222,7 @@ enum Kind {
     UdpReconnect,
     /// From a socket bound to --device
     UdpAtDevice,
-    /// With IPv4 options
+    /// With IPv4 options, or --given as those or as an IPv6 routing header
     UdpIpOptions,
     /// To a multicast group
     UdpMulticast,
@@ -294,7 +294,8 @@ enum Kind {
     UnixDgram,
     /// A netlink request: not egress
     Netlink,
-    /// --count datagrams, each to another address or port, from --sockets sockets
+    /// --count datagrams, each to another address or port, from --sockets sockets, which --keep leaves
+    /// open until a line comes in
     BurstOneSocket,
     /// --count datagrams, a new socket each
     BurstNewSocket,
@@ -306,6 +307,8 @@ enum Kind {
     /// --count datagrams of one socket, each to another address or port from --to on; says when a tenth
     /// is sent; with --keep the last 2000 again and again
     FloodUdp,
+    /// --count TCP connections that say nothing, each that is closed made again with --seconds
+    FloodConnections,
     /// --count connections, used when a line comes in
     HoldTcp,
     /// --count connected sockets, used when a line comes in
@@ -397,7 +400,7 @@ fn make(kind: Kind, options: &Options) -> io::Result<Truth> {
         Kind::BurstOneSocket => burst::shared_sockets(options),
         Kind::BurstNewSocket => burst::new_socket(options),
         Kind::BurstTcp => burst::tcp(options),
-        Kind::FloodAttempts | Kind::FloodUdp => flood::make(options, kind == Kind::FloodUdp),
+        Kind::FloodAttempts | Kind::FloodConnections | Kind::FloodUdp => flood::make(kind, options),
         Kind::HoldTcp | Kind::HoldUdp => hold::make(options, kind == Kind::HoldTcp),
         Kind::StepsTcp | Kind::StepsUdp => steps::make(options, kind == Kind::StepsTcp),
         Kind::HoldAccepted => hold::accepted(options),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Options,
+    Options, given,
     socket::{self, Address, check, length},
     truth::{Flow, Truth},
 };
@@ -36,6 +36,9 @@ pub(crate) fn sendto(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let socket = bound(options, to)?;
     send_all(options, |payload| socket.send_to(payload, to))?;
+    if options.await_reply {
+        socket.recv(&mut [0; 1])?;
+    }
     truth(&socket, to, total(options))
 }
 
@@ -104,17 +107,24 @@ pub(crate) fn at_device(options: &Options) -> io::Result<Truth> {
     truth(&socket, to, options.bytes)
 }
 
-/// With IPv4 options (record route), which make the header longer.
+/// With --given as IPv4 options or as an IPv6 routing header; else with one that makes the header longer and
+/// leads nowhere (record route).
 pub(crate) fn with_options(options: &Options) -> io::Result<Truth> {
     const RECORD_ROUTE: [u8; 8] = [7, 7, 4, 0, 0, 0, 0, 0];
     let to = options.target()?;
     let socket = bound(options, to)?;
-    let (fd, value) = (socket.as_raw_fd(), RECORD_ROUTE.as_ptr().cast());
-    let len = RECORD_ROUTE.len() as libc::socklen_t;
+    let given = given::bytes(&options.given)?;
+    let header = if given.is_empty() { RECORD_ROUTE.as_slice() } else { &given };
+    let (level, option) = if to.is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_OPTIONS)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_RTHDR)
+    };
+    let (value, len) = (header.as_ptr().cast(), header.len() as libc::socklen_t);
     // SAFETY: pointer and length describe one live array.
-    check(unsafe { libc::setsockopt(fd, libc::IPPROTO_IP, libc::IP_OPTIONS, value, len) })?;
-    socket.send_to(&options.payload(), to)?;
-    truth(&socket, to, options.bytes)
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, len) })?;
+    send_all(options, |payload| socket.send_to(payload, to))?;
+    truth(&socket, to, total(options))
 }
 
 pub(crate) fn connect_only(options: &Options) -> io::Result<Truth> {

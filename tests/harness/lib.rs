@@ -5,8 +5,10 @@
 
 mod cgroup;
 mod counts;
+mod disk;
 mod gateway;
 mod lab;
+mod memory;
 mod metrics;
 mod namespace;
 mod programs;
@@ -16,8 +18,10 @@ mod truth;
 
 pub use cgroup::Cgroup;
 pub use counts::{Count, Counts, Flow};
+pub use disk::Disk;
 pub use gateway::{CLIENT, CLIENT_MAC, CLIENT_ROUTED, CLIENT_TOO, Gateway};
 pub use lab::{Lab, Side};
+pub use memory::Memory;
 pub use metrics::Metrics;
 pub use namespace::Namespace;
 pub use programs::Programs;

@@ -2,7 +2,7 @@
 //! and mended. Needs root.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
@@ -14,7 +14,6 @@ const PROG_LOAD: i64 = 5;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_CREATE: i64 = 28;
 const LINK_GET_FD_BY_ID: i64 = 30;
-const LINK_GET_NEXT_ID: i64 = 31;
 const LINK_DETACH: i64 = 34;
 const SCHED_CLS: u32 = 3;
 const TCX_EGRESS: u32 = 47;
@@ -48,7 +47,7 @@ fn halves(value: u64) -> (u32, u32) {
     if cfg!(target_endian = "little") { (low, high) } else { (high, low) }
 }
 
-/// A link of the whole machine: its descriptor, type, and the first number of what it is at.
+/// A link of a daemon: its descriptor, type, and the first number of what it is at.
 struct Link {
     fd: OwnedFd,
     kind: u32,
@@ -56,26 +55,28 @@ struct Link {
     attach_type: u32,
 }
 
-fn links() -> Vec<Link> {
-    let (mut links, mut id) = (Vec::new(), 0);
-    loop {
-        let mut next = [pair(id, 0), 0];
-        if bpf(LINK_GET_NEXT_ID, &mut next).is_err() {
-            return links;
-        }
-        id = halves(next[0]).1;
-        // One that has gone meanwhile.
-        let Ok(fd) = bpf(LINK_GET_FD_BY_ID, &mut [pair(id, 0)]) else { continue };
-        let fd = descriptor(fd);
-        let mut info = [0_u64; 16];
-        let raw = fd.as_raw_fd().cast_unsigned();
-        let length = u32::try_from(size_of_val(&info)).expect("a length");
-        let mut asked = [pair(raw, length), info.as_mut_ptr() as u64];
-        bpf(OBJ_GET_INFO_BY_FD, &mut asked).expect("ask for a link");
-        let (kind, target) = (halves(info[0]).0, info[2]);
-        let attach_type = if kind == LINK_TYPE_TCX { halves(target).1 } else { halves(info[3]).0 };
-        links.push(Link { fd, kind, target, attach_type });
-    }
+/// Only of this process: others on the machine may have probes of the same names on interfaces of the
+/// same numbers.
+fn links(pid: u32) -> Vec<Link> {
+    let all = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("its descriptors");
+    let id = |entry: io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(entry.ok()?.path()).ok()?;
+        let id = text.lines().find_map(|line| line.strip_prefix("link_id:"))?;
+        id.trim().parse().ok()
+    };
+    all.filter_map(id).map(link).collect()
+}
+
+fn link(id: u32) -> Link {
+    let fd = descriptor(bpf(LINK_GET_FD_BY_ID, &mut [pair(id, 0)]).expect("its link"));
+    let mut info = [0_u64; 16];
+    let raw = fd.as_raw_fd().cast_unsigned();
+    let length = u32::try_from(size_of_val(&info)).expect("a length");
+    let mut asked = [pair(raw, length), info.as_mut_ptr() as u64];
+    bpf(OBJ_GET_INFO_BY_FD, &mut asked).expect("ask for a link");
+    let (kind, target) = (halves(info[0]).0, info[2]);
+    let attach_type = if kind == LINK_TYPE_TCX { halves(target).1 } else { halves(info[3]).0 };
+    Link { fd, kind, target, attach_type }
 }
 
 fn detach(link: &Link) {
@@ -103,12 +104,12 @@ fn put_before(gateway: &Gateway, index: u32) -> OwnedFd {
     gateway.lab.host.within(|| descriptor(bpf(LINK_CREATE, &mut create).expect("attach it")))
 }
 
-fn watched(test: impl FnOnce(&Gateway, &Site)) {
+fn watched(test: impl FnOnce(&Gateway, &Site, u32)) {
     let gateway = Gateway::new();
     let site = Site::inside(&gateway.lab.host, env!("CARGO_BIN_EXE_geofenced"));
     site.watch_only(gateway.lab.cgroup.path());
     let daemon = site.start();
-    test(&gateway, &site);
+    test(&gateway, &site, daemon.pid());
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
 
@@ -140,16 +141,12 @@ fn told(site: &Site, to: &str) -> Option<Value> {
 
 #[test]
 fn a_program_taken_off_an_interface_is_told_and_put_back() {
-    watched(|gateway, site| {
+    watched(|gateway, site, pid| {
         let index = index_of(gateway, "wan");
-        // Each number is that of its own namespace; of ours alone there is one that has just begun.
-        let is_ours =
+        let is_there =
             |link: &&Link| link.kind == LINK_TYPE_TCX && halves(link.target) == (index, TCX_EGRESS);
-        let all = links();
-        let ours: Vec<&Link> = all.iter().filter(is_ours).collect();
-        assert!(!ours.is_empty(), "no link at the interface {index}");
-        // The youngest is this daemon's: tests that attach run one after the other.
-        detach(ours[ours.len() - 1]);
+        let all = links(pid);
+        detach(all.iter().find(is_there).expect("a link at the interface"));
         await_mended(site, "uplink_egress", 1.0);
         gateway.from_client("udp-sendto --to 203.0.113.70:9");
         let event = told(site, "203.0.113.70").expect("what is forwarded after");
@@ -160,16 +157,16 @@ fn a_program_taken_off_an_interface_is_told_and_put_back() {
 
 #[test]
 fn a_program_taken_off_the_cgroup_is_told_and_put_back_and_readiness_says_so() {
-    watched(|gateway, site| {
+    watched(|gateway, site, pid| {
         let cgroup = std::os::unix::fs::MetadataExt::ino(
-            &std::fs::metadata(gateway.lab.cgroup.path()).expect("the cgroup"),
+            &fs::metadata(gateway.lab.cgroup.path()).expect("the cgroup"),
         );
         for (hook, probe) in HOOKS {
-            let all = links();
-            let is_ours = |it: &&Link| {
+            let all = links(pid);
+            let is_there = |it: &&Link| {
                 it.kind == LINK_TYPE_CGROUP && it.target == cgroup && it.attach_type == hook
             };
-            detach(all.iter().find(is_ours).unwrap_or_else(|| panic!("no link of {probe}")));
+            detach(all.iter().find(is_there).unwrap_or_else(|| panic!("no link of {probe}")));
             await_mended(site, probe, 1.0);
         }
         let ready = harness::eventually(|| site.get("/readyz").filter(|it| it.0 == 200));
@@ -183,7 +180,7 @@ fn a_program_taken_off_the_cgroup_is_told_and_put_back_and_readiness_says_so() {
 
 #[test]
 fn another_program_that_is_put_first_does_not_stay_first() {
-    watched(|gateway, site| {
+    watched(|gateway, site, _| {
         let other = put_before(gateway, index_of(gateway, "wan"));
         await_mended(site, "uplink_egress", 1.0);
         gateway.from_client("udp-sendto --to 203.0.113.72:9");

@@ -50,6 +50,31 @@ fn a_stop_and_a_kill_9_are_told_by_every_answer_about_their_time() {
     assert_eq!(said.code, Some(4), "{said:?}");
 }
 
+#[test]
+fn flows_that_a_killed_daemon_left_open_are_told_by_the_next() {
+    let lab = Lab::new();
+    let site = Site::new(BINARY);
+    site.watch_only(lab.cgroup.path());
+    let daemon = site.start();
+    let mut held = lab.start(Side::Host, "hold-udp --to 203.0.113.1:9 --count 7");
+    held.holding();
+    held.send();
+    let written = harness::eventually(|| {
+        let events = site.events_in_ledger(&["--phase", "sent"]);
+        (events.len() == 7).then_some(())
+    });
+    assert!(written.is_some(), "{}", site.log());
+    daemon.kill9();
+    let daemon = site.start();
+    let told = harness::eventually(|| {
+        let said = site.ask(&["events", "--since", "1h", "--fail-on-gap"]);
+        said.stderr.contains("daemon open-flows: 7").then_some(())
+    });
+    assert!(told.is_some(), "{:?}", site.ask(&["coverage", "--since", "1h"]));
+    held.finish();
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
 /// Refused with this code, and with nothing but one line, which says `what`.
 fn assert_refused(outcome: &Outcome, code: i32, what: &str) {
     assert_eq!(outcome.code, Some(code), "{outcome:?}");

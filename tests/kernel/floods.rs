@@ -4,7 +4,8 @@
 
 use std::{fs, thread};
 
-use harness::{Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
+use harness::{Count, Gateway, Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const SEEN: &str = "geofenced_egress_flows_total";
@@ -77,8 +78,9 @@ fn what_is_only_attempted_takes_no_place_of_what_is_sent() {
     let lab = Lab::new();
     let site = watched(&lab);
     let daemon = site.start();
-    let flood = "flood-attempts --uid 1001 --to 239.1.0.0 --count 270000 --keep";
-    let mut flood = lab.start(Side::Host, flood);
+    let flood = format!("flood-attempts --uid 1001 --to 239.1.0.0 {} --keep", extent(270_000));
+    let mut flood = lab.start(Side::Host, &flood);
+    let another = lab.egress(ANOTHER);
     flood.holding();
 
     let upload = lab.egress_to_sink("tcp-connect-send --to 203.0.113.9:{port} --bytes 100000");
@@ -95,16 +97,17 @@ fn what_is_only_attempted_takes_no_place_of_what_is_sent() {
     assert!(resident < RESIDENT_MAX_KB, "{resident} kB");
     let metrics = site.metrics();
     assert!(lost(&metrics, "flow-table-full") < 0.5, "{:?}", metrics.nonzero(LOST));
+    assert_each_is_told(&site, &another, &metrics);
     flood.send();
-    assert_eq!(flood.finish().flows_made, 270_000);
+    assert!(flood.finish().flows_made >= 270_000);
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
 
 /// How long, or how many.
-fn extent() -> String {
+fn extent(count: u64) -> String {
     match std::env::var("GEOFENCED_FLOOD_SECONDS") {
-        Ok(seconds) => format!("--seconds {seconds} --count 100000"),
-        Err(_) => "--count 100000".to_owned(),
+        Ok(seconds) => format!("--seconds {seconds} --count {count}"),
+        Err(_) => format!("--count {count}"),
     }
 }
 
@@ -123,24 +126,61 @@ fn settled(site: &Site) -> Metrics {
     panic!("the daemon still counts: {:?}", last.0.nonzero(SEEN));
 }
 
+const ANOTHERS: u64 = 200;
+const ANOTHER: &str =
+    "burst-new-socket --uid 2000 --to 203.0.113.200 --ports 20000-20199 --count 200";
+
+/// Each flow of [`ANOTHER`] is told with all that is to be known of it.
+fn assert_each_is_told(site: &Site, another: &Truth, after: &Metrics) {
+    let mut told = Vec::new();
+    let _ = harness::eventually(|| {
+        told = site.events(&["--destination", "203.0.113.200", "--limit", "1000"]);
+        (told.len() as u64 >= ANOTHERS).then_some(())
+    });
+    let is_whole = |it: &&Value| {
+        text(it, "/geofenced/phase") == "sent"
+            && number(it, "/source/packets") == 1
+            && number(it, "/source/bytes") == 128
+            && text(it, "/process/executable") == another.executable
+            && text(it, "/user/id") == "2000"
+    };
+    let whole = told.iter().filter(is_whole).count() as u64;
+    let details = format!("{:?} {:?}", after.nonzero(SEEN), after.nonzero(LOST));
+    assert_eq!((whole, told.len() as u64), (ANOTHERS, ANOTHERS), "{details} {:?}", told.first());
+}
+
+/// Of all flows that were made each is told, added up, or counted as lost.
+fn assert_all_are_counted(made: u64, after: &Metrics) {
+    let details = format!("{made} made, {:?} {:?}", after.nonzero(SEEN), after.nonzero(LOST));
+    println!("{details}");
+    let seen = after.sum(SEEN, &[]);
+    let uncounted = lost(after, "ring-full-flow") + lost(after, "flow-table-full");
+    // A flow whose telling was lost may still be found in the flow table, and is then both.
+    assert!(seen + uncounted > made as f64 - 0.5, "{details}");
+    assert!(seen < made as f64 + 0.5, "{details}");
+}
+
+/// Else nothing was put to a test.
+fn assert_some_are_added_up(stage: &str, after: &Metrics) {
+    let sum = after.sum(LOST, &[("stage", stage), ("reason", "share")]);
+    assert!(sum > 0.5, "nothing was added up: {:?}", after.nonzero(LOST));
+}
+
 #[test]
 fn while_three_users_flood_each_flow_of_another_is_told_whole() {
-    const FLOWS: u64 = 200;
     let lab = Lab::new();
     let site = watched(&lab);
     let daemon = site.start();
     let floods = (1..4).map(|user| {
-        let words = format!("flood-udp --uid 100{user} --to 203.0.113.1 {} --bytes 20", extent());
+        let words =
+            format!("flood-udp --uid 100{user} --to 203.0.113.1 {} --bytes 20", extent(100_000));
         let mut flood = lab.start(Side::Host, &words);
         flood.holding();
         flood
     });
     let floods: Vec<Running> = floods.collect();
-    let other = format!(
-        "burst-new-socket --uid 2000 --to 203.0.113.200 --ports 20000-20199 --count {FLOWS}"
-    );
-    let truth = lab.egress(&other);
-    let (mut made, mut resident) = (FLOWS, 0);
+    let truth = lab.egress(ANOTHER);
+    let (mut made, mut resident) = (ANOTHERS, 0);
     thread::scope(|scope| {
         let floods: Vec<_> =
             floods.into_iter().map(|flood| scope.spawn(|| flood.finish().flows_made)).collect();
@@ -154,26 +194,98 @@ fn while_three_users_flood_each_flow_of_another_is_told_whole() {
     let after = settled(&site);
     resident = resident.max(resident_kb(daemon.pid()));
 
-    let told = site.events(&["--destination", "203.0.113.200", "--limit", "1000"]);
-    let is_whole = |it: &&Value| {
-        text(it, "/geofenced/phase") == "sent"
-            && number(it, "/source/packets") == 1
-            && number(it, "/source/bytes") == 128
-            && text(it, "/process/executable") == truth.executable
-            && text(it, "/user/id") == "2000"
-    };
-    let whole = told.iter().filter(is_whole).count() as u64;
-    let details = format!("{:?} {:?}", after.nonzero(SEEN), after.nonzero(LOST));
-    println!("{made} flows made, {resident} kB resident, {details}");
-    assert_eq!((whole, told.len() as u64), (FLOWS, FLOWS), "{details} {:?}", told.first());
-    let seen = after.sum(SEEN, &[]);
-    let uncounted = lost(&after, "ring-full-flow") + lost(&after, "flow-table-full");
-    // A flow whose telling was lost may still be found in the flow table, and is then both.
-    assert!(seen + uncounted > made as f64 - 0.5, "of {made}: {details}");
-    assert!(seen < made as f64 + 0.5, "of {made}: {details}");
-    assert!(lost(&after, "share") > 0.5, "nothing was added up, so this tests nothing: {details}");
+    println!("{resident} kB resident");
+    assert_each_is_told(&site, &truth, &after);
+    assert_all_are_counted(made, &after);
+    assert_some_are_added_up("probe", &after);
     assert!(resident < RESIDENT_MAX_KB, "{resident} kB");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn while_the_daemon_stands_still_half_of_its_ring_is_left_to_who_told_little() {
+    let lab = Lab::new();
+    let site = watched(&lab);
+    let daemon = site.start();
+    daemon.signal(Signal::STOP);
+    let flood = "flood-udp --uid 1001 --to 203.0.113.1 --count 30000 --bytes 20";
+    let mut flood = lab.start(Side::Host, flood);
+    flood.holding();
+    let mut made = flood.finish().flows_made;
+    let truth = lab.egress(ANOTHER);
+    made += truth.flows_made;
+    daemon.signal(Signal::CONT);
+    let after = settled(&site);
+    assert_each_is_told(&site, &truth, &after);
+    assert_all_are_counted(made, &after);
+    assert_some_are_added_up("probe", &after);
+    assert!(lost(&after, "ring-full-flow") < 0.5, "{:?}", after.nonzero(LOST));
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn beside_idle_connections_to_the_daemon_each_flow_of_another_is_told_whole() {
+    let lab = Lab::new();
+    // Where the flood can reach it.
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    let daemon = site.start();
+    let words =
+        format!("flood-connections --uid 1001 --to {} {}", site.metrics_address(), extent(4_096));
+    let mut flood = Running::start(&mut lab.command_in(&lab.host, &words));
+    flood.holding();
+    let truth = lab.egress(ANOTHER);
+    let is_told = harness::eventually(|| {
+        let seen = site.metrics().sum(SEEN, &[]);
+        (seen > ANOTHERS as f64 - 0.5).then_some(())
+    });
+    assert!(is_told.is_some(), "{:?}", site.metrics().nonzero(SEEN));
+    assert_each_is_told(&site, &truth, &site.metrics());
+    let resident = resident_kb(daemon.pid());
+    println!("{resident} kB resident");
+    assert!(resident < RESIDENT_MAX_KB, "{resident} kB");
+    assert!(flood.finish().flows_made >= 4_096);
+    let refused = site.metrics().nonzero("geofenced_connections_refused_total");
+    assert!(!refused.is_empty(), "none of them had to give way");
+    assert!(!site.log().contains("Too many open files"), "{}", site.log());
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn what_another_violated_stays_in_a_small_store_under_a_flood_of_violations() {
+    let lab = Lab::new();
+    let site = watched(&lab);
+    site.drop_in("store", "[store]\nmax_size = \"4MiB\"\n");
+    let daemon = site.start();
+    let truth = lab.egress(ANOTHER);
+    let flood = format!("flood-udp --uid 1001 --to 203.0.113.1 {} --bytes 12", extent(200_000));
+    let mut flood = lab.start(Side::Host, &flood);
+    flood.holding();
+    let made = ANOTHERS + flood.finish().flows_made;
+    let after = settled(&site);
+    assert_each_is_told(&site, &truth, &after);
+    assert_all_are_counted(made, &after);
+    assert_some_are_added_up("rollup", &after);
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+    let left = site.events_in_ledger(&["--destination", "203.0.113.200", "--limit", "1000"]);
+    assert_eq!(left.len() as u64, ANOTHERS);
+}
+
+/// Fills a flow table of 1,024 places for as long as what this gives is kept.
+fn fill_table(lab: &Lab) -> Vec<Running> {
+    // The first have all that is not kept for others, and these a 64th of all each, as far as it lasts.
+    let floods = (1001..1020).map(|user| {
+        let words = format!("flood-udp --uid {user} --to 203.0.113.1 --count 200 --keep");
+        let mut flood = lab.start(Side::Host, &words);
+        flood.holding();
+        flood
+    });
+    floods.collect()
+}
+
+fn assert_uncounted(told: &[Value]) {
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].pointer("/geofenced/uncounted"), Some(&Value::Bool(true)), "{told:?}");
 }
 
 #[test]
@@ -182,22 +294,14 @@ fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
     let site = watched(&lab);
     site.drop_in("table", "[capture]\nmax_flows = 1024\n");
     let daemon = site.start();
-    // Two have all that is not kept for others, and these a 64th of all each, as far as it lasts.
-    let floods = (1001..1020).map(|user| {
-        let words = format!("flood-udp --uid {user} --to 203.0.113.1 --count 2000 --keep");
-        let mut flood = lab.start(Side::Host, &words);
-        flood.holding();
-        flood
-    });
-    let floods: Vec<Running> = floods.collect();
+    let floods = fill_table(&lab);
     let datagrams =
         |at| lab.egress(&format!("udp-sendto --uid 2000 --to 198.51.100.{at}:9 --bytes 100"));
     let mut all: Vec<Truth> = (10..15).map(datagrams).collect();
     all.push(lab.egress("raw-protocol --to 198.51.100.20 --bytes 100"));
     for truth in &all {
         assert_told_whole(&lab, &site, truth);
-        let told = of_flow(&site, truth, &truth.flows[0]);
-        assert_eq!(told[0].pointer("/geofenced/uncounted"), Some(&Value::Bool(true)), "{told:?}");
+        assert_uncounted(&of_flow(&site, truth, &truth.flows[0]));
     }
     let is_counted = harness::eventually(|| {
         let metrics = site.metrics();
@@ -205,6 +309,46 @@ fn a_flow_that_a_full_table_has_no_room_for_is_told_as_sent() {
         reasons.iter().all(|reason| lost(&metrics, reason) > 0.5).then_some(())
     });
     assert!(is_counted.is_some(), "{:?}", site.metrics().nonzero(LOST));
+    for flood in floods {
+        flood.finish();
+    }
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}
+
+#[test]
+fn what_a_gateway_with_a_full_table_forwards_and_sends_is_told_once_as_sent() {
+    let gateway = Gateway::new();
+    let lab = &gateway.lab;
+    let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(lab.cgroup.path());
+    site.drop_in("table", "[capture]\nmax_flows = 1024\n");
+    let daemon = site.start();
+    let floods = fill_table(lab);
+    let of_host = lab.egress("udp-sendto --uid 2000 --to 198.51.100.10:9 --bytes 100");
+    assert_told_whole(lab, &site, &of_host);
+    assert_uncounted(&of_flow(&site, &of_host, &of_host.flows[0]));
+    // What nobody sends, as far as this machine knows, has a share too, which one flow does not use up.
+    let forwarded =
+        |at| (at, gateway.from_client(&format!("udp-sendto --to 198.51.100.{at}:9 --bytes 100")));
+    let all: Vec<(u32, Truth)> = (20..60).map(forwarded).collect();
+    let all_arrived = || {
+        // Once: the table of what arrived is long.
+        let arrived = lab.counts(Side::Internet);
+        let of = |it: &(u32, Truth)| arrived.total(it.1.flows[0].destination, "udp");
+        let counts: Vec<Count> = all.iter().map(of).collect();
+        counts.iter().all(|it| it.packets == 1).then_some(counts)
+    };
+    let arrived = harness::eventually(all_arrived).expect("each datagram");
+    for ((at, truth), arrived) in all.iter().zip(arrived) {
+        let told = harness::eventually(|| {
+            let told = site.events(&["--destination", &format!("198.51.100.{at}")]);
+            (!told.is_empty()).then_some(told)
+        });
+        let told = told.unwrap_or_else(|| panic!("{truth:?} is not told\n{}", site.log()));
+        assert_eq!(number(&told[0], "/source/bytes"), arrived.bytes, "{told:?}");
+        assert_eq!(text(&told[0], "/geofenced/origin"), "forwarded", "{told:?}");
+        assert_uncounted(&told);
+    }
     for flood in floods {
         flood.finish();
     }

@@ -216,14 +216,15 @@ fn answers_that_fill_the_ring_cost_names_and_no_flow() {
     let lab = Lab::new();
     let site = Site::new(env!("CARGO_BIN_EXE_geofenced"));
     site.watch_only(lab.cgroup.path());
-    site.drop_in("test", "[capture]\nring_buffer = \"128KiB\"\n");
+    site.drop_in("test", "[capture]\nring_buffer = \"512KiB\"\n");
     let daemon = site.start();
     let answers = "--hostile --answer www.example.org=203.0.113.80";
     let _server = name_server(&lab, SERVER, answers);
     daemon.signal(Signal::STOP);
-    // Some 8 KiB of answers each; what else there is to tell of them is a quarter of that.
+    // Some 8 KiB of answers each, of which the ring takes a quarter of it; with what else there is to tell
+    // of them it is less than half full.
     let words = format!("resolve-send --to {SERVER} --name www.example.org");
-    let truths: Vec<Truth> = (0..15).map(|_| lab.egress(&words)).collect();
+    let truths: Vec<Truth> = (0..20).map(|_| lab.egress(&words)).collect();
     daemon.signal(Signal::CONT);
     for truth in &truths {
         let all = || (site.events_of(truth.pid).len() == truth.flows.len()).then_some(());

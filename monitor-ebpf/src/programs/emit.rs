@@ -13,9 +13,9 @@ use monitor_ebpf::{
     loss::Loss,
     places::verdict,
     sample::{
-        EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameHead,
-        NameSample, Owner, Runner, SenderSample, SocketEndSample, SocketOwner, kind, ownership,
-        path, phase, told,
+        EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameSample,
+        Owner, Runner, SenderSample, SocketEndSample, SocketOwner, kind, ownership, path, phase,
+        told,
     },
 };
 
@@ -31,6 +31,8 @@ pub struct Flow<'a> {
     pub key: &'a FlowKey,
     pub phase: u8,
     pub ownership: u8,
+    /// The packet, and `Packet::via_at`.
+    pub via: (*mut __sk_buff, u32),
     pub socket_type: u8,
     pub icmp_type: u8,
     pub local: &'a [u8; 16],
@@ -96,6 +98,11 @@ pub fn egress(flow: &Flow<'_>, storage: Option<&SocketOwner>) -> bool {
     sample.icmp_type = flow.icmp_type;
     sample.at_ns = flow.at_ns;
     sample.flow = *flow.key;
+    sample.via = [0; 16];
+    let (skb, via_at) = flow.via;
+    if via_at != 0 {
+        let _ = kernel::load_into(skb, via_at >> 8, via_at & 0xff, &mut sample.via);
+    }
     sample.local = *flow.local;
     sample.local_port = flow.local_port;
     sample.mac = flow.passage.mac;
@@ -241,13 +248,30 @@ pub fn exec(process: &Owner, parent_tgid: u32, filename: *const c_void) {
     entry.submit(urgently());
 }
 
-/// The payload begins at `at`. Half of the ring is left to flows: whoever answers on port 53 can send
-/// as much as it likes.
+/// What a packet says that names.
+pub struct Name {
+    /// [`told`].
+    pub what: u8,
+    /// Where the payload begins.
+    pub at: u32,
+    /// Of the payload, all of it.
+    pub bytes: u32,
+    /// TCP's; else 0.
+    pub sequence: u32,
+}
+
+/// Three quarters of the ring are left to the rest: whoever answers on port 53 can send as much as it
+/// likes, and from half on each user has but a small part.
 #[inline(always)]
-pub fn name<const N: usize>(head: &NameHead, skb: *mut __sk_buff, at: u32) {
-    let is_half_full = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA))
-        > SAMPLES.query(u64::from(BPF_RB_RING_SIZE)) / 2;
-    if is_half_full {
+pub fn name<const N: usize>(
+    skb: *mut __sk_buff,
+    name: &Name,
+    flow: &FlowKey,
+    storage: Option<&SocketOwner>,
+) {
+    let is_taken = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA))
+        > SAMPLES.query(u64::from(BPF_RB_RING_SIZE)) / 4;
+    if is_taken {
         maps::count(Loss::RingFullName);
         return;
     }
@@ -256,12 +280,27 @@ pub fn name<const N: usize>(head: &NameHead, skb: *mut __sk_buff, at: u32) {
         return;
     };
     let sample = in_place(&mut entry);
-    sample.head = *head;
-    match kernel::load_into(skb, at, head.payload_bytes, &mut sample.payload) {
+    let head = &mut sample.head;
+    head.kind = kind::NAME;
+    head.what = name.what;
+    head.reserved = [0; 3];
+    head.at_ns = kernel::now_ns();
+    head.flow = *flow;
+    head.sequence = name.sequence;
+    head.payload_bytes = name.bytes;
+    (head.tgid, head.started_ns, head.netns_cookie) = match storage {
+        None => (0, 0, 0),
+        Some(storage) => {
+            let owner = if storage.user.tgid == 0 { &storage.creator } else { &storage.user };
+            // Who made the socket made it in its namespace; the last user may live in another.
+            (owner.tgid, owner.started_ns, storage.creator.netns_cookie)
+        }
+    };
+    match kernel::load_into(skb, name.at, name.bytes, &mut sample.payload) {
         Some(bytes) => {
             sample.head.bytes = bytes;
             // A rule for a name may object; what only may lead to one can wait.
-            let is_urgent = head.what != told::QUERY && head.what != told::PLAIN;
+            let is_urgent = name.what != told::QUERY && name.what != told::PLAIN;
             let verdict = if is_urgent { verdict::UNAPPROVED } else { verdict::LOCAL };
             entry.submit(wakeup(verdict.into()));
         }

@@ -11,18 +11,19 @@ use aya_ebpf::{
 use monitor_ebpf::{
     loss::Loss,
     sample::{
-        FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, NO_SOCKET, Transit, flags,
-        once, ownership, path, phase, side,
+        FlowCounters, FlowKey, Interface, NO_SOCKET, Transit, flags, once, ownership, path, phase,
+        side,
     },
     share::NOBODY,
 };
 
 use super::{
     emit::{self, Passage},
+    fragments,
     frame::{self, Opened},
-    kernel::{self, Fragment, Packet, Sender},
+    kernel::{self, Packet, Sender},
     link,
-    maps::{self, FLOWS, FRAGMENTS, INTERFACES, TRANSITS, TUNNELS},
+    maps::{self, FLOWS, INTERFACES, TRANSITS, TUNNELS},
     mark::{self, Above},
     packet, places, shares,
     socket::NOEXIST,
@@ -70,7 +71,7 @@ fn come_back(packet: &Packet) {
         local_port: packet.destination_port,
         transport: packet.transport,
         malformed: packet.malformed,
-        reserved: [0; 2],
+        via: 0,
     };
     let Some(counters) = FLOWS.get_ptr_mut(&key) else { return };
     // SAFETY: a value of the table; the verifier proved the pointer.
@@ -108,53 +109,10 @@ fn open(skb: *mut __sk_buff, link_bytes: u32) -> Opened {
 /// The IP packet, its ports also where only its first fragment has them.
 #[inline(always)]
 fn read(skb: *mut __sk_buff, opened: Opened) -> Option<Packet> {
-    let mut packet = kernel::packet(skb, opened.at(), opened.is_v6())?;
-    join(&mut packet);
-    // However it came about.
-    packet.transport_at = kernel::forgotten(skb, packet.transport_at);
-    packet.packets = kernel::forgotten(skb, packet.packets as u32).into();
-    let ports = u32::from(packet.source_port) << 16 | u32::from(packet.destination_port);
-    let ports = kernel::forgotten(skb, ports);
-    (packet.source_port, packet.destination_port) = ((ports >> 16) as u16, ports as u16);
-    let kinds = u32::from(packet.transport) << 8
-        | u32::from(packet.icmp_type)
-        | u32::from(packet.malformed) << 16;
-    let kinds = kernel::forgotten(skb, kinds);
-    (packet.transport, packet.icmp_type) = ((kinds >> 8) as u8, kinds as u8);
-    packet.malformed = (kinds >> 16) as u8;
+    let mut packet = kernel::packet::<true>(skb, opened.at(), opened.is_v6())?;
+    fragments::join(&mut packet);
+    packet.forget(skb);
     Some(packet)
-}
-
-#[inline(always)]
-fn is_v4(address: &[u8; 16]) -> bool {
-    address[..12] == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
-}
-
-#[inline(always)]
-fn join(packet: &mut Packet) {
-    let (id, is_first) = match packet.fragment {
-        Fragment::Whole => return,
-        Fragment::First { id } => (id, true),
-        Fragment::Later { id } => (id, false),
-    };
-    let key = FragmentKey {
-        source: packet.source,
-        destination: packet.destination,
-        id,
-        transport: u32::from(packet.transport),
-    };
-    if is_first {
-        let ports = FragmentPorts {
-            source_port: packet.source_port,
-            destination_port: packet.destination_port,
-        };
-        let _ = FRAGMENTS.insert(&key, &ports, 0);
-    } else if let Some(ports) = FRAGMENTS.get_ptr(&key) {
-        // SAFETY: a value of the table; the verifier proved the pointer.
-        let ports = unsafe { *ports };
-        packet.source_port = ports.source_port;
-        packet.destination_port = ports.destination_port;
-    }
 }
 
 #[inline(always)]
@@ -330,10 +288,13 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         local_port: 0,
         transport: packet.transport,
         malformed: packet.malformed,
-        reserved: [0; 2],
+        via: packet.via,
     };
     if sender == Sender::Control {
         key.local_port = packet.source_port;
+    }
+    if fragments::is_handmade_rest(&key, packet) {
+        return;
     }
     let mut is_moved = false;
     let known = if key.cookie == 0 { None } else { FLOWS.get_ptr_mut(&key) };
@@ -345,12 +306,12 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
             return;
         }
         if confirm(counters) {
-            count_fragment(counters, packet);
+            fragments::count(counters, packet);
             return;
         }
         is_moved = sender == Sender::Socket;
     } else if key.cookie != 0 {
-        is_moved = sender == Sender::Socket && shares::is_only_attempted(&key);
+        is_moved = sender == Sender::Socket && is_another(&key, packet);
     }
     match sender {
         Sender::Packet => {
@@ -382,15 +343,22 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
     }
     match FLOWS.get_ptr_mut(&key) {
         Some(counters) => packet::count(counters, packet, now),
-        None => begin(&key, packet, passage, &local, now),
+        None => begin(skb, &key, packet, passage, &local, now),
     }
+}
+
+/// Of a socket's packet that no flow is known of, whether it is none that its hook saw as it is: the socket
+/// named another address, or the packet was cut within its headers, so that nobody can read them.
+#[inline(always)]
+fn is_another(key: &FlowKey, packet: &Packet) -> bool {
+    packet.malformed != 0 || shares::is_only_attempted(key)
 }
 
 /// Notes that an interface was given a packet of the flow. `false`: the socket's hook saw none go out
 /// there, so that this one is not the socket's as it sent it, whatever it once named or sent to
 /// itself: only what the hook counted is told by it.
 #[inline(always)]
-fn confirm(counters: *mut FlowCounters) -> bool {
+pub fn confirm(counters: *mut FlowCounters) -> bool {
     // SAFETY: a value of the table; the verifier proved the pointer.
     let counters = unsafe { &mut *counters };
     let is_counted = counters.path == path::SOCKET && counters.sent_packets != 0;
@@ -427,7 +395,7 @@ fn pass_through(
                     local_port: 0,
                     transport: transit.transport,
                     malformed: transit.malformed,
-                    reserved: [0; 2],
+                    via: packet.via,
                 };
                 if let Some(counters) = FLOWS.get_ptr_mut(&socket)
                     && confirm(counters)
@@ -475,7 +443,14 @@ fn wrap(skb: *mut __sk_buff, packet: &Packet, key: &mut FlowKey, passage: &mut P
 }
 
 #[inline(always)]
-pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16], u16), now: u64) {
+pub fn begin(
+    skb: *mut __sk_buff,
+    key: &FlowKey,
+    packet: &Packet,
+    passage: Passage,
+    local: &([u8; 16], u16),
+    now: u64,
+) {
     let (answer, uid) = (places::ask(&key.remote), NOBODY);
     let account = shares::take(uid, answer.verdict);
     if account == shares::REFUSED {
@@ -510,6 +485,7 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
         key,
         phase: phase::SENT,
         ownership: if passage.runner.tgid == 0 { ownership::NONE } else { ownership::USER },
+        via: (skb, packet.via_at),
         socket_type: 0,
         icmp_type: packet.icmp_type,
         local: &local.0,
@@ -529,28 +505,6 @@ pub fn begin(key: &FlowKey, packet: &Packet, passage: Passage, local: &([u8; 16]
     // If it is not told, its next packet tries again.
     if !emit::egress(&flow, None) && is_counted && FLOWS.remove(key).is_ok() {
         shares::give_back(account);
-    }
-}
-
-/// A packet that its socket's hook counted before it was cut in pieces: each piece has headers of
-/// its own. IPv4 copies its header, IPv6 adds an extension to each (RFC 8200, 4.5).
-#[inline(always)]
-fn count_fragment(counters: *mut FlowCounters, packet: &Packet) {
-    const FRAGMENT: u64 = 8;
-    // SAFETY: a value of the table; the verifier proved the pointer.
-    if unsafe { (*counters).fragmented } != 0 {
-        return;
-    }
-    let (bytes, packets) = match (packet.fragment, is_v4(&packet.source)) {
-        (Fragment::First { .. }, false) => (FRAGMENT, 0),
-        (Fragment::Later { .. }, false) => (40 + FRAGMENT, 1),
-        (Fragment::Later { .. }, true) => (20, 1),
-        _ => return,
-    };
-    // SAFETY: a value of the table; the verifier proved the pointer.
-    unsafe {
-        packet::add(&raw mut (*counters).sent_bytes, bytes);
-        packet::add(&raw mut (*counters).sent_packets, packets);
     }
 }
 

@@ -226,7 +226,7 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
         local_port: FRAME_PORT,
         transport: FRAME_TRANSPORT,
         malformed: 0,
-        reserved: [0; 2],
+        via: 0,
     };
     let frame = Packet {
         source: [0; 16],
@@ -240,11 +240,13 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
         fragment: Fragment::Whole,
         transport_at: 0,
         malformed: 0,
+        via: 0,
+        via_at: 0,
     };
     let now = kernel::now_ns();
     match FLOWS.get_ptr_mut(&key) {
         Some(counters) => packet::count(counters, &frame, now),
-        None => begin(&key, &frame, passage, &([0; 16], 0), now),
+        None => begin(skb, &key, &frame, passage, &([0; 16], 0), now),
     }
 }
 

@@ -15,7 +15,10 @@ use aya_ebpf::{
 };
 use monitor_ebpf::sample::{Owner, ProcessStart, Runner, SocketOwner};
 
-use super::maps::{OWNERS, STARTS};
+use super::{
+    headers::{self, Network},
+    maps::{OWNERS, STARTS},
+};
 
 /// `BPF_SK_STORAGE_GET_F_CREATE` (`include/uapi/linux/bpf.h`).
 const CREATE: u64 = 1;
@@ -176,7 +179,7 @@ fn named(context: *mut bpf_sock_addr, remote: [u8; 16]) -> Named {
 }
 
 #[inline(always)]
-fn mapped(address: [u8; 4]) -> [u8; 16] {
+pub fn mapped(address: [u8; 4]) -> [u8; 16] {
     let mut out = [0; 16];
     out[10] = 0xff;
     out[11] = 0xff;
@@ -330,6 +333,10 @@ pub struct Packet {
     pub transport_at: u32,
     /// As in `FlowKey`.
     pub malformed: u8,
+    /// As in `FlowKey`.
+    pub via: u16,
+    /// Where the address is that this is the digest of: how many bytes it has, and above 8 bits its place.
+    pub via_at: u32,
 }
 
 impl Packet {
@@ -339,6 +346,24 @@ impl Packet {
     #[inline(always)]
     pub fn is_control(&self, socket_type: u8) -> bool {
         self.transport == TCP && socket_type == SOCK_RAW
+    }
+
+    /// However it came about: see [`forgotten`].
+    #[inline(always)]
+    pub fn forget(&mut self, skb: *mut __sk_buff) {
+        self.transport_at = forgotten(skb, self.transport_at);
+        self.packets = forgotten(skb, self.packets as u32).into();
+        let ports = u32::from(self.source_port) << 16 | u32::from(self.destination_port);
+        let ports = forgotten(skb, ports);
+        (self.source_port, self.destination_port) = ((ports >> 16) as u16, ports as u16);
+        let kinds = u32::from(self.transport) << 8
+            | u32::from(self.icmp_type)
+            | u32::from(self.malformed) << 16;
+        let kinds = forgotten(skb, kinds);
+        (self.transport, self.icmp_type) = ((kinds >> 8) as u8, kinds as u8);
+        self.malformed = (kinds >> 16) as u8;
+        self.via = forgotten(skb, self.via.into()) as u16;
+        self.via_at = forgotten(skb, self.via_at);
     }
 
     #[inline(always)]
@@ -352,17 +377,16 @@ impl Packet {
     }
 }
 
-/// Most IPv6 extension headers that are walked to the transport header: one of each kind, and destination
-/// options twice (RFC 8200, 4.1).
-const EXTENSIONS_MAX: usize = 5;
-
 /// A packet of this version of IP, whose header begins at `at`: 0 in cgroup programs, behind the link
 /// header in tc's. The version is what the kernel goes by, whatever the packet says of itself. `None`
-/// where there is no room for the fixed header.
+/// where there is no room for the fixed header. `ROUTED`: its destination is the worst of those that it is
+/// told to go to.
 #[inline(always)]
-pub fn packet(skb: *mut __sk_buff, at: u32, is_v6: bool) -> Option<Packet> {
-    let network = if is_v6 { ipv6(skb, at)? } else { ipv4(skb, at)? };
-    let Network { source, destination, transport, transport_at, fragment, malformed } = network;
+pub fn packet<const ROUTED: bool>(skb: *mut __sk_buff, at: u32, is_v6: bool) -> Option<Packet> {
+    let network =
+        if is_v6 { headers::ipv6::<ROUTED>(skb, at)? } else { headers::ipv4::<ROUTED>(skb, at)? };
+    let Network { source, destination, transport, transport_at, fragment, malformed, via, via_at } =
+        network;
     let mut packet = Packet {
         source,
         destination,
@@ -375,6 +399,8 @@ pub fn packet(skb: *mut __sk_buff, at: u32, is_v6: bool) -> Option<Packet> {
         fragment,
         transport_at,
         malformed,
+        via,
+        via_at,
     };
     match transport {
         // TCP, UDP, DCCP, SCTP, UDP-Lite: ports come first.
@@ -439,102 +465,6 @@ pub enum Fragment {
     Whole,
     First { id: u32 },
     Later { id: u32 },
-}
-
-struct Network {
-    source: [u8; 16],
-    destination: [u8; 16],
-    transport: u8,
-    /// As in [`Packet`].
-    transport_at: u32,
-    fragment: Fragment,
-    malformed: u8,
-}
-
-#[inline(always)]
-fn ipv4(skb: *mut __sk_buff, at: u32) -> Option<Network> {
-    let h: [u8; 20] = load(skb, at)?;
-    let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
-    // Version 4, and a length of 20 to 60 bytes that are there.
-    let length = u32::from(h[0] & 15) * 4;
-    let malformed = !(0x45..=0x4f).contains(&h[0]) || at + length > lengths(skb).0;
-    let fragment = if malformed {
-        Fragment::Whole
-    } else if (h[6] & 0x1f) | h[7] != 0 {
-        Fragment::Later { id }
-    } else if h[6] & 0x20 != 0 {
-        Fragment::First { id }
-    } else {
-        Fragment::Whole
-    };
-    let is_here = !malformed && !matches!(fragment, Fragment::Later { .. });
-    Some(Network {
-        source: mapped([h[12], h[13], h[14], h[15]]),
-        destination: mapped([h[16], h[17], h[18], h[19]]),
-        transport: h[9],
-        transport_at: if is_here { at + length } else { 0 },
-        fragment,
-        malformed: malformed.into(),
-    })
-}
-
-#[inline(always)]
-fn ipv6(skb: *mut __sk_buff, at: u32) -> Option<Network> {
-    let h: [u8; 40] = load(skb, at)?;
-    let mut source = [0; 16];
-    source.copy_from_slice(&h[8..24]);
-    let mut destination = [0; 16];
-    destination.copy_from_slice(&h[24..40]);
-    let mut network = Network {
-        source,
-        destination,
-        transport: h[6],
-        transport_at: at + 40,
-        fragment: Fragment::Whole,
-        malformed: 1,
-    };
-    if h[0] >> 4 == 6 {
-        network.malformed = (!extensions(skb, &mut network)).into();
-    }
-    if network.malformed != 0 {
-        network.transport_at = 0;
-        network.fragment = Fragment::Whole;
-    }
-    Some(network)
-}
-
-/// Walks to the transport's header. `false`: there is an extension that can't be read, or one too many.
-#[inline(always)]
-fn extensions(skb: *mut __sk_buff, network: &mut Network) -> bool {
-    let (length, _) = lengths(skb);
-    for _ in 0..EXTENSIONS_MAX {
-        let at = network.transport_at;
-        // Hop-by-hop, routing, destination options: length in 8 bytes, less the first. A fragment's has
-        // none, and a zero there.
-        if !matches!(network.transport, 0 | 43 | 60 | 44) {
-            return true;
-        }
-        let Some(extension) = load::<8>(skb, at) else { return false };
-        if network.transport == 44 {
-            let id = u32::from_be_bytes([extension[4], extension[5], extension[6], extension[7]]);
-            network.transport = extension[0];
-            if extension[2] != 0 || extension[3] & 0xf8 != 0 {
-                network.fragment = Fragment::Later { id };
-                network.transport_at = 0;
-                return true;
-            }
-            network.fragment = Fragment::First { id };
-            network.transport_at = at + 8;
-        } else {
-            let end = at + (u32::from(extension[1]) + 1) * 8;
-            if end > length {
-                return false;
-            }
-            network.transport = extension[0];
-            network.transport_at = end;
-        }
-    }
-    !matches!(network.transport, 0 | 43 | 60 | 44)
 }
 
 #[inline(always)]

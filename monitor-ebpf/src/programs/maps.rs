@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use monitor_ebpf::{
     ABI_VERSION,
-    loss::{HOUSEKEEPING, LOSSES as LOSS_COUNTERS, Loss},
+    loss::{HOUSEKEEPING, LOSSES as LOSS_COUNTERS, Loss, WITHOUT_FLOW_BYTES, WITHOUT_FLOW_PACKETS},
     places::{Chunk6, Classes4, Fence6, Index4, V6_CHUNKS, Verdicts},
     sample::{
         FlowCounters, FlowKey, FragmentKey, FragmentPorts, Interface, LinkSender, ProcessStart,
@@ -74,7 +74,7 @@ pub static LINK_SENDERS: LruHashMap<u32, LinkSender> =
 #[map]
 pub static SENDERS: LruHashMap<u64, Runner> = LruHashMap::with_max_entries(settings::SENDERS, 0);
 
-/// Loss counters, by [`Loss`], and that of housekeeping.
+/// Loss counters, by [`Loss`], and those of what is no loss.
 #[map]
 pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_COUNTERS, 0);
 
@@ -131,19 +131,26 @@ pub static OWNERS: SocketStorage = SocketStorage {
 /// Counts one loss.
 #[inline(always)]
 pub fn count(loss: Loss) {
-    count_at(loss as u32);
+    count_at(loss as u32, 1);
 }
 
 /// Counts a frame that is told to nobody.
 #[inline(always)]
 pub fn count_housekeeping() {
-    count_at(HOUSEKEEPING);
+    count_at(HOUSEKEEPING, 1);
+}
+
+/// Counts what came in from where no flow leads.
+#[inline(always)]
+pub fn count_without_flow(packets: u64, bytes: u64) {
+    count_at(WITHOUT_FLOW_PACKETS, packets);
+    count_at(WITHOUT_FLOW_BYTES, bytes);
 }
 
 #[inline(always)]
-fn count_at(index: u32) {
+fn count_at(index: u32, more: u64) {
     if let Some(counter) = LOSSES.get_ptr_mut(index) {
         // SAFETY: the verifier proved the pointer; the slot belongs to this CPU alone.
-        unsafe { *counter += 1 }
+        unsafe { *counter += more }
     }
 }

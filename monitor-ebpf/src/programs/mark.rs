@@ -34,6 +34,16 @@ pub fn put(skb: *mut __sk_buff, above: Above) {
     unsafe { (&raw mut (*skb).tc_index).write_volatile(mark) };
 }
 
+/// Of an address, in 16 bits that nobody can foresee; never 0.
+#[inline(always)]
+pub fn digest(high: u64, low: u64) -> u16 {
+    let secret = u64::from(MARK.load());
+    let mut mixed = (high ^ secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^= mixed >> 29;
+    mixed = (mixed ^ low ^ secret << 32).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed >> 48) as u16 | 1
+}
+
 /// Which device above has looked at it.
 #[inline(always)]
 pub fn of(skb: *mut __sk_buff) -> Option<Above> {

@@ -3,7 +3,9 @@
 
 mod emit;
 mod forward;
+mod fragments;
 mod frame;
+mod headers;
 mod kernel;
 mod layout;
 mod link;
@@ -13,5 +15,6 @@ mod names;
 mod packet;
 mod places;
 mod process;
+mod route;
 mod shares;
 mod socket;

@@ -7,16 +7,16 @@ use monitor_ebpf::{
     loss::Loss,
     sample::{
         ANSWERS, FlowCounters, FlowKey, HELLO_BYTES, HELLO_PACKETS, NAME_PAYLOADS, NAMING_DONE,
-        NAMING_LOOKS, NameHead, PLAIN_BYTES, PLAIN_PACKETS, QUIC_LEAST, QUIC_PACKETS, SCRAP,
-        SocketOwner, UNANSWERED, kind, stream, told,
+        PLAIN_BYTES, PLAIN_PACKETS, QUIC_LEAST, QUIC_PACKETS, SCRAP, SocketOwner, UNANSWERED,
+        stream, told,
     },
     settings::naming,
 };
 
 use super::{
     emit,
-    kernel::{self, Packet, PacketSocket, TCP, UDP},
-    maps,
+    kernel::{self, Packet, TCP, UDP},
+    maps::{self, FLOWS},
 };
 
 /// Bits of [`naming`]; user space sets it before load.
@@ -49,9 +49,9 @@ struct Payload {
 }
 
 #[inline(always)]
-fn payload(skb: *mut __sk_buff, packet: &Packet) -> Option<Payload> {
-    let is_tcp = kernel::forgotten(skb, u32::from(packet.transport)) == u32::from(TCP);
-    let transport_at = kernel::forgotten(skb, packet.transport_at);
+fn payload(skb: *mut __sk_buff, transport: u8, transport_at: u32) -> Option<Payload> {
+    let is_tcp = kernel::forgotten(skb, u32::from(transport)) == u32::from(TCP);
+    let transport_at = kernel::forgotten(skb, transport_at);
     let mut at = transport_at + 8;
     let mut sequence = 0;
     if is_tcp {
@@ -79,7 +79,7 @@ pub fn arrive(skb: *mut __sk_buff, packet: &Packet, flow: &FlowKey, counters: *m
     if wanted == 0 {
         return;
     }
-    let Some(payload) = payload(skb, packet) else { return };
+    let Some(payload) = payload(skb, packet.transport, packet.transport_at) else { return };
     if !payload.is_tcp {
         let Some(header) = kernel::load::<12>(skb, payload.at) else { return };
         let is_answer = header[2] & 0xf8 == 0x80;
@@ -101,25 +101,27 @@ pub fn arrive(skb: *mut __sk_buff, packet: &Packet, flow: &FlowKey, counters: *m
     tell(skb, told::ANSWER, &payload, flow, storage.as_deref());
 }
 
-/// A packet goes out whose flow is known: connect or sendmsg made it so, before the first packet.
+/// A packet goes out: what [`leave`] needs to know of it. 0: it names nothing.
 #[inline(always)]
-pub fn leave(
-    skb: *mut __sk_buff,
-    packet: &Packet,
-    socket: &PacketSocket,
-    flow: &FlowKey,
-    counters: *mut FlowCounters,
-) {
-    // SAFETY: a value of the table; the verifier proved the pointer.
-    let counters = unsafe { &mut *counters };
-    let is_query = packet.destination_port == DNS;
-    if counters.naming >= NAMING_LOOKS || NAMING.load() == 0 || !is_concerned(packet) {
+pub fn outline(packet: &Packet) -> u32 {
+    if NAMING.load() == 0 || !is_concerned(packet) {
+        return 0;
+    }
+    packet.transport_at << 8 | u32::from(packet.transport)
+}
+
+/// A packet of a known flow goes out; the first one too, which made it known.
+#[inline(always)]
+pub fn leave(skb: *mut __sk_buff, outline: u32, flow: &FlowKey) {
+    if outline == 0 {
         return;
     }
-    let is_query = kernel::forgotten(skb, u32::from(is_query)) != 0;
-    let Some(payload) = payload(skb, packet) else { return };
-    let storage = kernel::storage(socket.socket, false);
-    let what = if is_query {
+    let Some(counters) = FLOWS.get_ptr_mut(flow) else { return };
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    let counters = unsafe { &mut *counters };
+    let Some(payload) = payload(skb, outline as u8, outline >> 8) else { return };
+    let storage = kernel::storage(kernel::packet_socket(skb).socket, false);
+    let what = if flow.remote_port == DNS {
         ask(counters)
     } else if payload.is_tcp {
         match &storage {
@@ -230,37 +232,19 @@ fn tell(
     flow: &FlowKey,
     storage: Option<&SocketOwner>,
 ) {
-    let mut head = NameHead {
-        kind: kind::NAME,
-        what,
-        reserved: [0; 3],
-        at_ns: kernel::now_ns(),
-        flow: *flow,
-        started_ns: 0,
-        netns_cookie: 0,
-        tgid: 0,
-        sequence: payload.sequence,
-        payload_bytes: payload.bytes,
-        bytes: 0,
-    };
-    if let Some(storage) = storage {
-        let owner = if storage.user.tgid == 0 { &storage.creator } else { &storage.user };
-        head.tgid = owner.tgid;
-        head.started_ns = owner.started_ns;
-        // Who made the socket made it in its namespace; the last user may live in another.
-        head.netns_cookie = storage.creator.netns_cookie;
-    }
+    let name =
+        emit::Name { what, at: payload.at, bytes: payload.bytes, sequence: payload.sequence };
     const SMALL: usize = NAME_PAYLOADS[0];
     const MIDDLE: usize = NAME_PAYLOADS[1];
     const LARGE: usize = NAME_PAYLOADS[2];
     const LARGEST: usize = NAME_PAYLOADS[3];
     if payload.bytes <= SMALL as u32 {
-        emit::name::<SMALL>(&head, skb, payload.at);
+        emit::name::<SMALL>(skb, &name, flow, storage);
     } else if payload.bytes <= MIDDLE as u32 {
-        emit::name::<MIDDLE>(&head, skb, payload.at);
+        emit::name::<MIDDLE>(skb, &name, flow, storage);
     } else if payload.bytes <= LARGE as u32 {
-        emit::name::<LARGE>(&head, skb, payload.at);
+        emit::name::<LARGE>(skb, &name, flow, storage);
     } else {
-        emit::name::<LARGEST>(&head, skb, payload.at);
+        emit::name::<LARGEST>(skb, &name, flow, storage);
     }
 }

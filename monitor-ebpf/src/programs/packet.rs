@@ -8,7 +8,10 @@ use aya_log_ebpf::debug;
 use monitor_ebpf::{
     loss::Loss,
     places::verdict,
-    sample::{FlowCounters, FlowKey, Runner, SocketOwner, flags, once, ownership, path, phase},
+    sample::{
+        FlowCounters, FlowKey, NAMING_LOOKS, Runner, SocketOwner, flags, once, ownership, path,
+        phase,
+    },
 };
 
 use super::{
@@ -51,8 +54,11 @@ const WHOLE: u8 = 2;
 #[inline(always)]
 fn egress<const ASKED: u8>(context: &SkBuffContext) {
     let skb = context.skb.skb;
-    match kernel::packet(skb, 0, is_v6(skb)) {
-        Some(packet) => leave::<ASKED>(skb, &packet),
+    match kernel::packet::<true>(skb, 0, is_v6(skb)) {
+        Some(mut packet) => {
+            packet.forget(skb);
+            leave::<ASKED>(skb, &packet);
+        }
         None => {
             maps::count(Loss::PacketMalformed);
             debug!(context, "a packet of {} bytes has no readable IP header", context.len());
@@ -69,7 +75,7 @@ fn is_v6(skb: *mut __sk_buff) -> bool {
 #[cgroup_skb(ingress)]
 pub fn packet_ingress(context: SkBuffContext) -> i32 {
     let skb = context.skb.skb;
-    if let Some(packet) = kernel::packet(skb, 0, is_v6(skb)) {
+    if let Some(packet) = kernel::packet::<false>(skb, 0, is_v6(skb)) {
         let key = FlowKey {
             cookie: kernel::cookie(skb),
             remote: packet.source,
@@ -77,7 +83,7 @@ pub fn packet_ingress(context: SkBuffContext) -> i32 {
             local_port: 0,
             transport: packet.transport,
             malformed: packet.malformed,
-            reserved: [0; 2],
+            via: 0,
         };
         let counters = FLOWS.get_ptr_mut(&key).or_else(|| handshake(skb, key));
         if let Some(counters) = counters.or_else(|| answered(skb, &key)) {
@@ -88,6 +94,8 @@ pub fn packet_ingress(context: SkBuffContext) -> i32 {
                 (*counters).last_ns = kernel::now_ns();
             }
             names::arrive(skb, &packet, &key, counters);
+        } else {
+            maps::count_without_flow(packet.packets, packet.bytes);
         }
     } else {
         maps::count(Loss::PacketMalformed);
@@ -139,7 +147,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         local_port: 0,
         transport: packet.transport,
         malformed: packet.malformed,
-        reserved: [0; 2],
+        via: packet.via,
     };
     // Kernels that can't say who runs give the verifier no room for the question.
     if packet.is_control(socket.socket_type)
@@ -148,10 +156,14 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         key.local_port = packet.source_port;
     }
     let now = kernel::now_ns();
+    // So that the verifier need not go on from each end of what follows with what it knew of the packet.
+    let mut outline = kernel::forgotten(skb, names::outline(packet));
     if let Some(counters) = FLOWS.get_ptr_mut(&key) {
-        names::leave(skb, packet, &socket, &key, counters);
         // SAFETY: a value of the table; the verifier proved the pointer.
-        let is_first = unsafe { (*counters).sent_packets } == 0;
+        let (is_first, looks) = unsafe { ((*counters).sent_packets == 0, (*counters).naming) };
+        if looks >= NAMING_LOOKS {
+            outline = 0;
+        }
         count(counters, packet, now);
         if begins(counters, &way, is_first) {
             // Two CPUs may both be first; user space takes the second telling for nothing new.
@@ -173,7 +185,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
                 flags: 0,
             };
             // As in `begin`: lost once, and told when it sends again.
-            if !tell(&key, packet, &socket, &told, &first, now) && FLOWS.remove(&key).is_ok() {
+            if !tell(skb, &key, packet, &socket, &told, &first, now) && FLOWS.remove(&key).is_ok() {
                 shares::give_back(account);
             }
         }
@@ -181,6 +193,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         let from = (&way, runner::<ASKED>(skb, packet));
         begin::<ASKED>(skb, &key, packet, &socket, from, now);
     }
+    names::leave(skb, outline, &key);
 }
 
 /// Whether a known flow is to be told: it sends for the first time, or the first time by another way
@@ -194,8 +207,9 @@ fn begins(counters: *mut FlowCounters, way: &Way, is_first: bool) -> bool {
     let begins = is_first || counters.path > path;
     if begins {
         counters.path = path;
-        counters.fragmented = fragmented;
     }
+    // From the first on that it makes: it may have sent whole packets before.
+    counters.fragmented |= fragmented;
     begins
 }
 
@@ -292,7 +306,9 @@ fn begin<const ASKED: u8>(
     let flags = kernel::forgotten(skb, if is_counted { 0 } else { flags::UNCOUNTED });
     let told = Telling { storage, listener_cookie, runner, way, answer, uid, flags };
     // If it is not told, its next packet tries again.
-    if !tell(key, packet, socket, &told, &counters, now) && flags == 0 && FLOWS.remove(key).is_ok()
+    if !tell(skb, key, packet, socket, &told, &counters, now)
+        && flags == 0
+        && FLOWS.remove(key).is_ok()
     {
         shares::give_back(account);
     }
@@ -330,6 +346,7 @@ struct Telling<'a> {
 
 #[inline(always)]
 fn tell(
+    skb: *mut __sk_buff,
     key: &FlowKey,
     packet: &Packet,
     socket: &PacketSocket,
@@ -348,6 +365,7 @@ fn tell(
         key,
         phase: phase::SENT,
         ownership,
+        via: (skb, packet.via_at),
         socket_type: socket.socket_type,
         icmp_type: packet.icmp_type,
         local: &packet.source,

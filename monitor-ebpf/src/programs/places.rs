@@ -28,10 +28,8 @@ pub struct Answer {
 
 #[inline(always)]
 pub fn ask(remote: &[u8; 16]) -> Answer {
-    let (mut high, mut low) = ([0; 8], [0; 8]);
-    high.copy_from_slice(&remote[..8]);
-    low.copy_from_slice(&remote[8..]);
-    let answer = look(u64::from_be_bytes(high), u64::from_be_bytes(low));
+    let whole = u128::from_be_bytes(*remote);
+    let answer = look((whole >> 64) as u64, whole as u64);
     Answer {
         class: answer as u16,
         verdict: (answer >> 16) as u8,

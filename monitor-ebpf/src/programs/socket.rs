@@ -85,7 +85,7 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         local_port: 0,
         transport: named.transport,
         malformed: 0,
-        reserved: [0; 2],
+        via: 0,
     };
     // In a table of its own: what was not sent never takes the place of what was.
     if FLOWS.get_ptr(&key).is_some() || ONCE.get_ptr(&key).is_some() {
@@ -103,6 +103,7 @@ fn attempt(context: *mut bpf_sock_addr, named: &Named) {
         key: &key,
         phase: phase::ATTEMPT,
         ownership: if storage.is_some() { ownership::USER } else { ownership::NONE },
+        via: (core::ptr::null_mut(), 0),
         socket_type: named.socket_type,
         icmp_type: 0,
         local: &[0; 16],

@@ -13,7 +13,6 @@ use crate::{
 /// One sentence or two each, most important first.
 pub fn explain(config: &Config) -> Vec<String> {
     let mut out = policy(&config.policy);
-    out.extend(warnings(config));
     out.extend(geo(&config.geo));
     out.extend(naming(config));
     out.push(store(config));
@@ -169,33 +168,15 @@ fn by_whose_word(allow: bool, trust: Trust) -> &'static str {
     }
 }
 
-fn warnings(config: &Config) -> Vec<String> {
-    let mut out = Vec::new();
-    let Config { policy, geo, .. } = config;
-    if geo.operator_database.is_none() {
-        if policy.basis == Basis::Operator {
-            out.push("Without geo.operator_database no operator's country is known: every address counts as without a country.".into());
-        }
-        let asks = |rule: &&Rule| rule.operator.is_some();
-        if policy.rules.iter().any(|rule| asks(&rule))
-            && !geo.overrides.iter().any(|it| it.operator.is_some() || it.asn.is_some())
-        {
-            out.push("Rules ask for an operator, but neither geo.operator_database nor an override names any: they never match.".into());
-        }
-    }
-    out
-}
-
 fn geo(geo: &Geo) -> Vec<String> {
     let mut out = vec![match &geo.database {
         None => "Countries are looked up in the embedded database.".into(),
         Some(path) => format!("Countries are looked up in {}.", path.display()),
     }];
-    out.extend(
-        geo.operator_database
-            .as_ref()
-            .map(|path| format!("Operators are looked up in {}.", path.display())),
-    );
+    out.push(match &geo.operator_database {
+        None => "Operators are looked up in the embedded database.".into(),
+        Some(path) => format!("Operators are looked up in {}.", path.display()),
+    });
     for it in &geo.overrides {
         let country = it.country.map(named);
         let operator = it.operator.as_ref().map(|name| format!("run by {name}"));

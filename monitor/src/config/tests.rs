@@ -349,14 +349,15 @@ fn what_the_policy_means_is_said_in_sentences() {
         "LD_PRELOAD, ptrace",
         "Rule all forbids everything: it has no selector",
         "Rule late allows everything run by an operator named like \"cloud\"; it is never reached",
-        "Without geo.operator_database",
-        "they never match",
+        "Operators are looked up in the embedded database.",
         "203.0.113.0/24 counts as CN (China).",
         "AS64500 counts as in the hands of CN (China), anycast.",
         "for 30 days or up to 512 MiB.",
     ] {
         assert!(said.contains(sentence), "{sentence}\n---\n{said}");
     }
+    // The embedded database knows operators and who has them in hand.
+    assert!(!said.contains("no operator") && !said.contains("they never match"), "{said}");
     assert!(explain(&Config::builtin())[0].starts_with("No country is approved"));
     let mut wide = Config::builtin();
     wide.policy.approved_countries = codes::assigned()

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 81] = [
+pub const COLUMNS: [&str; 83] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -61,6 +61,8 @@ pub const COLUMNS: [&str; 81] = [
     "geofenced.ethertype",
     "geofenced.uncounted",
     "geofenced.malformed",
+    "geofenced.via",
+    "geofenced.via_country",
     "geofenced.domain_source",
     "geofenced.server_name_source",
     "geofenced.executable_claimed",

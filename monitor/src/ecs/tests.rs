@@ -8,7 +8,7 @@ use super::*;
 use crate::event::{
     Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
     ExecutedFile, FileId, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, ServerName,
-    Timeline, Traffic, Transport, User,
+    Timeline, Traffic, Transport, User, Via,
 };
 
 fn ancestor(pid: u32) -> Ancestor {
@@ -46,6 +46,16 @@ pub(crate) fn process() -> Process {
 }
 
 /// A TCP flow to CN, unapproved, with every optional field set.
+fn hello() -> ServerName {
+    ServerName::Said { name: "hello.example.org".into(), source: DomainSource::Sni }
+}
+
+fn hop() -> Via {
+    let country = Country::Known(CountryCode::new("RU").unwrap());
+    let place = Place { country, ..Place::unknown() };
+    Via { address: "203.0.113.77".parse().unwrap(), place }
+}
+
 pub(crate) fn full_record() -> Record {
     Record {
         egress: Egress {
@@ -89,10 +99,8 @@ pub(crate) fn full_record() -> Record {
                 country: CountryCode::new("RU"),
                 is_anycast: true,
             })),
-            server_name: Some(ServerName::Said {
-                name: "hello.example.org".into(),
-                source: DomainSource::Sni,
-            }),
+            via: Some(Box::new(hop())),
+            server_name: Some(hello()),
             domain: Some(Domain {
                 name: "example.org".into(),
                 source: DomainSource::Dns,
@@ -146,6 +154,7 @@ pub(crate) fn bare_record() -> Record {
         operator: None,
         domain: None,
         server_name: None,
+        via: None,
     };
     record.provenance = None;
     record.timeline = None;

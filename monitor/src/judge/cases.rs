@@ -62,6 +62,7 @@ fn place(location: &str, second: &str, operator: &str, is_anycast: bool) -> Plac
         })),
         domain: None,
         server_name: None,
+        via: None,
     }
 }
 

@@ -14,7 +14,18 @@ use crate::{
 /// Judges one flow. The first rule that matches decides, also for local addresses; then `local`;
 /// then the worst of what is known of location and operator. `docs/verdicts.md` has a row for each
 /// case, and the tests read it.
+///
+/// Of a flow that goes by another address as well, both are judged, and the worse counts: no name is that of
+/// the other.
 pub fn judge(policy: &Policy, egress: &Egress, sender: &Sender, place: &Place) -> Judgement {
+    let judgement = judge_one(policy, egress, sender, place);
+    let Some(via) = &place.via else { return judgement };
+    let remote = egress.remote.map(|remote| SocketAddr::new(via.address, remote.port()));
+    let by_way = judge_one(policy, &Egress { remote, ..egress.clone() }, sender, &via.place);
+    if severity(by_way.verdict) > severity(judgement.verdict) { by_way } else { judgement }
+}
+
+fn judge_one(policy: &Policy, egress: &Egress, sender: &Sender, place: &Place) -> Judgement {
     let rule = rules::first_match(policy, egress, sender, place);
     let mut judgement = judged(policy, place, rule);
     // Approving addresses that no database knows approves none that nobody saw.
@@ -159,5 +170,7 @@ pub const fn severity(verdict: Verdict) -> u8 {
 mod cases;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod via;
 #[cfg(test)]
 pub(crate) use tests::rule;

@@ -104,7 +104,7 @@ fn place(country: Country, operator: Option<&str>) -> Place {
             is_anycast: false,
         })
     });
-    Place { country, second: None, operator, domain: None, server_name: None }
+    Place { country, second: None, operator, domain: None, server_name: None, via: None }
 }
 
 fn known(text: &str) -> Country {
@@ -326,6 +326,7 @@ fn some_place() -> impl Strategy<Value = Place> {
         operator,
         domain: None,
         server_name: None,
+        via: None,
     })
 }
 

@@ -258,6 +258,7 @@ impl Locator {
             operator: self.image.operator(address, class.is_anycast()),
             domain: None,
             server_name: None,
+            via: None,
         }
     }
 

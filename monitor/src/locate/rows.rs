@@ -82,6 +82,7 @@ impl ClassRow {
             operator: is_known.then(|| Arc::new(operator)),
             domain: None,
             server_name: None,
+            via: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The store as the writer thread uses it.
 
-use super::store::{Ledger, LedgerSize};
+use super::store::{Failure, Ledger, LedgerSize};
 use crate::{
     event::Entry,
     store::{Store, StoreError},
@@ -13,6 +13,16 @@ impl Ledger for Store {
     }
     fn sync(&mut self) -> Result<(), StoreError> {
         Self::sync(self)
+    }
+    fn failure(error: &StoreError) -> Failure {
+        match error {
+            _ if error.is_full() => Failure::Full,
+            _ if error.is_read_only() => Failure::ReadOnly,
+            _ => Failure::Other,
+        }
+    }
+    fn make_room(&mut self) -> Result<u64, StoreError> {
+        Self::make_room(self).map(|deleted| deleted.entries)
     }
     fn retain(&mut self) -> Result<(), StoreError> {
         Self::retain(self).map(drop)

@@ -1,12 +1,14 @@
 //! Where records go: metrics, roll-ups, the store's queue, the live stream. Called by the pipeline,
 //! never waits: what an output cannot take is dropped and counted.
 
+mod backlog;
 mod ledger;
 pub mod live;
 pub mod rollup;
 mod shares;
 pub mod store;
 pub mod view;
+mod writer;
 
 use std::{
     collections::BTreeMap,
@@ -233,6 +235,10 @@ impl Outputs {
     pub fn tick(&mut self, boot_ns: u64, wall: Timestamp) {
         self.now = boot_ns;
         self.shares.tick(boot_ns);
+        // What adds up waits where it does.
+        if self.store.is_failing() {
+            return;
+        }
         if self.rollups.is_due(boot_ns) || self.has_unpaid() && self.rollups.is_time(boot_ns) {
             for entry in self.take_unpaid(wall) {
                 self.store.push(entry);
@@ -243,14 +249,21 @@ impl Outputs {
         }
     }
 
-    /// Appends all roll-ups, and waits a while for room in a full queue: at the end, when nothing
-    /// else is kept waiting. Once `self` is dropped, the store's writer writes the rest and ends.
+    /// The end has come, and nothing else is kept waiting: what is delivered from here on waits a while
+    /// for room in a full queue.
+    pub fn close(&mut self) {
+        self.store.close();
+    }
+
+    /// Appends all roll-ups, at the end. Once `self` is dropped, the store's writer writes the rest and
+    /// ends.
     pub fn flush(&mut self, wall: Timestamp) {
+        self.close();
         for entry in self.take_unpaid(wall) {
-            self.store.push_last(entry);
+            self.store.push(entry);
         }
         for rollup in self.rollups.take(self.now) {
-            self.store.push_last(Entry::Rollup(rollup));
+            self.store.push(Entry::Rollup(rollup));
         }
     }
 
@@ -352,6 +365,10 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
         losses: vec![
             loss(store::STAGE, store::QUEUE_FULL),
             loss(store::STAGE, store::UNWRITTEN),
+            loss(store::STAGE, store::GAVE_WAY),
+            loss(store::STAGE, store::Failure::Full.reason()),
+            loss(store::STAGE, store::Failure::ReadOnly.reason()),
+            loss(store::STAGE, store::Failure::Other.reason()),
             loss(rollup::STAGE, rollup::TABLE_FULL),
             loss(rollup::STAGE, rollup::SHARE),
             loss(LOOKUPS, rollup::SHARE),

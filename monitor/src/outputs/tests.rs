@@ -1,6 +1,13 @@
 //! The outputs together, over a ledger in memory.
 
-use std::sync::{Mutex, mpsc};
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
 
 use super::{store::Ledger, *};
 use crate::{
@@ -8,16 +15,25 @@ use crate::{
     event::{Moment, Notice, Rollup},
 };
 
+const READ_ONLY: &str = "read-only";
+const FULL: &str = "full";
+
 /// Holds its content where the test sees it; fails or waits when told to.
 #[derive(Clone, Default)]
 struct Memory {
     entries: Arc<Mutex<Vec<Entry>>>,
     failures: Arc<Mutex<Vec<&'static str>>>,
     gate: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
+    is_read_only: Arc<AtomicBool>,
+    /// Entries that there is room for, if there is a bound.
+    room: Option<usize>,
 }
 
 impl Memory {
     fn fails(&self, operation: &'static str) -> Result<(), &'static str> {
+        if self.is_read_only.load(Ordering::Relaxed) {
+            return Err(READ_ONLY);
+        }
         let mut failures = self.failures.lock().unwrap();
         match failures.iter().position(|it| *it == operation) {
             Some(at) => Err(failures.remove(at)),
@@ -33,11 +49,25 @@ impl Ledger for Memory {
             gate.lock().unwrap().recv().unwrap();
         }
         self.fails("append")?;
+        if self.room.is_some_and(|room| self.entries.lock().unwrap().len() >= room) {
+            return Err(FULL);
+        }
         self.entries.lock().unwrap().push(entry.clone());
         Ok(())
     }
     fn sync(&mut self) -> Result<(), Self::Error> {
         self.fails("sync")
+    }
+    fn failure(error: &&'static str) -> store::Failure {
+        match *error {
+            READ_ONLY => store::Failure::ReadOnly,
+            FULL => store::Failure::Full,
+            _ => store::Failure::Other,
+        }
+    }
+    fn make_room(&mut self) -> Result<u64, Self::Error> {
+        self.fails("make-room")?;
+        Ok(self.entries.lock().unwrap().drain(..10).count() as u64)
     }
     fn retain(&mut self) -> Result<(), Self::Error> {
         self.fails("retain")
@@ -122,7 +152,7 @@ fn who_asks_wakes_the_pipeline_and_gets_what_is_counted_and_nothing_once_it_has_
     let wake = Box::new(move || woken.send(()).unwrap());
     let view = Arc::new(view::View::new(wake, &rig.outputs, Arc::clone(&rig.metrics)));
     assert_eq!(view.asked(), None);
-    let asking = std::thread::spawn({
+    let asking = thread::spawn({
         let view = Arc::clone(&view);
         move || view.ask()
     });
@@ -299,7 +329,7 @@ fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
     rig.outputs.deliver(bare_record(), sent(1, 1), true, Kept::Added);
     let (entries, metrics) = rig.finish();
     assert_eq!(entries, [Entry::Flow(full_record()), Entry::Flow(bare_record())]);
-    let expected = [("append", 1), ("sync", 2), ("retain", 1), ("size", 1)];
+    let expected = [("append", 1), ("sync", 2), ("make-room", 0), ("retain", 1), ("size", 1)];
     assert_eq!(expected.map(|(operation, _)| operation), store::OPERATIONS);
     for (operation, expected) in expected {
         let errors = metrics.store_errors_total.with_label_values(&[operation]).get();
@@ -319,6 +349,74 @@ fn a_ledger_that_fails_to_the_end_does_not_keep_the_daemon_and_every_entry_is_co
     let lost = metrics.events_lost_total.with_label_values(&[store::STAGE, store::UNWRITTEN]);
     assert_eq!(lost.get(), 1);
     assert_eq!(metrics.store_writable.get(), 0);
+}
+
+/// Delivers flows of their own, each as there is room for it.
+fn deliver_many(rig: &mut Rig, count: u64) {
+    for _ in 0..count {
+        while rig.outputs.room() == 0 {
+            thread::yield_now();
+        }
+        rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
+    }
+}
+
+#[test]
+fn while_nothing_can_be_written_the_queue_goes_on_and_each_entry_is_kept_or_counted_and_told() {
+    const FLOWS: u64 = 60_000;
+    let memory = Memory::default();
+    memory.is_read_only.store(true, Ordering::Relaxed);
+    let mut rig = rig(RecordMode::Unapproved, memory.clone(), 256);
+    deliver_many(&mut rig, FLOWS);
+    rig.outputs.deliver(approved(), sent(77, 1), true, Kept::Added);
+    // What adds up waits, however long.
+    rig.outputs.tick(3 * rollup::FLUSH_SECONDS * SECOND, later());
+    while rig.metrics.queue_depth.with_label_values(&[store::STAGE]).get() > 0 {
+        thread::yield_now();
+    }
+    assert_eq!(rig.metrics.store_writable.get(), 0);
+    memory.is_read_only.store(false, Ordering::Relaxed);
+    let (entries, metrics) = rig.finish();
+    let lost = metrics.events_lost_total.with_label_values(&[store::STAGE, READ_ONLY]).get();
+    let kept = entries.iter().filter(|entry| matches!(entry, Entry::Flow(_))).count() as u64;
+    assert!(kept > 10_000 && lost > 0, "{kept} {lost}");
+    assert_eq!(kept + lost, FLOWS);
+    let told = entries.iter().filter_map(|entry| match entry {
+        Entry::Notice { notice: Notice::Lost { reason, count, .. }, .. } => {
+            Some((reason.as_ref(), *count))
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(READ_ONLY, lost)]);
+    let rolled = entries
+        .iter()
+        .any(|entry| matches!(entry, Entry::Rollup(rollup) if rollup.traffic.sent_bytes == 77));
+    assert!(rolled);
+    assert_eq!(metrics.store_writable.get(), 1);
+}
+
+#[test]
+fn on_a_full_disk_what_is_old_gives_way_and_is_counted() {
+    const FLOWS: u64 = 1_000;
+    let memory = Memory { room: Some(100), ..Memory::default() };
+    let mut rig = rig(RecordMode::All, memory, 256);
+    deliver_many(&mut rig, FLOWS);
+    let (entries, metrics) = rig.finish();
+    let gone = metrics.events_lost_total.with_label_values(&[store::STAGE, store::GAVE_WAY]).get();
+    assert!(gone > 0 && entries.len() <= 100, "{gone} {}", entries.len());
+    assert_eq!(entries.len() as u64 + gone, FLOWS);
+}
+
+#[test]
+fn at_the_end_more_than_the_queue_holds_is_told() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 2);
+    rig.outputs.close();
+    for _ in 0..5_000 {
+        rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
+    }
+    let (entries, metrics) = rig.finish();
+    let lost = metrics.events_lost_total.with_label_values(&[store::STAGE, store::QUEUE_FULL]);
+    assert_eq!((entries.len(), lost.get()), (5_000, 0));
 }
 
 #[test]

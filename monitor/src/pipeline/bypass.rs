@@ -146,7 +146,7 @@ fn key(what: What, id: u64, ifindex: u32) -> FlowKey {
         local_port: what as u16,
         transport: Transport::UNKNOWN.0,
         malformed: 0,
-        reserved: [0; 2],
+        via: 0,
     }
 }
 

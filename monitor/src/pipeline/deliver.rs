@@ -47,8 +47,9 @@ impl Details {
     /// Judges again, by what is known now and the rules in force. They take no violation back that was
     /// one by the rules before: what they say of it stands beside.
     pub(super) fn renew(&mut self, rules: &Arc<Rules>, egress: &Egress) {
-        let Place { domain, server_name, .. } = self.place.clone();
-        let place = Place { domain, server_name, ..rules.locate(None, egress) };
+        let Place { domain, server_name, via, .. } = self.place.clone();
+        let via = via.map(|it| rules.via(it.address, egress.passage.way));
+        let place = Place { domain, server_name, via, ..rules.locate(None, egress) };
         let judgement = judge(&rules.policy, egress, &self.sender, &place);
         let is_by_others = !Arc::ptr_eq(rules.provenance(), &self.provenance);
         let is_objection = |verdict| verdict == Verdict::Unapproved;

@@ -8,6 +8,7 @@ use crate::{
     attribute,
     event::{Entry, Notice, Origin, Timestamp},
     metrics, names,
+    probe::{ProbeError, Source},
 };
 
 impl Pipeline {
@@ -17,6 +18,19 @@ impl Pipeline {
         self.unattributed_told = bytes;
         let origin = Origin::PacketSocket.word();
         self.metrics.unattributed_bytes_total.with_label_values(&[origin]).inc_by(growth);
+    }
+
+    /// What the probes count and is no loss.
+    pub(super) fn count_no_losses(&self, source: &dyn Source) -> Result<(), ProbeError> {
+        let (packets, bytes) = source.without_flow()?;
+        for (metric, now) in [
+            (&self.metrics.housekeeping_frames_total, source.housekeeping_frames()?),
+            (&self.metrics.received_without_flow_packets_total, packets),
+            (&self.metrics.received_without_flow_bytes_total, bytes),
+        ] {
+            metric.inc_by(now.saturating_sub(metric.get()));
+        }
+        Ok(())
     }
 
     pub(super) fn count_names(&mut self) {

@@ -16,7 +16,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use monitor_ebpf::{
     ABI_VERSION, layout,
-    loss::{HOUSEKEEPING, Loss},
+    loss::{HOUSEKEEPING, Loss, WITHOUT_FLOW_BYTES, WITHOUT_FLOW_PACKETS},
     names::{map, program, setting},
     sample::{FlowCounters, FlowKey, LinkSender, ProcessStart, Unitemised, UnitemisedKey},
     settings::naming,
@@ -31,7 +31,7 @@ use super::{
     cgroup,
     interfaces::{Attaching, Follower, Names, SeenSince},
     places::Places,
-    reader::Samples,
+    reader::{Samples, waiting_max},
     shares::Shares,
 };
 use crate::{
@@ -130,7 +130,8 @@ impl Kernel {
             })
             .ok();
         let samples =
-            Samples::start(ring.map_err(unusable(map::SAMPLES))?).map_err(ProbeError::Wait)?;
+            Samples::start(ring.map_err(unusable(map::SAMPLES))?, waiting_max(capture.max_flows))
+                .map_err(ProbeError::Wait)?;
         let (follower, attaching) = follow(ebpf, guarded, capture)?;
         let kernel = Self {
             samples,
@@ -442,6 +443,10 @@ impl Source for Kernel {
 
     fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
         self.counted(HOUSEKEEPING)
+    }
+
+    fn without_flow(&self) -> Result<(u64, u64), ProbeError> {
+        Ok((self.counted(WITHOUT_FLOW_PACKETS)?, self.counted(WITHOUT_FLOW_BYTES)?))
     }
 
     fn now_ns(&self) -> u64 {

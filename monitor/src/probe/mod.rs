@@ -29,7 +29,7 @@ use monitor_ebpf::{
 };
 pub use namespace::namespace_cookie;
 pub use places::Places;
-pub use reader::WAITING_MAX;
+pub use reader::waiting_max;
 pub use replay::{Recorder, Replay};
 use std::{io, path::PathBuf, time::Duration};
 pub use trial::{Answer, Trial};
@@ -151,7 +151,12 @@ pub trait Source {
         Ok(0)
     }
 
-    /// Samples that are out of the kernel and wait to be drained, at most [`WAITING_MAX`].
+    /// Packets and bytes that sockets received so far from where no flow of theirs leads.
+    fn without_flow(&self) -> Result<(u64, u64), ProbeError> {
+        Ok((0, 0))
+    }
+
+    /// Samples that are out of the kernel and wait to be drained, at most [`waiting_max`].
     fn waiting(&self) -> usize {
         0
     }

@@ -130,7 +130,9 @@ mod tests {
         all.insert(9, vec![2; 1648]);
         all.insert(11, vec![]);
         let mut packed = Packed::default();
-        all.iter().for_each(|sample| packed.push(sample));
+        for sample in &all {
+            packed.push(sample);
+        }
         let mut unpacking = Unpacking::from(packed);
         for sample in &all {
             assert_eq!(unpacking.next(), Some(sample.as_slice()));

@@ -25,9 +25,16 @@ use crate::sandbox;
 
 /// Samples that wait for the pipeline at most, of flows some 25 MB; as many may be on their way through
 /// it. Then the ring fills, and the probes count.
-pub const WAITING_MAX: usize = 1 << 18;
-/// Their bytes at most: those that name destinations are larger.
-const WAITING_BYTES_MAX: usize = 32 << 20;
+const WAITING_MAX: usize = 1 << 18;
+/// Of a host with memory for few flows.
+const WAITING_LEAST: usize = 1 << 14;
+/// Bytes that so many may take on average: those that name destinations are larger.
+const WAITING_BYTES: usize = 128;
+
+/// How many samples may wait, where the kernel counts so many flows.
+pub fn waiting_max(max_flows: u32) -> usize {
+    (max_flows as usize).clamp(WAITING_LEAST, WAITING_MAX)
+}
 /// Samples copied before the pipeline is let in between.
 const CHUNK: usize = 512;
 /// The reader's nice value. It must run within the 30 ms in which a burst fills the ring, however many
@@ -57,6 +64,7 @@ struct Waiting {
     /// In order.
     samples: Packed,
     count: usize,
+    most: usize,
     /// Where in the ring they end.
     end: Mark,
     /// The reader is to look at once.
@@ -70,7 +78,7 @@ struct Waiting {
 impl Waiting {
     /// The reader copies no more until the pipeline took what waits.
     fn is_full(&self) -> bool {
-        self.count >= WAITING_MAX || self.samples.len() >= WAITING_BYTES_MAX
+        self.count >= self.most || self.samples.len() >= self.most * WAITING_BYTES
     }
 
     /// A call that the reader will still answer.
@@ -113,12 +121,12 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Starts the thread, which gives up its privileges by itself.
-    pub(super) fn start(ring: RingBuf<MapData>) -> io::Result<Self> {
+    /// Starts the thread, which gives up its privileges by itself. `most`: samples that may wait.
+    pub(super) fn start(ring: RingBuf<MapData>, most: usize) -> io::Result<Self> {
         let positions = Positions::of(ring.as_fd())?;
         let begin = positions.read();
         let between = Arc::new(Between {
-            waiting: Mutex::new(Waiting { end: begin, ..Waiting::default() }),
+            waiting: Mutex::new(Waiting { end: begin, most, ..Waiting::default() }),
             changed: Condvar::new(),
             call: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             positions,
@@ -287,12 +295,13 @@ mod tests {
         let waiting = |count, bytes| {
             let mut samples = Packed::default();
             samples.push(&vec![0; bytes]);
-            Waiting { samples, count, called: true, ..Waiting::default() }
+            Waiting { samples, count, most: WAITING_LEAST, called: true, ..Waiting::default() }
         };
-        for full in [waiting(WAITING_MAX, 0), waiting(1, WAITING_BYTES_MAX)] {
+        let bytes = WAITING_LEAST * WAITING_BYTES;
+        for full in [waiting(WAITING_LEAST, 0), waiting(1, bytes)] {
             assert!(full.is_full() && !full.is_unanswered());
         }
-        let room = waiting(WAITING_MAX - 1, WAITING_BYTES_MAX - 8);
+        let room = waiting(WAITING_LEAST - 1, bytes - 8);
         assert!(!room.is_full() && room.is_unanswered());
     }
 }

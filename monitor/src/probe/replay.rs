@@ -128,6 +128,10 @@ impl<S: Source> Source for Recorder<S> {
         self.inner.housekeeping_frames()
     }
 
+    fn without_flow(&self) -> Result<(u64, u64), ProbeError> {
+        self.inner.without_flow()
+    }
+
     fn waiting(&self) -> usize {
         self.inner.waiting()
     }
@@ -308,6 +312,10 @@ mod tests {
             Ok(7)
         }
 
+        fn without_flow(&self) -> Result<(u64, u64), ProbeError> {
+            Ok((2, 70))
+        }
+
         fn progress(&mut self) -> Progress {
             Progress { submitted: Mark(9), taken_in: Mark(8) }
         }
@@ -344,6 +352,7 @@ mod tests {
             Recorder::new(Telling::default(), &dir.path().join("recording")).unwrap();
         assert_eq!((recorder.waiting(), recorder.unattributed_bytes()), (3, 4));
         assert_eq!(recorder.housekeeping_frames().unwrap(), 7);
+        assert_eq!(recorder.without_flow().unwrap(), (2, 70));
         assert_eq!(recorder.bypassed(), Telling::default().bypassed());
         assert_eq!(recorder.link_senders().map(|it| it.len()), Some(1));
         assert!(recorder.interfaces().is_some());

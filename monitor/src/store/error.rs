@@ -40,6 +40,24 @@ impl StoreError {
         move |source| Self::Io { operation, path, source }
     }
 
+    /// Whether there was no room for it.
+    pub fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        self.kind().is_some_and(|kind| full.contains(&kind))
+    }
+
+    /// Whether nothing can be written there.
+    pub fn is_read_only(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+
     /// A stable word for what was attempted: `open`, `write`, `sync`, `read`, ...
     pub fn operation(&self) -> &'static str {
         match self {
@@ -145,5 +163,21 @@ impl StoreCounters {
 
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_a_full_disk_and_a_failed_one_is_neither_full_nor_read_only() {
+        let error =
+            |number| StoreError::io("write", Path::new("/x"))(io::Error::from_raw_os_error(number));
+        for full in [libc::ENOSPC, libc::EDQUOT] {
+            assert!(error(full).is_full() && !error(full).is_read_only());
+        }
+        assert!(error(libc::EROFS).is_read_only() && !error(libc::EROFS).is_full());
+        assert!(!error(libc::EIO).is_full() && !error(libc::EIO).is_read_only());
     }
 }

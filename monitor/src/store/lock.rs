@@ -36,15 +36,25 @@ fn lock(file: &File) -> rustix::io::Result<()> {
 
 pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
     let path = directory.join("lock");
-    let mut file = OpenOptions::new()
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(super::FILE_MODE)
-        .open(&path)
-        .map_err(StoreError::io("open", &path))?;
-    match lock(&file) {
+        .open(&path);
+    let mut writable = opened.map_err(StoreError::io("open", &path))?;
+    // One that is held open for writing would keep its file system from being made read-only.
+    let mut file = File::open(&path).map_err(StoreError::io("open", &path))?;
+    let locked = match lock(&file) {
+        // A network file system may want it writable.
+        Err(rustix::io::Errno::BADF) => {
+            file = writable.try_clone().map_err(StoreError::io("open", &path))?;
+            lock(&file)
+        }
+        other => other,
+    };
+    match locked {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
@@ -54,10 +64,10 @@ pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
         Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
     }
     // The pid is only told to people: a full disk must not keep the daemon from starting.
-    let told = file
+    let told = writable
         .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
+        .and_then(|()| writable.rewind())
+        .and_then(|()| writeln!(writable, "{}", std::process::id()));
     if let Err(error) = told {
         tracing::debug!(%error, "cannot write the pid into the lock file");
     }

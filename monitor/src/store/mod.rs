@@ -21,6 +21,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod unclean;
 mod window;
 
 use std::{
@@ -44,9 +45,16 @@ use crate::{
 };
 use index::Index;
 use ledger::Writer;
+use unclean::Unclean;
 
 const FILE_MODE: u32 = 0o640;
 const DIRECTORY_MODE: u32 = 0o750;
+/// A segment is this long at least, on however small a disk,
+const SEGMENT_LEAST: u64 = 64 << 10;
+/// and the room that there is holds so many.
+const SEGMENTS_LEAST: u64 = 16;
+/// More than is asked for is made room for on a full disk, for what is written meanwhile.
+const SPARE_BYTES: u64 = 64 << 10;
 
 /// How the store is cut into files. [`Options::of`] is what the daemon uses.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +72,7 @@ impl Options {
     pub fn of(config: &StoreConfig) -> Self {
         const DAY: Duration = Duration::from_hours(24);
         Self {
-            segment_bytes: (config.max_bytes / 64).clamp(64 << 10, 32 << 20),
+            segment_bytes: (config.max_bytes / 64).clamp(SEGMENT_LEAST, 32 << 20),
             segment_age: (config.retention / 8).clamp(Duration::from_mins(1), DAY),
             index: Some(IndexLimits::default()),
         }
@@ -81,8 +89,10 @@ pub struct Store {
     recovery: Recovery,
     retention: Duration,
     max_bytes: u64,
-    /// What retention removed and the ledger was not told of.
-    unnoted: Option<Entry>,
+    /// Of segments, with enough room on the disk.
+    segment_bytes: u64,
+    /// What was removed and the ledger was not told of.
+    unnoted: Deleted,
     /// Last: released when all else is closed.
     _lock: lock::Lock,
 }
@@ -115,23 +125,34 @@ impl Store {
         StoreCounters::add(&counters.blocks_corrupt, recovery.corrupt);
         StoreCounters::add(&counters.chain_breaks, recovery.chain_breaks);
         StoreCounters::add(&counters.tails_cut, recovery.cuts.len() as u64);
+        // A ledger that can't be read is no reason not to go on with it.
+        let read = unclean::look(&Reader::new(root, Arc::clone(&counters), None));
+        if let Some(Unclean { at, flows }) = read.unwrap_or_default() {
+            let notice = Notice::LostSight { flows };
+            writer.append(&Entry::Notice { at, notice })?;
+        }
         for (segment, bytes) in &recovery.cuts {
             let notice = Notice::Cut { segment: u64::from(*segment), bytes: *bytes };
             writer.append(&Entry::Notice { at: clock.now().wall(), notice })?;
         }
         let index = match options.index {
-            Some(limits) => Some(Index::start(
-                &index_directory(root),
-                &ledger,
-                limits,
-                writer.progress(),
-                Arc::clone(&counters),
-            )?),
+            Some(limits) => {
+                let (directory, progress) = (index_directory(root), writer.progress());
+                let counters = Arc::clone(&counters);
+                match Index::start(&directory, &ledger, limits, progress, counters) {
+                    // It can be done without.
+                    Err(error) if error.is_full() => {
+                        tracing::warn!("{error}; queries read the ledger");
+                        None
+                    }
+                    started => Some(started?),
+                }
+            }
             None => None,
         };
         let finder = index.as_ref().map(Index::finder);
         let reader = Reader::new(root, counters, finder);
-        Ok(Self {
+        let mut store = Self {
             writer,
             clock,
             index,
@@ -139,9 +160,12 @@ impl Store {
             recovery,
             retention: config.retention,
             max_bytes: config.max_bytes,
-            unnoted: None,
+            segment_bytes: options.segment_bytes,
+            unnoted: Deleted::default(),
             _lock: lock,
-        })
+        };
+        store.fit_segments();
+        Ok(store)
     }
 
     /// What opening met.
@@ -160,6 +184,7 @@ impl Store {
     /// Acknowledges every entry taken: all are on the disk when this returns `Ok`. On an error they
     /// are kept; call it again.
     pub fn sync(&mut self) -> Result<(), StoreError> {
+        self.note_removed();
         let result = self.writer.sync();
         self.publish();
         result
@@ -195,23 +220,72 @@ impl Store {
     pub fn retain(&mut self) -> Result<Deleted, StoreError> {
         let now = self.clock.now();
         let active = self.writer.progress().segment;
-        // What it was not told of before, as on a full disk.
-        self.note_removed()?;
         let bounds = retention::Bounds { now, age: self.retention, bytes: self.max_bytes };
-        let reader = &self.reader;
         let mut deleted = Deleted::default();
-        let result = retention::apply(reader, self.index.as_ref(), active, bounds, &mut deleted);
-        self.unnoted = deleted.notice().map(|notice| Entry::Notice { at: now.wall(), notice });
-        self.note_removed()?;
+        let result = retention::apply(&self.reader, active, bounds, &mut deleted);
+        self.removed(&deleted);
         result.map(|()| deleted)
     }
 
-    fn note_removed(&mut self) -> Result<(), StoreError> {
-        if let Some(entry) = &self.unnoted {
-            self.writer.append(entry)?;
+    /// On a full disk: gives up the index, which comes again once there is room, then what retention
+    /// would delete first, until there should be room for what is pending; at last the segment that is
+    /// written. Nothing deleted: nothing is left to give up.
+    pub fn make_room(&mut self) -> Result<Deleted, StoreError> {
+        let active = self.writer.progress().segment;
+        let wanted = self.writer.pending_bytes() + SPARE_BYTES;
+        let mut deleted = Deleted::default();
+        if self.index.as_ref().is_some_and(Index::yield_room) {
+            return Ok(deleted);
         }
-        self.unnoted = None;
-        Ok(())
+        let mut result = retention::give_way(&self.reader, active, wanted, &mut deleted);
+        if result.is_ok() && deleted.segments.is_empty() {
+            result = retention::give_up(&self.reader, active, SEGMENT_LEAST, &mut deleted);
+            if deleted.segments.contains(&active.into()) {
+                self.writer.leave_segment();
+            }
+        }
+        self.removed(&deleted);
+        result.map(|()| deleted)
+    }
+
+    fn removed(&mut self, deleted: &Deleted) {
+        self.fit_segments();
+        if deleted.segments.is_empty() {
+            return;
+        }
+        if let Some(index) = &self.index {
+            index.segments_went();
+        }
+        self.unnoted.join(deleted);
+        self.note_removed();
+    }
+
+    /// On a full disk it may have to wait.
+    fn note_removed(&mut self) {
+        let at = self.clock.now().wall();
+        let entry = self.unnoted.notice().map(|notice| Entry::Notice { at, notice });
+        if entry.is_none_or(|entry| self.writer.append(&entry).is_ok()) {
+            self.unnoted = Deleted::default();
+        }
+    }
+
+    /// A small disk, or what others left of one, is cut into as many segments as a store that has the
+    /// room it may have: else the one that is written would soon be the only one.
+    fn fit_segments(&mut self) {
+        let Ok(free) = rustix::fs::statvfs(self.reader.ledger()) else { return };
+        let free = free.f_bavail.saturating_mul(free.f_frsize);
+        let room = free.saturating_add(retention::bytes_below(self.reader.ledger()));
+        let least = SEGMENT_LEAST.min(self.segment_bytes);
+        let bytes = (room / SEGMENTS_LEAST).clamp(least, self.segment_bytes);
+        self.writer.set_segment_bytes(bytes);
+        if let Some(index) = &self.index {
+            index.there_is_room(free >= self.index_room());
+        }
+    }
+
+    /// The index does not take the last room of a disk.
+    fn index_room(&self) -> u64 {
+        self.max_bytes / 8
     }
 
     /// Acknowledges what is pending and closes the index in order.

@@ -24,6 +24,7 @@ pub(super) enum StoredNotice {
     Attached { probe: Text, interface: Option<Text> },
     ClockRead { boot_ns: u64, boot: [u8; 16], wall_at_boot_ns: i64, is_trusted: bool },
     ClockStepped { from: u64, to: u64 },
+    LostSight { flows: u64 },
     Policy { sha256: [u8; 32], lines: Vec<Text> },
 }
 
@@ -72,6 +73,7 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNo
             lines: lines.iter().map(|line| into.text(line)).collect(),
         },
         Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
+        Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
     }
 }
 
@@ -120,5 +122,6 @@ pub(super) fn notice_from_stored(
         StoredNotice::ClockStepped { from, to } => {
             Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
         }
+        StoredNotice::LostSight { flows } => Notice::LostSight { flows },
     })
 }

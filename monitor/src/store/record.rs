@@ -8,6 +8,7 @@
 mod lookup;
 mod process;
 mod socket;
+mod via;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ pub(super) use self::process::{StoredProcess, process_from_stored, process_to_st
 use self::{
     lookup::{StoredLookup, lookup_from_stored, lookup_to_stored},
     socket::{StoredSocket, socket_from_stored, socket_to_stored},
+    via::{StoredVia, via_from_stored, via_to_stored},
 };
 use super::{
     basis::{Basis, StoredBasis, basis_from_stored, basis_to_stored},
@@ -130,6 +132,8 @@ pub(super) enum StoredExtra {
     Loopback,
     /// The kernel had no room to count it.
     Uncounted,
+    /// The other address that its packets go to.
+    Via(StoredVia),
     /// What later rules say of a violation.
     VerdictNow {
         verdict: u8,
@@ -328,6 +332,9 @@ fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<StoredExtra> {
     if passage.is_malformed {
         extras.push(StoredExtra::Malformed);
     }
+    if let Some(via) = &record.place.via {
+        extras.push(StoredExtra::Via(via_to_stored(via, into)));
+    }
     match passage.way {
         Way::Confirmed => {}
         Way::Unconfirmed => extras.push(StoredExtra::Unconfirmed),
@@ -374,6 +381,9 @@ fn add_extra(
         StoredExtra::Unconfirmed => record.egress.passage.way = Way::Unconfirmed,
         StoredExtra::Loopback => record.egress.passage.way = Way::Loopback,
         StoredExtra::Uncounted => record.egress.passage.is_uncounted = true,
+        StoredExtra::Via(via) => {
+            record.place.via = Some(Box::new(via_from_stored(via, tables)?));
+        }
         StoredExtra::Name { source } => {
             let source = domain_source(*source)?;
             // Once there was one name, which could be either.
@@ -480,6 +490,7 @@ fn flow_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Rec
             is_trusted: false,
         }),
         server_name: None,
+        via: None,
     };
     let judgement = Judgement {
         verdict: verdict(flow.verdict)?,

@@ -1,13 +1,13 @@
 //! Retention: whole segments go, never the one that is written: those that ended too long ago (`age`
-//! says when), and where the store is too large those without a violation before those with one.
-//! Nothing else deletes.
+//! says when), and where the store or the disk is too full those without a violation before those with
+//! one. Nothing else deletes, but for the index what it knows of them.
 
 use std::{fs, io, path::Path, time::Duration};
 
 use super::{
     age::ages,
     error::{StoreCounters, StoreError},
-    index::Index,
+    index,
     ledger::{self, frame::verdict_bit, segment_path},
     query::{QueryStats, Reader},
 };
@@ -36,6 +36,21 @@ impl Deleted {
         let (segments, entries) = (self.segments.clone(), self.entries);
         (!segments.is_empty()).then_some(Notice::Removed { segments, entries, from, to })
     }
+
+    pub(super) fn join(&mut self, other: &Self) {
+        self.segments.extend(&other.segments);
+        self.segments.sort_unstable();
+        self.bytes += other.bytes;
+        self.entries += other.entries;
+        if let Some((from, to)) = other.span {
+            self.stretch(from, to);
+        }
+    }
+
+    fn stretch(&mut self, from: Timestamp, to: Timestamp) {
+        let (first, last) = self.span.unwrap_or((from, to));
+        self.span = Some((first.min(from), last.max(to)));
+    }
 }
 
 /// What may be kept.
@@ -58,12 +73,57 @@ struct Segment {
 /// their bound. `deleted` tells of what is gone even where this fails.
 pub(super) fn apply(
     reader: &Reader,
-    index: Option<&Index>,
     active: u32,
     bounds: Bounds,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
-    let result = delete(reader, index, active, bounds, deleted);
+    let result = delete(reader, active, bounds, deleted);
+    settle(reader, deleted, result)
+}
+
+/// Deletes what is worth least until so many bytes are free that were not, but not the active segment.
+pub(super) fn give_way(
+    reader: &Reader,
+    active: u32,
+    wanted: u64,
+    deleted: &mut Deleted,
+) -> Result<(), StoreError> {
+    let result = (|| {
+        let mut segments = segments(reader)?;
+        let bytes = segments.iter().map(|it| it.bytes).sum();
+        segments.retain(|it| it.number < active);
+        for segment in by_worth(reader, segments, bytes)? {
+            if deleted.bytes >= wanted {
+                break;
+            }
+            remove(reader, segment, deleted)?;
+        }
+        Ok(())
+    })();
+    settle(reader, deleted, result)
+}
+
+/// Deletes one segment, the active one, if it is longer than this.
+pub(super) fn give_up(
+    reader: &Reader,
+    active: u32,
+    longer_than: u64,
+    deleted: &mut Deleted,
+) -> Result<(), StoreError> {
+    let result = (|| {
+        let segment = segments(reader)?.into_iter().find(|it| it.number == active);
+        segment
+            .filter(|it| it.bytes > longer_than)
+            .map_or(Ok(()), |segment| remove(reader, segment, deleted))
+    })();
+    settle(reader, deleted, result)
+}
+
+fn settle(
+    reader: &Reader,
+    deleted: &mut Deleted,
+    result: Result<(), StoreError>,
+) -> Result<(), StoreError> {
     if !deleted.segments.is_empty() {
         deleted.segments.sort_unstable();
         StoreCounters::add(&reader.counters().segments_deleted, deleted.segments.len() as u64);
@@ -75,7 +135,6 @@ pub(super) fn apply(
 
 fn delete(
     reader: &Reader,
-    index: Option<&Index>,
     active: u32,
     bounds: Bounds,
     deleted: &mut Deleted,
@@ -87,21 +146,25 @@ fn delete(
     let mut kept = Vec::new();
     for segment in segments {
         if segment.number < expired {
-            remove(reader, index, segment, deleted)?;
+            remove(reader, segment, deleted)?;
             ledger_bytes -= segment.bytes;
         } else {
             kept.push(segment);
         }
     }
-    let is_too_large = |bytes: u64| bytes + bytes_below(&reader.index_path()) > bounds.bytes;
-    if !is_too_large(ledger_bytes) {
+    // Of the index, what knows of no segment that is left goes in a moment.
+    let is_too_large = |bytes: u64| -> Result<bool, StoreError> {
+        let index_bytes = index::bytes_of(&reader.index_path(), &reader.segments()?);
+        Ok(bytes + index_bytes > bounds.bytes)
+    };
+    if !is_too_large(ledger_bytes)? {
         return Ok(());
     }
     for segment in by_worth(reader, kept, ledger_bytes)? {
-        if !is_too_large(ledger_bytes) {
+        if !is_too_large(ledger_bytes)? {
             break;
         }
-        remove(reader, index, segment, deleted)?;
+        remove(reader, segment, deleted)?;
         ledger_bytes -= segment.bytes;
     }
     Ok(())
@@ -166,27 +229,16 @@ fn has_violations(reader: &Reader, segment: u32) -> Result<bool, StoreError> {
     Ok(verdicts & verdict_bit(Verdict::Unapproved) != 0)
 }
 
-fn remove(
-    reader: &Reader,
-    index: Option<&Index>,
-    segment: Segment,
-    deleted: &mut Deleted,
-) -> Result<(), StoreError> {
+fn remove(reader: &Reader, segment: Segment, deleted: &mut Deleted) -> Result<(), StoreError> {
     let totals = reader.totals(segment.number)?;
     let directory = reader.ledger();
     let path = segment_path(directory, segment.number);
     fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-    if let Some(index) = index {
-        // It keeps what it knows of four segments in one database, until all four are gone.
-        let rest = ledger::list(directory).map_err(StoreError::io("list", directory))?;
-        index.keep_only(&rest);
-    }
     deleted.segments.push(segment.number.into());
     deleted.bytes += segment.bytes;
     deleted.entries += totals.flows + totals.rollups + totals.notices;
     if totals.first <= totals.last {
-        let (from, to) = deleted.span.map_or((u64::MAX, 0), |(from, to)| (from.0, to.0));
-        deleted.span = Some((Timestamp(from.min(totals.first)), Timestamp(to.max(totals.last))));
+        deleted.stretch(Timestamp(totals.first), Timestamp(totals.last));
     }
     Ok(())
 }

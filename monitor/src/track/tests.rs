@@ -1,6 +1,9 @@
 //! What samples and counters make of flows.
 
-use super::*;
+use super::{
+    life::{IDLE_UNDER_PRESSURE, OUTPUT_PATIENCE, TCP_IDLE_UNDER_PRESSURE, TCP_LINGER},
+    *,
+};
 use crate::probe::Mark;
 
 const SERVER: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
@@ -254,6 +257,34 @@ fn under_pressure_silent_datagram_flows_make_room() {
 }
 
 #[test]
+fn under_pressure_a_tcp_flow_whose_end_was_lost_does_not_stay_for_hours() {
+    let mut flows = Flows::new(4, 0);
+    for cookie in 1..=4 {
+        begin(&mut flows, &sample(cookie, 6, phase::SENT));
+    }
+    settle(&mut flows, START + IDLE_UNDER_PRESSURE + 1);
+    assert_eq!(flows.len(), 4, "a connection may pause");
+    settle(&mut flows, START + TCP_IDLE_UNDER_PRESSURE + 1);
+    assert!(flows.is_empty());
+}
+
+#[test]
+fn a_flow_that_is_over_does_not_wait_for_ever_for_an_output_that_takes_nothing() {
+    let mut flows = flows();
+    begin(&mut flows, &sample(1, 17, phase::SENT));
+    flows.close(1);
+    let mut told = 0;
+    let mut at = |flows: &mut Flows<()>, now| {
+        flows.settle(now, 0, |due, ()| told += u32::from(matches!(due, Due::Tell(_))));
+        flows.len()
+    };
+    assert_eq!(at(&mut flows, START + SECOND), 1);
+    assert_eq!(at(&mut flows, START + OUTPUT_PATIENCE), 1);
+    assert_eq!(at(&mut flows, START + SECOND + OUTPUT_PATIENCE + 1), 0);
+    assert_eq!(told, 1);
+}
+
+#[test]
 fn what_has_to_wait_is_told_at_the_next_sweep() {
     let mut flows = flows();
     for cookie in 1..=5 {
@@ -360,7 +391,7 @@ fn attempts_of_one_user_beyond_a_bound_are_not_kept_and_take_nothing_of_another(
         attempt.flow.remote_port = port;
         attempt
     };
-    let most = attempts::OF_USER_MAX as u16;
+    let most = attempts::OF_USER_LEAST as u16;
     for port in 0..most {
         begin(&mut flows, &attempt(1001, port));
     }

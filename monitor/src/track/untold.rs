@@ -1,7 +1,10 @@
 //! What is known of live flows and was not told yet. Changes nothing: whatever is shown of it is told
 //! in its time all the same.
 
-use super::{BootNs, Flows, LINGER, Live, sum};
+use super::{
+    BootNs, Flows, Live,
+    life::{LINGER, sum},
+};
 use crate::event::{Egress, Phase};
 
 impl<D> Flows<D> {

@@ -57,9 +57,8 @@ impl Made {
         (0..count).map(|_| self.byte()).collect()
     }
 
-    /// One line for the generator. `is_meant`: whether to send it, by its way and whether the kernel takes
-    /// it for IPv6.
-    pub(crate) fn line(&mut self, is_meant: impl Fn(Way, &[u8], bool) -> bool) -> String {
+    /// One line for the generator. `is_meant`: whether to send it, by its way.
+    pub(crate) fn line(&mut self, is_meant: impl Fn(Way, &[u8]) -> bool) -> String {
         let way = self.one_of(&[Way::Frame, Way::Raw]);
         loop {
             let is_v6 = self.below(2) == 0;
@@ -72,7 +71,7 @@ impl Made {
                     (self.address(is_v6).to_string(), self.changed(packet, 0))
                 }
             };
-            if is_meant(way, &bytes, is_v6) {
+            if is_meant(way, &bytes) {
                 return format!("{to} {}\n", harness::digits(&bytes));
             }
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    is_approved, is_near,
     made::MARK,
     oracle::{self, Verdict},
 };
@@ -19,6 +20,14 @@ use crate::{
 pub(crate) enum Kind {
     Ip { to: IpAddr, is_malformed: bool },
     Frame { ethertype: u16 },
+}
+
+/// Of two addresses the less is the worse: far, approved, near.
+fn rank(address: [u8; 16]) -> u8 {
+    match Ipv6Addr::from(address).to_canonical() {
+        to if is_near(to) => 2,
+        to => u8::from(is_approved(to)),
+    }
 }
 
 /// Packets and bytes.
@@ -146,7 +155,7 @@ fn kind(frame: &[u8]) -> Option<(Kind, u64)> {
             .first()
             .is_none_or(|first| (first >> 4 == 6) != is_v6 || !matches!(first >> 4, 4 | 6));
         if !(is_belied && is_marked)
-            && let Verdict::Flow(flow) = oracle::judge(rest, is_v6, oracle::Cut::default())
+            && let Verdict::Flow(flow) = oracle::judge_by(rank, rest, is_v6, oracle::Cut::default())
         {
             let to = Ipv6Addr::from(flow.destination).to_canonical();
             return Some((Kind::Ip { to, is_malformed: flow.is_malformed }, flow.bytes));

@@ -90,11 +90,29 @@ fn ipv4() -> impl Strategy<Value = Vec<u8>> {
             bytes.extend(fragment.to_be_bytes());
             bytes.extend([64, protocol, 0, 0]);
             bytes.extend(addresses);
-            bytes.extend(&options[..words * 4]);
+            bytes.extend(options_of(words * 4, &options));
             bytes.extend(payload);
             bytes
         },
     )
+}
+
+/// Options as they were made, none, or a source route behind some that do nothing.
+fn options_of(count: usize, random: &[u8]) -> Vec<u8> {
+    let mut options = random[..count].to_vec();
+    let [.., kind, padding, next, length] = random else { return options };
+    if *kind >= 80 {
+        options.fill(1);
+    }
+    let at = usize::from(padding % 5);
+    if *kind >= 160 && count >= at + 7 {
+        let addresses = (count - at - 3) / 4;
+        let length = 3 + 4 * (usize::from(*length) % addresses + 1);
+        options[at..at + length].copy_from_slice(&random[..length]);
+        let kind = if kind & 1 == 0 { 131 } else { 137 };
+        options[at..at + 3].copy_from_slice(&[kind, length as u8, 4 + next % 10]);
+    }
+    options
 }
 
 /// An extension: its type, its length in 8 bytes less the first, and what it holds.
@@ -112,13 +130,22 @@ fn ipv6() -> impl Strategy<Value = Vec<u8>> {
             let kinds: Vec<u8> = extensions.iter().map(|it| it.0).chain([protocol]).collect();
             let mut rest = Vec::new();
             for ((kind, length, fill), next) in extensions.iter().zip(&kinds[1..]) {
-                let length = if *kind == 44 { 0 } else { *length };
+                let is_route = *kind == 43 && fill[7] < 200;
+                let length = match kind {
+                    44 => 0,
+                    _ if is_route => *length * 2,
+                    _ => *length,
+                };
                 let start = rest.len();
                 rest.extend(fill);
                 rest.resize(start + (usize::from(length) + 1) * 8, 0x5a);
                 rest[start] = *next;
                 // The byte is reserved in a fragment header, and its offset is mostly 0 here.
                 rest[start + 1] = length;
+                if is_route {
+                    let kind = [0, 2, 3, 4][usize::from(fill[6] & 3)];
+                    rest[start + 2..start + 8].copy_from_slice(&[kind, fill[5] & 3, 0, 0, 0, 0]);
+                }
                 if *kind == 44 && fill[4] < 200 {
                     rest[start + 2..start + 4].copy_from_slice(&[0, fill[3] & 1]);
                 }

@@ -1,9 +1,14 @@
 //! What a packet says of its flow, as another parser reads it (the crate `etherparse`): what the
 //! probes must have told of it.
 
+#[path = "route.rs"]
+mod route;
+
 use etherparse::{
     Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
 };
+
+pub(crate) use route::Rank;
 
 /// Into what the kernel is to cut it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +53,8 @@ pub(crate) enum Verdict {
 /// The probes walk no further.
 const EXTENSIONS_MAX: usize = 5;
 
+const ROUTING: u8 = 43;
+
 /// What stands behind the IP headers.
 struct Network {
     source: [u8; 16],
@@ -61,10 +68,15 @@ struct Network {
 
 /// `is_v6`: what the kernel takes it for.
 pub(crate) fn judge(packet: &[u8], is_v6: bool, cut: Cut) -> Verdict {
+    judge_by(|_| 0, packet, is_v6, cut)
+}
+
+/// The same where an address may be worse than another.
+pub(crate) fn judge_by(rank: Rank, packet: &[u8], is_v6: bool, cut: Cut) -> Verdict {
     if packet.len() < if is_v6 { 40 } else { 20 } {
         return Verdict::Short;
     }
-    let network = if is_v6 { ipv6(packet) } else { ipv4(packet) };
+    let network = if is_v6 { ipv6(packet, rank) } else { ipv4(packet, rank) };
     flow(&network, packet, cut)
 }
 
@@ -132,15 +144,20 @@ fn malformed(packet: &[u8], is_v6: bool, transport: u8) -> Network {
     }
 }
 
-fn ipv4(packet: &[u8]) -> Network {
+fn ipv4(packet: &[u8], rank: Rank) -> Network {
     let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else {
         return malformed(packet, false, packet[9]);
     };
     let offset = header.fragments_offset().value();
     let fragment = Fragment { id: header.identification().into(), is_first: offset == 0 };
+    let route = route::v4(packet, header.slice().len(), rank);
+    let destination = route::address(packet, &route.to);
+    if route.is_malformed {
+        return Network { destination, ..malformed(packet, false, header.protocol().0) };
+    }
     Network {
         source: header.source_addr().to_ipv6_mapped().octets(),
-        destination: header.destination_addr().to_ipv6_mapped().octets(),
+        destination,
         transport: header.protocol().0,
         length: header.slice().len(),
         fragment: (offset > 0 || header.more_fragments()).then_some(fragment),
@@ -148,7 +165,7 @@ fn ipv4(packet: &[u8]) -> Network {
     }
 }
 
-fn ipv6(packet: &[u8]) -> Network {
+fn ipv6(packet: &[u8], rank: Rank) -> Network {
     let Ok(header) = Ipv6HeaderSlice::from_slice(packet) else {
         return malformed(packet, true, packet[6]);
     };
@@ -160,6 +177,7 @@ fn ipv6(packet: &[u8]) -> Network {
         fragment: None,
         is_malformed: false,
     };
+    let mut routing = None;
     for extensions in 0.. {
         let rest = &packet[network.length..];
         let transport = network.transport;
@@ -177,6 +195,9 @@ fn ipv6(packet: &[u8]) -> Network {
             network.length += extension.slice().len();
             let is_first = extension.fragment_offset().value() == 0;
             network.fragment = Some(Fragment { id: extension.identification(), is_first });
+            if !is_first && network.transport == ROUTING {
+                return malformed(packet, true, ROUTING);
+            }
             if !is_first {
                 break;
             }
@@ -184,11 +205,23 @@ fn ipv6(packet: &[u8]) -> Network {
             let Ok(extension) = Ipv6RawExtHeaderSlice::from_slice(rest) else {
                 return malformed(packet, true, transport);
             };
+            if transport == ROUTING && extension.slice()[3] != 0 {
+                let end = network.length + extension.slice().len();
+                if routing.replace(network.length..end).is_some() {
+                    return malformed(packet, true, transport);
+                }
+            }
             network.transport = extension.next_header().0;
             network.length += extension.slice().len();
         }
     }
-    network
+    let Some(routing) = routing else { return network };
+    let route = route::v6(packet, routing, rank);
+    let destination = route::address(packet, &route.to);
+    if route.is_malformed {
+        return Network { destination, ..malformed(packet, true, ROUTING) };
+    }
+    Network { destination, ..network }
 }
 
 /// The IP packet of a frame, as far as six VLAN tags are looked behind, where it begins and whether it is

@@ -1,13 +1,14 @@
 //! What stored records would be judged by another policy or other databases. Counts and compares;
 //! changes no record and reads none by itself.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
 use crate::{
     event::{
-        Country, CountryCode, Judgement, Operator, Phase, Place, Provenance, Record, Verdict, Way,
+        Country, CountryCode, Judgement, Operator, Phase, Place, Provenance, Record, Verdict, Via,
+        Way,
     },
     judge::judge,
     pipeline::Rules,
@@ -80,7 +81,15 @@ impl Rejudge {
         if record.egress.passage.way == Way::Loopback {
             return stored.clone();
         }
-        let found = self.rules.locator.locate(remote.ip());
+        let via = stored.via.as_deref().map(|it| {
+            let place = self.place_of(it.address, &it.place);
+            Box::new(Via { address: it.address, place })
+        });
+        Place { via, ..self.place_of(remote.ip(), stored) }
+    }
+
+    fn place_of(&self, address: IpAddr, stored: &Place) -> Place {
+        let found = self.rules.locator.locate(address);
         let is_local = |place: &Place| place.country == Country::Local;
         if self.is_located_again || is_local(&found) != is_local(stored) {
             let (domain, server_name) = (stored.domain.clone(), stored.server_name.clone());
@@ -184,7 +193,23 @@ mod tests {
             Arc::make_mut(operator).is_anycast = false;
         }
         record.place.second = None;
+        record.place.via = None;
         record
+    }
+
+    #[test]
+    fn the_other_address_of_a_way_is_judged_again_as_well() {
+        let mut by_hop = record();
+        by_hop.place.via = full_record().place.via;
+        let change = rejudge(&["CN", "RU"], false).again(by_hop.clone()).unwrap();
+        assert_eq!(change.now.judgement.verdict, Verdict::Approved);
+        // Of its own, the hop is in RU.
+        by_hop.judgement.verdict = Verdict::Approved;
+        if let Some(operator) = by_hop.place.operator.as_mut() {
+            Arc::make_mut(operator).country = CountryCode::new("CN");
+        }
+        let change = rejudge(&["CN"], false).again(by_hop).unwrap();
+        assert_eq!(change.now.judgement.verdict, Verdict::Unapproved);
     }
 
     #[test]

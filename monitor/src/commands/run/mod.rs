@@ -35,7 +35,7 @@ use crate::{
     config::{Capture, Config, NamesConfig},
     connections,
     decode::DecodeError,
-    event::Notice,
+    event::{Moment, Notice, Timestamp},
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
@@ -43,7 +43,7 @@ use crate::{
     pipeline::{self, Pipeline, Rules},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
-        WAITING_MAX, find_cgroup,
+        find_cgroup, waiting_max,
     },
     sandbox,
     shutdown::{self, Trigger},
@@ -86,33 +86,30 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
     let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
-    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics))?;
+    let max_flows = config.capture.max_flows;
+    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics), max_flows)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
-    let events = Arc::new(Current::new(reader, Arc::clone(&view)));
     let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
         processes,
         Arc::clone(&rules),
         outputs,
         Arc::clone(&metrics),
-        config.capture.max_flows,
+        max_flows,
         now.timeline.wall_at_boot_ns,
     );
     name_by(&mut pipeline, &config.names, args);
     attaching.wait();
     give_back_memory();
-    let watching_since = Clock::host().now().wall();
-    pipeline.note(watching_since, started(&attachments, &rules));
-    pipeline.note_policy(watching_since);
-    pipeline.look_at_clock(&now);
+    let watching_since = note_start(&mut pipeline, started(&attachments, &rules), &now);
 
-    let (trigger, shutdown) = shutdown::channel();
-    let (vitals, inbox) = (Arc::new(Vitals::default()), Arc::new(Inbox::default()));
+    let ((trigger, shutdown), vitals) = (shutdown::channel(), Arc::new(Vitals::default()));
+    let inbox = Arc::new(Inbox::default());
     let reloader = Reloader::new(global, config, &metrics, &inbox, classes, rules);
     let watcher = thread::Builder::new().name("pipeline".into()).spawn({
         let (vitals, shutdown) = (Arc::clone(&vitals), shutdown.clone());
-        let at_the_end = EndsDaemon(trigger.clone());
+        let (view, at_the_end) = (Arc::clone(&view), EndsDaemon(trigger.clone()));
         move || {
             let _at_the_end = at_the_end;
             watch(&mut *source, pipeline, &vitals, &inbox, &view, &shutdown)
@@ -121,6 +118,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
+    let events = Arc::new(Current::new(reader, view));
     let api = Api { events, live, watching_since, status, locate, metrics: Arc::clone(&metrics) };
     let serving =
         Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
@@ -132,6 +130,15 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     served?;
     watched?;
     Ok(Exit::Fine)
+}
+
+/// The first words of the ledger; since when is watched.
+fn note_start(pipeline: &mut Pipeline, started: Notice, now: &Moment) -> Timestamp {
+    let watching_since = Clock::host().now().wall();
+    pipeline.note(watching_since, started);
+    pipeline.note_policy(watching_since);
+    pipeline.look_at_clock(now);
+    watching_since
 }
 
 async fn bind(global: &Global, config: &Config) -> anyhow::Result<Sockets> {
@@ -299,7 +306,7 @@ fn new_metrics(
         .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
         .collect();
     known.attribution_events = attribute::EVENTS.map(str::to_owned).to_vec();
-    known.queues.push((watch::SAMPLES.to_owned(), WAITING_MAX as u64));
+    known.queues.push((watch::SAMPLES.to_owned(), waiting_max(capture.max_flows) as u64));
     let metrics = Metrics::new(&KnownLabels {
         decode_reasons: [&DecodeError::REASONS[..], &[names::MALFORMED, names::UNASKED]]
             .concat()

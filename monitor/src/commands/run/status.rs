@@ -22,7 +22,7 @@ use crate::{
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
     outputs,
     pipeline::Rules,
-    probe::{Attachment, WAITING_MAX, tier_of},
+    probe::{Attachment, tier_of, waiting_max},
     store::Reader,
 };
 
@@ -101,11 +101,15 @@ impl Facts {
             store: self.store(),
             clock: Some(self.clock(vitals)),
             queues: vec![
-                fill(watch::SAMPLES, vitals.samples.load(Ordering::Relaxed), WAITING_MAX),
+                fill(
+                    watch::SAMPLES,
+                    vitals.samples.load(Ordering::Relaxed),
+                    waiting_max(self.max_flows),
+                ),
                 fill(
                     outputs::store::STAGE,
                     queue.get().max(0).cast_unsigned(),
-                    outputs::store::QUEUE_ENTRIES,
+                    outputs::store::queue_entries(self.max_flows),
                 ),
             ],
             maps: vec![
@@ -183,6 +187,7 @@ fn details(rules: &Rules, metrics: &Metrics, vitals: &Vitals) -> BTreeMap<String
         ("flows classified by the daemon", by(CLASSIFIED_BY_DAEMON)),
         ("verdicts that differ", metrics.verdict_disagreements_total.get()),
         ("refused reloads", metrics.config_reloads_total.with_label_values(&["failure"]).get()),
+        ("bytes received without a flow", metrics.received_without_flow_bytes_total.get()),
         ("sockets below ip", vitals.below_ip.load(Ordering::Relaxed)),
     ];
     let details = details.into_iter().map(|(name, count)| (name.to_owned(), count));

@@ -81,8 +81,9 @@ fn keep(folder: &Path, built: &Built, sources: &[u8], inputs: [u8; 32]) -> io::R
         return Err(error);
     }
     // Not synced, which would take longer than to build it: what a power cut leaves of it is found
-    // out when it is opened, and built again.
-    Ok(file)
+    // out when it is opened, and built again. Held open for writing it would keep its file system from
+    // being made read-only.
+    File::open(folder.join(NAME))
 }
 
 fn in_memory(built: &Built, sources: &[u8], inputs: [u8; 32]) -> io::Result<File> {

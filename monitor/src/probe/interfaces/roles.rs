@@ -33,7 +33,7 @@ pub(super) struct Link {
 
 /// What leaves by any interface leaves this host, unless a socket's hook told it; what is wanted of
 /// one says what else is to be known of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) name: String,
     pub(super) is_named_in_text: bool,

@@ -53,7 +53,11 @@ fn rest(shared: &Shared, not_before: Option<Instant>) -> bool {
             return false;
         }
         let retry = not_before.map(|until| until.saturating_duration_since(Instant::now()));
+        if state.is_yielding {
+            return true;
+        }
         let is_work = not_before.is_some()
+            || state.is_surplus
             || state.periods.values().any(Period::is_broken)
             || is_behind(&state, shared.limits);
         if is_work && retry.is_none_or(|left| left.is_zero()) {
@@ -69,6 +73,9 @@ fn rest(shared: &Shared, not_before: Option<Instant>) -> bool {
 /// Whether the ledger has grown by a group, or a segment, since the thread looked last.
 pub(super) fn is_behind(state: &State, limits: Limits) -> bool {
     let (now, seen) = (&state.progress, &state.seen);
+    if state.has_no_room {
+        return false;
+    }
     now.segment != seen.segment
         || now.entries.saturating_sub(seen.entries) >= limits.group_entries
         || now.next_block.saturating_sub(seen.next_block) >= limits.group_blocks
@@ -97,9 +104,13 @@ impl Follower<'_> {
 
     /// Indexes what is due, segment by segment.
     fn catch_up(&mut self) -> io::Result<()> {
+        self.shared.make_way()?;
         self.shared.set_aside()?;
         {
             let mut state = self.shared.lock();
+            if state.has_no_room {
+                return Ok(());
+            }
             state.seen = state.progress;
         }
         for segment in ledger::list(&self.shared.ledger)? {
@@ -118,7 +129,7 @@ impl Follower<'_> {
             }
             let durable = if is_whole { u64::MAX } else { progress.bytes };
             self.index(segment, covered, durable, is_whole)?;
-            if self.shared.lock().stop {
+            if self.shared.is_interrupted() {
                 break;
             }
         }
@@ -155,7 +166,7 @@ impl Follower<'_> {
                 return Err(io::Error::other(fault));
             }
             rest = after;
-            if self.shared.lock().stop {
+            if self.shared.is_interrupted() {
                 return Ok(());
             }
         }
@@ -199,7 +210,7 @@ impl Follower<'_> {
         covered: Covered,
     ) -> Result<(), Fault> {
         let period = period_of(segment);
-        let database = self.shared.database(&mut self.shared.lock(), period, true)?;
+        let database = self.shared.database(period, true)?;
         database.write(pairs.into_iter())?;
         self.shared.cover(period, segment, covered);
         Ok(())

@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(super) use group::BlockEntry;
@@ -26,6 +26,7 @@ pub(super) use terms::Demand;
 use super::{
     error::{StoreCounters, StoreError},
     ledger::Progress,
+    retention::bytes_below,
 };
 use crate::{event::Timestamp, filter::Filter};
 use database::{Database, Fault};
@@ -61,6 +62,10 @@ struct Shared {
     ledger: PathBuf,
     limits: Limits,
     counters: Arc<StoreCounters>,
+    /// Held by whoever opens, closes, seals or removes databases, which takes its time. Taken before
+    /// `state`, and never by the writer of the ledger.
+    files: Mutex<()>,
+    /// Held for a moment: nothing is read or written meanwhile.
     state: Mutex<State>,
     /// Told to the thread: there is something to do.
     work: Condvar,
@@ -75,8 +80,19 @@ struct State {
     seen: Progress,
     stop: bool,
     idle: bool,
+    /// Segments went.
+    is_surplus: bool,
+    /// The disk is full: nothing is written.
+    has_no_room: bool,
+    /// All is to be removed.
+    is_yielding: bool,
+    yielded_at: Option<Instant>,
     periods: BTreeMap<u32, Period>,
 }
+
+/// How long all the index is waited for to be removed, and how long it stays away at least.
+const YIELD_PATIENCE: Duration = Duration::from_secs(2);
+const YIELD_REST: Duration = Duration::from_mins(10);
 
 /// What the index finds in one segment.
 #[derive(Debug)]
@@ -114,6 +130,7 @@ impl Index {
             ledger: ledger.to_owned(),
             limits,
             counters,
+            files: Mutex::new(()),
             state: Mutex::new(State { progress, ..State::default() }),
             work: Condvar::new(),
             rest: Condvar::new(),
@@ -140,9 +157,34 @@ impl Index {
         }
     }
 
-    /// Retention left these segments.
-    pub(super) fn keep_only(&self, segments: &[u32]) {
-        self.shared.keep_only(segments);
+    /// Segments were deleted: what knows of none that is left is to go.
+    pub(super) fn segments_went(&self) {
+        self.shared.ask_thread(|state| state.is_surplus = true);
+    }
+
+    /// Whether the disk has room for more of it.
+    pub(super) fn there_is_room(&self, is_room: bool) {
+        let mut state = self.shared.lock();
+        let is_resting = state.yielded_at.is_some_and(|at| at.elapsed() < YIELD_REST);
+        state.has_no_room = !is_room || is_resting;
+        self.shared.work.notify_one();
+    }
+
+    /// Removes all of it, where the disk has no room for the ledger; `false` if nothing was removed
+    /// within a while.
+    pub(super) fn yield_room(&self) -> bool {
+        let before = bytes_below(&self.shared.root);
+        if before == 0 {
+            return false;
+        }
+        self.shared.ask_thread(|state| {
+            (state.is_yielding, state.has_no_room) = (true, true);
+            state.yielded_at = Some(Instant::now());
+        });
+        let state = self.shared.lock();
+        let left = |state: &mut State| state.is_yielding && !state.stop;
+        drop(self.shared.rest.wait_timeout_while(state, YIELD_PATIENCE, left));
+        bytes_below(&self.shared.root) < before
     }
 
     /// Waits until everything due is indexed; false if that took longer than `timeout`.
@@ -150,6 +192,12 @@ impl Index {
         let state = self.shared.lock();
         let waited = self.shared.rest.wait_timeout_while(state, timeout, |state| !state.idle);
         waited.is_ok_and(|(_, result)| !result.timed_out())
+    }
+
+    /// As if a database took its time to open or to close.
+    #[cfg(test)]
+    pub(super) fn busy(&self) -> MutexGuard<'_, ()> {
+        self.shared.lock_files()
     }
 
     fn stop(&mut self) {
@@ -228,6 +276,28 @@ impl Shared {
         // State is changed in single steps: a panic between them leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn lock_files(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask_thread(&self, ask: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        ask(&mut state);
+        state.idle = false;
+        self.work.notify_one();
+    }
+}
+
+/// Bytes of what knows of one of these segments.
+pub(super) fn bytes_of(root: &Path, segments: &[u32]) -> u64 {
+    let periods: BTreeSet<u32> = segments.iter().map(|segment| period_of(*segment)).collect();
+    let of = |period: &u32| {
+        let database = periods::path_in(root, *period);
+        let seal = std::fs::metadata(seal::path(&database)).map_or(0, |it| it.len());
+        bytes_below(&database) + seal
+    };
+    periods.iter().map(of).sum()
 }
 
 fn look_up(

@@ -14,7 +14,7 @@ use super::{
     database::{self, Database, Fault},
     seal::{self, Coverage, Covered, Seal, Stamp},
 };
-use crate::store::error::StoreCounters;
+use crate::store::{error::StoreCounters, ledger};
 
 /// Segments of one database.
 const SEGMENTS: u32 = 4;
@@ -68,7 +68,7 @@ impl Period {
 
 impl Shared {
     pub(super) fn path_of(&self, period: u32) -> PathBuf {
-        self.root.join(format!("{period:08}"))
+        path_in(&self.root, period)
     }
 
     /// What the seals say, at the start. Nothing is opened; what has no seal is removed.
@@ -113,42 +113,58 @@ impl Shared {
 
     /// The period's database with what it covers; `None` if it covers nothing or is not to be had.
     pub(super) fn open(&self, period: u32) -> Option<(Arc<Database>, Coverage)> {
-        let mut state = self.lock();
-        let known =
-            state.periods.get(&period).filter(|it| !it.broken && !it.coverage.is_empty())?;
-        let coverage = known.coverage.clone();
-        match self.database(&mut state, period, false) {
-            Ok(database) => Some((database, coverage)),
+        let is_covering = |it: &&Period| !it.broken && !it.coverage.is_empty();
+        self.lock().periods.get(&period).filter(is_covering)?;
+        let database = match self.database(period, false) {
+            Ok(database) => database,
             Err(fault) => {
-                self.fault(&mut state, period, &fault);
-                None
+                self.fail(period, &fault);
+                return None;
             }
-        }
+        };
+        let state = self.lock();
+        // What it covers may be another's by now.
+        let is_its_own = |it: &&Period| {
+            it.open.as_ref().is_some_and(|open| Arc::ptr_eq(&open.database, &database))
+        };
+        let known = state.periods.get(&period).filter(is_covering).filter(is_its_own)?;
+        let coverage = known.coverage.clone();
+        drop(state);
+        Some((database, coverage))
     }
 
     /// The period's database, opened if need be, created if `create` and nothing is covered yet.
-    pub(super) fn database(
-        &self,
-        state: &mut State,
-        period: u32,
-        create: bool,
-    ) -> Result<Arc<Database>, Fault> {
-        let path = self.path_of(period);
-        let it = state.periods.entry(period).or_default();
-        if let Some(open) = &mut it.open {
-            open.used = Instant::now();
-            return Ok(Arc::clone(&open.database));
+    pub(super) fn database(&self, period: u32, create: bool) -> Result<Arc<Database>, Fault> {
+        if let Some(database) = self.lock().opened(period) {
+            return Ok(database);
         }
-        if create && it.coverage.is_empty() {
+        let _files = self.lock_files();
+        let (coverage, stamp) = {
+            let mut state = self.lock();
+            // By another meanwhile.
+            if let Some(database) = state.opened(period) {
+                return Ok(database);
+            }
+            if create {
+                state.periods.entry(period).or_default();
+            }
+            let Some(it) = state.periods.get_mut(&period) else {
+                return Err(Fault::Failed("it was removed".into()));
+            };
+            (it.coverage.clone(), it.stamp.take())
+        };
+        let path = self.path_of(period);
+        if create && coverage.is_empty() {
             remove(&path)?;
-        } else if !is_intact(it, &path) {
+        } else if !is_intact(&coverage, stamp.as_ref(), &path) {
             return Err(Fault::Failed("its files are not as they were sealed".into()));
         }
-        it.stamp = None;
-        self.close_unused(state, |open, _| open >= OPEN_MAX);
+        self.close_unused(|open, _| open >= OPEN_MAX);
         let database = Arc::new(Database::open(&path)?);
         let open = Open { database: Arc::clone(&database), used: Instant::now() };
-        state.periods.entry(period).or_default().open = Some(open);
+        if let Some(it) = self.lock().periods.get_mut(&period) {
+            it.open = Some(open);
+        }
         // The thread may sleep without an end in sight; it is to close this in time.
         self.work.notify_one();
         Ok(database)
@@ -180,89 +196,134 @@ impl Shared {
 
     /// Removes broken databases, so that they are built anew. Called by the thread.
     pub(super) fn set_aside(&self) -> io::Result<()> {
-        let mut state = self.lock();
-        let broken = state.periods.iter().filter(|(_, it)| it.broken).map(|(period, _)| *period);
-        for period in broken.collect::<Vec<_>>() {
-            StoreCounters::add(&self.counters.index_set_aside, 1);
-            // Queries may still hold the database: its open files live on under no name.
-            state.periods.remove(&period);
-            remove(&self.path_of(period))?;
+        let broken = self.remove_where(|_, it| it.broken)?;
+        StoreCounters::add(&self.counters.index_set_aside, broken);
+        Ok(())
+    }
+
+    /// Removes what covers none of the segments that are left; or all, if it is to yield. Called by the
+    /// thread.
+    pub(super) fn make_way(&self) -> io::Result<()> {
+        let (is_surplus, is_yielding) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.is_surplus), state.is_yielding)
+        };
+        if is_yielding {
+            let removed = self.remove_where(|_, _| true);
+            self.lock().is_yielding = false;
+            self.rest.notify_all();
+            removed?;
+            crate::store::release_memory();
+        } else if is_surplus {
+            let left = ledger::list(&self.ledger)?;
+            let kept: BTreeSet<u32> = left.into_iter().map(period_of).collect();
+            self.remove_where(|period, _| !kept.contains(&period))?;
         }
         Ok(())
     }
 
+    /// Something else is to be done first.
+    pub(super) fn is_interrupted(&self) -> bool {
+        let state = self.lock();
+        state.stop || state.is_yielding
+    }
+
+    fn remove_where(&self, is_it: impl Fn(u32, &Period) -> bool) -> io::Result<u64> {
+        let _files = self.lock_files();
+        let going: Vec<u32> = {
+            let state = self.lock();
+            let going = state.periods.iter().filter(|(period, it)| is_it(**period, it));
+            going.map(|(period, _)| *period).collect()
+        };
+        for period in &going {
+            // Queries may still hold the database: its open files live on under no name.
+            let gone = self.lock().periods.remove(period);
+            drop(gone);
+            remove(&self.path_of(*period))?;
+        }
+        Ok(going.len() as u64)
+    }
+
     /// Closes what nobody used for a while; gives the time until the next would be due.
     pub(super) fn close_idle(&self) -> Option<std::time::Duration> {
-        let mut state = self.lock();
+        let _files = self.lock_files();
         let idle = self.limits.idle;
-        self.close_unused(&mut state, |_, used| used.elapsed() >= idle);
+        self.close_unused(|_, used| used.elapsed() >= idle);
+        let state = self.lock();
         let open = state.periods.values().filter_map(|period| period.open.as_ref());
         open.map(|open| idle.saturating_sub(open.used.elapsed())).min()
     }
 
     pub(super) fn close_all(&self) {
-        let mut state = self.lock();
-        self.close_unused(&mut state, |_, _| true);
+        let _files = self.lock_files();
+        self.close_unused(|_, _| true);
     }
 
     /// Closes databases nobody holds, least recently used first, while `due` says so of how many
-    /// are open and when the next was used.
-    fn close_unused(&self, state: &mut State, due: impl Fn(usize, Instant) -> bool) {
-        let mut open: Vec<_> = state
-            .periods
-            .iter()
-            .filter_map(|(period, it)| it.open.as_ref().map(|open| (open.used, *period)))
-            .collect();
+    /// are open and when the next was used. The caller holds the files.
+    fn close_unused(&self, due: impl Fn(usize, Instant) -> bool) {
+        let mut open: Vec<_> = {
+            let state = self.lock();
+            let open = state.periods.iter();
+            open.filter_map(|(period, it)| it.open.as_ref().map(|open| (open.used, *period)))
+                .collect()
+        };
         open.sort_unstable();
         let before = open.len();
         let mut count = before;
         for (used, period) in open {
-            let Some(it) = state.periods.get_mut(&period) else { continue };
-            if !due(count, used) || it.is_used() {
-                continue;
-            }
-            it.open = None;
+            let (closing, coverage) = {
+                let mut state = self.lock();
+                let Some(it) = state.periods.get_mut(&period) else { continue };
+                if !due(count, used) || it.is_used() {
+                    continue;
+                }
+                // Whoever wants it now waits for the files; nobody can have it cover more.
+                (it.open.take(), (!it.broken).then(|| it.coverage.clone()))
+            };
+            drop(closing);
             count -= 1;
-            if let (false, Err(error)) = (it.broken, seal(it, &self.path_of(period))) {
-                let fault = Fault::from(error);
-                self.fault(state, period, &fault);
+            let Some(coverage) = coverage else { continue };
+            match seal(coverage, &self.path_of(period)) {
+                Ok(stamp) => {
+                    if let Some(it) = self.lock().periods.get_mut(&period) {
+                        it.stamp = Some(stamp);
+                    }
+                }
+                Err(error) => self.fail(period, &Fault::from(error)),
             }
         }
         if count < before {
             crate::store::release_memory();
         }
     }
+}
 
-    /// Forgets and removes what covers none of these segments.
-    pub(super) fn keep_only(&self, segments: &[u32]) {
-        let mut state = self.lock();
-        let kept: BTreeSet<u32> = segments.iter().map(|segment| period_of(*segment)).collect();
-        let gone: Vec<u32> =
-            state.periods.keys().filter(|period| !kept.contains(period)).copied().collect();
-        for period in gone {
-            state.periods.remove(&period);
-            if let Err(error) = remove(&self.path_of(period)) {
-                tracing::warn!(period, %error, "cannot remove an old part of the store index");
-                StoreCounters::add(&self.counters.index_errors, 1);
-            }
-        }
+impl State {
+    /// If it is open.
+    fn opened(&mut self, period: u32) -> Option<Arc<Database>> {
+        let open = self.periods.get_mut(&period)?.open.as_mut()?;
+        open.used = Instant::now();
+        Some(Arc::clone(&open.database))
     }
+}
+
+pub(super) fn path_in(root: &Path, period: u32) -> PathBuf {
+    root.join(format!("{period:08}"))
 }
 
 /// Whether the files on the disk are those that this period stands for.
-fn is_intact(period: &Period, path: &Path) -> bool {
-    match &period.stamp {
+fn is_intact(coverage: &Coverage, stamp: Option<&Stamp>, path: &Path) -> bool {
+    match stamp {
         Some(stamp) => Stamp::of(path).is_ok_and(|now| now == *stamp),
-        None => Seal::load(path)
-            .is_some_and(|seal| seal.coverage == period.coverage && seal.holds(path)),
+        None => Seal::load(path).is_some_and(|seal| seal.coverage == *coverage && seal.holds(path)),
     }
 }
 
-fn seal(period: &mut Period, path: &Path) -> io::Result<()> {
+fn seal(coverage: Coverage, path: &Path) -> io::Result<Stamp> {
     database::wait_until_released(path)?;
-    Seal::of(path, period.coverage.clone())?.store(path)?;
-    period.stamp = Some(Stamp::of(path)?);
-    Ok(())
+    Seal::of(path, coverage)?.store(path)?;
+    Stamp::of(path)
 }
 
 /// Removes the database and its seal.

@@ -28,8 +28,12 @@ impl Builder {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.summary.entries() >= ENTRIES_MAX
-            || self.entries.len() + self.interner.bytes() >= RAW_FULL
+        self.summary.entries() >= ENTRIES_MAX || self.bytes() >= RAW_FULL
+    }
+
+    /// Of its payload, before compression.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.len() + self.interner.bytes()
     }
 
     pub(super) fn entries(&self) -> usize {
@@ -72,6 +76,22 @@ impl Builder {
         tail.extend_from_slice(&payload);
         hash(&[&head, &payload])
     }
+}
+
+/// Lets whole blocks continue `previous` instead of what they continued; gives the hash of the last.
+pub(super) fn chain(blocks: &mut [u8], mut previous: Hash) -> Hash {
+    let mut rest = blocks;
+    while let Some(mut head) = Head::decode(rest) {
+        head.previous = previous;
+        let bytes = head.block_bytes() as usize;
+        let Some((block, after)) = std::mem::take(&mut rest).split_at_mut_checked(bytes) else {
+            break;
+        };
+        block[..HEAD_BYTES].copy_from_slice(&head.encode());
+        previous = hash(&[block]);
+        rest = after;
+    }
+    previous
 }
 
 fn encode(value: &impl serde::Serialize, into: Vec<u8>) -> Vec<u8> {

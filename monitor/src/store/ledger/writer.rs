@@ -1,8 +1,10 @@
 //! The one writer of the ledger. Whatever fails, the file is cut back to what is durable and the
 //! blocks are kept to be written again: nothing acknowledged is lost, nothing is written twice.
+//! Its file is open only while it is written: so nothing of it hinders a remount, and what is mounted
+//! anew is found.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -11,7 +13,7 @@ use std::{
 };
 
 use super::{
-    block::Builder,
+    block::{Builder, chain},
     frame::{Created, Hash, SEGMENT_HEADER_MAX, SegmentHeader, hash},
     recover::{End, Recovery, recover},
     segment_path, sync_directory,
@@ -53,11 +55,13 @@ pub(crate) struct Writer {
     tail_entries: u64,
     next_block: u64,
     last_hash: Hash,
+    /// Of the last durable block, or else header.
+    durable_hash: Hash,
     progress: Progress,
     created: Created,
     clock: Clock,
-    /// `None`: the next block starts a new segment.
-    file: Option<File>,
+    /// Else the next block starts a new segment.
+    is_begun: bool,
     /// The file may be longer than what is durable.
     overhang: bool,
 }
@@ -83,24 +87,32 @@ impl Writer {
             tail_entries: 0,
             next_block: 0,
             last_hash: [0; 32],
+            durable_hash: [0; 32],
             progress: Progress::default(),
             created: Created::At(clock.now()),
             clock,
-            file: None,
+            is_begun: false,
             overhang: false,
         };
         if let Some(end) = end {
-            writer.resume(&end)?;
+            writer.resume(&end);
         }
-        if writer.file.is_none() {
-            writer.start_segment()?;
+        // On a full disk it is begun with the first block, as soon as there is room.
+        if !writer.is_begun
+            && let Err(error) = writer.start_segment()
+        {
+            if !error.is_full() {
+                return Err(error);
+            }
+            tracing::warn!("{error}");
         }
         Ok((writer, recovery))
     }
 
-    fn resume(&mut self, end: &End) -> Result<(), StoreError> {
+    fn resume(&mut self, end: &End) {
         self.next_block = end.next_block;
         self.last_hash = end.last_hash;
+        self.durable_hash = end.last_hash;
         self.created = end.header.created;
         self.progress = Progress {
             segment: end.header.segment,
@@ -108,12 +120,7 @@ impl Writer {
             next_block: end.next_block,
             entries: end.entries,
         };
-        if end.writable {
-            let path = segment_path(&self.ledger, end.header.segment);
-            let file = OpenOptions::new().write(true).open(&path);
-            self.file = Some(file.map_err(StoreError::io("open", &path))?);
-        }
-        Ok(())
+        self.is_begun = end.writable;
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -123,6 +130,21 @@ impl Writer {
     /// Entries taken and not yet acknowledged.
     pub(crate) fn pending(&self) -> u64 {
         self.tail_entries + self.builder.entries() as u64
+    }
+
+    /// From here on a segment ends when it is this long.
+    pub(crate) fn set_segment_bytes(&mut self, bytes: u64) {
+        self.segment_bytes = bytes;
+    }
+
+    /// What the next sync writes, at most.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        (self.tail.len() + self.builder.bytes()) as u64
+    }
+
+    /// The segment that is written was removed: what is not durable yet goes to another.
+    pub(crate) fn leave_segment(&mut self) {
+        self.is_begun = false;
     }
 
     /// Takes the entry; on an error it was not taken, and what was taken before is kept.
@@ -159,7 +181,7 @@ impl Writer {
             return Ok(());
         }
         // Blocks in the tail are chained to this segment's last: only without any can a new begin.
-        if self.tail.is_empty() && (self.file.is_none() || self.is_segment_full()) {
+        if self.tail.is_empty() && (!self.is_begun || self.is_segment_full()) {
             self.start_segment()?;
         }
         let builder = std::mem::take(&mut self.builder);
@@ -196,10 +218,20 @@ impl Writer {
         if self.tail.is_empty() {
             return Ok(());
         }
+        if !self.is_begun {
+            self.move_tail()?;
+        }
         let path = segment_path(&self.ledger, self.progress.segment);
-        let Some(file) = &self.file else {
-            let error = io::Error::other("no segment is open");
-            return Err(StoreError::io("write", &path)(error));
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody else removed it: the missing number says so.
+                self.is_begun = false;
+                return self.write_tail();
+            }
+            other => other.map_err(|error| {
+                StoreCounters::add(&self.counters.write_errors, 1);
+                StoreError::io("open", &path)(error)
+            })?,
         };
         let durable = self.progress.bytes;
         let written = (|| {
@@ -219,6 +251,7 @@ impl Writer {
         self.overhang = false;
         StoreCounters::add(&self.counters.entries_synced, self.tail_entries);
         StoreCounters::add(&self.counters.blocks_synced, self.tail_blocks);
+        self.durable_hash = self.last_hash;
         self.progress.bytes += self.tail.len() as u64;
         self.progress.next_block = self.next_block;
         self.progress.entries += self.tail_entries;
@@ -227,6 +260,20 @@ impl Writer {
         self.tail_blocks = 0;
         self.tail_entries = 0;
         Ok(())
+    }
+
+    /// Begins a segment for blocks that were to stand in one that is gone.
+    fn move_tail(&mut self) -> Result<(), StoreError> {
+        let (next_block, last_hash) = (self.next_block, self.last_hash);
+        (self.next_block, self.last_hash) = (self.progress.next_block, self.durable_hash);
+        let begun = self.start_segment();
+        self.next_block = next_block;
+        if begun.is_ok() {
+            self.last_hash = chain(&mut self.tail, self.last_hash);
+        } else {
+            self.last_hash = last_hash;
+        }
+        begun
     }
 
     fn start_segment(&mut self) -> Result<(), StoreError> {
@@ -248,19 +295,17 @@ impl Writer {
                 .open(&path)?;
             file.write_all_at(&bytes, 0)?;
             file.sync_all()?;
-            sync_directory(&self.ledger)?;
-            Ok(file)
+            sync_directory(&self.ledger)
         })();
-        match created {
-            Ok(file) => self.file = Some(file),
-            Err(error) => {
-                StoreCounters::add(&self.counters.write_errors, 1);
-                // If it stays, opening the ledger finds a segment without blocks, or cuts it.
-                let _ = std::fs::remove_file(&path);
-                return Err(StoreError::io("create", &path)(error));
-            }
+        if let Err(error) = created {
+            StoreCounters::add(&self.counters.write_errors, 1);
+            // If it stays, opening the ledger finds a segment without blocks, or cuts it.
+            let _ = std::fs::remove_file(&path);
+            return Err(StoreError::io("create", &path)(error));
         }
+        self.is_begun = true;
         self.last_hash = hash(&[&bytes]);
+        self.durable_hash = self.last_hash;
         self.created = header.created;
         self.overhang = false;
         self.progress = Progress {

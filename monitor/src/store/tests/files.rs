@@ -189,6 +189,7 @@ fn retention_by_size_deletes_the_oldest_segments_and_their_index() {
     assert_eq!(before.flow_states + before.rollups + before.notices, 4000);
     store.max_bytes = before.ledger_bytes * 2 / 3;
     let deleted = store.retain().unwrap();
+    settle(&store);
     let after = store.reader().stats().unwrap();
     assert!(after.ledger_bytes + after.index_bytes <= store.max_bytes);
     assert_eq!(before.segments - after.segments, deleted.segments.len() as u64);

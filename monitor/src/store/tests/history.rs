@@ -1,14 +1,17 @@
 //! Made-up histories of flows, with everything that a ledger may hold and few values of each, so
 //! that filters match some. It knows nothing of the store.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::{
     event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
         DomainSource, Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Moment,
         Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record,
-        Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User, Verdict,
+        Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User, Verdict, Via,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -210,7 +213,14 @@ impl History {
                 }),
                 _ => None,
             },
+            via: (self.random(8) == 0).then(|| Box::new(self.via())),
         }
+    }
+
+    fn via(&mut self) -> Via {
+        let address = Ipv4Addr::from(0xcb00_7100 | self.random(9) as u32).into();
+        let place = Place { domain: None, server_name: None, via: None, ..self.place() };
+        Via { address, place }
     }
 
     fn country(&mut self) -> Country {
@@ -303,6 +313,7 @@ impl History {
                 lines: vec!["geofenced policy 2".into(), "approved US".into()],
             },
             Notice::ClockStepped { from: Timestamp(count), to: Timestamp(3) },
+            Notice::LostSight { flows: count },
             Notice::ClockRead(Moment {
                 boot_ns: count,
                 timeline: Timeline { boot: BootId([3; 16]), wall_at_boot_ns: -5, is_trusted: true },

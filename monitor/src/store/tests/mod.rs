@@ -5,8 +5,10 @@ mod beside;
 mod clocks;
 mod coverage;
 mod files;
+mod full;
 mod history;
 mod numbers;
+mod unclean;
 mod window;
 
 use std::{ops::ControlFlow, path::Path, time::Duration};

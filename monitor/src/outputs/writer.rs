@@ -1,0 +1,356 @@
+//! The thread that empties the store's queue into the ledger. It never gives up and never lets the queue
+//! wait for a ledger that fails: what fails is tried again, now and then; what comes meanwhile is held, so
+//! much of it as there is room for, and the rest is counted and told once the ledger takes something.
+
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use prometheus::IntGauge;
+
+use super::{
+    backlog::Backlog,
+    store::{Failure, GAVE_WAY, Ledger, QUEUE_FULL, STAGE, Shared, UNWRITTEN, weight},
+};
+use crate::{
+    event::{Entry, Moment, Notice},
+    metrics::Metrics,
+};
+
+/// Entries that one sync acknowledges at most.
+const BATCH_ENTRIES: usize = 16_384;
+/// An entry waits for its sync at most this long.
+const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+/// How often old segments are looked for.
+const RETENTION_INTERVAL: Duration = Duration::from_mins(1);
+/// How often the size of the store is measured.
+const SIZE_INTERVAL: Duration = Duration::from_secs(5);
+/// Waits between tries of a failing ledger; the last one repeats.
+const BACK_OFF: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+/// Where room that was made did not help, others took it: so soon no more is given up.
+const UNHELPFUL: Duration = Duration::from_mins(1);
+/// A disk can be full for ever: the log is told again after so long.
+const SAY_AGAIN: Duration = Duration::from_hours(1);
+/// Tries of a failing ledger once the daemon is ending: it must end.
+const LAST_TRIES: usize = 3;
+
+/// Since when the ledger fails, and how.
+#[derive(Debug)]
+struct Trouble {
+    failure: Failure,
+    since: Instant,
+    tries: usize,
+    again_at: Instant,
+    /// Room was made at the last try.
+    made_room_at: Option<Instant>,
+}
+
+pub(super) struct Writer<L> {
+    ledger: L,
+    metrics: Arc<Metrics>,
+    depth: IntGauge,
+    shared: Arc<Shared>,
+    now: fn() -> Moment,
+    /// Kernel times of the flows that began and are not safe yet, by the boot clock.
+    began: Vec<u64>,
+    /// Entries appended and not safe yet, as they are counted.
+    unsynced: u64,
+    /// Entries taken out of the queue.
+    taken: u64,
+    sized_at: Option<Instant>,
+    retained_at: Option<Instant>,
+    is_ending: bool,
+    trouble: Option<Trouble>,
+    backlog: Backlog,
+    /// Lost by reason, and not yet told to the ledger.
+    lost: [u64; Failure::ALL.len()],
+    /// When the log was told of a failure.
+    said: Option<(Failure, Instant)>,
+}
+
+impl<L: Ledger> Writer<L> {
+    pub(super) fn new(
+        ledger: L,
+        metrics: Arc<Metrics>,
+        depth: IntGauge,
+        shared: Arc<Shared>,
+        now: fn() -> Moment,
+    ) -> Self {
+        Self {
+            ledger,
+            metrics,
+            depth,
+            shared,
+            now,
+            began: Vec::new(),
+            unsynced: 0,
+            taken: 0,
+            sized_at: None,
+            retained_at: None,
+            is_ending: false,
+            trouble: None,
+            backlog: Backlog::default(),
+            lost: [0; Failure::ALL.len()],
+            said: None,
+        }
+    }
+
+    /// Whether everything was written.
+    pub(super) fn run(mut self, queue: &Receiver<Box<Entry>>) -> bool {
+        while !self.is_ending {
+            self.keep_house();
+            match queue.recv_timeout(self.patience()) {
+                Ok(first) => self.take_batch(first, queue),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.is_ending = true,
+            }
+        }
+        let mut in_vain = 0;
+        while self.trouble.is_some() && in_vain < LAST_TRIES {
+            thread::sleep(BACK_OFF[in_vain.min(BACK_OFF.len() - 1)]);
+            let held = self.backlog.len();
+            self.try_again();
+            in_vain = if self.backlog.len() < held { 0 } else { in_vain + 1 };
+        }
+        if self.trouble.is_none() && self.tell_losses() {
+            self.sync();
+        }
+        let is_whole = self.trouble.is_none();
+        if !is_whole {
+            self.leave_unwritten();
+        }
+        self.tell_size();
+        is_whole
+    }
+
+    /// What is due whether or not something comes.
+    fn keep_house(&mut self) {
+        if is_due(self.retained_at, RETENTION_INTERVAL) {
+            self.attempt("retain", L::retain);
+            self.retained_at = Some(Instant::now());
+        }
+        if is_due(self.sized_at, SIZE_INTERVAL) {
+            self.tell_size();
+        }
+        if self.trouble.as_ref().is_some_and(|it| it.again_at <= Instant::now()) {
+            self.try_again();
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let again = self.trouble.as_ref().map(|it| it.again_at);
+        let left = again.map(|at| at.saturating_duration_since(Instant::now()));
+        left.unwrap_or(SIZE_INTERVAL).min(SIZE_INTERVAL)
+    }
+
+    /// Takes what comes within one interval, then syncs once for all of it.
+    fn take_batch(&mut self, first: Box<Entry>, queue: &Receiver<Box<Entry>>) {
+        let until = Instant::now() + SYNC_INTERVAL;
+        let mut next = Some(first);
+        let mut count = 0;
+        while let Some(entry) = next.take() {
+            self.take(entry);
+            self.depth.dec();
+            self.taken += 1;
+            count += 1;
+            if count == BATCH_ENTRIES {
+                break;
+            }
+            match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(entry) => next = Some(entry),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.is_ending = true,
+            }
+        }
+        if self.trouble.is_none() {
+            self.tell_losses();
+            self.sync();
+        }
+    }
+
+    fn take(&mut self, entry: Box<Entry>) {
+        if self.trouble.is_some() {
+            self.hold(entry);
+        } else if let Err(entry) = self.append(entry) {
+            self.backlog.put_back(entry);
+        }
+    }
+
+    /// What has no room any more is counted by why the ledger fails.
+    fn hold(&mut self, entry: Box<Entry>) {
+        let lost = self.backlog.push(entry);
+        let failure = self.trouble.as_ref().map_or(Failure::Other, |it| it.failure);
+        self.lost[failure as usize] += lost;
+        let labels = [STAGE, failure.reason()];
+        self.metrics.events_lost_total.with_label_values(&labels).inc_by(lost);
+    }
+
+    /// Gives it back if the ledger did not take it.
+    fn append(&mut self, entry: Box<Entry>) -> Result<(), Box<Entry>> {
+        if !self.write("append", |ledger| ledger.append(&entry)) {
+            return Err(entry);
+        }
+        self.unsynced += weight(&entry);
+        if let Entry::Flow(record) = &*entry
+            && record.egress.revision == 0
+            && let Some(timeline) = record.timeline
+        {
+            self.began.push(timeline.boot_ns(record.egress.last_at));
+        }
+        Ok(())
+    }
+
+    /// The ledger itself tells what it did not get; whether there was such.
+    fn tell_losses(&mut self) -> bool {
+        let full = self.shared.untold.swap(0, Ordering::Relaxed);
+        let failed =
+            Failure::ALL.map(|it| (it.reason(), std::mem::take(&mut self.lost[it as usize])));
+        let all = [(QUEUE_FULL, full)].into_iter().chain(failed);
+        let at = (self.now)().wall();
+        let mut is_any = false;
+        for (reason, count) in all.filter(|(_, count)| *count > 0) {
+            let notice = Notice::Lost { stage: STAGE.into(), reason: reason.into(), count };
+            self.take(Box::new(Entry::Notice { at, notice }));
+            is_any = true;
+        }
+        is_any
+    }
+
+    fn sync(&mut self) -> bool {
+        if !self.write("sync", L::sync) {
+            return false;
+        }
+        self.unsynced = 0;
+        if self.backlog.len() == 0 {
+            *self.shared.safe.lock().unwrap_or_else(PoisonError::into_inner) = self.taken;
+            self.shared.is_safer.notify_all();
+        }
+        let now = (self.now)().boot_ns;
+        for at in self.began.drain(..) {
+            let seconds = Duration::from_nanos(now.saturating_sub(at)).as_secs_f64();
+            self.metrics.event_latency_seconds.observe(seconds);
+        }
+        true
+    }
+
+    /// Writes what is pending and what is held, or fails again.
+    fn try_again(&mut self) {
+        if self.trouble.as_ref().is_some_and(|it| it.failure == Failure::Full) {
+            self.make_room();
+        }
+        if !self.sync() {
+            return;
+        }
+        // The time of the loss ends with the word of it: that comes before what was held.
+        let Some(trouble) = self.trouble.take() else { return };
+        self.tell_losses();
+        while self.trouble.is_none()
+            && let Some(entry) = self.backlog.pop()
+        {
+            if let Err(entry) = self.append(entry) {
+                self.backlog.put_back(entry);
+            }
+        }
+        if self.trouble.is_some() || !self.sync() {
+            return;
+        }
+        self.shared.is_failing.store(false, Ordering::Relaxed);
+        let seconds = trouble.since.elapsed().as_secs();
+        if seconds > 0 {
+            tracing::info!("store: it writes again, after {seconds} s");
+        }
+    }
+
+    fn make_room(&mut self) {
+        let made_at = self.trouble.as_ref().and_then(|it| it.made_room_at);
+        if !is_due(made_at, UNHELPFUL) {
+            return;
+        }
+        let Some(gone) = self.attempt("make-room", L::make_room) else { return };
+        if let Some(trouble) = self.trouble.as_mut().filter(|_| gone > 0) {
+            trouble.made_room_at = Some(Instant::now());
+        }
+        let labels = [STAGE, GAVE_WAY];
+        self.metrics.events_lost_total.with_label_values(&labels).inc_by(gone);
+    }
+
+    /// Appends or syncs; a failure is told once, and begins or goes on with trouble.
+    fn write(
+        &mut self,
+        operation: &'static str,
+        run: impl FnOnce(&mut L) -> Result<(), L::Error>,
+    ) -> bool {
+        let Err(error) = run(&mut self.ledger) else {
+            self.metrics.store_writable.set(1);
+            return true;
+        };
+        self.metrics.store_errors_total.with_label_values(&[operation]).inc();
+        let (failure, now) = (L::failure(&error), Instant::now());
+        self.shared.is_failing.store(true, Ordering::Relaxed);
+        if self.said.is_none_or(|(said, at)| said != failure || at.elapsed() > SAY_AGAIN) {
+            tracing::error!("store: {operation} failed, and is tried again: {error}");
+            self.said = Some((failure, now));
+        }
+        let mut trouble = self.trouble.take().unwrap_or(Trouble {
+            failure,
+            since: now,
+            tries: 0,
+            again_at: now,
+            made_room_at: None,
+        });
+        // At once the first time: room may be made.
+        if trouble.tries > 0 {
+            self.metrics.store_writable.set(0);
+            trouble.again_at = now + BACK_OFF[(trouble.tries - 1).min(BACK_OFF.len() - 1)];
+        }
+        trouble.failure = failure;
+        trouble.tries += 1;
+        self.trouble = Some(trouble);
+        false
+    }
+
+    fn attempt<T>(
+        &mut self,
+        operation: &'static str,
+        run: impl FnOnce(&mut L) -> Result<T, L::Error>,
+    ) -> Option<T> {
+        match run(&mut self.ledger) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.metrics.store_errors_total.with_label_values(&[operation]).inc();
+                tracing::error!("store: {operation} failed, trying again: {error}");
+                None
+            }
+        }
+    }
+
+    /// What a ledger that fails to the end leaves behind.
+    fn leave_unwritten(&mut self) {
+        let unwritten = self.backlog.drain() + self.unsynced;
+        self.metrics.events_lost_total.with_label_values(&[STAGE, UNWRITTEN]).inc_by(unwritten);
+        tracing::error!("store: {unwritten} entries could not be written");
+    }
+
+    fn tell_size(&mut self) {
+        self.sized_at = Some(Instant::now());
+        if let Some(size) = self.attempt("size", |ledger| ledger.size()) {
+            self.metrics.store_bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
+            self.metrics.store_records.set(i64::try_from(size.records).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+fn is_due(last: Option<Instant>, interval: Duration) -> bool {
+    last.is_none_or(|at| at.elapsed() >= interval)
+}

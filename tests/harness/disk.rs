@@ -1,0 +1,50 @@
+//! A small disk of a test's own, mounted where only the test's thread and what it starts see it: however
+//! the test ends, nothing of it stays behind.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// Mounts a tmpfs at this path, for this thread and the processes and threads that it starts from
+    /// here on.
+    pub fn tmpfs(path: &Path, options: &str) -> Self {
+        std::fs::create_dir_all(path).expect("make the place of the disk");
+        // SAFETY: a new mount namespace for this thread alone touches no descriptor table.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }
+            .expect("unshare(CLONE_NEWNS): root?");
+        let disk = Self { path: path.to_owned() };
+        crate::tool(Command::new("mount").args(["--make-rprivate", "/"]));
+        let what = ["-t", "tmpfs", "-o", options, "disk"];
+        crate::tool(Command::new("mount").args(what).arg(path));
+        disk
+    }
+
+    /// Mounts it anew with other options, as soon as nothing is in the way.
+    pub fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let done = crate::eventually(|| {
+            let mut mount = Command::new("mount");
+            let output = mount.args(["-o", &options]).arg(&self.path).output().expect("run mount");
+            output.status.success().then_some(())
+        });
+        assert!(done.is_some(), "{} is not remounted with {options}", self.path.display());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(&self.path).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("harness: {} stays mounted until the test ends", self.path.display());
+        }
+    }
+}
