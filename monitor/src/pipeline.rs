@@ -264,6 +264,7 @@ impl Pipeline {
     }
 
     fn begin(&mut self, sample: &EgressSample) {
+        self.supersede(sample);
         let (origin, sender) = self.processes.attribute(sample);
         if self.names.wants_namespace() && self.processes.is_of_host(&sender) {
             self.names.learn_namespace(sample.owner.netns_cookie);

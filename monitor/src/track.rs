@@ -366,6 +366,14 @@ impl<D> Flows<D> {
         Some((&live.egress, live.told, &mut live.details))
     }
 
+    /// Forgets an attempt that was not told and is told by another flow.
+    pub fn supersede(&mut self, key: &FlowKey) {
+        let is_untold = |it: &Live<D>| it.egress.phase == Phase::Attempt && !it.told;
+        if self.live.get(key).is_some_and(|it| is_untold(it)) {
+            self.remove(key);
+        }
+    }
+
     /// The flows of a socket.
     pub fn of_socket(&self, cookie: u64) -> Vec<FlowKey> {
         self.by_socket.get(&cookie).cloned().unwrap_or_default()

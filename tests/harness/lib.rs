@@ -6,6 +6,7 @@
 mod cgroup;
 mod counts;
 mod disk;
+mod events;
 mod gateway;
 mod lab;
 mod memory;
@@ -19,6 +20,7 @@ mod truth;
 pub use cgroup::Cgroup;
 pub use counts::{Count, Counts, Flow};
 pub use disk::Disk;
+pub use events::{number, sum, text};
 pub use gateway::{CLIENT, CLIENT_MAC, CLIENT_ROUTED, CLIENT_TOO, Gateway};
 pub use lab::{Lab, Side};
 pub use memory::Memory;
@@ -33,20 +35,25 @@ use std::{
     os::unix::process::CommandExt,
     process::{Command, Output},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// How often something is looked for before a test gives up; with [`PAUSE`] a minute. What fails has
-/// failed by then on a machine with a busy disk, too; what holds is not waited for.
-const TRIES: u32 = 1200;
+/// How long something is looked for before a test gives up. What fails has failed by then on a machine
+/// with a busy disk, too; what holds is not waited for.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// And how often at least, however long it takes to ask.
+const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks until there is an answer. `None` after about a minute.
+/// Asks until there is an answer. `None` after two minutes.
 pub fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..TRIES {
+    let begun = Instant::now();
+    let mut tries = 0;
+    while tries < TRIES || begun.elapsed() < PATIENCE {
         if let Some(answer) = ask() {
             return Some(answer);
         }
+        tries += 1;
         thread::sleep(PAUSE);
     }
     None

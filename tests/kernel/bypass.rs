@@ -3,7 +3,7 @@
 
 use std::{thread, time::Duration};
 
-use harness::{Count, Daemon, Lab, Side, Site, Truth};
+use harness::{Count, Daemon, Lab, Side, Site, Truth, number, text};
 use serde_json::Value;
 
 /// An interface's first seconds are its baseline.
@@ -19,14 +19,6 @@ fn watched(test: impl FnOnce(&Lab, &Site)) {
     thread::sleep(SETTLED);
     test(&lab, &site);
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
-}
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }
 
 fn sent(event: &Value) -> Count {

@@ -8,7 +8,10 @@ mod cases;
 use std::{fmt::Write as _, net::IpAddr, thread, time::Duration};
 
 use cases::{CASES, Case, From, Seen};
-use harness::{CLIENT, CLIENT_MAC, CLIENT_ROUTED, Count, Gateway, Running, Side, Site, Truth};
+use harness::{
+    CLIENT, CLIENT_MAC, CLIENT_ROUTED, Count, Gateway, Running, Side, Site, Truth, number, sum,
+    text,
+};
 use serde_json::{Value, json};
 
 /// What became of one case.
@@ -25,20 +28,15 @@ struct Result {
 /// An address of the internet, and the transport to it: what arrives there is of one case.
 type Goal = (IpAddr, String);
 
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
-
 /// A case's own addresses, so that what arrives there is its own: from 20 on, one a case.
 fn words(case: &Case, index: usize) -> String {
     let own = index + 20;
     case.words
         .replace("{v4}", &format!("203.0.113.{own}"))
         .replace("{other}", &format!("198.51.100.{own}"))
+        .replace("{none}", &"00".repeat(16))
+        .replace("{hop}", &format!("c63364{own:02x}"))
+        .replace("{hop6}", &format!("20010db8000f{}ffff{own:04}", "0000".repeat(3)))
         .replace("{v6}", &format!("2001:db8:f::{own}"))
         .replace("{client}", if case.from == From::Routed { CLIENT_ROUTED } else { CLIENT })
 }
@@ -93,17 +91,6 @@ fn told(site: &Site, case: &Case, truth: &Truth, (address, transport): &Goal) ->
     }
 }
 
-fn sum(events: &[Value]) -> Count {
-    let mut sum = Count::default();
-    for event in events {
-        sum += Count {
-            packets: number(event, "/source/packets"),
-            bytes: number(event, "/source/bytes"),
-        };
-    }
-    sum
-}
-
 /// What should be told as sent there: what arrived; of what does not arrive, what was made.
 fn sent(gateway: &Gateway, case: &Case, truth: &Truth, goal: &Goal) -> Count {
     const UDP: u64 = 20 + 8;
@@ -113,8 +100,9 @@ fn sent(gateway: &Gateway, case: &Case, truth: &Truth, goal: &Goal) -> Count {
             let bytes = to.clone().map(|flow| flow.payload_bytes).sum();
             Count { packets: to.count() as u64, bytes }
         }
-        Seen::Locally(_) | Seen::Within(_) => {
-            let bytes = to.clone().map(|flow| flow.payload_bytes + UDP).sum();
+        Seen::Locally(_) | Seen::Within(_) | Seen::ByHop(..) => {
+            let headers = if let Seen::ByHop(_, headers) = case.seen { headers } else { UDP };
+            let bytes = to.clone().map(|flow| flow.payload_bytes + headers).sum();
             Count { packets: to.count() as u64, bytes }
         }
         _ => gateway.lab.counts(Side::Internet).total(goal.0, &goal.1),
@@ -152,7 +140,10 @@ fn assert_case(gateway: &Gateway, site: &Site, index: usize, case: &'static Case
     Result {
         case,
         problem,
-        arrived: if matches!(case.seen, Seen::Locally(_) | Seen::Within(_) | Seen::Frame(_)) {
+        arrived: if matches!(
+            case.seen,
+            Seen::Locally(_) | Seen::Within(_) | Seen::ByHop(..) | Seen::Frame(_)
+        ) {
             Count::default()
         } else {
             all_sent
@@ -188,12 +179,18 @@ fn wrong(event: &Value, case: &Case, truth: &Truth) -> Option<String> {
             return expect("/geofenced/ethertype", ethertype)
                 .or_else(|| wrong_unaddressed(event, case, truth, &expect));
         }
-        Seen::As(origin) | Seen::Within(origin) | Seen::Around(origin, _)
+        Seen::As(origin)
+        | Seen::Within(origin)
+        | Seen::ByHop(origin, _)
+        | Seen::Around(origin, _)
             if address.starts_with("198.51.100.") =>
         {
             (origin, "approved")
         }
-        Seen::As(origin) | Seen::Within(origin) | Seen::Around(origin, _) => (origin, "unapproved"),
+        Seen::As(origin)
+        | Seen::Within(origin)
+        | Seen::ByHop(origin, _)
+        | Seen::Around(origin, _) => (origin, "unapproved"),
     };
     let is_its = |flow: &&harness::TruthFlow| {
         flow.destination.to_string() == address
@@ -249,7 +246,10 @@ fn write_results(path: &str, results: &[Result]) {
     let mut lines = String::new();
     for Result { case, arrived, told, phase, attribution, .. } in results {
         let (seen, origin) = match case.seen {
-            Seen::As(origin) | Seen::Within(origin) | Seen::Around(origin, _) => ("whole", origin),
+            Seen::As(origin)
+            | Seen::Within(origin)
+            | Seen::ByHop(origin, _)
+            | Seen::Around(origin, _) => ("whole", origin),
             Seen::Locally(origin) => ("local", origin),
             Seen::Unaddressed => ("unaddressed", "packet-socket"),
             Seen::Frame(_) => ("frame", "packet-socket"),
@@ -271,6 +271,7 @@ fn each_way_out_is_seen_as_what_it_is_with_every_byte_once() {
     let site = Site::inside(&gateway.lab.host, env!("CARGO_BIN_EXE_geofenced"));
     site.watch_only(gateway.lab.cgroup.path());
     let host = &gateway.lab.host;
+    host.ip("address add 203.0.113.251/32 dev lo");
     host.ip("link add vx0 type vxlan id 77 remote 203.0.113.240 dstport 4789");
     host.ip("address add 10.98.77.1/24 dev vx0");
     // Nothing but the cases' own packets goes through it.

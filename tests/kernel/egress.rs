@@ -1,7 +1,7 @@
 //! Real kernel, real packets: each kind of egress shows up once, with its process, its destination
 //! and exactly the IP bytes that arrived on the other side. Needs root.
 
-use harness::{Count, Lab, Side, Site, Truth, TruthFlow};
+use harness::{Count, Lab, Side, Site, Truth, TruthFlow, number, text};
 use serde_json::Value;
 
 /// A lab and a daemon that watches the whole machine; both end with the test.
@@ -21,14 +21,6 @@ fn watched_alone(test: impl FnOnce(&Lab, &Site)) {
     let daemon = site.start();
     test(&lab, &site);
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
-}
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// Whether this is the event of that flow.

@@ -1,15 +1,11 @@
 //! What comes back from another address than was asked: it is in no record, and counted. Needs root.
 
-use harness::{Lab, Side, Site};
+use harness::{Lab, Side, Site, number};
 use serde_json::Value;
 
 const REPLY: usize = 50;
 /// Of IPv4 and UDP.
 const HEADERS: usize = 28;
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
 
 /// Packets and bytes.
 fn counted(site: &Site) -> (f64, f64) {

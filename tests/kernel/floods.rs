@@ -4,7 +4,7 @@
 
 use std::{fs, thread};
 
-use harness::{Count, Gateway, Lab, Metrics, Running, Side, Site, Truth, TruthFlow};
+use harness::{Count, Gateway, Lab, Metrics, Running, Side, Site, Truth, TruthFlow, number, text};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -33,14 +33,6 @@ fn resident_kb(pid: u32) -> u64 {
         }
     }
     sum
-}
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }
 
 fn lost(metrics: &Metrics, reason: &str) -> f64 {

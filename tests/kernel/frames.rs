@@ -3,16 +3,8 @@
 
 use std::process::Command;
 
-use harness::{Daemon, Lab, Site};
+use harness::{Daemon, Lab, Site, number, text};
 use serde_json::Value;
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
 
 /// Frames and bytes, link headers included, that arrived at the internet's end of the cable.
 fn arrived(lab: &Lab) -> (u64, u64) {

@@ -7,7 +7,9 @@ use std::{
     process::Command,
 };
 
-use harness::{CLIENT_ROUTED, Gateway, Lab, Namespace, Side, Site, Truth, digits as hex};
+use harness::{
+    CLIENT_ROUTED, Gateway, Lab, Namespace, Side, Site, Truth, digits as hex, number, text,
+};
 use serde_json::Value;
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -20,14 +22,6 @@ const LOOSE: u8 = 131;
 const STRICT: u8 = 137;
 const COUNT: u64 = 3;
 const PAYLOAD: u16 = 100;
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
 
 /// In CN, or in US.
 fn four(is_approved: bool, last: u8) -> Ipv4Addr {

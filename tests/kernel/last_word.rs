@@ -6,25 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use harness::{Cgroup, Count, Gateway, Lab, Namespace, Running, Side, Site};
+use harness::{Cgroup, Count, Gateway, Lab, Namespace, Running, Side, Site, sum, text};
 use serde_json::Value;
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
-
-fn sum(events: &[Value]) -> Count {
-    let mut sum = Count::default();
-    for event in events {
-        let bytes = number(event, "/source/bytes");
-        sum += Count { packets: number(event, "/source/packets"), bytes };
-    }
-    sum
-}
 
 fn inside(lab: &Lab) -> Site {
     let site = Site::inside(&lab.host, env!("CARGO_BIN_EXE_geofenced"));

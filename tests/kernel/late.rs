@@ -1,15 +1,11 @@
 //! A daemon that starts when everything is already connected: it still knows whose each socket is.
 //! Needs root.
 
-use harness::{Gateway, Running, Side, Site, Truth};
+use harness::{Gateway, Running, Side, Site, Truth, text};
 use serde_json::Value;
 
 /// Of each kind of connection and socket.
 const EACH: usize = 50;
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
 
 /// The records of a process once there is one for each of its flows.
 fn told_of(site: &Site, pid: u32) -> Option<Vec<Value>> {

@@ -7,7 +7,9 @@ use std::{
     process::Command,
 };
 
-use harness::{CLIENT_ROUTED, Gateway, Lab, Namespace, Running, Site, Truth, digits as hex};
+use harness::{
+    CLIENT_ROUTED, Gateway, Lab, Namespace, Running, Site, Truth, digits as hex, number, text,
+};
 use serde_json::Value;
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -17,14 +19,6 @@ const UDP: u8 = 17;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const OPTIONS: u8 = 60;
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
 
 /// A datagram of 128 bytes. `first`: version and length of the header.
 fn v4(first: u8, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {

@@ -12,7 +12,7 @@ mod receiver;
 
 use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
-use harness::{Lab, Namespace, Running, Side, Site};
+use harness::{Lab, Namespace, Running, Side, Site, number, text};
 use made::{Ends, Made, Way};
 use receiver::{Kind, Receiver, Tally};
 use serde_json::Value;
@@ -25,14 +25,6 @@ const BATCH: usize = 400;
 const ASKED_EACH: u32 = 20;
 /// Of the gateway, to which the client's frames go.
 const ROUTER: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |it| it.parse().expect("a number"))

@@ -1,7 +1,7 @@
 //! Real kernel, real packets: what a name server answered, and what TLS and QUIC say first, names
 //! where a flow goes. Needs root.
 
-use harness::{Lab, Namespace, Running, Side, Site, Truth};
+use harness::{Lab, Namespace, Running, Side, Site, Truth, text};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -25,10 +25,6 @@ fn name_server(lab: &Lab, at: &str, answers: &str) -> Running {
     let mut server = lab.start(Side::Internet, &format!("serve-dns --listen {at} {answers}"));
     server.listening();
     server
-}
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Name and source of the last flow of the generator, once it is `expected`.

@@ -7,26 +7,13 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-use harness::{CLIENT, Count, Gateway, Lab, Running, Side, Site};
+use harness::{CLIENT, Count, Gateway, Lab, Running, Side, Site, sum};
 use serde_json::Value;
 
 const VIOLATING: &str = "unapproved";
 
 /// Rounds in which an answer must once be ahead of what is stored.
 const ROUNDS: usize = 40;
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
-
-fn sum(events: &[Value]) -> Count {
-    let mut sum = Count::default();
-    for event in events {
-        let bytes = number(event, "/source/bytes");
-        sum += Count { packets: number(event, "/source/packets"), bytes };
-    }
-    sum
-}
 
 fn arrived(lab: &Lab, address: &str, transport: &str) -> Count {
     lab.arrived_at(&[address.parse::<IpAddr>().expect("an address")], transport)

@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use harness::{Lab, Programs, Site};
+use harness::{Lab, Programs, Site, text};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -110,10 +110,6 @@ fn truth(steps: &[Step]) -> HashMap<Flow, Used> {
         by.insert(step.who.clone());
     }
     flows
-}
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn flow_of(record: &Value) -> Flow {

@@ -7,25 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use harness::{Count, Gateway, Lab, Namespace, Running, Side, Site, Truth};
+use harness::{Count, Gateway, Lab, Namespace, Running, Side, Site, Truth, number, sum, text};
 use serde_json::Value;
-
-fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
-
-fn sum(events: &[Value]) -> Count {
-    let mut sum = Count::default();
-    for event in events {
-        let bytes = number(event, "/source/bytes");
-        sum += Count { packets: number(event, "/source/packets"), bytes };
-    }
-    sum
-}
 
 /// Counts what arrives in a namespace for the addresses of a peer on the link.
 fn count_arrivals(namespace: &Namespace) {

@@ -476,6 +476,35 @@ pub fn load<const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; N]> {
     if failed == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
 }
 
+/// Keeps a value beside [`forgotten`]'s, until [`kept`]: the stack is short of room.
+#[inline(always)]
+pub fn keep(skb: *mut __sk_buff, value: u32) {
+    // SAFETY: a context field for the program's own use, as there.
+    unsafe {
+        asm!(
+            "*(u32 *)({skb} + {cb}) = {value}",
+            skb = in(reg) skb,
+            cb = const core::mem::offset_of!(__sk_buff, cb) + 4,
+            value = in(reg) u64::from(value),
+        );
+    }
+}
+
+#[inline(always)]
+pub fn kept(skb: *mut __sk_buff) -> u32 {
+    let value: u64;
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "{value} = *(u32 *)({skb} + {cb})",
+            skb = in(reg) skb,
+            cb = const core::mem::offset_of!(__sk_buff, cb) + 4,
+            value = out(reg) value,
+        );
+    }
+    value as u32
+}
+
 /// The same value, of which the verifier knows nothing any more. What it knows of values multiplies
 /// the ways through what follows, above all on 5.10: forgotten, they are one.
 #[inline(always)]

@@ -121,6 +121,8 @@ pub fn leave(skb: *mut __sk_buff, outline: u32, flow: &FlowKey) {
     let counters = unsafe { &mut *counters };
     let Some(payload) = payload(skb, outline as u8, outline >> 8) else { return };
     let storage = kernel::storage(kernel::packet_socket(skb).socket, false);
+    // One for both: 512 bytes of stack are all.
+    let mut first = [0; 16];
     let what = if flow.remote_port == DNS {
         ask(counters)
     } else if payload.is_tcp {
@@ -130,10 +132,10 @@ pub fn leave(skb: *mut __sk_buff, outline: u32, flow: &FlowKey) {
                 counters.naming = NAMING_DONE;
                 0
             }
-            _ => look_at_stream(skb, &payload, counters),
+            _ => look_at_stream(skb, &payload, counters, &mut first),
         }
     } else {
-        look_at_datagram(skb, &payload, counters)
+        look_at_datagram(skb, &payload, counters, &mut first)
     };
     let what = kernel::forgotten(skb, u32::from(what)) as u8;
     if what != 0 {
@@ -155,11 +157,13 @@ fn ask(counters: &mut FlowCounters) -> u8 {
 
 /// What a segment is ([`told`], 0: nothing that names).
 #[inline(always)]
-fn look_at_stream(skb: *mut __sk_buff, payload: &Payload, counters: &mut FlowCounters) -> u8 {
-    let mut first = [0; 16];
-    let Some(there) = kernel::load_into(skb, payload.at, payload.bytes, &mut first) else {
-        return 0;
-    };
+fn look_at_stream(
+    skb: *mut __sk_buff,
+    payload: &Payload,
+    counters: &mut FlowCounters,
+    first: &mut [u8; 16],
+) -> u8 {
+    let Some(there) = kernel::load_into(skb, payload.at, payload.bytes, first) else { return 0 };
     let is_first = counters.naming == 0;
     counters.naming += 1;
     if is_first {
@@ -203,12 +207,20 @@ fn look_at_stream(skb: *mut __sk_buff, payload: &Payload, counters: &mut FlowCou
 
 /// What a datagram is.
 #[inline(always)]
-fn look_at_datagram(skb: *mut __sk_buff, payload: &Payload, counters: &mut FlowCounters) -> u8 {
+fn look_at_datagram(
+    skb: *mut __sk_buff,
+    payload: &Payload,
+    counters: &mut FlowCounters,
+    first: &mut [u8; 16],
+) -> u8 {
     if counters.naming == 0 {
         counters.naming_left = QUIC_PACKETS;
     }
     counters.naming += 1;
-    let Some(first) = kernel::load::<5>(skb, payload.at) else { return 0 };
+    let Some(there) = kernel::load_into(skb, payload.at, payload.bytes, first) else { return 0 };
+    if there < 5 {
+        return 0;
+    }
     let version = [first[1], first[2], first[3], first[4]];
     let kind = first[0] >> 4 & 3;
     let is_told = match version {

@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use monitor_ebpf::sample::EgressSample;
+use monitor_ebpf::sample::{EgressSample, FlowKey};
 
-use super::Rules;
-use crate::event::{Country, Place, Via, Way, canonical};
+use super::{Pipeline, Rules};
+use crate::{
+    event::{Country, Place, Via, Way, canonical},
+    track::remote,
+};
 
 /// The other address; the probes tell it as it stands in the packet.
 pub(super) fn via(sample: &EgressSample) -> Option<IpAddr> {
@@ -23,6 +26,21 @@ pub(super) fn is_untold(sample: &EgressSample) -> bool {
     sample.flow.via != 0 && via(sample).is_none()
 }
 
+impl Pipeline {
+    /// What a socket named is no attempt where its packet went by a hop: that is a flow of its own, to
+    /// where the worse of both verdicts is.
+    pub(super) fn supersede(&mut self, sample: &EgressSample) {
+        let Some(via) = via(sample) else { return };
+        for remote in [remote(&sample.flow).ip(), via] {
+            let remote = match remote {
+                IpAddr::V4(it) => it.to_ipv6_mapped().octets(),
+                IpAddr::V6(it) => it.octets(),
+            };
+            self.flows.supersede(&FlowKey { remote, via: 0, ..sample.flow });
+        }
+    }
+}
+
 impl Rules {
     pub fn via(&self, address: IpAddr, way: Way) -> Box<Via> {
         let place = if way == Way::Loopback {
@@ -36,8 +54,6 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use monitor_ebpf::sample::FlowKey;
-
     use super::*;
 
     fn sample(remote: &str, told: &[u8]) -> EgressSample {

@@ -34,6 +34,8 @@ pub(crate) enum Seen {
     Unaddressed,
     /// With this origin and every byte; it does not reach the internet as IP, or not the internet.
     Within(&'static str),
+    /// The same by way of a hop, with headers of so many bytes in each packet.
+    ByHop(&'static str, u64),
     /// A frame in which there is no IP: with its process, every byte and this ethertype.
     Frame(&'static str),
 }
@@ -42,6 +44,7 @@ pub(crate) enum Seen {
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// For the generator. `{v4}`, `{other}` and `{v6}` are the case's own addresses, in CN, US and RU;
+    /// `{hop}` and `{hop6}` the digits of `{other}` and of a neighbour of `{v6}`;
     /// `{client}` is the client's, `{port}` that of a server in the internet.
     pub(crate) words: &'static str,
     pub(crate) what: &'static str,
@@ -63,7 +66,7 @@ const fn case(
 
 use self::{
     From::{Client, Container, Host, Routed},
-    Seen::{Around, As, Frame, Locally, Unaddressed, Within},
+    Seen::{Around, As, ByHop, Frame, Locally, Unaddressed, Within},
 };
 
 #[rustfmt::skip]
@@ -102,6 +105,9 @@ pub(crate) const CASES: &[Case] = &[
     case("udp-reconnect", "udp-reconnect --to {v4}:9 --to {v4}:10", "disconnected and connected again (`AF_UNSPEC`)", Host, As("process"), true),
     case("udp-at-device", "udp-at-device --to {v4}:9 --device wan", "`SO_BINDTODEVICE`", Host, As("process"), true),
     case("udp-ip-options", "udp-ip-options --to {v4}:9", "IPv4 options", Host, As("process"), true),
+    case("udp-by-hop", "udp-ip-options --to {v4}:9 --given 830704{hop}", "IPv4 source route (LSRR) by way of an approved country", Host, ByHop("process", 36), true),
+    case("udp-by-hop-ipv6", "udp-ip-options --uid 1001 --to [{v6}]:9 --given 0004040101000000{none}{hop6}", "IPv6 segments (SRv6), by a user without a capability", Host, ByHop("process", 88), true),
+    case("udp-own-address", "udp-sendto --to 203.0.113.251:9", "a public address of this host, over loopback", Host, Locally("process"), true),
     case("udp-multicast", "udp-multicast --from 10.77.0.2 --to {v4}:9", "multicast", Host, Locally("process"), true),
     case("udp-thread", "thread-send --to {v4}:9", "socket of one thread, send of another", Host, As("process"), true),
     case("io-uring-udp", "io-uring-udp --to {v4}:9", "`io_uring` sendmsg", Host, As("process"), true),
@@ -116,6 +122,7 @@ pub(crate) const CASES: &[Case] = &[
     case("raw-connected", "raw-connected --to {v4}", "raw socket, connected", Host, As("process"), true),
     case("raw-hdrincl", "raw-hdrincl --to {v4}:9", "`IP_HDRINCL`", Host, As("process"), true),
     case("raw-hdrincl-lying", "raw-hdrincl-lying --to {v4}:9 --to {other}:9", "`IP_HDRINCL`, the sockaddr names another address", Host, As("process"), true),
+    case("raw-fragments", "fragments-by-hand --to {v4}:9 --bytes 40", "`IP_HDRINCL`, fragments made by hand", Host, As("process"), true),
     case("raw-malformed", "raw-malformed --from 10.77.0.2 --to {v4}", "`IP_HDRINCL`, of IP version 5", Host, Within("process"), true),
     case("raw-malformed-ipv6", "raw-malformed --from fd77::2 --to {v6}", "raw socket over IPv6, options longer than the packet", Host, Within("process"), true),
     case("one-shot", "one-shot --to {v4}:9", "one datagram, then exit at once", Host, As("process"), true),
@@ -138,6 +145,7 @@ pub(crate) const CASES: &[Case] = &[
     case("packet-bridge", "packet-dgram --device br0 --from 172.30.0.1 --to {v4}:9", "`AF_PACKET`, by a bridge and its port", Host, Within("packet-socket"), true),
     case("xdp-transmit", "xdp-transmit --from 10.77.0.2 --to {v4}:9 --linger 4000", "`AF_XDP`: around everything", Host, Unaddressed, true),
     case("tun-inject", "tun-inject --to {v4}:9 --linger 3000", "packet written into a TUN device, forwarded", Host, As("forwarded"), false),
+    case("tap-segments", "tap-segments --to {v4}:9 --bytes 10500 --linger 3000", "a guest's TCP packet for this host to cut (TAP, `VIRTIO_NET_HDR_GSO`), forwarded", Host, As("forwarded"), false),
     case("vxlan-inner", "udp-sendto --to 10.98.77.2:9", "VXLAN, the inner packet", Host, Locally("process"), true),
     case("vxlan-outer", "udp-sendto --to 10.98.77.2:10", "VXLAN, the outer packet", Host, Around("tunnel", "203.0.113.240"), false),
     case("container-udp", "udp-sendto --to {v4}:9", "container behind bridge and NAT, UDP", Container, As("process"), true),

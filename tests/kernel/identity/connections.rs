@@ -1,9 +1,9 @@
 //! What looks like a connection's and is not, and what is a connection's and does not look so.
 
-use harness::{Count, Side};
+use harness::{Count, Side, number, text};
 use serde_json::Value;
 
-use crate::ground::{Ground, number, text};
+use crate::ground::Ground;
 
 fn sent(records: &[Value]) -> Count {
     let mut count = Count::default();

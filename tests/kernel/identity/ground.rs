@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use harness::{Lab, Programs, Site};
+use harness::{Lab, Programs, Site, number, text};
 use serde_json::Value;
 
 pub(crate) struct Ground {
@@ -87,14 +87,6 @@ impl Ground {
 
 /// Of the destinations of short runs.
 pub(crate) const FIRST_PORT: u16 = 20_000;
-
-pub(crate) fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-pub(crate) fn number(event: &Value, pointer: &str) -> u64 {
-    event.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
-}
 
 /// What was told of short runs, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

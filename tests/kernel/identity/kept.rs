@@ -1,9 +1,10 @@
 //! A socket outlives what opened it: who sends on it is who does so now, whatever program, user or
 //! cgroup it was opened by, and whoever handed it over.
 
+use harness::{number, text};
 use serde_json::Value;
 
-use crate::ground::{Ground, number, text};
+use crate::ground::Ground;
 
 /// Who sent, as the record of a destination tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

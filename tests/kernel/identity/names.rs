@@ -1,9 +1,10 @@
 //! A program is the file that was executed, whatever it is called by and however short it runs.
 
+use harness::text;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::ground::{Ground, tally, text};
+use crate::ground::{Ground, tally};
 
 /// Short runs of a kind.
 const RUNS: usize = 40;

@@ -1,9 +1,9 @@
 //! A rule that names a path means the host's file: what an unprivileged user shows at that path, in
 //! a mount namespace or a root of its own, is not allowed by it.
 
-use harness::Programs;
+use harness::{Programs, text};
 
-use crate::ground::{Ground, tally, text};
+use crate::ground::{Ground, tally};
 
 const RUNS: usize = 40;
 /// An unprivileged user.

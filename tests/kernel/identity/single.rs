@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use harness::{Programs, Running, Side};
+use harness::{Programs, Running, Side, text};
 use serde_json::Value;
 
-use crate::ground::{Ground, text};
+use crate::ground::Ground;
 
 impl Ground {
     /// Does it while the daemon watches.
