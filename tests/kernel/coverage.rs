@@ -271,7 +271,7 @@ fn each_way_out_is_seen_as_what_it_is_with_every_byte_once() {
     let site = Site::inside(&gateway.lab.host, env!("CARGO_BIN_EXE_geofenced"));
     site.watch_only(gateway.lab.cgroup.path());
     let host = &gateway.lab.host;
-    host.ip("address add 203.0.113.251/32 dev lo");
+    host.ip("address add 203.0.113.252/32 dev lo");
     host.ip("link add vx0 type vxlan id 77 remote 203.0.113.240 dstport 4789");
     host.ip("address add 10.98.77.1/24 dev vx0");
     // Nothing but the cases' own packets goes through it.

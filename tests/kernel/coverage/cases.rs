@@ -107,7 +107,7 @@ pub(crate) const CASES: &[Case] = &[
     case("udp-ip-options", "udp-ip-options --to {v4}:9", "IPv4 options", Host, As("process"), true),
     case("udp-by-hop", "udp-ip-options --to {v4}:9 --given 830704{hop}", "IPv4 source route (LSRR) by way of an approved country", Host, ByHop("process", 36), true),
     case("udp-by-hop-ipv6", "udp-ip-options --uid 1001 --to [{v6}]:9 --given 0004040101000000{none}{hop6}", "IPv6 segments (SRv6), by a user without a capability", Host, ByHop("process", 88), true),
-    case("udp-own-address", "udp-sendto --to 203.0.113.251:9", "a public address of this host, over loopback", Host, Locally("process"), true),
+    case("udp-own-address", "udp-sendto --to 203.0.113.252:9", "a public address of this host, over loopback", Host, Locally("process"), true),
     case("udp-multicast", "udp-multicast --from 10.77.0.2 --to {v4}:9", "multicast", Host, Locally("process"), true),
     case("udp-thread", "thread-send --to {v4}:9", "socket of one thread, send of another", Host, As("process"), true),
     case("io-uring-udp", "io-uring-udp --to {v4}:9", "`io_uring` sendmsg", Host, As("process"), true),
