@@ -366,10 +366,13 @@ impl<D> Flows<D> {
         Some((&live.egress, live.told, &mut live.details))
     }
 
-    /// Forgets an attempt that was not told and is told by another flow.
+    /// Forgets an attempt that was not told and is told by another flow; not one that has a packet of its
+    /// own, which only was not confirmed yet.
     pub fn supersede(&mut self, key: &FlowKey) {
-        let is_untold = |it: &Live<D>| it.egress.phase == Phase::Attempt && !it.told;
-        if self.live.get(key).is_some_and(|it| is_untold(it)) {
+        let is_bare = |it: &Live<D>| {
+            it.egress.phase == Phase::Attempt && it.waiting.is_none() && it.sends_at.is_none()
+        };
+        if self.live.get(key).is_some_and(|it| is_bare(it) && !it.told) {
             self.remove(key);
         }
     }

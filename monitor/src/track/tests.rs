@@ -408,3 +408,17 @@ fn attempts_of_one_user_beyond_a_bound_are_not_kept_and_take_nothing_of_another(
     sent.phase = phase::SENT;
     assert_eq!(flows.observe(&sent), Observed::NowSent(sent.flow));
 }
+
+#[test]
+fn an_attempt_gives_way_to_the_flow_by_a_hop_unless_it_has_a_packet_of_its_own() {
+    let mut flows = flows();
+    let attempt = sample(1, 17, phase::ATTEMPT);
+    begin(&mut flows, &attempt);
+    flows.supersede(&attempt.flow);
+    assert!(flows.is_empty());
+    begin(&mut flows, &attempt);
+    let packet = EgressSample { path: path::SOCKET, way_out: 2, ..sample(1, 17, phase::SENT) };
+    assert_eq!(flows.observe(&packet), Observed::Sends(attempt.flow));
+    flows.supersede(&attempt.flow);
+    assert_eq!(flows.len(), 1);
+}
