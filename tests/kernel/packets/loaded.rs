@@ -97,10 +97,14 @@ impl Loaded {
         }
     }
 
-    /// What was told since it was last asked. The flows are forgotten again.
+    /// What was told since it was last asked, but for what names. The flows are forgotten again.
     pub(crate) fn told(&mut self) -> Vec<EgressSample> {
         let mut told = Vec::new();
         while let Some(item) = self.samples.next() {
+            let (kind, _) = u32::read_from_prefix(&item).expect("its kind");
+            if kind == kind::NAME {
+                continue;
+            }
             let (sample, _) = EgressSample::read_from_prefix(&item).expect("a whole sample");
             assert_eq!(sample.kind, kind::EGRESS);
             told.push(sample);
