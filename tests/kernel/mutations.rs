@@ -17,7 +17,7 @@ use made::{Ends, Made, Way};
 use receiver::{Kind, Receiver, Tally};
 use serde_json::Value;
 
-const PACKETS: usize = 40_000;
+const PACKETS: usize = 100_000;
 /// Of these, one in so many is sent by the client.
 const CLIENTS: usize = 4;
 const BATCH: usize = 400;
