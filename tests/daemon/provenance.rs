@@ -10,7 +10,7 @@ use geofenced::{
     filter::{Filter, Query},
     locate::Locator,
     metrics::{KnownLabels, Metrics},
-    outputs::{self, Outputs, live, store::StoreWriter},
+    outputs::{self, Outputs, live, writer::StoreWriter},
     pipeline::{Pipeline, Rules},
     probe::{ProbeError, Source},
     store::{Reader, Store},
@@ -55,7 +55,7 @@ fn datagram(cookie: u64) -> EgressSample {
 fn watching(config: &StoreConfig, rules: &Arc<Rules>) -> (Pipeline, StoreWriter) {
     let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
     let store = Store::open(config).unwrap();
-    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics), 262_144).unwrap();
+    let (queue, writer) = outputs::writer::spawn(store, Arc::clone(&metrics), 262_144).unwrap();
     let outputs = Outputs::new(Arc::clone(&metrics), config, queue, live::channel());
     let clock = Clock { wall_at_boot_ns: 0 };
     let processes =

@@ -8,7 +8,7 @@ pub mod rollup;
 mod shares;
 pub mod store;
 pub mod view;
-mod writer;
+pub mod writer;
 
 use std::{
     collections::BTreeMap,

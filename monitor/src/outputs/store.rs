@@ -2,11 +2,11 @@
 //! counts. Only at the end, when nothing else is kept waiting, it waits for a while.
 
 use std::{
-    fmt, io,
+    fmt,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, SyncSender, TrySendError},
+        mpsc::{self, Receiver, SyncSender, TrySendError},
     },
     thread,
     time::{Duration, Instant},
@@ -14,12 +14,7 @@ use std::{
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::writer::Writer;
-use crate::{
-    clock::Clock,
-    event::{Entry, Moment},
-    metrics::Metrics,
-};
+use crate::{event::Entry, metrics::Metrics};
 
 /// Entries that wait for the ledger: some seconds of a slow card at a busy host's rate.
 pub const QUEUE_ENTRIES: usize = 65_536;
@@ -177,37 +172,16 @@ impl StoreQueue {
     }
 }
 
-/// The thread; it ends when every [`StoreQueue`] is dropped and the rest is written.
-#[derive(Debug)]
-pub struct StoreWriter(pub(super) thread::JoinHandle<bool>);
-
-impl StoreWriter {
-    /// Waits for the rest to be written. `false` if it was not, or the thread broke.
-    pub fn join(self) -> bool {
-        self.0.join().unwrap_or(false)
-    }
-}
-
-/// Starts the writer thread. `max_flows`: flows the kernel can count.
-pub fn spawn<L: Ledger>(
-    ledger: L,
-    metrics: Arc<Metrics>,
-    max_flows: u32,
-) -> io::Result<(StoreQueue, StoreWriter)> {
-    spawn_with(ledger, metrics, queue_entries(max_flows), host_clock)
-}
-
 /// Entries that wait at most.
 pub fn queue_entries(max_flows: u32) -> usize {
     (max_flows as usize / 4).clamp(QUEUE_LEAST, QUEUE_ENTRIES)
 }
 
-pub(super) fn spawn_with<L: Ledger>(
-    ledger: L,
-    metrics: Arc<Metrics>,
+/// The queue, its other end, and what both know.
+pub(super) fn queue(
+    metrics: &Metrics,
     capacity: usize,
-    now: fn() -> Moment,
-) -> io::Result<(StoreQueue, StoreWriter)> {
+) -> (StoreQueue, Receiver<Box<Entry>>, Arc<Shared>) {
     let (sender, receiver) = mpsc::sync_channel(capacity);
     let shared = Arc::new(Shared::default());
     let lost = &metrics.events_lost_total;
@@ -220,12 +194,8 @@ pub(super) fn spawn_with<L: Ledger>(
         lost_full: lost.with_label_values(&[STAGE, QUEUE_FULL]),
         lost_gone: lost.with_label_values(&[STAGE, UNWRITTEN]),
     };
-    metrics.store_writable.set(1);
     metrics.queue_capacity.with_label_values(&[STAGE]).set(queue.capacity);
-    let writer = Writer::new(ledger, metrics, queue.depth.clone(), shared, now);
-    let thread =
-        thread::Builder::new().name("store".into()).spawn(move || writer.run(&receiver))?;
-    Ok((queue, StoreWriter(thread)))
+    (queue, receiver, shared)
 }
 
 /// How much of what is counted an entry stands for: flows, or itself.
@@ -234,8 +204,4 @@ pub(super) fn weight(entry: &Entry) -> u64 {
         Entry::Rollup(rollup) => rollup.flows.max(1),
         _ => 1,
     }
-}
-
-fn host_clock() -> Moment {
-    Clock::host().now()
 }

@@ -105,7 +105,7 @@ const SECOND: u64 = 1_000_000_000;
 
 struct Rig {
     outputs: Outputs,
-    writer: store::StoreWriter,
+    writer: writer::StoreWriter,
     metrics: Arc<Metrics>,
     memory: Memory,
 }
@@ -113,7 +113,7 @@ struct Rig {
 fn rig(mode: RecordMode, memory: Memory, capacity: usize) -> Rig {
     let metrics = metrics();
     let (queue, writer) =
-        store::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, moment).unwrap();
+        writer::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, moment).unwrap();
     let outputs = Outputs::new(Arc::clone(&metrics), &config(mode), queue, live::channel());
     Rig { outputs, writer, metrics, memory }
 }

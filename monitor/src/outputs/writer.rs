@@ -3,6 +3,7 @@
 //! much of it as there is room for, and the rest is counted and told once the ledger takes something.
 
 use std::{
+    io,
     sync::{
         Arc, PoisonError,
         atomic::Ordering,
@@ -16,9 +17,13 @@ use prometheus::IntGauge;
 
 use super::{
     backlog::Backlog,
-    store::{Failure, GAVE_WAY, Ledger, QUEUE_FULL, STAGE, Shared, UNWRITTEN, weight},
+    store::{
+        self, Failure, GAVE_WAY, Ledger, QUEUE_FULL, STAGE, Shared, StoreQueue, UNWRITTEN,
+        queue_entries, weight,
+    },
 };
 use crate::{
+    clock::Clock,
     event::{Entry, Moment, Notice},
     metrics::Metrics,
 };
@@ -56,7 +61,42 @@ struct Trouble {
     made_room_at: Option<Instant>,
 }
 
-pub(super) struct Writer<L> {
+/// The thread; it ends when every [`StoreQueue`] is dropped and the rest is written.
+#[derive(Debug)]
+pub struct StoreWriter(pub(super) thread::JoinHandle<bool>);
+
+impl StoreWriter {
+    /// Waits for the rest to be written. `false` if it was not, or the thread broke.
+    pub fn join(self) -> bool {
+        self.0.join().unwrap_or(false)
+    }
+}
+
+/// Starts the writer thread. `max_flows`: flows the kernel can count.
+pub fn spawn<L: Ledger>(
+    ledger: L,
+    metrics: Arc<Metrics>,
+    max_flows: u32,
+) -> io::Result<(StoreQueue, StoreWriter)> {
+    spawn_with(ledger, metrics, queue_entries(max_flows), || Clock::host().now())
+}
+
+pub(super) fn spawn_with<L: Ledger>(
+    ledger: L,
+    metrics: Arc<Metrics>,
+    capacity: usize,
+    now: fn() -> Moment,
+) -> io::Result<(StoreQueue, StoreWriter)> {
+    let (queue, receiver, shared) = store::queue(&metrics, capacity);
+    metrics.store_writable.set(1);
+    let depth = metrics.queue_depth.with_label_values(&[STAGE]);
+    let writer = Writer::new(ledger, metrics, depth, shared, now);
+    let thread =
+        thread::Builder::new().name("store".into()).spawn(move || writer.run(&receiver))?;
+    Ok((queue, StoreWriter(thread)))
+}
+
+struct Writer<L> {
     ledger: L,
     metrics: Arc<Metrics>,
     depth: IntGauge,
@@ -80,7 +120,7 @@ pub(super) struct Writer<L> {
 }
 
 impl<L: Ledger> Writer<L> {
-    pub(super) fn new(
+    fn new(
         ledger: L,
         metrics: Arc<Metrics>,
         depth: IntGauge,
@@ -107,7 +147,7 @@ impl<L: Ledger> Writer<L> {
     }
 
     /// Whether everything was written.
-    pub(super) fn run(mut self, queue: &Receiver<Box<Entry>>) -> bool {
+    fn run(mut self, queue: &Receiver<Box<Entry>>) -> bool {
         while !self.is_ending {
             self.keep_house();
             match queue.recv_timeout(self.patience()) {

@@ -87,7 +87,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let max_flows = config.capture.max_flows;
-    let (queue, writer) = outputs::store::spawn(store, Arc::clone(&metrics), max_flows)?;
+    let (queue, writer) = outputs::writer::spawn(store, Arc::clone(&metrics), max_flows)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
