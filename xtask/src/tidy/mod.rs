@@ -2,7 +2,9 @@
 //!
 //! Reads text, not syntax trees: the tree is formatted by rustfmt, and that is enough.
 
+mod circles;
 mod edges;
+mod imports;
 mod prose;
 mod shape;
 mod source;
@@ -11,6 +13,7 @@ use std::{fmt, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
+use imports::Imports;
 use source::Source;
 
 use crate::{
@@ -20,6 +23,15 @@ use crate::{
 
 /// Never ours: built, hidden, or data.
 const SKIPPED: [&str; 3] = ["target", "corpus", "node_modules"];
+
+/// Where the crates are whose files may not take from each other in a circle.
+const CRATES: [&str; 5] = [
+    "monitor/src/",
+    "monitor/assets/src/",
+    "monitor-ebpf/src/",
+    "tests/harness/src/",
+    "xtask/src/",
+];
 
 /// A file of the tree. `path` is relative to its root, with `/`.
 #[derive(Clone, Debug)]
@@ -79,6 +91,12 @@ fn check(files: &[File]) -> Vec<Finding> {
         if !for_tests.iter().any(|test| test == stem) {
             findings.extend(edges::check(path, source));
         }
+    }
+    for source in CRATES {
+        let all = files.iter().map(|file| (file.path.as_str(), file.text.as_str()));
+        let imports = Imports::read(source, all, &for_tests);
+        findings.extend(circles::check(&imports));
+        findings.extend(edges::check_ways(&imports));
     }
     findings.sort();
     findings
