@@ -1,5 +1,6 @@
 //! Configuration after validation: types that cannot lie. `raw` is what the files say.
 
+mod check;
 mod doubts;
 mod explain;
 mod fingerprint;

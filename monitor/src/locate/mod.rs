@@ -18,6 +18,7 @@ mod layers;
 mod mmdb;
 mod networks;
 mod rows;
+mod seen;
 mod special;
 pub mod tables;
 

@@ -11,9 +11,8 @@ mod serve;
 mod status;
 mod watch;
 
-use std::{panic, path::PathBuf, sync::Arc, thread};
+use std::{panic, sync::Arc, thread};
 
-use clap::Args;
 use monitor_ebpf::{loss::Loss, names::map};
 
 use self::{
@@ -30,7 +29,7 @@ use crate::{
         self, PROCESSES_MAX, Processes, Procfs,
         namespaces::{self, Clocks},
     },
-    cli::{COMMIT, Exit, Global, VERSION},
+    cli::{COMMIT, Exit, Global, RunArgs, VERSION},
     clock::Clock,
     config::{Capture, Config, NamesConfig},
     connections,
@@ -50,17 +49,6 @@ use crate::{
     store::Store,
     track,
 };
-
-/// Options for those who work on geofenced itself.
-#[derive(Clone, Debug, Default, Args)]
-pub struct RunArgs {
-    /// Writes every sample and counter to FILE, for `--replay`
-    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "replay")]
-    record_samples: Option<PathBuf>,
-    /// Takes samples and counters from FILE instead of the kernel, and ends with it
-    #[arg(long, hide = true, value_name = "FILE")]
-    replay: Option<PathBuf>,
-}
 
 /// Watches this host until it is told to end.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
