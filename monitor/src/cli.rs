@@ -9,7 +9,6 @@ use std::{
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config,
     filter::{RawFilter, hash_digits},
     summary::By,
 };
@@ -105,14 +104,6 @@ impl Global {
 
     pub fn color_on_stdout(&self) -> bool {
         self.color() && stdout().is_terminal()
-    }
-
-    /// Where the configuration is, and whether the user named it: then it must be there.
-    pub fn config_path(&self) -> (PathBuf, bool) {
-        match &self.config {
-            Some(path) => (path.clone(), true),
-            None => (config::DEFAULT_PATH.into(), false),
-        }
     }
 }
 

@@ -213,6 +213,7 @@ pub struct Span {
 
 impl Span {
     /// All of time.
+    #[cfg(test)]
     pub const ALL: Self = Self { since: None, until: None, now: Timestamp(u64::MAX) };
 
     /// How much of what left from `from` to `to`, evenly, is in it; and whether that is a guess.

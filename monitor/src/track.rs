@@ -189,10 +189,6 @@ impl<D> Flows<D> {
         self.live.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
-    }
-
     pub fn wall(&self, at: BootNs) -> Timestamp {
         Timestamp(at.saturating_add_signed(self.wall_offset_ns))
     }

@@ -52,7 +52,7 @@ use self::{
 };
 pub use self::{
     links::{Family, LinkSocket},
-    procfs::{COMMAND_LINE_MAX, Procfs},
+    procfs::Procfs,
 };
 use crate::{
     clock,

@@ -24,7 +24,7 @@ use monitor_ebpf::settings;
 
 use self::raw::Sources;
 pub use self::{
-    doubts::{Doubt, doubts},
+    doubts::doubts,
     explain::explain,
     naming::{NamesConfig, Trust, Undetermined},
 };

@@ -41,6 +41,7 @@ pub(super) struct Built {
     pub(super) systems: usize,
 }
 
+#[cfg(test)]
 impl Built {
     /// Ranges of the tables.
     pub(super) fn ranges(&self) -> usize {
