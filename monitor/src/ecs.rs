@@ -52,6 +52,7 @@ impl<'de> Deserialize<'de> for Time {
 /// One record as one JSON object. Words that the domain has a type for are checked where they are
 /// used, not here: a newer daemon may know more of them than an older command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "ECS calls it so")]
 pub struct Event<'a> {
     #[serde(rename = "@timestamp")]
     pub timestamp: Time,

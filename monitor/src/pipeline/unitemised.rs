@@ -94,7 +94,7 @@ fn judged(rules: &Rules, key: &UnitemisedKey) -> (Place, Judgement) {
     let classes = rules.locator.image().classes();
     let is_ours = key.class != UNASKED && key.generation == rules.generation;
     let class = classes.get(usize::from(key.class)).filter(|_| is_ours);
-    let place = class.map_or_else(Place::unknown, crate::locate::ClassRow::place);
+    let place = class.map_or_else(Place::unknown, |row| row.place());
     let mut judgement = judge_place(&rules.policy, &place);
     if class.is_none()
         && let Some(verdict) = verdict(key.verdict)

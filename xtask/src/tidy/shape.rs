@@ -2,7 +2,7 @@
 
 use super::{Finding, source::Source};
 
-const FILE_LINES: usize = 600;
+const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 
 /// Functions that may be longer: (file, function, why).
