@@ -84,7 +84,7 @@ pub mod outputs {
     }
 }
 pub mod pipeline {
-    pub use crate::pipeline::{Pipeline, Rules};
+    pub use crate::{pipeline::Pipeline, rules::Rules};
 }
 pub mod probe {
     pub use crate::probe::{Answer, Kernel, Places, ProbeError, Source, Trial};

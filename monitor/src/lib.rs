@@ -20,6 +20,7 @@ mod devices;
 mod ecs;
 mod event;
 mod filter;
+mod flow;
 #[doc(hidden)]
 pub mod inside;
 mod judge;
@@ -31,13 +32,13 @@ mod outputs;
 mod pipeline;
 mod printable;
 mod probe;
+mod rules;
 mod sandbox;
 mod select;
 mod shutdown;
 mod store;
 mod summary;
 mod table;
-mod track;
 mod when;
 
 pub use commands::main;

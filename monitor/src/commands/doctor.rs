@@ -14,8 +14,8 @@ use crate::{
     },
     cli::{DoctorArgs, Exit, Global, Output},
     config::Config,
-    pipeline::Rules,
     probe::{self, Attachment, Kernel, PROBES, ProbeError, Trial},
+    rules::Rules,
     table::{printable, small},
 };
 

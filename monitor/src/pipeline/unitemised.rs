@@ -8,13 +8,14 @@ use monitor_ebpf::{
 };
 use rustc_hash::FxHashMap;
 
-use super::{Pipeline, Rules, STAGE};
+use super::{Pipeline, STAGE};
 use crate::{
     decode::verdict,
     event::{Judgement, Place, Timestamp, Traffic},
     judge::judge_place,
     outputs::Sum,
     probe::Source,
+    rules::Rules,
 };
 
 /// `reason`: flows that are told by no record of their own. Their sums are.

@@ -35,19 +35,20 @@ use crate::{
     connections,
     decode::DecodeError,
     event::{Moment, Notice, Timestamp},
+    flow,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
     outputs::{self, Outputs, live, view::View},
-    pipeline::{self, Pipeline, Rules},
+    pipeline::{self, Pipeline},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
         find_cgroup, waiting_max,
     },
+    rules::Rules,
     sandbox,
     shutdown::{self, Trigger},
     store::Store,
-    track,
 };
 
 /// Watches this host until it is told to end.
@@ -324,8 +325,8 @@ fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let detached = [pipeline::DETACHED, pipeline::SHARE].map(|reason| (pipeline::STAGE, reason));
     let digest = attribute::digests::REASONS.map(|reason| (attribute::digests::STAGE, reason));
     let names = names::LOSSES.map(|reason| (names::STAGE, reason));
-    let track = [(track::STAGE, track::SAMPLE_MISSING)];
-    probe.into_iter().chain(detached).chain(digest).chain(names).chain(track)
+    let flow = [(flow::STAGE, flow::SAMPLE_MISSING)];
+    probe.into_iter().chain(detached).chain(digest).chain(names).chain(flow)
 }
 
 #[cfg(test)]
