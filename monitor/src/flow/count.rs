@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Most flows of a socket among which the one that answers belong to is looked for.
-const TRANSLATED_MAX: usize = 64;
+pub(super) const TRANSLATED_MAX: usize = 64;
 
 impl<D> Flows<D> {
     /// A sweep begins. `progress`: of before it reads any counters.
@@ -95,7 +95,7 @@ impl<D> Flows<D> {
 
 impl<D> Live<D> {
     /// With what was counted beside the flow's own entry.
-    fn with_beside(&self, traffic: Traffic) -> Traffic {
+    pub(super) fn with_beside(&self, traffic: Traffic) -> Traffic {
         match &self.beside {
             None => traffic,
             Some(beside) => traffic.plus(beside.control).plus(beside.answers),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use monitor_ebpf::{
-    sample::{EgressSample, FlowCounters, FlowKey, NO_SOCKET, flags, path, phase},
+    sample::{EgressSample, FlowKey, NO_SOCKET, flags, path, phase},
     share,
 };
 use rustc_hash::FxHashMap;
@@ -27,11 +27,8 @@ use self::{
     confirm::{Waiting, Ways},
     missing::Missing,
 };
-use crate::{
-    event::{
-        Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
-    },
-    probe::Progress,
+use crate::event::{
+    Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
 };
 
 /// `stage` of what goes missing here.

@@ -1,10 +1,13 @@
 //! What samples and counters make of flows.
 
+use monitor_ebpf::sample::FlowCounters;
+
 use super::{
+    count::TRANSLATED_MAX,
     life::{IDLE_UNDER_PRESSURE, OUTPUT_PATIENCE, TCP_IDLE_UNDER_PRESSURE, TCP_LINGER},
     *,
 };
-use crate::probe::Mark;
+use crate::probe::{Mark, Progress};
 
 const SERVER: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
 const START: BootNs = 100 * SECOND;

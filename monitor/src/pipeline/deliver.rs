@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::details::Details;
-use crate::{flow::Telling, outputs::Outputs, rules::Rules};
+use crate::{
+    event::Phase,
+    flow::Telling,
+    outputs::{Outputs, Told},
+    rules::Rules,
+};
 
 /// Judges again where the rules changed since, and delivers.
 pub(super) fn deliver(
@@ -16,12 +21,11 @@ pub(super) fn deliver(
     if !Arc::ptr_eq(rules.provenance(), &details.provenance) {
         details.renew(rules, &egress);
     }
-    let record = details.record(egress);
-    let is_violation = record.is_violation();
-    // Those that are violations from their first packet on are counted with their flow.
-    if is_violation && !is_new && !details.is_counted {
-        outputs.count_violation(&record);
-    }
-    details.is_counted |= is_violation;
-    details.kept = outputs.deliver(record, growth, is_new, details.kept);
+    let record = Arc::new(details.record(egress));
+    // An attempt never counts.
+    let begins = is_new && record.egress.phase == Phase::Sent;
+    let violates = record.is_violation() && !details.is_counted;
+    details.is_counted |= violates;
+    let told = Told { record, growth, begins, violates };
+    details.kept = outputs.deliver(told, details.kept);
 }
