@@ -5,6 +5,7 @@
 mod circles;
 mod edges;
 mod imports;
+mod map;
 mod prose;
 mod shape;
 mod source;
@@ -78,6 +79,7 @@ pub fn run() -> Result<()> {
 
 fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = prose::check(files);
+    findings.extend(map::check(files));
     let sources: Vec<(&str, &str, Source)> = files
         .iter()
         .filter(|file| file.is("rs"))
