@@ -163,7 +163,7 @@ mod tests {
     fn a_tree_that_keeps_the_rules_has_no_findings() {
         let tree = [
             ("README.md", "See [the architecture](ARCHITECTURE.md#map).\n"),
-            ("ARCHITECTURE.md", "# map\n"),
+            ("ARCHITECTURE.md", "# map\n`probe` `judge`\n"),
             ("monitor/src/probe/mod.rs", "//! Loads the probes.\nuse aya::Ebpf;\n"),
             ("monitor/src/judge/mod.rs", "//! Pure.\nuse crate::event::Place;\n"),
         ];
