@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a program has no outside: `pub` means another file uses it")]
 
 mod apt;
+mod bench;
 mod build;
 mod console;
 mod coverage;
@@ -54,6 +55,8 @@ enum Command {
     Demo(build::Args),
     /// Installs what is missing; format, lints, tidy, unit tests, replay tests, kernel tests as root
     Test(test::Args),
+    /// What watching costs, operation by operation, against nothing and against empty programs; as root
+    Bench(bench::Args),
     /// Format and clippy alone
     Lint,
     /// The rules that no compiler checks: who may use what, heads, lengths
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&console, &args),
         Command::Demo(args) => demo::run(&console, &args),
         Command::Test(args) => test::run(&console, &args),
+        Command::Bench(args) => bench::run(&console, &args),
         Command::Lint => lint::run(&console),
         Command::Tidy => tidy::run(),
         Command::Deny => deny::run(&console),
