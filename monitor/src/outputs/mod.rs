@@ -2,6 +2,7 @@
 //! never waits: what an output cannot take is dropped and counted.
 
 mod backlog;
+mod due;
 mod ledger;
 pub mod live;
 pub mod rollup;
@@ -208,7 +209,7 @@ impl Outputs {
             flows: flows.into(),
             rollups: self.rollups.rows(),
             left_out,
-            handed: self.store.progress().handed(),
+            handed: self.store.ask_to_write(),
             flushes: self.rollups.flushes().load(Ordering::SeqCst),
         }
     }

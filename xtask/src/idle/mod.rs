@@ -5,7 +5,7 @@
 mod counted;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -25,6 +25,7 @@ use crate::{
 const SETTLING: Duration = Duration::from_secs(15);
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// How long is counted
     #[arg(long, default_value_t = 300)]
@@ -35,6 +36,9 @@ pub struct Args {
     /// Seconds from one violation to the next; 0: none
     #[arg(long, default_value_t = 4)]
     every: u64,
+    /// Counts this daemon instead of what is here, to compare with
+    #[arg(long, value_name = "FILE")]
+    daemon: Option<PathBuf>,
     #[command(flatten)]
     build: build::Args,
 }
@@ -45,7 +49,10 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     }
     let stop = Stop::on_signals()?;
     apt::install(console, &[("iproute2", "ip: the namespaces that are sent in")])?;
-    let geofenced = build::daemon(console, args.build.profile())?;
+    let geofenced = match &args.daemon {
+        Some(other) => other.clone(),
+        None => build::daemon(console, args.build.profile())?,
+    };
     let generator = build::example(console, "egress", args.build.profile())?;
     let directory = tempfile::Builder::new().prefix("geofenced-idle-").tempdir()?;
     let world = own("two network namespaces and a cable", World::new)?;
