@@ -31,5 +31,6 @@ pub mod shutdown;
 pub mod store;
 pub mod summary;
 pub mod table;
+pub mod ticks;
 pub mod track;
 pub mod when;
