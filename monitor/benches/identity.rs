@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use geofenced::{config::Config, probe::Kernel};
+use geofenced::inside::{config::Config, probe::Kernel};
 
 const ROUNDS: usize = 5;
 /// As in monitor/src/probe/btf.rs.

@@ -1,7 +1,7 @@
 //! Shutdown as a value that is handed to whoever must end, the signals that ask for it, and what the
 //! service manager is told.
 
-use std::{io, time::Duration};
+use std::io;
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -60,7 +60,6 @@ pub async fn watch_signals(trigger: &Trigger, mut reload: impl FnMut()) -> io::R
 
 /// What the service manager is told. Without one (`NOTIFY_SOCKET` unset) nothing happens.
 pub mod notify {
-    use super::Duration;
     use sd_notify::NotifyState;
 
     fn tell(states: &[NotifyState<'_>]) {
@@ -88,16 +87,6 @@ pub mod notify {
 
     pub fn alive() {
         tell(&[NotifyState::Watchdog]);
-    }
-
-    /// How often [`alive`] must be told: half of what the unit allows; `None` without a watchdog.
-    pub fn watchdog_interval() -> Option<Duration> {
-        sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
-    }
-
-    /// Whether a service manager is listening.
-    pub fn is_supervised() -> bool {
-        std::env::var_os("NOTIFY_SOCKET").is_some()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::{RecordMode, StoreConfig},
     connections::{self, refused},
     event::Entry,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
-use geofenced::{
+use geofenced::inside::{
     attribute::{Clock, PROCESSES_MAX, Processes, Procfs},
     config::{Config, RecordMode, StoreConfig},
     ecs::hex,

@@ -1,5 +1,7 @@
 //! Every map of the object. Sizes are defaults: user space may set others before load.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
@@ -157,4 +159,17 @@ fn count_at(index: u32, more: u64) {
         // SAFETY: the verifier proved the pointer; the slot belongs to this CPU alone.
         unsafe { *counter += more }
     }
+}
+
+/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`): only if there is none.
+pub const NOEXIST: u64 = 1;
+
+/// `BPF_ATOMIC | BPF_ADD` without fetch, which 5.10 has: core offers no such atomic for bpf.
+///
+/// # Safety
+/// `to` points into a map value.
+#[inline(always)]
+pub unsafe fn add(to: *mut u64, what: u64) {
+    // SAFETY: by the caller.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) what) }
 }

@@ -9,9 +9,9 @@ use monitor_ebpf::sample::{ExecSample, ForkSample, Owner};
 use super::{
     Processes,
     digests::{REASONS, Run, Sha256Digest},
-    lineage,
     procfs::Reading,
     record::{self, Executed, Learned, Told},
+    sender::lineage,
     table::{Generation, Mark, Program, ProgramId, Touch, View, same_start},
 };
 use crate::event::{ExecutedFile, Process};

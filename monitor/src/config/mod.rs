@@ -1,12 +1,13 @@
 //! Configuration after validation: types that cannot lie. `raw` is what the files say.
 
+mod check;
 mod doubts;
 mod explain;
 mod fingerprint;
 mod naming;
 mod programs;
 mod raw;
-mod rules;
+mod rule;
 mod validate;
 mod values;
 
@@ -23,17 +24,12 @@ use monitor_ebpf::settings;
 
 use self::raw::Sources;
 pub use self::{
-    doubts::{Doubt, doubts},
+    doubts::doubts,
     explain::explain,
     naming::{NamesConfig, Trust, Undetermined},
+    rule::{Rule, Selector},
 };
-use crate::{
-    event::{CountryCode, Transport},
-    select::{
-        ContainerSelector, DestinationSelector, OperatorSelector, ProgramSelector, UnitSelector,
-        UserSelector,
-    },
-};
+use crate::event::CountryCode;
 
 pub const DEFAULT_PATH: &str = "/etc/geofenced/config.toml";
 
@@ -182,26 +178,6 @@ pub struct Policy {
     pub text: Arc<str>,
     /// SHA-256 of the policy's canonical form: equal policies, equal hash.
     pub sha256: [u8; 32],
-}
-
-/// Each empty or absent selector matches everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    pub name: Arc<str>,
-    pub allow: bool,
-    pub process: Option<ProgramSelector>,
-    pub unit: Option<UnitSelector>,
-    pub user: Option<UserSelector>,
-    pub container: Option<ContainerSelector>,
-    /// Of the executed file. One that is not known matches none.
-    pub sha256: Option<[u8; 32]>,
-    pub destination: Option<DestinationSelector>,
-    /// Whose word for a domain is enough.
-    pub trust: Trust,
-    pub port: Option<u16>,
-    pub transport: Option<Transport>,
-    pub country: Vec<CountryCode>,
-    pub operator: Option<OperatorSelector>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

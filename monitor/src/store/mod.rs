@@ -33,9 +33,9 @@ use std::{
 };
 
 pub use error::{STORE_EVENTS, StoreCounters, StoreError};
-pub use index::{IndexStats, Limits as IndexLimits};
+pub use index::Limits as IndexLimits;
 pub use ledger::Recovery;
-pub use query::{QueryStats, Reader, StoreStats};
+pub use query::Reader;
 pub use retention::Deleted;
 
 use crate::{

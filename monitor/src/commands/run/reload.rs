@@ -17,7 +17,7 @@ use crate::{
     event::Timestamp,
     locate::{Cache, Locator},
     metrics::Metrics,
-    pipeline::Rules,
+    rules::Rules,
 };
 
 /// The rules in force, for whoever asks.

@@ -15,8 +15,9 @@ use crate::{
     coverage::ALIVE_NS,
     event::{Notice, Timestamp},
     outputs::view::View,
-    pipeline::{Pipeline, Rules},
+    pipeline::Pipeline,
     probe::{ProbeError, Source},
+    rules::Rules,
     shutdown::Shutdown,
 };
 

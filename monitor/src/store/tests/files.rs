@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Deleted, QueryStats, Reader, STORE_EVENTS, Store, StoreError, ledger},
+    store::{Deleted, Reader, STORE_EVENTS, Store, StoreError, ledger, query::QueryStats},
 };
 
 fn everything() -> Query {
