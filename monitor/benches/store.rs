@@ -57,6 +57,7 @@ fn config(path: &Path) -> StoreConfig {
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 365),
         max_bytes: 512 << 20,
+        sync: Duration::from_secs(10),
     }
 }
 

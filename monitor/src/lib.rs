@@ -39,6 +39,7 @@ mod shutdown;
 mod store;
 mod summary;
 mod table;
+mod ticks;
 mod when;
 
 pub use commands::main;

@@ -46,6 +46,7 @@ fn config(path: &Path) -> StoreConfig {
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 365),
         max_bytes: 64 << 20,
+        sync: Duration::from_secs(10),
     }
 }
 

@@ -96,9 +96,13 @@ pub static VERDICTS: Array<Verdicts> = Array::with_max_entries(2, BPF_F_MMAPABLE
 #[map]
 pub static ACTIVE: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Not 0 while there may be samples that the reader was not woken for.
+/// Whether the ring's reader is awake, one of `settings::awake`. Mapped: the reader says so itself.
 #[map]
-pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
+pub static AWAKE: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Of which `ExecSample::cgroups` user space knows the paths. LRU: what is pushed out is asked again.
+#[map]
+pub static CGROUPS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(settings::CGROUPS, 0);
 
 /// Its size is the version of the contract: readable in the loaded object, by `bpftool` too.
 #[map]

@@ -367,7 +367,7 @@ const _: () = {
     assert!(size_of::<LinkSender>() == 40);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<SocketEndSample>() == 24);
-    assert!(size_of::<ExecSample>() == 1648);
+    assert!(size_of::<ExecSample>() == 1664 + ARGUMENT_BYTES);
     assert!(size_of::<SenderSample>() == 88);
     assert!(size_of::<Runner>() == 32);
     assert!(size_of::<ForkSample>() == 24);

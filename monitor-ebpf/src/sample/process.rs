@@ -67,6 +67,9 @@ pub const PATH_BYTES: usize = 1024;
 /// Longest name of a file (`NAME_MAX`) and its NUL.
 pub const NAME_BYTES: usize = 256;
 
+/// Longest arguments that are told, all together: a power of two.
+pub const ARGUMENT_BYTES: usize = 512;
+
 /// [`ExecSample::path_end`]: where the way up from the file ended.
 pub mod path_end {
     /// It is not known, or too long.
@@ -100,10 +103,18 @@ pub struct ExecSample {
     pub mount_ns: u32,
     /// Names that the file still has; 0: it was removed.
     pub links: u32,
+    /// Inode of the network namespace; 0: not known.
+    pub netns: u32,
+    /// Bytes of `arguments` in use; 0: they could not be read, or have more than fits.
+    pub argument_bytes: u32,
+    /// The same number: the same cgroups in every hierarchy; 0: not known.
+    pub cgroups: u64,
     /// What was passed to execve(2).
     pub filename: [u8; FILENAME_BYTES],
     /// The names on the way from the file up, each with a NUL.
     pub path: [u8; PATH_BYTES + NAME_BYTES],
+    /// As they were given, each with a NUL.
+    pub arguments: [u8; ARGUMENT_BYTES],
 }
 
 /// A process (never a thread) was forked.

@@ -4,6 +4,7 @@
 //! A process is a pid and a generation, never a pid alone; see docs/decisions/0004.
 
 mod cgroup;
+mod cgroup_sets;
 mod cgroups;
 mod chooser;
 mod connections;
@@ -38,6 +39,7 @@ use monitor_ebpf::sample::ExitSample;
 use thiserror::Error;
 
 use self::{
+    cgroup_sets::CgroupSets,
     cgroups::Cgroups,
     connections::Connections,
     digests::Digests,
@@ -131,6 +133,7 @@ pub struct Processes {
     connections: Connections,
     digests: Digests,
     last_exec: Option<LastExec>,
+    cgroup_sets: CgroupSets,
     corrected: Vec<Correction>,
     forgotten: u64,
     unenriched: u64,
@@ -172,6 +175,7 @@ impl Processes {
             connections: Connections::default(),
             digests: Digests::default(),
             last_exec: None,
+            cgroup_sets: CgroupSets::default(),
             corrected: Vec::new(),
             procfs,
             clock,

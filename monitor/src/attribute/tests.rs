@@ -1,5 +1,6 @@
 //! Attribution as a whole: samples in, names out, over a fabricated `/proc` and over the real one.
 
+mod circumstances;
 mod holders;
 mod known;
 mod programs;

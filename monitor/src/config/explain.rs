@@ -166,5 +166,10 @@ fn store(config: &Config) -> String {
         _ => (seconds, "seconds"),
     };
     let path = store.path.display();
-    format!("{what}, in {path}, for {count} {unit} or up to {} MiB.", store.max_bytes >> 20)
+    let sync = store.sync.as_secs();
+    format!(
+        "{what}, in {path}, for {count} {unit} or up to {} MiB. A violation is safe from a loss of \
+         power within a second, the rest within {sync} s.",
+        store.max_bytes >> 20
+    )
 }

@@ -109,6 +109,7 @@ impl Config {
                 record: RecordMode::Unapproved,
                 retention: Duration::from_hours(30 * 24),
                 max_bytes: 512 << 20,
+                sync: Duration::from_secs(10),
             },
             metrics: MetricsConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))) },
             api: ApiConfig { socket: PathBuf::from("/run/geofenced/geofenced.sock") },
@@ -232,6 +233,8 @@ pub struct StoreConfig {
     pub record: RecordMode,
     pub retention: Duration,
     pub max_bytes: u64,
+    /// How long what is no violation may wait to be safe on disk.
+    pub sync: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

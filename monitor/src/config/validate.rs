@@ -258,12 +258,14 @@ impl Check<'_> {
         let retention = self.optional("store.retention", retention, values::duration)?;
         let bytes = raw.max_size.as_ref();
         let bytes = self.optional("store.max_size", bytes, values::store_bytes)?;
+        let sync = self.optional("store.sync", raw.sync.as_ref(), values::duration)?;
         let path = self.optional("store.path", raw.path.as_ref(), values::absolute)?;
         Ok(StoreConfig {
             path: path.unwrap_or(defaults.path),
             record: record.unwrap_or(defaults.record),
             retention: retention.unwrap_or(defaults.retention),
             max_bytes: bytes.unwrap_or(defaults.max_bytes),
+            sync: sync.unwrap_or(defaults.sync),
         })
     }
 }

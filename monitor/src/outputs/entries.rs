@@ -130,7 +130,7 @@ impl Entries {
             flows: flows.into(),
             rollups: self.rollups.rows(),
             left_out,
-            handed: self.store.progress().handed(),
+            handed: self.store.ask_to_write(),
             flushes: self.rollups.flushes().load(Ordering::SeqCst),
         }
     }

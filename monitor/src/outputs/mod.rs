@@ -2,6 +2,7 @@
 //! never waits: what an output cannot take is dropped and counted.
 
 mod backlog;
+mod due;
 mod entries;
 mod ledger;
 pub mod live;

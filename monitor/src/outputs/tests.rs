@@ -17,6 +17,8 @@ use crate::{
     event::{Moment, Notice, Phase, Rollup},
 };
 
+/// A test waits for no longer.
+const SYNC: std::time::Duration = std::time::Duration::from_millis(20);
 const READ_ONLY: &str = "read-only";
 const FULL: &str = "full";
 
@@ -56,6 +58,9 @@ impl Ledger for Memory {
         }
         self.entries.lock().unwrap().push(entry.clone());
         Ok(())
+    }
+    fn write(&mut self) -> Result<(), Self::Error> {
+        self.fails("write")
     }
     fn sync(&mut self) -> Result<(), Self::Error> {
         self.fails("sync")
@@ -100,6 +105,7 @@ fn config(record: RecordMode) -> StoreConfig {
         record,
         retention: std::time::Duration::from_hours(24 * 30),
         max_bytes: 512 << 20,
+        sync: SYNC,
     }
 }
 
@@ -116,7 +122,7 @@ struct Rig {
 fn rig(mode: RecordMode, memory: Memory, capacity: usize) -> Rig {
     let metrics = metrics();
     let (queue, writer) =
-        writer::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, moment).unwrap();
+        writer::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, SYNC, moment).unwrap();
     let live = live::channel();
     let outputs = Outputs::new(Arc::clone(&metrics), &config(mode), queue, live.clone());
     Rig { outputs, writer, metrics, memory, live }
@@ -341,7 +347,8 @@ fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
     rig.deliver(bare_record(), sent(1, 1), true, Kept::Added);
     let (entries, metrics) = rig.finish();
     assert_eq!(entries, [Entry::Flow(full_record()), Entry::Flow(bare_record())]);
-    let expected = [("append", 1), ("sync", 2), ("make-room", 0), ("retain", 1), ("size", 1)];
+    let expected =
+        [("append", 1), ("write", 0), ("sync", 2), ("make-room", 0), ("retain", 1), ("size", 1)];
     assert_eq!(expected.map(|(operation, _)| operation), store::OPERATIONS);
     for (operation, expected) in expected {
         let errors = metrics.store_errors_total.with_label_values(&[operation]).get();

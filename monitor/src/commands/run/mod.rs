@@ -76,7 +76,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let max_flows = config.capture.max_flows;
-    let (queue, writer) = outputs::writer::spawn(store, Arc::clone(&metrics), max_flows)?;
+    let (queue, writer) =
+        outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
@@ -208,6 +209,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     }
     let (mut kernel, attaching) = Kernel::begin(&config.capture, &config.names).map_err(failure)?;
     let (places, starts) = (kernel.take_places(), kernel.take_starts());
+    let cgroup_sets = kernel.take_cgroup_sets();
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
         if let Err(problem) = &attachment.outcome {
@@ -234,6 +236,9 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     }
     if let Some(starts) = starts {
         processes.set_last_exec(Box::new(move |tgid| starts.executed_ns(tgid)));
+    }
+    if let Some(mut sets) = cgroup_sets {
+        processes.set_know_cgroups(Box::new(move |set| sets.know(set)));
     }
     Ok(Opened { source, attachments, processes, places, attaching })
 }
