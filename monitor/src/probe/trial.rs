@@ -118,7 +118,7 @@ fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassif
 }
 
 fn problem(name: &'static str, error: &ProgramError) -> ProbeError {
-    ProbeError::Program { name, problem: super::attach::one_line(error) }
+    ProbeError::Program { name, problem: super::load::one_line(error) }
 }
 
 /// At most as many addresses as fit in; the rest is zero.
