@@ -5,9 +5,7 @@ use harness::{Lab, Site};
 
 /// Linux 6.10 lets packet programs ask who runs, 6.18 also for user and cgroup.
 fn best_of_this_kernel() -> [(&'static str, &'static str); 2] {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-', '+']).map(|it| it.parse().unwrap_or(0));
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let version = harness::kernel_version();
     let packet = match version {
         (6, 18..) | (7.., _) => "packet_egress_whole",
         (6, 10..) => "packet_egress_named",
