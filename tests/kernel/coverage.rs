@@ -163,8 +163,7 @@ fn result(gateway: &Gateway, site: &Site, index: usize, case: &'static Case) -> 
 }
 
 fn tried(gateway: &Gateway, site: &Site, index: usize, case: &'static Case) -> Result {
-    let nobodys = || site.metrics().sum("geofenced_unattributed_bytes_total", &[]) as u64;
-    let nobodys_before = nobodys();
+    let nobodys_before = nobodys(site);
     let truth = {
         let _obstacle = obstacle(gateway, case, index);
         run(gateway, case, &words(case, index))
@@ -172,25 +171,10 @@ fn tried(gateway: &Gateway, site: &Site, index: usize, case: &'static Case) -> R
     let (mut all_sent, mut all) = (Count::default(), Vec::new());
     let mut problem = None;
     if matches!(case.seen, Seen::Unaddressed) && !tells_packet_senders() {
-        // Told is who could have sent; where that one is gone, the bytes are in a metric, and in no record.
-        let goals = goals(case, &truth);
-        let bytes = goals.iter().map(|goal| sent(gateway, case, &truth, goal).bytes).sum();
-        let mut counts = (0, 0);
-        let is_told = harness::eventually(|| {
-            counts = (nobodys() - nobodys_before, sum(&site.events_of(truth.pid)).bytes);
-            (counts.0 + counts.1 == bytes).then_some(())
-        });
-        if is_told.is_none() || counts.1 == 0 {
-            let problem = || format!("nobody's and its own bytes are {counts:?}, not {bytes}");
-            let all = Count { packets: 0, bytes };
-            return Result {
-                case,
-                problem: is_told.is_none().then(problem),
-                arrived: all,
-                told: all,
-                phase: "sent".to_owned(),
-                attribution: "none".to_owned(),
-            };
+        let bytes =
+            goals(case, &truth).iter().map(|it| sent(gateway, case, &truth, it).bytes).sum();
+        if let Some(result) = told_as_nobodys(site, case, &truth, nobodys_before, bytes) {
+            return result;
         }
     }
     for goal in goals(case, &truth) {
@@ -235,6 +219,39 @@ fn tried(gateway: &Gateway, site: &Site, index: usize, case: &'static Case) -> R
         phase: first("/geofenced/phase"),
         attribution: first("/geofenced/attribution"),
     }
+}
+
+fn nobodys(site: &Site) -> u64 {
+    site.metrics().sum("geofenced_unattributed_bytes_total", &[]) as u64
+}
+
+/// What went around every hook where nobody can be asked who sent: told is who could have; where that one is
+/// gone, the bytes are in a metric, and in no record. `None`: in a record, as elsewhere.
+fn told_as_nobodys(
+    site: &Site,
+    case: &'static Case,
+    truth: &Truth,
+    before: u64,
+    bytes: u64,
+) -> Option<Result> {
+    let mut counts = (0, 0);
+    let is_told = harness::eventually(|| {
+        counts = (nobodys(site) - before, sum(&site.events_of(truth.pid)).bytes);
+        (counts.0 + counts.1 == bytes).then_some(())
+    });
+    if is_told.is_some() && counts.1 > 0 {
+        return None;
+    }
+    let problem = || format!("nobody's and its own bytes are {counts:?}, not {bytes}");
+    let all = Count { packets: 0, bytes };
+    Some(Result {
+        case,
+        problem: is_told.is_none().then(problem),
+        arrived: all,
+        told: all,
+        phase: "sent".to_owned(),
+        attribution: "none".to_owned(),
+    })
 }
 
 /// Whether the process must be told: before Linux 6.10 the hook of interfaces can't ask who runs, and a

@@ -130,6 +130,20 @@ pub struct Attachment {
     pub outcome: Result<Variant, String>,
 }
 
+impl Variant {
+    /// Where it is attached, which one it is, and why no better one.
+    pub fn told(&self, probe: &Probe) -> String {
+        let mut told = probe.hook.to_string();
+        if self.name != probe.name {
+            told += &format!(", {}", self.name);
+        }
+        if let Some(why) = &self.better_refused {
+            told += &format!("; this kernel refused {why}");
+        }
+        told
+    }
+}
+
 /// Kernels of before still see all that leaves: a host without it is not degraded.
 fn is_extra(probe: &Probe) -> bool {
     probe.name == program::LINK_SEND

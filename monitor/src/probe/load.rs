@@ -8,12 +8,12 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     programs::{Program, ProgramError},
 };
 use monitor_ebpf::names::program;
 
-use super::attach::Probe;
+use crate::sandbox;
 
 /// Dearest first, so that no thread is left with one at the end.
 const AHEAD: [&str; 8] = [
@@ -29,6 +29,21 @@ const AHEAD: [&str; 8] = [
 const THREADS_MAX: usize = 4;
 /// Of what was refused before the verifier looked at it.
 pub(super) const SILENT: &str = "the verifier says nothing";
+
+/// Without the kernel's BTF, of which the loader needs nothing.
+pub(super) fn loader() -> EbpfLoader<'static> {
+    // A new loader reads and parses it, whoever wants it or not: 20 ms and 11 MB. It does without
+    // where it can't read it.
+    let unread = || {
+        if let Err(error) = sandbox::read_no_files() {
+            tracing::debug!("the kernel's BTF is read for nothing: {error}");
+        }
+        EbpfLoader::new()
+    };
+    let mut loader = thread::spawn(unread).join().unwrap_or_else(|_| EbpfLoader::new());
+    loader.btf(None);
+    loader
+}
 
 pub(super) fn load_ahead(ebpf: &mut Ebpf) {
     let place = |name: &str| AHEAD.iter().position(|it| *it == name);
@@ -58,20 +73,6 @@ pub struct Variant {
     pub name: &'static str,
     /// Why it refused one that tells more, where that asks for nothing that this kernel lacks.
     pub better_refused: Option<String>,
-}
-
-impl Variant {
-    /// Where it is attached, which one it is, and why no better one.
-    pub fn told(&self, probe: &Probe) -> String {
-        let mut told = probe.hook.to_string();
-        if self.name != probe.name {
-            told += &format!(", {}", self.name);
-        }
-        if let Some(why) = &self.better_refused {
-            told += &format!("; this kernel refused {why}");
-        }
-        told
-    }
 }
 
 /// Loads the variant of a program that this kernel takes, and says which.

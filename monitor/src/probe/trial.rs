@@ -12,11 +12,7 @@ use monitor_ebpf::{
     places::CLASSIFIED,
 };
 
-use super::{
-    ProbeError,
-    kernel::{OBJECT, loader},
-    places::Places,
-};
+use super::{ProbeError, kernel::OBJECT, load::loader, places::Places};
 use crate::{decode::verdict, event::Verdict};
 
 const ETHERNET: usize = 14;

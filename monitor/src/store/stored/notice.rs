@@ -1,0 +1,124 @@
+//! The stored form of notices: what the ledger tells besides flows. It converts and interns.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::FormError,
+    text::{Text, TextInterner, Texts},
+};
+use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum StoredNotice {
+    Started { version: Text, probes: Vec<Text>, policy_sha256: [u8; 32] },
+    Alive,
+    Stopped,
+    Lost { stage: Text, reason: Text, count: u64 },
+    Reloaded { policy_sha256: [u8; 32] },
+    Cut { segment: u64, bytes: u64 },
+    AddedUp { user: Option<u32>, flows: u64, attempts: u64 },
+    Removed { segments: Vec<u64>, entries: u64, from: u64, to: u64 },
+    Detached { probe: Text, interface: Option<Text>, is_displaced: bool },
+    Attached { probe: Text, interface: Option<Text> },
+    ClockRead { boot_ns: u64, boot: [u8; 16], wall_at_boot_ns: i64, is_trusted: bool },
+    ClockStepped { from: u64, to: u64 },
+    LostSight { flows: u64 },
+    Policy { sha256: [u8; 32], lines: Vec<Text> },
+}
+
+pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
+    match notice {
+        Notice::Started { version, probes, policy_sha256 } => StoredNotice::Started {
+            version: into.text(version),
+            probes: probes.iter().map(|probe| into.text(probe)).collect(),
+            policy_sha256: *policy_sha256,
+        },
+        Notice::Alive => StoredNotice::Alive,
+        Notice::Stopped => StoredNotice::Stopped,
+        Notice::Lost { stage, reason, count } => {
+            StoredNotice::Lost { stage: into.text(stage), reason: into.text(reason), count: *count }
+        }
+        Notice::Reloaded { policy_sha256 } => {
+            StoredNotice::Reloaded { policy_sha256: *policy_sha256 }
+        }
+        Notice::Cut { segment, bytes } => StoredNotice::Cut { segment: *segment, bytes: *bytes },
+        Notice::AddedUp { user, flows, attempts } => {
+            StoredNotice::AddedUp { user: *user, flows: *flows, attempts: *attempts }
+        }
+        Notice::Removed { segments, entries, from, to } => StoredNotice::Removed {
+            segments: segments.clone(),
+            entries: *entries,
+            from: from.0,
+            to: to.0,
+        },
+        Notice::Detached { probe, interface, is_displaced } => StoredNotice::Detached {
+            probe: into.text(probe),
+            interface: into.maybe(interface.as_ref()),
+            is_displaced: *is_displaced,
+        },
+        Notice::Attached { probe, interface } => StoredNotice::Attached {
+            probe: into.text(probe),
+            interface: into.maybe(interface.as_ref()),
+        },
+        Notice::ClockRead(Moment { boot_ns, timeline }) => StoredNotice::ClockRead {
+            boot_ns: *boot_ns,
+            boot: timeline.boot.0,
+            wall_at_boot_ns: timeline.wall_at_boot_ns,
+            is_trusted: timeline.is_trusted,
+        },
+        Notice::Policy { sha256, lines } => StoredNotice::Policy {
+            sha256: *sha256,
+            lines: lines.iter().map(|line| into.text(line)).collect(),
+        },
+        Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
+        Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
+    }
+}
+
+pub(super) fn notice_from_stored(notice: StoredNotice, texts: &Texts) -> Result<Notice, FormError> {
+    Ok(match notice {
+        StoredNotice::Started { version, probes, policy_sha256 } => Notice::Started {
+            version: texts.text(version)?,
+            probes: probes
+                .into_iter()
+                .map(|probe| texts.text(probe))
+                .collect::<Result<Vec<Arc<str>>, FormError>>()?,
+            policy_sha256,
+        },
+        StoredNotice::Alive => Notice::Alive,
+        StoredNotice::Stopped => Notice::Stopped,
+        StoredNotice::Lost { stage, reason, count } => {
+            Notice::Lost { stage: texts.text(stage)?, reason: texts.text(reason)?, count }
+        }
+        StoredNotice::Reloaded { policy_sha256 } => Notice::Reloaded { policy_sha256 },
+        StoredNotice::Cut { segment, bytes } => Notice::Cut { segment, bytes },
+        StoredNotice::AddedUp { user, flows, attempts } => {
+            Notice::AddedUp { user, flows, attempts }
+        }
+        StoredNotice::Removed { segments, entries, from, to } => {
+            Notice::Removed { segments, entries, from: Timestamp(from), to: Timestamp(to) }
+        }
+        StoredNotice::Detached { probe, interface, is_displaced } => Notice::Detached {
+            probe: texts.text(probe)?,
+            interface: texts.maybe(interface)?,
+            is_displaced,
+        },
+        StoredNotice::Attached { probe, interface } => {
+            Notice::Attached { probe: texts.text(probe)?, interface: texts.maybe(interface)? }
+        }
+        StoredNotice::ClockRead { boot_ns, boot, wall_at_boot_ns, is_trusted } => {
+            let timeline = Timeline { boot: BootId(boot), wall_at_boot_ns, is_trusted };
+            Notice::ClockRead(Moment { boot_ns, timeline })
+        }
+        StoredNotice::Policy { sha256, lines } => Notice::Policy {
+            sha256,
+            lines: lines.into_iter().map(|line| texts.text(line)).collect::<Result<_, _>>()?,
+        },
+        StoredNotice::ClockStepped { from, to } => {
+            Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
+        }
+        StoredNotice::LostSight { flows } => Notice::LostSight { flows },
+    })
+}
