@@ -96,7 +96,10 @@ pub(super) struct Operators {
 }
 
 impl Operators {
-    pub(super) fn from_stored(stored: &[StoredOperator], texts: &Texts) -> Result<Self, FormError> {
+    pub(super) fn from_stored(
+        stored: &[StoredOperator],
+        texts: &Texts<'_>,
+    ) -> Result<Self, FormError> {
         let operators = stored.iter().map(|operator| {
             Ok(Arc::new(Operator {
                 asn: operator.asn,

@@ -286,6 +286,38 @@ fn what_just_happened_is_kept_although_it_is_no_violation() {
 }
 
 #[test]
+fn an_index_of_an_older_version_is_built_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(12);
+    let entries = history.entries(900);
+    let mut store = open(directory.path());
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    store.close().unwrap();
+    let mut seals = 0;
+    for entry in fs::read_dir(directory.path().join("index")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|it| it != "seal") {
+            continue;
+        }
+        // The version is the first byte behind the checksum.
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[12] -= 1;
+        let crc = crc32fast::hash(&bytes[12..]).to_le_bytes();
+        bytes[8..12].copy_from_slice(&crc);
+        fs::write(&path, bytes).unwrap();
+        seals += 1;
+    }
+    assert!(seals > 1);
+    let store = open(directory.path());
+    settle(&store);
+    assert_eq!(store.counters().index_set_aside.load(Ordering::Relaxed), seals);
+    assert_eq!(store.reader().stats().unwrap().index.unwrap().periods as u64, seals);
+    let query = Query::default();
+    assert_eq!(ask(&store.reader(), &query), expected(&entries, &query));
+}
+
+#[test]
 fn a_reader_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut history = History::new(2);
