@@ -27,8 +27,9 @@ const BESIDE_MAX: usize = u16::MAX as usize;
 /// Positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
 /// more passes, also in tests.
 const POSITIONS: usize = if cfg!(test) { 64 } else { 1 << 20 };
-/// Records held at once on their way out, and kept from the first reading.
-const RECORDS: usize = 8192;
+/// Records held at once on their way out, and kept from the first reading. Few in tests, so that they
+/// read a second time.
+pub(in crate::store) const RECORDS: usize = if cfg!(test) { 16 } else { 8192 };
 
 /// Records kept from the first reading, by block in the plan and place in it.
 type Kept = FxHashMap<(u32, u16), Box<Record>>;

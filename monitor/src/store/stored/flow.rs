@@ -334,14 +334,16 @@ impl StoredFlow {
     }
 
     /// Whether the filter leaves room for it, as far as that is seen without decoding it.
-    pub(super) fn may_match(&self, base: u64, filter: &Filter, tables: &Tables<'_>) -> bool {
+    pub(super) fn may_match(
+        &self,
+        extras: &[StoredExtra],
+        base: u64,
+        filter: &Filter,
+        tables: &Tables<'_>,
+    ) -> bool {
         let started = base.wrapping_add(self.started.cast_unsigned());
         let last = started.wrapping_add(self.last.cast_unsigned());
         let is_of_process = filter.process.is_some() || filter.pid.is_some();
-        let net = match &filter.destination {
-            Some(DestinationSelector::Network(net)) => Some(net),
-            _ => None,
-        };
         filter.overlaps(Timestamp(started), Timestamp(last))
             && (filter.verdicts.is_empty()
                 || filter.verdicts.iter().any(|it| verdict_code(*it) == self.verdict))
@@ -349,9 +351,29 @@ impl StoredFlow {
                 || self
                     .process
                     .is_some_and(|(at, _)| tables.processes.may_match(at, filter, &tables.texts)))
-            && net.is_none_or(|net| {
-                socket_from_stored(&self.remote).is_some_and(|it| net.contains(&it.ip()))
+            && filter.operator.as_ref().is_none_or(|wanted| {
+                self.operator.is_some_and(|at| tables.operators.matches(at, wanted))
             })
+            && filter.destination.as_ref().is_none_or(|it| self.may_go_to(it, extras, tables))
+    }
+
+    fn may_go_to(
+        &self,
+        wanted: &DestinationSelector,
+        extras: &[StoredExtra],
+        tables: &Tables<'_>,
+    ) -> bool {
+        match wanted {
+            DestinationSelector::Network(net) => {
+                socket_from_stored(&self.remote).is_some_and(|it| net.contains(&it.ip()))
+            }
+            DestinationSelector::Domain(_) => {
+                let is_it = |at| tables.texts.seen(at).is_some_and(|name| wanted.holds(name));
+                let says_one =
+                    |extra: &StoredExtra| matches!(extra, StoredExtra::ServerName { .. });
+                self.domain.is_some_and(is_it) || extras.iter().any(says_one)
+            }
+        }
     }
 }
 

@@ -106,7 +106,7 @@ pub(in crate::store) fn flows(
         };
         learn_executed(&extras, tables)?;
         let is_decoded = match wanted {
-            Wanted::Matching(filter) => flow.may_match(base, filter, tables),
+            Wanted::Matching(filter) => flow.may_match(&extras, base, filter, tables),
             Wanted::At(places) => places.binary_search(&entry_at).is_ok(),
             Wanted::Nothing => false,
         };

@@ -132,8 +132,8 @@ impl Processes {
         // Dangling: whoever decodes it says so.
         let Some(process) = self.stored.get(at as usize) else { return true };
         let is_called = |wanted: &str| {
-            texts.ends_with(process.name, wanted)
-                || process.executable.is_some_and(|path| texts.ends_with(path, wanted))
+            let mut names = [Some(process.name), process.executable].into_iter().flatten();
+            names.any(|at| texts.seen(at).is_some_and(|name| name.ends_with(wanted)))
                 || self.executed.get(&at).is_some_and(StoredExecuted::is_claimed)
         };
         filter.pid.is_none_or(|pid| pid == process.pid)

@@ -85,7 +85,8 @@ impl<'a> Texts<'a> {
         at.map(|at| self.text(at)).transpose()
     }
 
-    pub(super) fn ends_with(&self, at: Text, end: &str) -> bool {
-        self.stored.get(at as usize).is_some_and(|text| text.ends_with(end))
+    /// As it stands there, without a copy.
+    pub(super) fn seen(&self, at: Text) -> Option<&str> {
+        self.stored.get(at as usize).copied()
     }
 }

@@ -15,7 +15,9 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Deleted, QueryStats, Reader, STORE_EVENTS, Store, StoreError, files, ledger},
+    store::{
+        Deleted, QueryStats, Reader, STORE_EVENTS, Store, StoreError, files, ledger, query::RECORDS,
+    },
 };
 
 fn everything() -> Query {
@@ -395,6 +397,25 @@ fn an_answer_that_nobody_waits_for_ends_although_nothing_matches() {
     assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
     let result = reader.notices(None, None, |_, _| panic!("nobody waits"));
     assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_ends_before_more_of_it_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(12);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(2_000), &mut history);
+    let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let reader = store.reader().until({
+        let told = std::sync::Arc::clone(&told);
+        std::sync::Arc::new(move || told.load(Ordering::Relaxed) > 0)
+    });
+    let result = reader.query(&everything(), |_| {
+        told.fetch_add(1, Ordering::Relaxed);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+    assert_eq!(told.load(Ordering::Relaxed), RECORDS, "what was read already");
 }
 
 /// Asks, and overwrites all segments once the first record came.
