@@ -12,6 +12,8 @@ pub mod reads {
     pub const NETNS: u8 = 4;
     /// The connection that a subflow of Multipath TCP belongs to.
     pub const CONNECTION: u8 = 8;
+    /// What a process was executed with, and where: its arguments, network namespace and cgroups.
+    pub const CIRCUMSTANCES: u8 = 16;
 }
 
 /// A member of a kernel structure, at whose offset in bytes the setting of this name stands.
@@ -41,7 +43,7 @@ const fn member(
     Member { setting, structure, path, bytes }
 }
 
-pub const GROUPS: [Group; 4] = [
+pub const GROUPS: [Group; 5] = [
     Group {
         bit: reads::EXECUTABLE,
         members: &[
@@ -83,6 +85,22 @@ pub const GROUPS: [Group; 4] = [
             member("ICSK_ULP_DATA", "inet_connection_sock", &["icsk_ulp_data"], 8),
             member("SUBFLOW_CONNECTION", "mptcp_subflow_context", &["conn"], 8),
             member("CONNECTION_COOKIE", "sock_common", &["skc_cookie"], 8),
+        ],
+    },
+    Group {
+        bit: reads::CIRCUMSTANCES,
+        members: &[
+            member("EXEC_MM", "task_struct", &["mm"], 8),
+            member("MM_ARG_START", "mm_struct", &["arg_start"], 8),
+            member("MM_ARG_END", "mm_struct", &["arg_end"], 8),
+            member("EXEC_NSPROXY", "task_struct", &["nsproxy"], 8),
+            member("NSPROXY_NET", "nsproxy", &["net_ns"], 8),
+            member("NETNS_NUMBER", "net", &["ns", "inum"], 4),
+            member("TASK_CGROUPS", "task_struct", &["cgroups"], 8),
+            member("CSS_SET_SUBSYSTEMS", "css_set", &["subsys"], 0),
+            // What comes behind them.
+            member("CSS_SET_REFCOUNT", "css_set", &["refcount"], 0),
+            member("CSS_SERIAL", "cgroup_subsys_state", &["serial_nr"], 8),
         ],
     },
 ];

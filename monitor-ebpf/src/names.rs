@@ -46,6 +46,8 @@ pub mod map {
     pub const ONCE: &str = "ONCE";
     pub const SHARES: &str = "SHARES";
     pub const UNITEMISED: &str = "UNITEMISED";
+    pub const AWAKE: &str = "AWAKE";
+    pub const CGROUPS: &str = "CGROUPS";
     /// Its size is the version of the contract.
     pub const ABI: &str = "ABI";
 }

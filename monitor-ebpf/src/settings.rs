@@ -31,6 +31,19 @@ pub const SENDERS: u32 = 1 << 14;
 /// Processes whose start time the kernel remembers for socket owners.
 pub const STARTS: u32 = 1 << 15;
 
+/// Sets of cgroups whose paths user space knows.
+pub const CGROUPS: u32 = 4096;
+
+/// What the reader of the ring does, and so who wakes it.
+pub mod awake {
+    /// It waits to be woken.
+    pub const NO: u32 = 0;
+    /// It looks every few milliseconds.
+    pub const YES: u32 = 1;
+    /// It was woken meanwhile, since the ring fills.
+    pub const HURRIED: u32 = 2;
+}
+
 /// Bits of what the probes tell so that destinations get names.
 pub mod naming {
     /// Answers of DNS, and the first bytes of TLS and QUIC.

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::Config,
     locate::{Cache, Locator},
 };
@@ -82,7 +82,7 @@ fn against(path: &Path, addresses4: &[IpAddr], addresses6: &[IpAddr], folder: &P
     tell("image opened, that one", &opened);
 }
 
-fn open(geo: &geofenced::config::Geo, cache: Cache<'_>) -> Locator {
+fn open(geo: &geofenced::inside::config::Geo, cache: Cache<'_>) -> Locator {
     Locator::open_with(geo, &[], cache).expect("an image")
 }
 

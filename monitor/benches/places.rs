@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::Config,
     locate::Locator,
     pipeline::Rules,

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::{RecordMode, StoreConfig},
     event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
@@ -60,12 +60,13 @@ fn config(path: &Path) -> StoreConfig {
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 365),
         max_bytes: 512 << 20,
+        sync: Duration::from_secs(10),
     }
 }
 
 fn ingest(path: &Path, records: usize, days: u64) {
     let config = config(path);
-    let mut options = geofenced::store::Options::of(&config);
+    let mut options = geofenced::inside::store::Options::of(&config);
     options.index = None;
     let mut store = Store::open_with(&config, options).expect("a store");
     let mut generator = Generator::new(records, days);
@@ -432,7 +433,7 @@ impl Generator {
                 )),
                 remote: Some(*remote),
                 traffic: Traffic { sent_bytes: 60, sent_packets: 1, ..Traffic::default() },
-                passage: geofenced::event::Passage::default(),
+                passage: geofenced::inside::event::Passage::default(),
             },
             sender: Sender::Process {
                 process: Arc::clone(sender),

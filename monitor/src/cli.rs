@@ -9,8 +9,6 @@ use std::{
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::{DoctorArgs, RunArgs},
-    config,
     filter::{RawFilter, hash_digits},
     summary::By,
 };
@@ -106,14 +104,6 @@ impl Global {
 
     pub fn color_on_stdout(&self) -> bool {
         self.color() && stdout().is_terminal()
-    }
-
-    /// Where the configuration is, and whether the user named it: then it must be there.
-    pub fn config_path(&self) -> (PathBuf, bool) {
-        match &self.config {
-            Some(path) => (path.clone(), true),
-            None => (config::DEFAULT_PATH.into(), false),
-        }
     }
 }
 
@@ -339,6 +329,25 @@ pub struct ReplayArgs {
     pub utc: bool,
     #[command(flatten)]
     pub filter: RawFilter,
+}
+
+/// Options for those who work on geofenced itself.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Writes every sample and counter to FILE, for `--replay`
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "replay")]
+    pub record_samples: Option<PathBuf>,
+    /// Takes samples and counters from FILE instead of the kernel, and ends with it
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+}
+
+/// Options for those who work on geofenced itself.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DoctorArgs {
+    /// Tries the class tables at N bounds of ranges and N addresses all over, of each family
+    #[arg(long, hide = true, value_name = "N", default_value_t = 5_000)]
+    pub addresses: usize,
 }
 
 #[derive(Clone, Debug, Args)]

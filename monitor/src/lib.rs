@@ -3,33 +3,43 @@
 //! One-directional: `probe` -> `decode` -> `attribute` -> `locate` -> `judge` -> `outputs`, wired in
 //! `pipeline`. See ARCHITECTURE.md for what each module may and may not touch.
 
-pub mod api;
-pub mod attribute;
-pub mod cli;
-pub mod clock;
-pub mod commands;
-pub mod config;
-pub mod connections;
-pub mod coverage;
-pub mod decode;
-pub mod devices;
-pub mod ecs;
-pub mod event;
-pub mod filter;
-pub mod judge;
-pub mod locate;
-pub mod logging;
-pub mod metrics;
-pub mod names;
-pub mod outputs;
-pub mod pipeline;
-pub mod printable;
-pub mod probe;
-pub mod sandbox;
-pub mod select;
-pub mod shutdown;
-pub mod store;
-pub mod summary;
-pub mod table;
-pub mod track;
-pub mod when;
+// The modules are nobody's but the crate's, so that the compiler says what none of it uses; `pub`
+// in them says what one offers to the others.
+#![allow(unreachable_pub, reason = "in a module, `pub` is for the crate's other modules")]
+
+mod api;
+mod attribute;
+mod cli;
+mod clock;
+mod commands;
+mod config;
+mod connections;
+mod coverage;
+mod decode;
+mod devices;
+mod ecs;
+mod event;
+mod filter;
+mod flow;
+#[doc(hidden)]
+pub mod inside;
+mod judge;
+mod locate;
+mod logging;
+mod metrics;
+mod names;
+mod outputs;
+mod pipeline;
+mod printable;
+mod probe;
+mod rules;
+mod sandbox;
+mod select;
+mod shutdown;
+mod store;
+mod summary;
+mod table;
+mod ticks;
+mod when;
+
+pub use commands::main;

@@ -1,7 +1,7 @@
-//! The binary: hands over to `commands`, nothing else.
+//! The binary: hands over to the library, nothing else.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    geofenced::commands::main()
+    geofenced::main()
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::Config,
     coverage::{Extent, Gap, Integrity},
     ecs::Time,
@@ -335,7 +335,7 @@ fn completions_and_manual_pages_are_generated() {
 fn the_version_tells_the_commit_and_the_licence_of_the_database() {
     let output = geofenced(&["--version"]).output().unwrap();
     assert!(stdout(&output).contains("(commit "));
-    for notice in geofenced::locate::NOTICES {
+    for notice in geofenced::inside::locate::NOTICES {
         assert!(stdout(&output).contains(notice), "{}", stdout(&output));
     }
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::{RecordMode, StoreConfig},
     connections::{self, refused},
     event::Entry,
@@ -77,6 +77,7 @@ fn fill(path: &Path) -> u64 {
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 365),
         max_bytes: 64 << 20,
+        sync: Duration::from_secs(10),
     };
     let mut store =
         Store::open_with(&config, Options { segment_bytes: 4096, ..Options::of(&config) }).unwrap();

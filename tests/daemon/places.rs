@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, path::Path};
 
-use geofenced::{
+use geofenced::inside::{
     config::{Config, Policy},
     judge::judge_address,
     locate::Locator,
@@ -50,7 +50,7 @@ fn every_published_address_gets_the_verdict_that_its_place_and_its_operator_ask_
         let place = locator.locate(address);
         let judged = judge_address(&policies[cell("policy")], SocketAddr::new(address, 0), &place);
         let operator = place.operator.as_deref();
-        let text = |code: Option<geofenced::event::CountryCode>| {
+        let text = |code: Option<geofenced::inside::event::CountryCode>| {
             code.map(|code| code.to_string()).unwrap_or_default()
         };
         let found = [

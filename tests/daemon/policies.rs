@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use geofenced::{
+use geofenced::inside::{
     config::Config,
     event::{Country, CountryCode, Operator, Place, Verdict},
     judge::judge_address,
@@ -17,7 +17,7 @@ fn path(name: &str) -> String {
     format!("{}/../deploy/policies/{name}.toml", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn policy(name: &str) -> geofenced::config::Policy {
+fn policy(name: &str) -> geofenced::inside::config::Policy {
     Config::load(Path::new(&path(name))).unwrap().policy
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use geofenced::{
+use geofenced::inside::{
     metrics::{KnownLabels, Metrics, serve},
     shutdown::{self, Trigger},
 };

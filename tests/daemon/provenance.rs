@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
-use geofenced::{
+use geofenced::inside::{
     attribute::{Clock, PROCESSES_MAX, Processes, Procfs},
     config::{Config, RecordMode, StoreConfig},
     ecs::hex,
@@ -55,7 +55,8 @@ fn datagram(cookie: u64) -> EgressSample {
 fn watching(config: &StoreConfig, rules: &Arc<Rules>) -> (Pipeline, StoreWriter) {
     let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
     let store = Store::open(config).unwrap();
-    let (queue, writer) = outputs::writer::spawn(store, Arc::clone(&metrics), 262_144).unwrap();
+    let (queue, writer) =
+        outputs::writer::spawn(store, Arc::clone(&metrics), 262_144, config.sync).unwrap();
     let outputs = Outputs::new(Arc::clone(&metrics), config, queue, live::channel());
     let clock = Clock { wall_at_boot_ns: 0 };
     let processes =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use geofenced::event::{
+use geofenced::inside::event::{
     Attribution, Certainty, Country, CountryCode, Egress, ExecutedFile, FlowId, Judgement,
     Operator, Origin, Phase, Place, Process, Reason, Record, Sender, Timestamp, Traffic, Transport,
     User, Verdict,
@@ -27,7 +27,7 @@ pub(crate) fn violation(number: u64) -> Record {
             local: Some("192.0.2.1:40000".parse().unwrap()),
             remote: Some("203.0.113.7:443".parse().unwrap()),
             traffic: Traffic { sent_bytes: 1536, sent_packets: 3, ..Traffic::default() },
-            passage: geofenced::event::Passage::default(),
+            passage: geofenced::inside::event::Passage::default(),
         },
         sender: Sender::Process {
             process: Arc::new(Process {

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Output, sync::Arc};
 
-use geofenced::{
+use geofenced::inside::{
     config::Config,
     event::{
         Country, CountryCode, Entry, Phase, Process, Record, Rollup, Sender, Traffic, Verdict,

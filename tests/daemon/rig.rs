@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use geofenced::{
+use geofenced::inside::{
     api::{
         Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, SourceError,
         server,

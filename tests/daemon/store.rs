@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::{RecordMode, StoreConfig},
     event::{
         Attribution, Certainty, Country, CountryCode, Domain, DomainSource, Egress, Entry,
@@ -49,6 +49,7 @@ fn config(path: &Path) -> StoreConfig {
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 365),
         max_bytes: 64 << 20,
+        sync: Duration::from_secs(10),
     }
 }
 
@@ -82,7 +83,7 @@ fn flow(number: u64) -> Record {
                 4000 + (number % 1000) as u16,
             )),
             traffic: Traffic { sent_bytes: number, sent_packets: 1, ..Traffic::default() },
-            passage: geofenced::event::Passage::default(),
+            passage: geofenced::inside::event::Passage::default(),
         },
         sender: Sender::Process {
             process: Arc::new(Process {

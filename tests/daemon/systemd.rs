@@ -219,7 +219,7 @@ fn the_daemon_gets_ready_under_the_restrictions_of_the_unit_and_gives_up_the_res
     await_ready(&mut daemon, &notify, &at("stderr"));
 
     let pid = daemon.0.id();
-    let needed = bits(&geofenced::sandbox::NEEDED);
+    let needed = bits(&geofenced::inside::sandbox::NEEDED);
     assert_eq!(status(pid, "CapPrm:"), needed);
     assert_eq!(status(pid, "CapEff:"), needed);
     assert_eq!(status(pid, "CapInh:"), 0);

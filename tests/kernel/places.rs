@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::{Capture, Config, NamesConfig, UnknownCountry},
     event::{CountryCode, Verdict},
     locate::{
@@ -303,7 +303,7 @@ fn three_hundred_changes_under_traffic_lose_no_flow_and_mix_no_generations() {
     for sample in &told {
         let answer = Answer {
             class: sample.class,
-            verdict: geofenced::decode::verdict(sample.verdict),
+            verdict: geofenced::inside::decode::verdict(sample.verdict),
             generation: sample.generation,
         };
         changing.assert_consistent(IpAddr::from(sample.flow.remote), answer);

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use geofenced::{
+use geofenced::inside::{
     config::{Capture, NamesConfig},
     event::Transport,
     probe::{Kernel, Source},

@@ -14,7 +14,7 @@ use std::{
 };
 
 use fixture::{Value, text};
-use geofenced::{
+use geofenced::inside::{
     config::Config,
     event::{Record, Verdict},
     filter::Query,

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a program has no outside: `pub` means another file uses it")]
 
 mod apt;
+mod bench;
 mod build;
 mod console;
 mod coverage;
@@ -13,6 +14,7 @@ mod docs;
 mod fuzz;
 mod geodb;
 mod host;
+mod idle;
 mod lint;
 mod metadata;
 mod paths;
@@ -52,8 +54,12 @@ enum Command {
     Run(run::Args),
     /// Shows it at work: daemon, egress of several kinds in own namespaces, events, summary, metrics
     Demo(build::Args),
+    /// What the daemon costs where little happens: wake-ups, processor, disk, memory; as root
+    Idle(idle::Args),
     /// Installs what is missing; format, lints, tidy, unit tests, replay tests, kernel tests as root
     Test(test::Args),
+    /// What watching costs, operation by operation, against nothing and against empty programs; as root
+    Bench(bench::Args),
     /// Format and clippy alone
     Lint,
     /// The rules that no compiler checks: who may use what, heads, lengths
@@ -81,7 +87,9 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&console, &args),
         Command::Run(args) => run::run(&console, &args),
         Command::Demo(args) => demo::run(&console, &args),
+        Command::Idle(args) => idle::run(&console, &args),
         Command::Test(args) => test::run(&console, &args),
+        Command::Bench(args) => bench::run(&console, &args),
         Command::Lint => lint::run(&console),
         Command::Tidy => tidy::run(),
         Command::Deny => deny::run(&console),

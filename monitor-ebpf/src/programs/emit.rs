@@ -14,14 +14,15 @@ use monitor_ebpf::{
     places::verdict,
     sample::{
         EgressSample, ExecSample, ExitSample, FILENAME_BYTES, FlowKey, ForkSample, NameSample,
-        Owner, Runner, SenderSample, SocketEndSample, SocketOwner, kind, ownership, path, phase,
-        told,
+        Owner, Runner, SenderSample, SocketEndSample, SocketOwner, kind, ownership, path, path_end,
+        phase, told,
     },
+    settings::awake,
 };
 
 use super::{
     kernel, layout,
-    maps::{self, QUIET, SAMPLES},
+    maps::{self, AWAKE, CGROUPS, SAMPLES},
     places::Answer,
     shares,
 };
@@ -160,39 +161,49 @@ pub extern "C" fn wakeup(verdict: u64) -> u64 {
     }
 }
 
-/// How to submit what nobody waits for: the reader finds it within a second. It is woken when
+/// How to submit what nobody waits for: the reader finds it within a second. It is woken, once, when
 /// that fills more than a quarter of the ring.
 #[inline(always)]
 fn quietly() -> u64 {
-    if SAMPLES.query(BPF_RB_AVAIL_DATA.into()) > SAMPLES.query(BPF_RB_RING_SIZE.into()) / 4 {
+    if is_filling() && becomes(awake::HURRIED) {
         return BPF_RB_FORCE_WAKEUP.into();
-    }
-    if let Some(quiet) = QUIET.get_ptr_mut(0) {
-        // SAFETY: a value of the map, read and written whole.
-        unsafe {
-            if quiet.read_volatile() == 0 {
-                quiet.write_volatile(1);
-            }
-        }
     }
     BPF_RB_NO_WAKEUP.into()
 }
 
-/// How to submit what is to be known at once. The kernel wakes a reader that has read all, which one
-/// that was not woken for a sample has not. Another CPU may be between its sample and the note of
-/// it: then this one waits for the reader's second too.
+/// How to submit what is to be known soon. The first wakes the reader, which then looks every few
+/// milliseconds while it finds something: meanwhile it is woken only if the ring fills.
 #[inline(always)]
 fn urgently() -> u64 {
-    if let Some(quiet) = QUIET.get_ptr_mut(0) {
-        // SAFETY: a value of the map, read and written whole.
-        unsafe {
-            if quiet.read_volatile() != 0 {
-                quiet.write_volatile(0);
-                return BPF_RB_FORCE_WAKEUP.into();
-            }
-        }
+    if is_filling() {
+        return quietly();
     }
-    0
+    let Some(awake) = AWAKE.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP.into() };
+    // SAFETY: a value of the map, read and written whole.
+    unsafe {
+        if awake.read_volatile() != awake::NO {
+            return BPF_RB_NO_WAKEUP.into();
+        }
+        awake.write_volatile(awake::YES);
+    }
+    BPF_RB_FORCE_WAKEUP.into()
+}
+
+#[inline(always)]
+fn is_filling() -> bool {
+    SAMPLES.query(BPF_RB_AVAIL_DATA.into()) > SAMPLES.query(BPF_RB_RING_SIZE.into()) / 4
+}
+
+/// Whether that is new.
+#[inline(always)]
+fn becomes(state: u32) -> bool {
+    let Some(awake) = AWAKE.get_ptr_mut(0) else { return true };
+    // SAFETY: a value of the map, read and written whole.
+    unsafe {
+        let is_new = awake.read_volatile() != state;
+        awake.write_volatile(state);
+        is_new
+    }
 }
 
 #[inline(always)]
@@ -234,6 +245,7 @@ pub fn exec(process: &Owner, parent_tgid: u32, filename: *const c_void) {
     sample.parent_tgid = parent_tgid;
     sample.filename = [0; FILENAME_BYTES];
     layout::executable(sample);
+    layout::circumstances(sample);
     // SAFETY: writes at most FILENAME_BYTES of the sample; a bad address is an error, not a fault.
     let read = unsafe {
         bpf_probe_read_kernel_str(
@@ -244,8 +256,19 @@ pub fn exec(process: &Owner, parent_tgid: u32, filename: *const c_void) {
     };
     // The result counts the final NUL.
     sample.filename_bytes = if read > 0 { read as u32 - 1 } else { 0 };
-    // What `/proc` tells of it may soon be gone.
-    entry.submit(urgently());
+    let wakeup = if is_told_whole(sample) { quietly() } else { BPF_RB_FORCE_WAKEUP.into() };
+    entry.submit(wakeup);
+}
+
+/// Else `/proc` has to be asked, which may soon be too late.
+#[inline(always)]
+fn is_told_whole(sample: &ExecSample) -> bool {
+    let has_file = sample.inode != 0 && sample.path_end != path_end::UNKNOWN;
+    has_file
+        && sample.argument_bytes != 0
+        && sample.netns != 0
+        // SAFETY: looked at only for whether it is there.
+        && unsafe { CGROUPS.get(sample.cgroups) }.is_some()
 }
 
 /// What a packet says that names.

@@ -8,25 +8,18 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
-use monitor_ebpf::{
-    loss::Loss,
-    sample::{
-        FlowCounters, FlowKey, Interface, NO_SOCKET, Transit, flags, once, ownership, path, phase,
-        side,
-    },
-    share::NOBODY,
-};
+use monitor_ebpf::sample::{FlowKey, Interface, Transit, path, side};
 
 use super::{
-    emit::{self, Passage},
-    fragments,
+    emit::Passage,
+    flow, fragments,
     frame::{self, Opened},
+    headers,
     kernel::{self, Packet, Sender},
     link,
     maps::{self, FLOWS, INTERFACES, TRANSITS, TUNNELS},
     mark::{self, Above},
-    packet, places, shares,
-    socket::NOEXIST,
+    shares,
 };
 
 /// `TC_ACT_UNSPEC`, `TCX_NEXT`: the next program decides.
@@ -65,7 +58,7 @@ pub fn device_ingress(context: TcContext) -> i32 {
 #[inline(always)]
 fn come_back(packet: &Packet) {
     let key = FlowKey {
-        cookie: stranger(&packet.destination),
+        cookie: flow::stranger(&packet.destination),
         remote: packet.source,
         remote_port: packet.source_port,
         local_port: packet.destination_port,
@@ -76,8 +69,8 @@ fn come_back(packet: &Packet) {
     let Some(counters) = FLOWS.get_ptr_mut(&key) else { return };
     // SAFETY: a value of the table; the verifier proved the pointer.
     unsafe {
-        packet::add(&raw mut (*counters).received_bytes, packet.bytes);
-        packet::add(&raw mut (*counters).received_packets, packet.packets);
+        maps::add(&raw mut (*counters).received_bytes, packet.bytes);
+        maps::add(&raw mut (*counters).received_packets, packet.packets);
         (*counters).last_ns = kernel::now_ns();
     }
 }
@@ -109,7 +102,7 @@ fn open(skb: *mut __sk_buff, link_bytes: u32) -> Opened {
 /// The IP packet, its ports also where only its first fragment has them.
 #[inline(always)]
 fn read(skb: *mut __sk_buff, opened: Opened) -> Option<Packet> {
-    let mut packet = kernel::packet::<true>(skb, opened.at(), opened.is_v6())?;
+    let mut packet = headers::packet::<true>(skb, opened.at(), opened.is_v6())?;
     fragments::join(&mut packet);
     packet.forget(skb);
     Some(packet)
@@ -244,10 +237,10 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
     }
     // SAFETY: values of the table; the verifier proved the pointer. The helper takes the context.
     unsafe {
-        packet::add(&raw mut (*interface).link_bytes, bytes);
-        packet::add(&raw mut (*interface).wire_bytes, bytes);
-        packet::add(&raw mut (*interface).packets, segments);
-        packet::add(&raw mut (*interface).frames, 1);
+        maps::add(&raw mut (*interface).link_bytes, bytes);
+        maps::add(&raw mut (*interface).wire_bytes, bytes);
+        maps::add(&raw mut (*interface).packets, segments);
+        maps::add(&raw mut (*interface).frames, 1);
         if (*interface).flags & side::TUNNEL != 0 {
             let hash = bpf_get_hash_recalc(skb);
             let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
@@ -258,7 +251,7 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
             if segments > 1 {
                 let sent = packet.bytes + u64::from(opened.at()) * packet.packets;
                 // SAFETY: as above.
-                unsafe { packet::add(&raw mut (*interface).wire_bytes, sent - bytes) };
+                unsafe { maps::add(&raw mut (*interface).wire_bytes, sent - bytes) };
             }
             if todo & todo::COME_BACK != 0 {
                 come_back(&packet);
@@ -302,10 +295,10 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         // SAFETY: a value of the table; the verifier proved the pointer.
         let path = unsafe { (*counters).path };
         if (path != path::SOCKET && path != path::LOOPBACK) || sender == Sender::TimeWait {
-            packet::count(counters, packet, now);
+            flow::count(counters, packet, now);
             return;
         }
-        if confirm(counters) {
+        if flow::confirm(counters) {
             fragments::count(counters, packet);
             return;
         }
@@ -325,12 +318,12 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         Sender::Handshake => return,
         Sender::Socket | Sender::TimeWait if !is_moved => {
             // SAFETY: a value of the table; the verifier proved the pointer.
-            unsafe { packet::add(&raw mut (*interface).unaccounted_bytes, packet.bytes) };
+            unsafe { maps::add(&raw mut (*interface).unaccounted_bytes, packet.bytes) };
             return;
         }
         // Its socket sent it elsewhere, and this host translated it on its way.
         Sender::Socket | Sender::TimeWait => {
-            key.cookie = stranger(&packet.source);
+            key.cookie = flow::stranger(&packet.source);
             key.local_port = packet.source_port;
             passage.path = path::KERNEL;
         }
@@ -342,8 +335,8 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         }
     }
     match FLOWS.get_ptr_mut(&key) {
-        Some(counters) => packet::count(counters, packet, now),
-        None => begin(skb, &key, packet, passage, &local, now),
+        Some(counters) => flow::count(counters, packet, now),
+        None => flow::begin(skb, &key, packet, passage, &local, now),
     }
 }
 
@@ -352,20 +345,6 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
 #[inline(always)]
 fn is_another(key: &FlowKey, packet: &Packet) -> bool {
     packet.malformed != 0 || shares::is_only_attempted(key)
-}
-
-/// Notes that an interface was given a packet of the flow. `false`: the socket's hook saw none go out
-/// there, so that this one is not the socket's as it sent it, whatever it once named or sent to
-/// itself: only what the hook counted is told by it.
-#[inline(always)]
-pub fn confirm(counters: *mut FlowCounters) -> bool {
-    // SAFETY: a value of the table; the verifier proved the pointer.
-    let counters = unsafe { &mut *counters };
-    let is_counted = counters.path == path::SOCKET && counters.sent_packets != 0;
-    if is_counted && counters.confirmed == 0 {
-        counters.confirmed = 1;
-    }
-    is_counted
 }
 
 /// A packet of nobody's: forwarded, out of a tunnel device, or the kernel's own. `false`: it comes
@@ -398,12 +377,12 @@ fn pass_through(
                     via: packet.via,
                 };
                 if let Some(counters) = FLOWS.get_ptr_mut(&socket)
-                    && confirm(counters)
+                    && flow::confirm(counters)
                 {
                     return false;
                 }
             }
-            key.cookie = stranger(&transit.source);
+            key.cookie = flow::stranger(&transit.source);
             key.local_port = transit.source_port;
             *local = (transit.source, transit.source_port);
             passage.path = path::FORWARDED;
@@ -428,7 +407,7 @@ fn pass_through(
 /// is told without.
 #[inline(always)]
 fn wrap(skb: *mut __sk_buff, packet: &Packet, key: &mut FlowKey, passage: &mut Passage) {
-    key.cookie = stranger(&packet.source);
+    key.cookie = flow::stranger(&packet.source);
     passage.path = path::TUNNEL;
     // SAFETY: a context field.
     let hash = unsafe { (&raw const (*skb).hash).read_volatile() };
@@ -442,99 +421,14 @@ fn wrap(skb: *mut __sk_buff, packet: &Packet, key: &mut FlowKey, passage: &mut P
     }
 }
 
-#[inline(always)]
-pub fn begin(
-    skb: *mut __sk_buff,
-    key: &FlowKey,
-    packet: &Packet,
-    passage: Passage,
-    local: &([u8; 16], u16),
-    now: u64,
-) {
-    let (answer, uid) = (places::ask(&key.remote), NOBODY);
-    let account = shares::take(uid, answer.verdict);
-    if account == shares::REFUSED {
-        shares::add_up(key, uid, answer, packet.bytes, packet.packets);
-        return;
-    }
-    let counters = FlowCounters {
-        sent_bytes: packet.bytes,
-        sent_packets: packet.packets,
-        received_bytes: 0,
-        received_packets: 0,
-        first_ns: now,
-        last_ns: now,
-        path: passage.path,
-        account,
-        ..FlowCounters::default()
-    };
-    let is_counted = FLOWS.insert(key, &counters, NOEXIST).is_ok();
-    if !is_counted {
-        shares::give_back(account);
-        if let Some(counters) = FLOWS.get_ptr_mut(key) {
-            // Another CPU was first.
-            packet::count(counters, packet, now);
-            return;
-        }
-        maps::count(Loss::FlowTableFull);
-        if shares::is_known(key, once::SENT) {
-            return;
-        }
-    }
-    let flow = emit::Flow {
-        key,
-        phase: phase::SENT,
-        ownership: if passage.runner.tgid == 0 { ownership::NONE } else { ownership::USER },
-        via: (skb, packet.via_at),
-        socket_type: 0,
-        icmp_type: packet.icmp_type,
-        local: &local.0,
-        local_port: local.1,
-        listener_cookie: 0,
-        sent_bytes: counters.sent_bytes,
-        sent_packets: counters.sent_packets,
-        at_ns: now,
-        netns_inode: 0,
-        connection_cookie: 0,
-        way_out: 0,
-        passage,
-        answer,
-        uid,
-        flags: if is_counted { 0 } else { flags::UNCOUNTED },
-    };
-    // If it is not told, its next packet tries again.
-    if !emit::egress(&flow, None) && is_counted && FLOWS.remove(key).is_ok() {
-        shares::give_back(account);
-    }
-}
-
-/// Stands for a socket where there is none: by address.
-#[inline(always)]
-pub fn stranger(address: &[u8; 16]) -> u64 {
-    NO_SOCKET | mix(address)
-}
-
-#[inline(always)]
-fn mix(address: &[u8; 16]) -> u64 {
-    let mut high = [0; 8];
-    high.copy_from_slice(&address[..8]);
-    let mut low = [0; 8];
-    low.copy_from_slice(&address[8..]);
-    let mut mixed = u64::from_ne_bytes(high).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^= mixed >> 29;
-    mixed ^= u64::from_ne_bytes(low);
-    mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed ^= mixed >> 32;
-    mixed.wrapping_mul(0x94d0_49bb_1331_11eb)
-}
-
 /// Of the 5-tuple; never 0, which means that there is none.
 #[inline(always)]
 fn digest(packet: &Packet) -> u32 {
     let ports = u64::from(packet.source_port) << 32
         | u64::from(packet.destination_port) << 8
         | u64::from(packet.transport);
-    let mut mixed = mix(&packet.source) ^ mix(&packet.destination).rotate_left(17) ^ ports;
+    let mut mixed =
+        flow::mix(&packet.source) ^ flow::mix(&packet.destination).rotate_left(17) ^ ports;
     mixed = mixed.wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^= mixed >> 33;
     mixed = mixed.wrapping_mul(0xc4ce_b9fe_1a85_ec53);

@@ -4,10 +4,9 @@
 use monitor_ebpf::sample::{FlowCounters, FlowKey, FragmentKey, FragmentPorts};
 
 use super::{
-    forward::confirm,
+    flow::confirm,
     kernel::{Fragment, Packet},
-    maps::{FLOWS, FRAGMENTS},
-    packet,
+    maps::{FLOWS, FRAGMENTS, add},
 };
 
 #[inline(always)]
@@ -69,8 +68,8 @@ pub fn count(counters: *mut FlowCounters, packet: &Packet) {
     };
     // SAFETY: a value of the table; the verifier proved the pointer.
     unsafe {
-        packet::add(&raw mut (*counters).sent_bytes, bytes);
-        packet::add(&raw mut (*counters).sent_packets, packets);
+        add(&raw mut (*counters).sent_bytes, bytes);
+        add(&raw mut (*counters).sent_packets, packets);
     }
 }
 

@@ -9,14 +9,11 @@ use monitor_ebpf::{
 
 use super::{
     emit::Passage,
-    forward::{begin, stranger},
-    kernel::{self, Fragment, Packet},
+    flow,
+    kernel::{self, Fragment, IPV4, IPV6, Packet},
     maps::{self, FLOWS},
-    packet,
 };
 
-pub const IPV4: u16 = 0x0800;
-pub const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
 const RARP: u16 = 0x8035;
 /// 802.1Q, 802.1ad, and what was used before it.
@@ -216,7 +213,7 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
                 passage.mac = if is_forwarded { source } else { [0; 6] };
                 mac[10..].copy_from_slice(&source);
             }
-            cookie = stranger(&mac);
+            cookie = flow::stranger(&mac);
         }
     }
     let key = FlowKey {
@@ -245,8 +242,8 @@ pub fn leave<const NAMED: bool>(skb: *mut __sk_buff, opened: Opened) {
     };
     let now = kernel::now_ns();
     match FLOWS.get_ptr_mut(&key) {
-        Some(counters) => packet::count(counters, &frame, now),
-        None => begin(skb, &key, &frame, passage, &([0; 16], 0), now),
+        Some(counters) => flow::count(counters, &frame, now),
+        None => flow::begin(skb, &key, &frame, passage, &([0; 16], 0), now),
     }
 }
 

@@ -1,13 +1,16 @@
-//! The headers of IP, of either version: addresses, transport, fragments, and whether they can be read. Knows
-//! no socket; what a routing header names is `route`'s to read.
+//! A packet as its headers say it, of either version of IP: addresses, ports, fragments, whether they can be
+//! read, and its bytes on the wire. Knows no socket; what a routing header names is `route`'s to read.
 
 use aya_ebpf::bindings::__sk_buff;
 
 use super::{
-    kernel::{Fragment, forgotten, lengths, load, mapped},
+    kernel::{Fragment, Packet, TCP, forgotten, lengths, load, mapped},
     route::{self, Route},
 };
 
+const SCTP: u8 = 132;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
 /// An IPv6 extension header, as transports are numbered.
 const ROUTING: u8 = 43;
 /// Most IPv6 extension headers that are walked to the transport header: one of each kind, and destination
@@ -15,16 +18,16 @@ const ROUTING: u8 = 43;
 const EXTENSIONS_MAX: usize = 5;
 
 /// What the headers of IP say.
-pub struct Network {
-    pub source: [u8; 16],
-    pub destination: [u8; 16],
-    pub transport: u8,
+struct Network {
+    source: [u8; 16],
+    destination: [u8; 16],
+    transport: u8,
     /// As in `kernel::Packet`.
-    pub transport_at: u32,
-    pub fragment: Fragment,
-    pub malformed: u8,
-    pub via: u16,
-    pub via_at: u32,
+    transport_at: u32,
+    fragment: Fragment,
+    malformed: u8,
+    via: u16,
+    via_at: u32,
 }
 
 impl Network {
@@ -44,8 +47,80 @@ impl Network {
     }
 }
 
+/// A packet of this version of IP, whose header begins at `at`: 0 in cgroup programs, behind the link
+/// header in tc's. The version is what the kernel goes by, whatever the packet says of itself. `None`
+/// where there is no room for the fixed header. `ROUTED`: its destination is the worst of those that it is
+/// told to go to.
 #[inline(always)]
-pub fn ipv4<const ROUTED: bool>(skb: *mut __sk_buff, at: u32) -> Option<Network> {
+pub fn packet<const ROUTED: bool>(skb: *mut __sk_buff, at: u32, is_v6: bool) -> Option<Packet> {
+    let network = if is_v6 { ipv6::<ROUTED>(skb, at)? } else { ipv4::<ROUTED>(skb, at)? };
+    let Network { source, destination, transport, transport_at, fragment, malformed, via, via_at } =
+        network;
+    let mut packet = Packet {
+        source,
+        destination,
+        source_port: 0,
+        destination_port: 0,
+        transport,
+        icmp_type: 0,
+        bytes: 0,
+        packets: 1,
+        fragment,
+        transport_at,
+        malformed,
+        via,
+        via_at,
+    };
+    match transport {
+        // TCP, UDP, DCCP, SCTP, UDP-Lite: ports come first.
+        6 | 17 | 33 | 132 | 136 if transport_at != 0 => {
+            if let Some(ports) = load::<4>(skb, transport_at) {
+                packet.source_port = u16::from_be_bytes([ports[0], ports[1]]);
+                packet.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
+            }
+        }
+        ICMP | ICMPV6 if transport_at != 0 => {
+            packet.icmp_type = load::<1>(skb, transport_at).map_or(0, |byte| byte[0]);
+        }
+        _ => {}
+    }
+    measure(skb, &mut packet, at, transport_at);
+    Some(packet)
+}
+
+/// Bytes and packets on the wire. A GSO packet is one skb with one set of headers; its segments
+/// carry them each (`skb_segment`). How many there will be follows from their size, by which the kernel
+/// cuts: their number is not filled in where a guest's card left the cutting to this host.
+#[inline(always)]
+fn measure(skb: *mut __sk_buff, packet: &mut Packet, at: u32, transport_at: u32) {
+    /// `GSO_BY_FRAGS` (`include/linux/skbuff.h`): the pieces have sizes of their own.
+    const BY_FRAGMENTS: u32 = 0xffff;
+    let (bytes, segments) = lengths(skb);
+    packet.bytes = u64::from(bytes.saturating_sub(at));
+    // SAFETY: a context field.
+    let size = unsafe { (&raw const (*skb).gso_size).read_volatile() };
+    if size != 0 && transport_at != 0 {
+        let header = match packet.transport {
+            TCP => load::<1>(skb, transport_at + 12).map_or(20, |byte| u32::from(byte[0] >> 4) * 4),
+            SCTP => 12,
+            _ => 8,
+        };
+        let header = forgotten(skb, header);
+        let payload = bytes.saturating_sub(transport_at + header);
+        // Of what is inside a tunnel's packet nobody knows the headers here.
+        let is_plain = packet.transport == TCP || segments == 0;
+        let segments = if is_plain && size != BY_FRAGMENTS {
+            payload.div_ceil(size).max(1)
+        } else {
+            segments.max(1)
+        };
+        packet.packets = forgotten(skb, segments).into();
+        packet.bytes += (packet.packets - 1) * u64::from(transport_at.saturating_sub(at) + header);
+    }
+}
+
+#[inline(always)]
+fn ipv4<const ROUTED: bool>(skb: *mut __sk_buff, at: u32) -> Option<Network> {
     let h: [u8; 20] = load(skb, at)?;
     let id = u32::from(u16::from_be_bytes([h[4], h[5]]));
     // Version 4, and a length of 20 to 60 bytes that are there.
@@ -82,7 +157,7 @@ pub fn ipv4<const ROUTED: bool>(skb: *mut __sk_buff, at: u32) -> Option<Network>
 }
 
 #[inline(always)]
-pub fn ipv6<const ROUTED: bool>(skb: *mut __sk_buff, at: u32) -> Option<Network> {
+fn ipv6<const ROUTED: bool>(skb: *mut __sk_buff, at: u32) -> Option<Network> {
     let h: [u8; 40] = load(skb, at)?;
     let mut source = [0; 16];
     source.copy_from_slice(&h[8..24]);

@@ -15,10 +15,7 @@ use aya_ebpf::{
 };
 use monitor_ebpf::sample::{Owner, ProcessStart, Runner, SocketOwner};
 
-use super::{
-    headers::{self, Network},
-    maps::{OWNERS, STARTS},
-};
+use super::maps::{OWNERS, STARTS};
 
 /// `BPF_SK_STORAGE_GET_F_CREATE` (`include/uapi/linux/bpf.h`).
 const CREATE: u64 = 1;
@@ -190,11 +187,11 @@ pub fn mapped(address: [u8; 4]) -> [u8; 16] {
 /// `enum { BPF_TCP_LISTEN = 10 }` (`include/uapi/linux/bpf.h`).
 const LISTEN: u32 = 10;
 const SOCK_RAW: u8 = 3;
+/// Values of [`protocol`] (`linux/if_ether.h`).
+pub const IPV4: u16 = 0x0800;
+pub const IPV6: u16 = 0x86dd;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
-const SCTP: u8 = 132;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 
 /// `BPF_TCP_TIME_WAIT`, `BPF_TCP_NEW_SYN_RECV` (`include/uapi/linux/bpf.h`).
 const TIME_WAIT: u32 = 6;
@@ -374,79 +371,6 @@ impl Packet {
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
         self.transport == TCP
-    }
-}
-
-/// A packet of this version of IP, whose header begins at `at`: 0 in cgroup programs, behind the link
-/// header in tc's. The version is what the kernel goes by, whatever the packet says of itself. `None`
-/// where there is no room for the fixed header. `ROUTED`: its destination is the worst of those that it is
-/// told to go to.
-#[inline(always)]
-pub fn packet<const ROUTED: bool>(skb: *mut __sk_buff, at: u32, is_v6: bool) -> Option<Packet> {
-    let network =
-        if is_v6 { headers::ipv6::<ROUTED>(skb, at)? } else { headers::ipv4::<ROUTED>(skb, at)? };
-    let Network { source, destination, transport, transport_at, fragment, malformed, via, via_at } =
-        network;
-    let mut packet = Packet {
-        source,
-        destination,
-        source_port: 0,
-        destination_port: 0,
-        transport,
-        icmp_type: 0,
-        bytes: 0,
-        packets: 1,
-        fragment,
-        transport_at,
-        malformed,
-        via,
-        via_at,
-    };
-    match transport {
-        // TCP, UDP, DCCP, SCTP, UDP-Lite: ports come first.
-        6 | 17 | 33 | 132 | 136 if transport_at != 0 => {
-            if let Some(ports) = load::<4>(skb, transport_at) {
-                packet.source_port = u16::from_be_bytes([ports[0], ports[1]]);
-                packet.destination_port = u16::from_be_bytes([ports[2], ports[3]]);
-            }
-        }
-        ICMP | ICMPV6 if transport_at != 0 => {
-            packet.icmp_type = load::<1>(skb, transport_at).map_or(0, |byte| byte[0]);
-        }
-        _ => {}
-    }
-    measure(skb, &mut packet, at, transport_at);
-    Some(packet)
-}
-
-/// Bytes and packets on the wire. A GSO packet is one skb with one set of headers; its segments
-/// carry them each (`skb_segment`). How many there will be follows from their size, by which the kernel
-/// cuts: their number is not filled in where a guest's card left the cutting to this host.
-#[inline(always)]
-fn measure(skb: *mut __sk_buff, packet: &mut Packet, at: u32, transport_at: u32) {
-    /// `GSO_BY_FRAGS` (`include/linux/skbuff.h`): the pieces have sizes of their own.
-    const BY_FRAGMENTS: u32 = 0xffff;
-    let (bytes, segments) = lengths(skb);
-    packet.bytes = u64::from(bytes.saturating_sub(at));
-    // SAFETY: a context field.
-    let size = unsafe { (&raw const (*skb).gso_size).read_volatile() };
-    if size != 0 && transport_at != 0 {
-        let header = match packet.transport {
-            TCP => load::<1>(skb, transport_at + 12).map_or(20, |byte| u32::from(byte[0] >> 4) * 4),
-            SCTP => 12,
-            _ => 8,
-        };
-        let header = forgotten(skb, header);
-        let payload = bytes.saturating_sub(transport_at + header);
-        // Of what is inside a tunnel's packet nobody knows the headers here.
-        let is_plain = packet.transport == TCP || segments == 0;
-        let segments = if is_plain && size != BY_FRAGMENTS {
-            payload.div_ceil(size).max(1)
-        } else {
-            segments.max(1)
-        };
-        packet.packets = forgotten(skb, segments).into();
-        packet.bytes += (packet.packets - 1) * u64::from(transport_at.saturating_sub(at) + header);
     }
 }
 

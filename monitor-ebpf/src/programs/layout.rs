@@ -7,11 +7,13 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     Global,
     bindings::bpf_sock,
-    helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str},
+    helpers::generated::{
+        bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
+    },
 };
 use monitor_ebpf::{
     layout::reads,
-    sample::{ExecSample, NAME_BYTES, PATH_BYTES, path_end},
+    sample::{ARGUMENT_BYTES, ExecSample, NAME_BYTES, PATH_BYTES, path_end},
 };
 
 use super::kernel::TCP;
@@ -34,7 +36,14 @@ offsets! {
     SOCK_COOKIE
     SOCK_NET NET_NUMBER
     TCP_IS_MPTCP ICSK_ULP_DATA SUBFLOW_CONNECTION CONNECTION_COOKIE
+    EXEC_MM MM_ARG_START MM_ARG_END EXEC_NSPROXY NSPROXY_NET NETNS_NUMBER
+    TASK_CGROUPS CSS_SET_SUBSYSTEMS CSS_SET_REFCOUNT CSS_SERIAL
 }
+
+/// Controllers of cgroups; Linux has 14.
+const CONTROLLERS_MAX: u16 = 16;
+/// Odd, so that no bit is lost: it spreads numbers that follow each other.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Steps of the way up from a file, over directories and mounts.
 const STEPS_MAX: usize = 48;
@@ -87,6 +96,82 @@ fn read_executable(sample: &mut ExecSample) -> Option<()> {
     // Last: with it the others are known.
     sample.inode = read(inode, &INODE_NUMBER)?;
     climb(sample, read(file, &FILE_MOUNT)?, read(file, &FILE_DENTRY)?)
+}
+
+/// What the current process was executed with, and where. What can't be read stays 0.
+#[inline(always)]
+pub fn circumstances(sample: &mut ExecSample) {
+    sample.netns = 0;
+    sample.argument_bytes = 0;
+    sample.cgroups = 0;
+    if has(reads::CIRCUMSTANCES) {
+        // SAFETY: a helper without arguments.
+        let task = unsafe { bpf_get_current_task() };
+        sample.netns = network_namespace(task).unwrap_or(0);
+        sample.cgroups = cgroups(task, sample.process.cgroup_id).unwrap_or(0);
+        let _ = arguments(sample, task);
+    }
+}
+
+#[inline(always)]
+fn network_namespace(task: u64) -> Option<u32> {
+    let nsproxy: u64 = read(task, &EXEC_NSPROXY)?;
+    let net: u64 = read(nsproxy, &NSPROXY_NET)?;
+    read(net, &NETNS_NUMBER)
+}
+
+/// The process's set of cgroups as one number. The address of a set may come again when another has
+/// that place; the numbers of its controllers' cgroups, and of that of cgroup v2, never do.
+#[inline(always)]
+fn cgroups(task: u64, unified: u64) -> Option<u64> {
+    let set: u64 = read(task, &TASK_CGROUPS)?;
+    let first = CSS_SET_SUBSYSTEMS.load();
+    let count = CSS_SET_REFCOUNT.load().wrapping_sub(first) / 8;
+    let mut number = (set ^ unified.wrapping_mul(SPREAD)).wrapping_mul(SPREAD);
+    for nth in 0..CONTROLLERS_MAX {
+        if nth >= count {
+            break;
+        }
+        let mut controller = MaybeUninit::<u64>::uninit();
+        let from = set.wrapping_add((first + 8 * nth).into());
+        // SAFETY: the helper writes the whole value, or fails; a bad address is an error, not a fault.
+        let failed =
+            unsafe { bpf_probe_read_kernel(controller.as_mut_ptr().cast(), 8, from as *const _) };
+        if failed != 0 {
+            return None;
+        }
+        // SAFETY: written, by the above.
+        let serial: u64 = read(unsafe { controller.assume_init() }, &CSS_SERIAL)?;
+        number = (number ^ serial).wrapping_mul(SPREAD);
+    }
+    Some(number)
+}
+
+/// All of them or none. They are in memory: the exec has just written them.
+#[inline(always)]
+fn arguments(sample: &mut ExecSample, task: u64) -> Option<()> {
+    let mm: u64 = read(task, &EXEC_MM)?;
+    let (start, end): (u64, u64) = (read(mm, &MM_ARG_START)?, read(mm, &MM_ARG_END)?);
+    let bytes = end.wrapping_sub(start);
+    if bytes == 0 || bytes > ARGUMENT_BYTES as u64 {
+        return None;
+    }
+    let mut last = bytes - 1;
+    // SAFETY: a register to itself, as in `kernel::load_into`: it hides from the compiler what the
+    // verifier is shown below.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) last, options(nomem, nostack, preserves_flags))
+    };
+    let bytes = (last & (ARGUMENT_BYTES as u64 - 1)) as u32 + 1;
+    // SAFETY: the helper writes exactly `bytes` of ARGUMENT_BYTES; a bad address is an error, not a
+    // fault.
+    let failed = unsafe {
+        bpf_probe_read_user(sample.arguments.as_mut_ptr().cast(), bytes, start as *const _)
+    };
+    if failed == 0 {
+        sample.argument_bytes = bytes;
+    }
+    Some(())
 }
 
 /// From a file up to the root, as `prepend_path` does (fs/d_path.c), but without its locks: a rename

@@ -9,9 +9,7 @@ use monitor_ebpf::{sample::LinkSender, tracepoint};
 
 use super::{
     emit, kernel, layout,
-    maps::{LINK_SENDERS, SENDERS},
-    packet,
-    socket::NOEXIST,
+    maps::{LINK_SENDERS, NOEXIST, SENDERS, add},
 };
 
 /// `include/linux/socket.h`.
@@ -86,10 +84,10 @@ fn count(more: &LinkSender) {
     if let Some(sender) = LINK_SENDERS.get_ptr_mut(&tgid) {
         // SAFETY: a value of the table; the verifier proved the pointer.
         unsafe {
-            packet::add(&raw mut (*sender).bytes, more.bytes);
-            packet::add(&raw mut (*sender).sends, more.sends);
-            packet::add(&raw mut (*sender).seen_bytes, more.seen_bytes);
-            packet::add(&raw mut (*sender).seen_packets, more.seen_packets);
+            add(&raw mut (*sender).bytes, more.bytes);
+            add(&raw mut (*sender).sends, more.sends);
+            add(&raw mut (*sender).seen_bytes, more.seen_bytes);
+            add(&raw mut (*sender).seen_packets, more.seen_packets);
         }
         return;
     }

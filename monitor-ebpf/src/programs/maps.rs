@@ -1,5 +1,7 @@
 //! Every map of the object. Sizes are defaults: user space may set others before load.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
@@ -94,9 +96,13 @@ pub static VERDICTS: Array<Verdicts> = Array::with_max_entries(2, BPF_F_MMAPABLE
 #[map]
 pub static ACTIVE: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Not 0 while there may be samples that the reader was not woken for.
+/// Whether the ring's reader is awake, one of `settings::awake`. Mapped: the reader says so itself.
 #[map]
-pub static QUIET: Array<u32> = Array::with_max_entries(1, 0);
+pub static AWAKE: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Of which `ExecSample::cgroups` user space knows the paths. LRU: what is pushed out is asked again.
+#[map]
+pub static CGROUPS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(settings::CGROUPS, 0);
 
 /// Its size is the version of the contract: readable in the loaded object, by `bpftool` too.
 #[map]
@@ -153,4 +159,17 @@ fn count_at(index: u32, more: u64) {
         // SAFETY: the verifier proved the pointer; the slot belongs to this CPU alone.
         unsafe { *counter += more }
     }
+}
+
+/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`): only if there is none.
+pub const NOEXIST: u64 = 1;
+
+/// `BPF_ATOMIC | BPF_ADD` without fetch, which 5.10 has: core offers no such atomic for bpf.
+///
+/// # Safety
+/// `to` points into a map value.
+#[inline(always)]
+pub unsafe fn add(to: *mut u64, what: u64) {
+    // SAFETY: by the caller.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) what) }
 }

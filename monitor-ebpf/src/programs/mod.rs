@@ -2,6 +2,7 @@
 //! `emit` alone submits to the ring buffer.
 
 mod emit;
+mod flow;
 mod forward;
 mod fragments;
 mod frame;

@@ -1,8 +1,6 @@
 //! Cgroup packet hooks: every packet of an inet socket, out (told when its flow is new) and in
 //! (counted for flows that are known). They always let it pass.
 
-use core::arch::asm;
-
 use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
 use aya_log_ebpf::debug;
 use monitor_ebpf::{
@@ -16,12 +14,12 @@ use monitor_ebpf::{
 
 use super::{
     emit,
-    frame::IPV6,
-    kernel::{self, Packet, PacketSocket, TCP},
+    flow::count,
+    headers,
+    kernel::{self, IPV6, Packet, PacketSocket, TCP},
     layout,
-    maps::{self, FLOWS, ONCE},
+    maps::{self, FLOWS, NOEXIST, ONCE, add},
     names, places, shares,
-    socket::NOEXIST,
 };
 
 const PASS: i32 = 1;
@@ -54,7 +52,7 @@ const WHOLE: u8 = 2;
 #[inline(always)]
 fn egress<const ASKED: u8>(context: &SkBuffContext) {
     let skb = context.skb.skb;
-    match kernel::packet::<true>(skb, 0, is_v6(skb)) {
+    match headers::packet::<true>(skb, 0, is_v6(skb)) {
         Some(mut packet) => {
             packet.forget(skb);
             leave::<ASKED>(skb, &packet);
@@ -75,7 +73,7 @@ fn is_v6(skb: *mut __sk_buff) -> bool {
 #[cgroup_skb(ingress)]
 pub fn packet_ingress(context: SkBuffContext) -> i32 {
     let skb = context.skb.skb;
-    if let Some(packet) = kernel::packet::<false>(skb, 0, is_v6(skb)) {
+    if let Some(packet) = headers::packet::<false>(skb, 0, is_v6(skb)) {
         let key = FlowKey {
             cookie: kernel::cookie(skb),
             remote: packet.source,
@@ -388,24 +386,4 @@ fn tell(
         flags: told.flags,
     };
     emit::egress(&flow, told.storage)
-}
-
-#[inline(always)]
-pub fn count(counters: *mut FlowCounters, packet: &Packet, now: u64) {
-    // SAFETY: a value of the table; the verifier proved the pointer.
-    unsafe {
-        add(&raw mut (*counters).sent_bytes, packet.bytes);
-        add(&raw mut (*counters).sent_packets, packet.packets);
-        (*counters).last_ns = now;
-    }
-}
-
-/// `BPF_ATOMIC | BPF_ADD` without fetch, which 5.10 has: core offers no such atomic for bpf.
-///
-/// # Safety
-/// `to` points into a map value.
-#[inline(always)]
-pub unsafe fn add(to: *mut u64, what: u64) {
-    // SAFETY: by the caller.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) what) }
 }

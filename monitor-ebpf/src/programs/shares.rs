@@ -16,10 +16,8 @@ use monitor_ebpf::{
 };
 
 use super::{
-    maps::{self, ONCE, SAMPLES, SHARES, UNITEMISED},
-    packet::add,
+    maps::{self, NOEXIST, ONCE, SAMPLES, SHARES, UNITEMISED, add},
     places::Answer,
-    socket::NOEXIST,
 };
 
 /// Flows that the table has room for. User space sets it before load.

@@ -20,8 +20,6 @@ use super::{
 };
 
 const ALLOW: i32 = 1;
-/// `BPF_NOEXIST` (`include/uapi/linux/bpf.h`).
-pub const NOEXIST: u64 = 1;
 
 #[cgroup_sock(sock_create)]
 pub fn sock_create(context: SockContext) -> i32 {

@@ -316,7 +316,7 @@ fn unified(text: &str) -> Option<String> {
 }
 
 /// Arguments joined by spaces; `None` for kernel threads and zombies, which have none.
-fn command_line(bytes: &[u8]) -> Option<String> {
+pub(super) fn command_line(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().rposition(|&byte| byte != 0)? + 1;
     let spaced: Vec<u8> =
         bytes[..end].iter().map(|&byte| if byte == 0 { b' ' } else { byte }).collect();

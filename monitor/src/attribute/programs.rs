@@ -9,9 +9,9 @@ use monitor_ebpf::sample::{ExecSample, ForkSample, Owner};
 use super::{
     Processes,
     digests::{REASONS, Run, Sha256Digest},
-    lineage,
     procfs::Reading,
     record::{self, Executed, Learned, Told},
+    sender::lineage,
     table::{Generation, Mark, Program, ProgramId, Touch, View, same_start},
 };
 use crate::event::{ExecutedFile, Process};
@@ -79,9 +79,12 @@ impl Processes {
         let started_ns = known_start
             .or(reading.as_ref().map(|reading| reading.started_ns))
             .or((started_ns != 0).then_some(started_ns));
-        let whereabouts = self.whereabouts(owner, reading.as_ref(), before.as_ref());
         let told = Told::of(sample);
+        let mut whereabouts = self.whereabouts(owner, reading.as_ref(), before.as_ref());
+        whereabouts.netns = told.netns.or(whereabouts.netns);
+        self.know_cgroups(sample.cgroups, reading.as_ref(), before.as_ref(), &mut whereabouts);
         let (is_by_reading, claimed) = (told.file.is_none(), told.claimed.clone());
+        let rests_on_reading = is_by_reading || told.command_line.is_none();
         let executed = self.executed(told, owner, reading.as_ref());
         let learned = Learned {
             parents,
@@ -91,7 +94,7 @@ impl Processes {
         let process = record::process(tgid, &record::comm(owner), executed, whereabouts, learned);
         let view = View { mark: Some(Mark::of(owner)), process: Arc::new(process) };
         let mut program = Program::new(executed_ns, view);
-        program.read_ns = reading.map(|reading| reading.read_ns);
+        program.read_ns = reading.filter(|_| rests_on_reading).map(|reading| reading.read_ns);
         program.is_by_reading = is_by_reading;
         program.claimed = claimed;
         let known = known_start.and_then(|started_ns| self.table.born(tgid, started_ns));
@@ -110,7 +113,8 @@ impl Processes {
     /// execve(2) is a claim.
     fn executed(&mut self, told: Told, owner: &Owner, reading: Option<&Reading>) -> Executed {
         let reading = reading.filter(|reading| self.is_of(owner, reading));
-        let command_line = reading.and_then(|it| it.command_line.as_deref()).map(Into::into);
+        let read = || reading.and_then(|it| it.command_line.as_deref()).map(Into::into);
+        let command_line = told.command_line.or_else(read);
         let (path, id) = if let Some(id) = told.file {
             // Where the path did not fit into the sample, it is `/proc` that has it.
             let read = || reading.filter(|it| it.file == Some(id))?.executable.clone();

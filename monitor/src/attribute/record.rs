@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use monitor_ebpf::sample::{ExecSample, Owner, path_end};
 
-use super::{cgroup::Cgroup, procfs::Reading};
+use super::{
+    cgroup::Cgroup,
+    procfs::{self, Reading},
+};
 use crate::event::{Ancestor, ExecutedFile, FileId, Process, Timestamp, User};
 
 /// What the caller looked up.
@@ -90,6 +93,8 @@ pub(super) struct Told {
     pub(super) file: Option<FileId>,
     /// Only with `file`: by which way it was reached.
     pub(super) path: Option<Arc<str>>,
+    pub(super) command_line: Option<Arc<str>>,
+    pub(super) netns: Option<u64>,
 }
 
 impl Told {
@@ -101,6 +106,8 @@ impl Told {
             claimed: (!filename.is_empty()).then(|| filename.as_ref().into()),
             file: is_told.then(|| FileId { device: device(sample.device), inode: sample.inode }),
             path: if is_told { path(sample) } else { None },
+            command_line: command_line(sample).map(Into::into),
+            netns: (sample.netns != 0).then(|| sample.netns.into()),
         }
     }
 }
@@ -108,6 +115,10 @@ impl Told {
 /// The kernel's number of a device as stat(2) gives it (`MAJOR`, `MINOR`: `include/linux/kdev_t.h`).
 fn device(kernels: u32) -> u64 {
     rustix::fs::makedev(kernels >> 20, kernels & 0x000f_ffff)
+}
+
+fn command_line(sample: &ExecSample) -> Option<String> {
+    procfs::command_line(sample.arguments.get(..sample.argument_bytes as usize)?)
 }
 
 /// `None`: it did not fit, or could not be read.

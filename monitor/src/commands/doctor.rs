@@ -3,7 +3,6 @@
 
 use std::{io::Write, net::IpAddr, path::Path};
 
-use clap::Args;
 use monitor_ebpf::places::UNASKED;
 use serde::Serialize;
 
@@ -13,10 +12,10 @@ use crate::{
         AttributeError, Processes, Procfs,
         namespaces::{self, Clocks},
     },
-    cli::{Exit, Global, Output},
+    cli::{DoctorArgs, Exit, Global, Output},
     config::Config,
-    pipeline::Rules,
     probe::{self, Attachment, Kernel, PROBES, ProbeError, Trial},
+    rules::Rules,
     table::{printable, small},
 };
 
@@ -32,14 +31,6 @@ struct Check {
     found: String,
     /// What is not seen; empty while it is ok.
     lost: String,
-}
-
-/// Options for those who work on geofenced itself.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct DoctorArgs {
-    /// Tries the class tables at N bounds of ranges and N addresses all over, of each family
-    #[arg(long, hide = true, value_name = "N", default_value_t = 5_000)]
-    addresses: usize,
 }
 
 /// The answer in one line of JSON.

@@ -54,9 +54,6 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-pub use doctor::DoctorArgs;
-pub use run::RunArgs;
-
 pub type Outcome = Result<Exit, Failure>;
 
 /// Parses the command line, does what it says, and says why not.

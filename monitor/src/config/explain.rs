@@ -1,14 +1,10 @@
 //! What a configuration means, in sentences for `geofenced check`. Decides nothing.
 
 use super::{
-    Basis, Config, Geo, Policy, RecordMode, Rule, Trust, Undetermined, UnknownCountry, programs,
+    Basis, Config, Geo, Policy, RecordMode, Rule, Undetermined, UnknownCountry, programs,
+    rule::Asked,
 };
-use crate::{
-    ecs::hex,
-    event::CountryCode,
-    locate::codes,
-    select::{ContainerSelector, DestinationSelector, OperatorSelector, UserSelector},
-};
+use crate::{event::CountryCode, locate::codes};
 
 /// One sentence or two each, most important first.
 pub fn explain(config: &Config) -> Vec<String> {
@@ -52,9 +48,9 @@ fn policy(policy: &Policy) -> Vec<String> {
             0 => "Data may go to every country.".into(),
             // It takes fewer words to say where it may not go.
             few if few < approved.len() => {
-                format!("Data may go to every country but {}.", names(&others))
+                format!("Data may go to every country but {}.", codes::in_words(&others))
             }
-            _ => format!("Data may go to {}, and to no other country.", names(approved)),
+            _ => format!("Data may go to {}, and to no other country.", codes::in_words(approved)),
         }
     });
     out.push(match basis {
@@ -108,64 +104,13 @@ fn sentence(rule: &Rule, reached: bool) -> String {
 }
 
 fn selectors(rule: &Rule) -> String {
-    let Rule {
-        name: _,
-        allow: _,
-        process,
-        unit,
-        user,
-        container,
-        sha256,
-        destination,
-        trust,
-        port,
-        transport,
-        country,
-        operator,
-    } = rule;
-    let mut parts = Vec::new();
-    match (transport, port) {
-        (Some(transport), Some(port)) => parts.push(format!("{transport} port {port}")),
-        (Some(transport), None) => parts.push(transport.to_string()),
-        (None, Some(port)) => parts.push(format!("port {port}")),
-        (None, None) => parts.push("everything".into()),
+    let mut parts: Vec<(u8, String)> = rule.selectors().map(|it| it.in_words()).collect();
+    if !rule.selectors().any(|it| it.asks_for() == Asked::Flow) {
+        parts.push((0, "everything".to_owned()));
     }
-    parts.extend(process.as_ref().map(|it| format!("from {it}")));
-    parts.extend(sha256.as_ref().map(|hash| format!("with sha256 {}", hex(hash))));
-    parts.extend(unit.as_ref().map(|it| format!("of unit {}", it.0)));
-    parts.extend(user.as_ref().map(|it| match it {
-        UserSelector::Id(id) => format!("of user {id}"),
-        UserSelector::Name(name) => format!("of user {name}"),
-    }));
-    parts.extend(container.as_ref().map(|it| match it {
-        ContainerSelector::None => "of the host itself, in no container".to_owned(),
-        ContainerSelector::Named(name) => format!("in container {name}"),
-    }));
-    parts.extend(destination.as_ref().map(|it| match it {
-        DestinationSelector::Network(network) => format!("to {network}"),
-        DestinationSelector::Domain(name) => {
-            format!("to {name} and its subdomains, {}", by_whose_word(rule.allow, *trust))
-        }
-    }));
-    parts.extend(operator.as_ref().map(|it| match it {
-        OperatorSelector::Asn(asn) => format!("run by AS{asn}"),
-        OperatorSelector::Name(name) => format!("run by an operator named like \"{name}\""),
-    }));
-    if !country.is_empty() {
-        parts.push(format!("in {}", names(country)));
-    }
-    parts.join(" ")
-}
-
-/// Of a rule for a domain.
-fn by_whose_word(allow: bool, trust: Trust) -> &'static str {
-    match (allow, trust) {
-        (false, _) => "by whatever name is known",
-        (true, Trust::Resolver) => "where a trusted resolver told the process that name",
-        (true, Trust::ServerName) => {
-            "where a trusted resolver told the process that name; the server name that the program itself writes is enough"
-        }
-    }
+    parts.sort();
+    let words: Vec<String> = parts.into_iter().map(|(_, words)| words).collect();
+    words.join(" ")
 }
 
 fn geo(geo: &Geo) -> Vec<String> {
@@ -178,14 +123,14 @@ fn geo(geo: &Geo) -> Vec<String> {
         Some(path) => format!("Operators are looked up in {}.", path.display()),
     });
     for it in &geo.overrides {
-        let country = it.country.map(named);
+        let country = it.country.map(codes::named);
         let operator = it.operator.as_ref().map(|name| format!("run by {name}"));
         let asn = it.asn.map(|asn| format!("AS{asn}"));
         let facts: Vec<String> = [country, operator, asn].into_iter().flatten().collect();
         out.push(format!("{} counts as {}.", it.network, facts.join(", ")));
     }
     for it in &geo.operators {
-        let country = it.country.map(|code| format!("in the hands of {}", named(code)));
+        let country = it.country.map(|code| format!("in the hands of {}", codes::named(code)));
         let name = it.name.as_ref().map(|name| format!("run by {name}"));
         let anycast = it.is_anycast.map(|is_anycast| {
             let word = if is_anycast { "anycast" } else { "not anycast" };
@@ -221,18 +166,10 @@ fn store(config: &Config) -> String {
         _ => (seconds, "seconds"),
     };
     let path = store.path.display();
-    format!("{what}, in {path}, for {count} {unit} or up to {} MiB.", store.max_bytes >> 20)
-}
-
-fn names(codes: &[CountryCode]) -> String {
-    let named: Vec<String> = codes.iter().map(|code| named(*code)).collect();
-    match named.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => "no country".into(),
-    }
-}
-
-fn named(code: CountryCode) -> String {
-    codes::name(code).map_or_else(|| code.to_string(), |name| format!("{code} ({name})"))
+    let sync = store.sync.as_secs();
+    format!(
+        "{what}, in {path}, for {count} {unit} or up to {} MiB. A violation is safe from a loss of \
+         power within a second, the rest within {sync} s.",
+        store.max_bytes >> 20
+    )
 }

@@ -7,12 +7,11 @@ use std::{fmt::Write as _, sync::Arc};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{Geo, OperatorFact, Override, Policy, Rule, Trust, Undetermined};
-use crate::{
-    ecs::hex,
-    event::CountryCode,
-    select::{ContainerSelector, DestinationSelector, OperatorSelector, UserSelector},
+use super::{
+    Geo, OperatorFact, Override, Policy, Rule, Undetermined,
+    rule::{listed, quoted},
 };
+use crate::event::CountryCode;
 
 /// Puts text and hash into the policy; the databases of `geo` have hashes of their own.
 pub(super) fn seal(policy: &mut Policy, geo: &Geo) {
@@ -47,7 +46,8 @@ fn write_geo(out: &mut String, geo: &Geo) {
 
 /// A line for each fact; free text as a JSON string, so that no text can look like another line.
 ///
-/// Policy and rules are taken apart without a rest: a new field does not compile until it is here.
+/// The policy is taken apart without a rest: a new field does not compile until it is here. So are rules, in
+/// `rule`.
 fn canonical(policy: &Policy) -> String {
     let Policy {
         approved_countries,
@@ -63,7 +63,7 @@ fn canonical(policy: &Policy) -> String {
     } = policy;
     let mut out = String::from("geofenced policy 2\n");
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "approved {}", countries(approved_countries));
+    let _ = writeln!(out, "approved {}", listed(approved_countries));
     let _ = writeln!(out, "basis {}", basis.word());
     let _ = writeln!(out, "disputed {}", disputed.word());
     let _ = writeln!(out, "unknown {}", unknown_country.word());
@@ -81,63 +81,7 @@ fn canonical(policy: &Policy) -> String {
 }
 
 fn write_rule(out: &mut String, rule: &Rule) {
-    let Rule {
-        name,
-        allow,
-        process,
-        unit,
-        user,
-        container,
-        sha256,
-        destination,
-        trust,
-        port,
-        transport,
-        country,
-        operator,
-    } = rule;
-    let _ = write!(out, "rule {name} allow={allow}");
-    let mut selector = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            let _ = write!(out, " {name}={value}");
-        }
-    };
-    // A path and a bare name can't be mistaken for each other; where links lead is the host's.
-    selector("process", process.as_ref().map(|it| quoted(&it.to_string())));
-    selector("unit", unit.as_ref().map(|it| quoted(&it.0)));
-    let user = user.as_ref().map(|it| match it {
-        UserSelector::Id(id) => id.to_string(),
-        UserSelector::Name(name) => quoted(name),
-    });
-    selector("user", user);
-    let container = container.as_ref().map(|it| match it {
-        ContainerSelector::None => quoted(""),
-        ContainerSelector::Named(name) => quoted(name),
-    });
-    selector("container", container);
-    selector("sha256", sha256.as_ref().map(|hash| hex(hash)));
-    let destination = destination.as_ref().map(|it| match it {
-        DestinationSelector::Network(network) => network.to_string(),
-        DestinationSelector::Domain(name) => quoted(name),
-    });
-    selector("destination", destination);
-    let is_said = *trust == Trust::ServerName;
-    selector("trust", is_said.then(|| "server-name".to_owned()));
-    selector("port", port.map(|port| port.to_string()));
-    selector("transport", transport.map(|transport| transport.0.to_string()));
-    selector("country", (!country.is_empty()).then(|| countries(country)));
-    let operator = operator.as_ref().map(|it| match it {
-        OperatorSelector::Asn(asn) => asn.to_string(),
-        OperatorSelector::Name(name) => quoted(name),
-    });
-    selector("operator", operator);
+    let _ = write!(out, "rule {} allow={}", rule.name, rule.allow);
+    rule.selectors().for_each(|selector| out.push_str(&selector.canonical()));
     out.push('\n');
-}
-
-fn countries(codes: &[CountryCode]) -> String {
-    codes.iter().map(CountryCode::as_str).collect::<Vec<_>>().join(",")
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

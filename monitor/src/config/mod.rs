@@ -1,12 +1,13 @@
 //! Configuration after validation: types that cannot lie. `raw` is what the files say.
 
+mod check;
 mod doubts;
 mod explain;
 mod fingerprint;
 mod naming;
 mod programs;
 mod raw;
-mod rules;
+mod rule;
 mod validate;
 mod values;
 
@@ -23,17 +24,12 @@ use monitor_ebpf::settings;
 
 use self::raw::Sources;
 pub use self::{
-    doubts::{Doubt, doubts},
+    doubts::doubts,
     explain::explain,
     naming::{NamesConfig, Trust, Undetermined},
+    rule::{Rule, Selector},
 };
-use crate::{
-    event::{CountryCode, Transport},
-    select::{
-        ContainerSelector, DestinationSelector, OperatorSelector, ProgramSelector, UnitSelector,
-        UserSelector,
-    },
-};
+use crate::event::CountryCode;
 
 pub const DEFAULT_PATH: &str = "/etc/geofenced/config.toml";
 
@@ -113,6 +109,7 @@ impl Config {
                 record: RecordMode::Unapproved,
                 retention: Duration::from_hours(30 * 24),
                 max_bytes: 512 << 20,
+                sync: Duration::from_secs(10),
             },
             metrics: MetricsConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))) },
             api: ApiConfig { socket: PathBuf::from("/run/geofenced/geofenced.sock") },
@@ -183,26 +180,6 @@ pub struct Policy {
     pub sha256: [u8; 32],
 }
 
-/// Each empty or absent selector matches everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    pub name: Arc<str>,
-    pub allow: bool,
-    pub process: Option<ProgramSelector>,
-    pub unit: Option<UnitSelector>,
-    pub user: Option<UserSelector>,
-    pub container: Option<ContainerSelector>,
-    /// Of the executed file. One that is not known matches none.
-    pub sha256: Option<[u8; 32]>,
-    pub destination: Option<DestinationSelector>,
-    /// Whose word for a domain is enough.
-    pub trust: Trust,
-    pub port: Option<u16>,
-    pub transport: Option<Transport>,
-    pub country: Vec<CountryCode>,
-    pub operator: Option<OperatorSelector>,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geo {
     /// `None`: the embedded one.
@@ -256,6 +233,8 @@ pub struct StoreConfig {
     pub record: RecordMode,
     pub retention: Duration,
     pub max_bytes: u64,
+    /// How long what is no violation may wait to be safe on disk.
+    pub sync: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

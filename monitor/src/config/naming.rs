@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::{
     ConfigError,
+    check::Check,
     raw::{RawNames, RawRule},
-    validate::Check,
     values,
 };
 use crate::select::DestinationSelector;

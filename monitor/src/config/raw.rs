@@ -121,6 +121,7 @@ pub(super) struct RawStore {
     pub(super) record: Option<Text>,
     pub(super) retention: Option<Text>,
     pub(super) max_size: Option<Text>,
+    pub(super) sync: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -8,7 +8,9 @@ use toml::Spanned;
 
 use super::{
     ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, MetricsConfig, OperatorFact,
-    Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry, fingerprint,
+    Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry,
+    check::Check,
+    fingerprint,
     raw::{
         RawCapture, RawConfig, RawGeo, RawInterfaces, RawOperator, RawOverride, RawPolicy, RawRule,
         RawStore, Sources, Text,
@@ -53,61 +55,7 @@ pub(super) fn validate(
     })
 }
 
-pub(super) struct Check<'a> {
-    sources: &'a Sources,
-}
-
 impl Check<'_> {
-    pub(super) fn wrong(&self, key: &str, span: &Range<usize>, problem: &str) -> ConfigError {
-        self.sources.wrong(span, format!("{key}: {problem}"))
-    }
-
-    fn text<T>(
-        &self,
-        key: &str,
-        text: &Text,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<T, ConfigError> {
-        parse(text.get_ref()).map_err(|problem| self.wrong(key, &text.span(), &problem))
-    }
-
-    pub(super) fn optional<T>(
-        &self,
-        key: &str,
-        text: Option<&Text>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, ConfigError> {
-        text.map(|text| self.text(key, text, parse)).transpose()
-    }
-
-    fn number(
-        &self,
-        key: &str,
-        number: Option<&Spanned<i64>>,
-        least: u32,
-        most: u32,
-    ) -> Result<Option<u32>, ConfigError> {
-        let within = |number: &Spanned<i64>| {
-            values::within(*number.get_ref(), least, most)
-                .map_err(|problem| self.wrong(key, &number.span(), &problem))
-        };
-        number.map(within).transpose()
-    }
-
-    /// Sorted, without repetition.
-    pub(super) fn set<T: Ord>(
-        &self,
-        key: &str,
-        texts: &[Text],
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Vec<T>, ConfigError> {
-        let mut set: Vec<T> =
-            texts.iter().map(|text| self.text(key, text, &parse)).collect::<Result<_, _>>()?;
-        set.sort();
-        set.dedup();
-        Ok(set)
-    }
-
     fn countries(&self, key: &str, texts: &[Text]) -> Result<Vec<CountryCode>, ConfigError> {
         self.set(key, texts, values::country)
     }
@@ -310,12 +258,14 @@ impl Check<'_> {
         let retention = self.optional("store.retention", retention, values::duration)?;
         let bytes = raw.max_size.as_ref();
         let bytes = self.optional("store.max_size", bytes, values::store_bytes)?;
+        let sync = self.optional("store.sync", raw.sync.as_ref(), values::duration)?;
         let path = self.optional("store.path", raw.path.as_ref(), values::absolute)?;
         Ok(StoreConfig {
             path: path.unwrap_or(defaults.path),
             record: record.unwrap_or(defaults.record),
             retention: retention.unwrap_or(defaults.retention),
             max_bytes: bytes.unwrap_or(defaults.max_bytes),
+            sync: sync.unwrap_or(defaults.sync),
         })
     }
 }

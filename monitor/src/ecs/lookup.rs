@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Container, ProcessFields, Service, Text, Time, UserFields, columns::cell, of_host,
-    process_fields, text,
+    Container, ProcessFields, Service, Text, Time, UserFields,
+    columns::cell,
+    record::{of_host, process_fields, text},
 };
 use crate::event::{Lookup, Process};
 

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::event::{
-    Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain, DomainSource, Egress,
-    ExecutedFile, FileId, FlowId, Judgement, Origin, Place, Provenance, Reason, Sender, ServerName,
-    Timeline, Traffic, Transport, User, Via,
+    Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
+    DomainSource, Egress, ExecutedFile, FileId, FlowId, Judgement, Operator, Origin, Passage,
+    Place, Process, Provenance, Reason, Record, Sender, ServerName, Timeline, Traffic, Transport,
+    User, Via, Way,
 };
 
 fn ancestor(pid: u32) -> Ancestor {

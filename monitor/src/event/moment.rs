@@ -3,7 +3,22 @@
 
 use std::fmt;
 
-use super::Timestamp;
+/// Nanoseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs * 1_000_000_000)
+    }
+    pub const fn secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+    /// Start of the UTC hour this lies in.
+    pub const fn hour(self) -> Self {
+        Self(self.0 - self.0 % 3_600_000_000_000)
+    }
+}
 
 /// Which boot of the kernel: all times of the boot clock belong to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,20 +4,21 @@
 use std::net::SocketAddr;
 
 use crate::{
-    config::{Policy, Rule, Trust, Undetermined},
+    config::{Policy, Trust, Undetermined},
     event::{DomainSource, Place, Reason, ServerName, Verdict},
     select::DestinationSelector,
 };
 
 /// Whether the destination of a flow is the one that the rule means.
 pub(super) fn is_meant(
-    rule: &Rule,
     wanted: &DestinationSelector,
+    allow: bool,
+    trust: Trust,
     remote: SocketAddr,
     place: &Place,
 ) -> bool {
     match wanted {
-        DestinationSelector::Domain(_) if rule.allow => may_allow(rule.trust, wanted, place),
+        DestinationSelector::Domain(_) if allow => may_allow(trust, wanted, place),
         _ => wanted.matches(remote, place),
     }
 }
@@ -54,6 +55,7 @@ pub(super) fn unless_undetermined(
 mod tests {
     use super::*;
     use crate::{
+        config::Rule,
         event::{Country, Domain, Judgement},
         judge::{
             judge,

@@ -5,10 +5,19 @@ use std::net::SocketAddr;
 
 use super::names;
 use crate::{
-    config::{Policy, Rule},
-    event::{Egress, Place, Process, Sender},
-    select::DestinationSelector,
+    config::{Policy, Rule, Selector},
+    event::{Egress, Place, Process, Sender, Transport},
 };
+
+/// What selectors are held against.
+struct Subject<'a> {
+    /// `None`: nobody could read it, so that no rule for a destination is meant.
+    remote: Option<SocketAddr>,
+    transport: Option<Transport>,
+    process: Option<&'a Process>,
+    place: &'a Place,
+    trust_claims: bool,
+}
 
 pub(super) fn first_match<'a>(
     policy: &'a Policy,
@@ -16,12 +25,14 @@ pub(super) fn first_match<'a>(
     sender: &Sender,
     place: &Place,
 ) -> Option<&'a Rule> {
-    let process = sender.process();
-    policy.rules.iter().find(|rule| {
-        matches_address(rule, egress.remote, place)
-            && matches_flow(rule, egress)
-            && matches_sender(rule, process, policy.trust_claims)
-    })
+    let subject = Subject {
+        remote: egress.remote,
+        transport: Some(egress.transport),
+        process: sender.process(),
+        place,
+        trust_claims: policy.trust_claims,
+    };
+    policy.rules.iter().find(|rule| rule.selectors().all(|it| subject.meets(rule, it)))
 }
 
 /// Of the rules that need no more than an address.
@@ -30,51 +41,35 @@ pub(super) fn first_match_of_address<'a>(
     remote: SocketAddr,
     place: &Place,
 ) -> Option<&'a Rule> {
-    let matches =
-        |rule: &&Rule| rule.asks_only_for_address() && matches_address(rule, Some(remote), place);
-    rules.iter().find(matches)
+    let remote = Some(remote);
+    let subject = Subject { remote, transport: None, process: None, place, trust_claims: false };
+    let mut rules = rules.iter().filter(|rule| rule.asks_only_for_address());
+    rules.find(|rule| rule.selectors().all(|it| subject.meets(rule, it)))
 }
 
-/// `remote` `None`: nobody could read it, so that no rule for a destination is meant.
-fn matches_address(rule: &Rule, remote: Option<SocketAddr>, place: &Place) -> bool {
-    let in_country = || place.country.code().is_some_and(|country| rule.country.contains(&country));
-    let is_there =
-        |it: &DestinationSelector| remote.is_some_and(|to| names::is_meant(rule, it, to, place));
-    rule.destination.as_ref().is_none_or(is_there)
-        && rule.operator.as_ref().is_none_or(|it| it.matches(place.operator.as_deref()))
-        && (rule.country.is_empty() || in_country())
-}
-
-fn matches_flow(rule: &Rule, egress: &Egress) -> bool {
-    rule.port.is_none_or(|port| egress.remote.is_some_and(|remote| remote.port() == port))
-        && rule.transport.is_none_or(|transport| transport == egress.transport)
-}
-
-fn matches_sender(rule: &Rule, process: Option<&Process>, trust_claims: bool) -> bool {
-    // Without a rest: a new selector does not compile until somebody has thought where it is asked.
-    let Rule {
-        name: _,
-        allow,
-        process: program,
-        unit,
-        user,
-        container,
-        sha256,
-        destination: _,
-        trust: _,
-        port: _,
-        transport: _,
-        country: _,
-        operator: _,
-    } = rule;
-    let is = |meets: &dyn Fn(&Process) -> bool| process.is_some_and(meets);
-    program
-        .as_ref()
-        .is_none_or(|it| is(&|p| if *allow { it.allows(p, trust_claims) } else { it.forbids(p) }))
-        && unit.as_ref().is_none_or(|it| is(&|p| if *allow { it.allows(p) } else { it.forbids(p) }))
-        && container.as_ref().is_none_or(|it| {
-            is(&|p| if *allow { it.allows(p, unit.is_some()) } else { it.forbids(p) })
-        })
-        && user.as_ref().is_none_or(|it| is(&|p| it.matches(&p.user)))
-        && sha256.is_none_or(|hash| is(&|p| p.file.sha256 == Some(hash)))
+impl Subject<'_> {
+    /// `selector` is one of the rule's.
+    fn meets(&self, rule: &Rule, selector: Selector<'_>) -> bool {
+        let allow = rule.allow;
+        let is = |meets: &dyn Fn(&Process) -> bool| self.process.is_some_and(meets);
+        match selector {
+            Selector::Process(it) if allow => is(&|p| it.allows(p, self.trust_claims)),
+            Selector::Process(it) => is(&|p| it.forbids(p)),
+            Selector::Unit(it) => is(&|p| if allow { it.allows(p) } else { it.forbids(p) }),
+            Selector::Container(it) if allow => is(&|p| it.allows(p, rule.unit.is_some())),
+            Selector::Container(it) => is(&|p| it.forbids(p)),
+            Selector::User(it) => is(&|p| it.matches(&p.user)),
+            Selector::Sha256(hash) => is(&|p| p.file.sha256 == Some(*hash)),
+            Selector::Destination { wanted, allow, trust } => {
+                let is_meant = |to| names::is_meant(wanted, allow, trust, to, self.place);
+                self.remote.is_some_and(is_meant)
+            }
+            Selector::Port(port) => self.remote.is_some_and(|remote| remote.port() == port),
+            Selector::Transport(transport) => self.transport == Some(transport),
+            Selector::Country(codes) => {
+                self.place.country.code().is_some_and(|country| codes.contains(&country))
+            }
+            Selector::Operator(it) => it.matches(self.place.operator.as_deref()),
+        }
+    }
 }

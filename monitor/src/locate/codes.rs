@@ -20,6 +20,20 @@ pub fn is_assigned(code: CountryCode) -> bool {
     index_of(code).is_some()
 }
 
+/// `CN (China), HK (Hong Kong) and RU (Russia)`.
+pub fn in_words(codes: &[CountryCode]) -> String {
+    let named: Vec<String> = codes.iter().map(|code| named(*code)).collect();
+    match named.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => "no country".into(),
+    }
+}
+
+pub fn named(code: CountryCode) -> String {
+    name(code).map_or_else(|| code.to_string(), |name| format!("{code} ({name})"))
+}
+
 /// Short English name of an assigned code.
 pub fn name(code: CountryCode) -> Option<&'static str> {
     index_of(code).map(|index| COUNTRIES[index].2)

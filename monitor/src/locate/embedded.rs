@@ -7,7 +7,7 @@ use assets::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{LocateError, build::Seen, codes};
+use super::{LocateError, codes, seen::Seen};
 use crate::event::CountryCode;
 
 pub(super) const COUNTRY: &[u8] = include_bytes!("../../assets/country.bin");

@@ -1,6 +1,6 @@
 //! Which sources the image is built from: those of the configuration, else the embedded ones.
 
-use std::{fmt::Write as _, panic, path::Path, thread};
+use std::{fmt::Write as _, panic, thread};
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     LocateError,
     build::{Built, CountryInput, Inputs},
-    curated::{self, Corrections},
+    curated::Corrections,
     embedded::{self, Countries, Operators},
     image::SourceNote,
     layers::Layers,
@@ -117,24 +117,4 @@ fn notes(
         Some(file) => notes.extend([of_file("operator", file.about()), of_roster("second")]),
     }
     notes
-}
-
-/// Reads a database as a plug-in would be read, all of it, and gives its number of ranges. For
-/// fuzzing: bytes of any kind are an error or a number, in bounded time and memory.
-pub fn try_database(bytes: &[u8]) -> Result<usize, LocateError> {
-    let path = Path::new("fuzzed");
-    let geo = crate::config::Config::builtin().geo;
-    let (layers, corrections) = (&Layers::new(&geo, &[]), &curated::corrections(&geo)?);
-    let mut ranges = 0;
-    let embedded = &Operators::default();
-    if let Ok(file) = CountryFile::open(Bytes::of(path, bytes.to_vec())) {
-        let country = CountryInput::File(file);
-        let inputs = Inputs { country, embedded, operator: None, layers, corrections };
-        ranges += inputs.build()?.ranges();
-    }
-    let operator = OperatorFile::open(Bytes::of(path, bytes.to_vec()))?;
-    let country = CountryInput::Embedded(Countries::default());
-    let operator = Some(&operator);
-    ranges += Inputs { country, embedded, operator, layers, corrections }.build()?.ranges();
-    Ok(ranges)
 }

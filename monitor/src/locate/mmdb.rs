@@ -16,9 +16,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    LocateError,
-    build::{Family, Found, Seen},
-    codes,
+    LocateError, codes,
+    seen::{Family, Found, Seen},
 };
 use crate::event::{CountryCode, Timestamp};
 

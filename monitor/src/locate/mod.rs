@@ -18,6 +18,7 @@ mod layers;
 mod mmdb;
 mod networks;
 mod rows;
+mod seen;
 mod special;
 pub mod tables;
 
@@ -27,19 +28,17 @@ use ipnet::IpNet;
 
 use monitor_ebpf::places::UNASKED;
 
-pub use self::{
-    age::{Freshness, STALE_AFTER, WARN_AFTER},
-    files::try_database,
-    image::{Cache, Image},
-    rows::ClassRow,
-    special::Carrier,
-};
 use self::{
     curated::{Correction, Corrections},
     files::Files,
     image::SourceNote,
     layers::{Layer, Layers, Named},
     mmdb::Bytes,
+};
+pub use self::{
+    image::{Cache, Image},
+    rows::ClassRow,
+    special::Carrier,
 };
 use crate::{
     config::Geo,

@@ -49,7 +49,7 @@ impl ClassWord {
 }
 
 impl ClassRow {
-    pub fn country(&self) -> Country {
+    pub fn country(self) -> Country {
         match code(self.country) {
             _ if self.kind == LOCAL => Country::Local,
             Some(code) => Country::Known(code),
@@ -58,21 +58,21 @@ impl ClassRow {
     }
 
     /// What the second country database says.
-    pub fn second(&self) -> Option<CountryCode> {
+    pub fn second(self) -> Option<CountryCode> {
         code(self.second)
     }
 
     /// Where the operator is registered, or is known to be controlled from.
-    pub fn operator_country(&self) -> Option<CountryCode> {
+    pub fn operator_country(self) -> Option<CountryCode> {
         code(self.operator)
     }
 
-    pub fn is_anycast(&self) -> bool {
+    pub fn is_anycast(self) -> bool {
         self.flags & ANYCAST != 0
     }
 
     /// All that verdicts rest on.
-    pub fn place(&self) -> Place {
+    pub fn place(self) -> Place {
         let (country, is_anycast) = (self.operator_country(), self.is_anycast());
         let is_known = country.is_some() || is_anycast;
         let operator = Operator { asn: None, name: None, country, is_anycast };
@@ -127,7 +127,7 @@ impl OperatorRow {
         }
     }
 
-    pub(super) fn country(&self) -> Option<CountryCode> {
+    pub(super) fn country(self) -> Option<CountryCode> {
         code(self.country)
     }
 

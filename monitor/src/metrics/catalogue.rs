@@ -115,11 +115,6 @@ catalogue! {
         "From the kernel's timestamp of a flow's first packet or attempt to its record being safe on disk.";
 }
 
-/// Every metric, for the reference.
-pub fn describe() -> Vec<MetricDoc> {
-    ALL.to_vec()
-}
-
 const PREAMBLE: &str = "\
 # Metrics
 

@@ -11,6 +11,9 @@ impl Ledger for Store {
     fn append(&mut self, entry: &Entry) -> Result<(), StoreError> {
         Self::append(self, entry)
     }
+    fn write(&mut self) -> Result<(), StoreError> {
+        Self::write(self)
+    }
     fn sync(&mut self) -> Result<(), StoreError> {
         Self::sync(self)
     }

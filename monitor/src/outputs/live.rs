@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use super::{Output, Told};
 use crate::event::Record;
 
 /// Records that the slowest listener may lag behind.
@@ -18,9 +19,14 @@ pub fn channel() -> Sender {
     broadcast::Sender::new(RING_RECORDS)
 }
 
-/// To whoever listens; nobody is fine, and then nothing is kept.
-pub(super) fn send(live: &Sender, record: Arc<Record>) {
-    if live.receiver_count() > 0 {
-        let _ = live.send(record);
+#[derive(Debug)]
+pub(super) struct Stream(pub(super) Sender);
+
+impl Output for Stream {
+    /// To whoever listens; nobody is fine, and then nothing is kept.
+    fn deliver(&mut self, told: &Told) {
+        if self.0.receiver_count() > 0 {
+            let _ = self.0.send(Arc::clone(&told.record));
+        }
     }
 }

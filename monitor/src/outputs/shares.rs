@@ -247,6 +247,7 @@ mod tests {
             record: RecordMode::Unapproved,
             retention: DAY,
             max_bytes: 64 << 20,
+            sync: Duration::from_secs(10),
         })
     }
 

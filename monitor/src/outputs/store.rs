@@ -29,7 +29,7 @@ pub const QUEUE_FULL: &str = "queue-full";
 /// The writer ended with entries it could not write.
 pub const UNWRITTEN: &str = "unwritten";
 /// `operation` of `store_errors_total`.
-pub const OPERATIONS: [&str; 5] = ["append", "sync", "make-room", "retain", "size"];
+pub const OPERATIONS: [&str; 6] = ["append", "write", "sync", "make-room", "retain", "size"];
 /// It was written, and had to go before its time for what is newer: the disk is full.
 pub const GAVE_WAY: &str = "gave-way";
 
@@ -68,6 +68,8 @@ pub trait Ledger: Send + 'static {
     /// Takes the entry into the current block. After an error it is not taken; those before it are
     /// kept.
     fn append(&mut self, entry: &Entry) -> Result<(), Self::Error>;
+    /// Everything appended can be read. After an error as with [`Self::sync`].
+    fn write(&mut self) -> Result<(), Self::Error>;
     /// Everything appended is safe on disk. After an error nothing is forgotten: the next call
     /// writes it again.
     fn sync(&mut self) -> Result<(), Self::Error>;
@@ -89,30 +91,28 @@ pub(super) struct Shared {
     pub(super) is_failing: AtomicBool,
     /// Entries that were put into the queue.
     handed: AtomicU64,
-    /// Of these, how many were taken out and are safe.
-    pub(super) safe: Mutex<u64>,
-    pub(super) is_safer: Condvar,
+    /// Of these, how many were taken out and can be read.
+    pub(super) readable: Mutex<u64>,
+    pub(super) is_more_readable: Condvar,
 }
 
-/// How far the store is with what it was handed. An entry that failed to the end is never safe.
+/// What goes through the queue: an entry, or that somebody asks for those before.
+pub(super) type Handed = Option<Box<Entry>>;
+
+/// How far the store is with what it was handed. An entry that failed to the end can never be read.
 #[derive(Clone, Debug)]
 pub struct Progress(Arc<Shared>);
 
 impl Progress {
-    /// Entries that it was handed so far.
-    pub(super) fn handed(&self) -> u64 {
-        self.0.handed.load(Ordering::Acquire)
-    }
-
-    /// Waits until as many are safe on disk. `false`: they are not yet, and may not be for long.
+    /// Waits until as many can be read. `false`: they can't yet, and may not be for long.
     pub(super) fn wait(&self, handed: u64, until: Instant) -> bool {
-        let safe = self.0.safe.lock().unwrap_or_else(PoisonError::into_inner);
+        let readable = self.0.readable.lock().unwrap_or_else(PoisonError::into_inner);
         let left = until.saturating_duration_since(Instant::now());
-        let waited = self.0.is_safer.wait_timeout_while(safe, left, |safe| {
-            *safe < handed && !self.0.is_failing.load(Ordering::Relaxed)
+        let waited = self.0.is_more_readable.wait_timeout_while(readable, left, |readable| {
+            *readable < handed && !self.0.is_failing.load(Ordering::Relaxed)
         });
-        let (safe, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *safe >= handed
+        let (readable, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *readable >= handed
     }
 }
 
@@ -120,7 +120,7 @@ impl Progress {
 #[derive(Debug)]
 pub struct StoreQueue {
     /// Boxed: the channel keeps room for all of its entries from the start.
-    entries: SyncSender<Box<Entry>>,
+    entries: SyncSender<Handed>,
     shared: Arc<Shared>,
     capacity: i64,
     depth: IntGauge,
@@ -139,7 +139,7 @@ impl StoreQueue {
         }
         // Before the entry can be taken out again: the gauge must never fall below 0.
         self.depth.inc();
-        let (lost, entry) = match self.entries.try_send(Box::new(entry)) {
+        let (lost, entry) = match self.entries.try_send(Some(Box::new(entry))) {
             Ok(()) => {
                 self.shared.handed.fetch_add(1, Ordering::Release);
                 return;
@@ -148,6 +148,7 @@ impl StoreQueue {
             Err(TrySendError::Disconnected(entry)) => (&self.lost_gone, entry),
         };
         self.depth.dec();
+        let Some(entry) = entry else { return };
         let weight = weight(&entry);
         lost.inc_by(weight);
         self.shared.untold.fetch_add(weight, Ordering::Relaxed);
@@ -155,6 +156,13 @@ impl StoreQueue {
 
     pub(super) fn progress(&self) -> Progress {
         Progress(Arc::clone(&self.shared))
+    }
+
+    /// Has written what was handed over, and returns how many entries that are.
+    pub(super) fn ask_to_write(&self) -> u64 {
+        // A full queue keeps the writer writing.
+        let _ = self.entries.try_send(None);
+        self.shared.handed.load(Ordering::Acquire)
     }
 
     pub(super) fn room(&self) -> usize {
@@ -181,7 +189,7 @@ pub fn queue_entries(max_flows: u32) -> usize {
 pub(super) fn queue(
     metrics: &Metrics,
     capacity: usize,
-) -> (StoreQueue, Receiver<Box<Entry>>, Arc<Shared>) {
+) -> (StoreQueue, Receiver<Handed>, Arc<Shared>) {
     let (sender, receiver) = mpsc::sync_channel(capacity);
     let shared = Arc::new(Shared::default());
     let lost = &metrics.events_lost_total;

@@ -1,5 +1,7 @@
 //! The outputs together, over a ledger in memory.
 
+mod shares;
+
 use std::{
     sync::{
         Mutex,
@@ -9,12 +11,14 @@ use std::{
     thread,
 };
 
-use super::{store::Ledger, *};
+use super::{rollup::RollupTable, shares::Shares, store::Ledger, *};
 use crate::{
     ecs::tests::{bare_record, full_record},
-    event::{Moment, Notice, Rollup},
+    event::{Moment, Notice, Phase, Rollup},
 };
 
+/// A test waits for no longer.
+const SYNC: std::time::Duration = std::time::Duration::from_millis(20);
 const READ_ONLY: &str = "read-only";
 const FULL: &str = "full";
 
@@ -54,6 +58,9 @@ impl Ledger for Memory {
         }
         self.entries.lock().unwrap().push(entry.clone());
         Ok(())
+    }
+    fn write(&mut self) -> Result<(), Self::Error> {
+        self.fails("write")
     }
     fn sync(&mut self) -> Result<(), Self::Error> {
         self.fails("sync")
@@ -98,6 +105,7 @@ fn config(record: RecordMode) -> StoreConfig {
         record,
         retention: std::time::Duration::from_hours(24 * 30),
         max_bytes: 512 << 20,
+        sync: SYNC,
     }
 }
 
@@ -108,17 +116,27 @@ struct Rig {
     writer: writer::StoreWriter,
     metrics: Arc<Metrics>,
     memory: Memory,
+    live: live::Sender,
 }
 
 fn rig(mode: RecordMode, memory: Memory, capacity: usize) -> Rig {
     let metrics = metrics();
     let (queue, writer) =
-        writer::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, moment).unwrap();
-    let outputs = Outputs::new(Arc::clone(&metrics), &config(mode), queue, live::channel());
-    Rig { outputs, writer, metrics, memory }
+        writer::spawn_with(memory.clone(), Arc::clone(&metrics), capacity, SYNC, moment).unwrap();
+    let live = live::channel();
+    let outputs = Outputs::new(Arc::clone(&metrics), &config(mode), queue, live.clone());
+    Rig { outputs, writer, metrics, memory, live }
 }
 
 impl Rig {
+    /// A state, as of a flow that has no violation counted yet.
+    fn deliver(&mut self, record: Record, growth: Traffic, is_new: bool, kept: Kept) -> Kept {
+        let begins = is_new && record.egress.phase == Phase::Sent;
+        let violates = begins && record.is_violation();
+        let record = Arc::new(record);
+        self.outputs.deliver(Told { record, growth, begins, violates }, kept)
+    }
+
     /// Everything that reached the ledger.
     fn finish(self) -> (Vec<Entry>, Arc<Metrics>) {
         self.end(true)
@@ -158,8 +176,8 @@ fn who_asks_wakes_the_pipeline_and_gets_what_is_counted_and_nothing_once_it_has_
     });
     is_woken.recv().unwrap();
     let asked = view.asked().unwrap();
-    rig.outputs.deliver(full_record(), sent(1500, 3), true, Kept::Added);
-    rig.outputs.deliver(approved(), sent(40, 1), true, Kept::Added);
+    rig.deliver(full_record(), sent(1500, 3), true, Kept::Added);
+    rig.deliver(approved(), sent(40, 1), true, Kept::Added);
     view.answer(asked, rig.outputs.snapshot(vec![full_record()], 7));
     let snapshot = asking.join().unwrap();
     assert_eq!(view.asked(), None);
@@ -179,8 +197,8 @@ fn who_asks_wakes_the_pipeline_and_gets_what_is_counted_and_nothing_once_it_has_
 #[test]
 fn an_unapproved_flow_is_itemised_counted_and_streamed() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
-    let mut listener = rig.outputs.live.subscribe();
-    rig.outputs.deliver(full_record(), sent(1500, 3), true, Kept::Added);
+    let mut listener = rig.live.subscribe();
+    rig.deliver(full_record(), sent(1500, 3), true, Kept::Added);
     assert_eq!(*listener.try_recv().unwrap(), full_record());
     let (entries, metrics) = rig.finish();
     assert_eq!(entries, [Entry::Flow(full_record())]);
@@ -196,11 +214,11 @@ fn a_violation_is_counted_when_the_attempt_becomes_a_packet_and_only_then() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
     let mut attempt = full_record();
     attempt.egress.phase = Phase::Attempt;
-    rig.outputs.deliver(attempt, Traffic::default(), true, Kept::Added);
+    rig.deliver(attempt, Traffic::default(), true, Kept::Added);
     let violations = rig.metrics.violations_total.with_label_values(&["CN", "rule:no-cn"]);
     assert_eq!(violations.get(), 0);
-    rig.outputs.deliver(full_record(), sent(40, 1), true, Kept::Added);
-    rig.outputs.deliver(full_record(), sent(40, 1), false, Kept::Added);
+    rig.deliver(full_record(), sent(40, 1), true, Kept::Added);
+    rig.deliver(full_record(), sent(40, 1), false, Kept::Added);
     assert_eq!(violations.get(), 1);
     assert_eq!(rig.finish().0.len(), 3);
 }
@@ -208,9 +226,9 @@ fn a_violation_is_counted_when_the_attempt_becomes_a_packet_and_only_then() {
 #[test]
 fn approved_traffic_is_rolled_up_to_the_byte_whether_delivered_or_metered() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
-    rig.outputs.deliver(approved(), sent(100, 1), true, Kept::Added);
+    rig.deliver(approved(), sent(100, 1), true, Kept::Added);
     rig.outputs.meter(&approved(), sent(20, 1), Kept::Added);
-    rig.outputs.deliver(approved(), sent(3, 1), false, Kept::Added);
+    rig.deliver(approved(), sent(3, 1), false, Kept::Added);
     let (entries, metrics) = rig.finish();
     let record = approved();
     assert_eq!(
@@ -232,8 +250,8 @@ fn approved_traffic_is_rolled_up_to_the_byte_whether_delivered_or_metered() {
 #[test]
 fn a_flow_that_was_stored_one_by_one_stays_so_when_it_is_approved_later() {
     let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16);
-    let kept = rig.outputs.deliver(full_record(), sent(100, 1), true, Kept::Added);
-    assert_eq!(rig.outputs.deliver(approved(), sent(50, 1), false, kept), Kept::Itemised);
+    let kept = rig.deliver(full_record(), sent(100, 1), true, Kept::Added);
+    assert_eq!(rig.deliver(approved(), sent(50, 1), false, kept), Kept::Itemised);
     rig.outputs.meter(&approved(), sent(7, 1), Kept::Itemised);
     assert_eq!(rig.finish().0, [Entry::Flow(full_record()), Entry::Flow(approved())]);
 }
@@ -241,7 +259,7 @@ fn a_flow_that_was_stored_one_by_one_stays_so_when_it_is_approved_later() {
 #[test]
 fn in_mode_all_an_approved_flow_is_itemised_and_not_rolled_up() {
     let mut rig = rig(RecordMode::All, Memory::default(), 16);
-    rig.outputs.deliver(approved(), sent(100, 1), true, Kept::Added);
+    rig.deliver(approved(), sent(100, 1), true, Kept::Added);
     rig.outputs.meter(&approved(), sent(1, 1), Kept::Added);
     assert_eq!(rig.finish().0, [Entry::Flow(approved())]);
 }
@@ -255,11 +273,11 @@ fn rollups_are_appended_at_their_interval_and_not_before() {
         [later(), Timestamp::from_secs(2_145_916_800), Timestamp(0)].into_iter().enumerate()
     {
         let start = start + number as u64 * 2 * rollup::FLUSH_SECONDS * SECOND;
-        rig.outputs.deliver(approved(), sent(1, 1), true, Kept::Added);
+        rig.deliver(approved(), sent(1, 1), true, Kept::Added);
         rig.outputs.tick(start + rollup::FLUSH_SECONDS * SECOND, wall);
-        rig.outputs.deliver(approved(), sent(2, 1), false, Kept::Added);
+        rig.deliver(approved(), sent(2, 1), false, Kept::Added);
         rig.outputs.tick(start + (2 * rollup::FLUSH_SECONDS - 1) * SECOND, later());
-        rig.outputs.deliver(approved(), sent(4, 1), false, Kept::Added);
+        rig.deliver(approved(), sent(4, 1), false, Kept::Added);
     }
     let bytes: Vec<u64> = rig
         .finish()
@@ -304,7 +322,7 @@ fn what_a_full_queue_drops_is_counted_and_told_in_the_ledger() {
     let mut rig = rig(RecordMode::All, memory, 2);
     // The writer holds one at most, the queue two: of ten at least seven find no room.
     for _ in 0..10 {
-        rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
+        rig.deliver(full_record(), sent(1, 1), true, Kept::Added);
     }
     let lost = rig.metrics.events_lost_total.with_label_values(&[store::STAGE, store::QUEUE_FULL]);
     let dropped = lost.get();
@@ -325,11 +343,12 @@ fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
     let memory = Memory::default();
     *memory.failures.lock().unwrap() = vec!["append", "sync", "sync", "retain", "size"];
     let mut rig = rig(RecordMode::All, memory, 16);
-    rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
-    rig.outputs.deliver(bare_record(), sent(1, 1), true, Kept::Added);
+    rig.deliver(full_record(), sent(1, 1), true, Kept::Added);
+    rig.deliver(bare_record(), sent(1, 1), true, Kept::Added);
     let (entries, metrics) = rig.finish();
     assert_eq!(entries, [Entry::Flow(full_record()), Entry::Flow(bare_record())]);
-    let expected = [("append", 1), ("sync", 2), ("make-room", 0), ("retain", 1), ("size", 1)];
+    let expected =
+        [("append", 1), ("write", 0), ("sync", 2), ("make-room", 0), ("retain", 1), ("size", 1)];
     assert_eq!(expected.map(|(operation, _)| operation), store::OPERATIONS);
     for (operation, expected) in expected {
         let errors = metrics.store_errors_total.with_label_values(&[operation]).get();
@@ -344,7 +363,7 @@ fn a_ledger_that_fails_to_the_end_does_not_keep_the_daemon_and_every_entry_is_co
     let memory = Memory::default();
     *memory.failures.lock().unwrap() = vec!["sync"; 100];
     let mut rig = rig(RecordMode::All, memory, 16);
-    rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
+    rig.deliver(full_record(), sent(1, 1), true, Kept::Added);
     let (_, metrics) = rig.end(false);
     let lost = metrics.events_lost_total.with_label_values(&[store::STAGE, store::UNWRITTEN]);
     assert_eq!(lost.get(), 1);
@@ -357,7 +376,7 @@ fn deliver_many(rig: &mut Rig, count: u64) {
         while rig.outputs.room() == 0 {
             thread::yield_now();
         }
-        rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
+        rig.deliver(full_record(), sent(1, 1), true, Kept::Added);
     }
 }
 
@@ -368,7 +387,7 @@ fn while_nothing_can_be_written_the_queue_goes_on_and_each_entry_is_kept_or_coun
     memory.is_read_only.store(true, Ordering::Relaxed);
     let mut rig = rig(RecordMode::Unapproved, memory.clone(), 256);
     deliver_many(&mut rig, FLOWS);
-    rig.outputs.deliver(approved(), sent(77, 1), true, Kept::Added);
+    rig.deliver(approved(), sent(77, 1), true, Kept::Added);
     // What adds up waits, however long.
     rig.outputs.tick(3 * rollup::FLUSH_SECONDS * SECOND, later());
     while rig.metrics.queue_depth.with_label_values(&[store::STAGE]).get() > 0 {
@@ -412,7 +431,7 @@ fn at_the_end_more_than_the_queue_holds_is_told() {
     let mut rig = rig(RecordMode::All, Memory::default(), 2);
     rig.outputs.close();
     for _ in 0..5_000 {
-        rig.outputs.deliver(full_record(), sent(1, 1), true, Kept::Added);
+        rig.deliver(full_record(), sent(1, 1), true, Kept::Added);
     }
     let (entries, metrics) = rig.finish();
     let lost = metrics.events_lost_total.with_label_values(&[store::STAGE, store::QUEUE_FULL]);
@@ -424,8 +443,8 @@ fn latency_runs_from_the_kernel_to_the_disk_for_first_states() {
     let mut rig = rig(RecordMode::All, Memory::default(), 16);
     let mut first = full_record();
     first.egress.revision = 0;
-    rig.outputs.deliver(first, sent(1, 1), true, Kept::Added);
-    rig.outputs.deliver(full_record(), sent(1, 1), false, Kept::Added);
+    rig.deliver(first, sent(1, 1), true, Kept::Added);
+    rig.deliver(full_record(), sent(1, 1), false, Kept::Added);
     let (_, metrics) = rig.finish();
     assert_eq!(metrics.event_latency_seconds.get_sample_count(), 1);
     assert!((metrics.event_latency_seconds.get_sample_sum() - 2.0).abs() < 1e-9);
@@ -434,7 +453,7 @@ fn latency_runs_from_the_kernel_to_the_disk_for_first_states() {
 #[test]
 fn bytes_without_a_process_are_counted_by_origin() {
     let mut rig = rig(RecordMode::All, Memory::default(), 16);
-    rig.outputs.deliver(bare_record(), sent(77, 1), true, Kept::Added);
+    rig.deliver(bare_record(), sent(77, 1), true, Kept::Added);
     let (_, metrics) = rig.finish();
     assert_eq!(metrics.unattributed_bytes_total.with_label_values(&["process"]).get(), 77);
 }
@@ -449,123 +468,4 @@ fn known_labels_hold_every_violation_a_policy_can_find_by_country() {
         }
     }
     assert!(known.losses.contains(&("store".into(), "queue-full".into())));
-}
-
-/// As small as a share can be.
-fn little() -> StoreConfig {
-    StoreConfig { max_bytes: 1 << 20, ..config(RecordMode::Unapproved) }
-}
-
-fn flow_of(user: u32, number: u64) -> Record {
-    let mut record = full_record();
-    record.egress.flow = crate::event::FlowId(u128::from(number));
-    let mut process = record.sender.process().unwrap().clone();
-    process.user = User { id: user, name: None };
-    if let crate::event::Sender::Process { process: it, .. } = &mut record.sender {
-        *it = Arc::new(process);
-    }
-    record
-}
-
-#[test]
-fn a_flood_of_one_user_is_added_up_as_the_violations_it_is_and_another_is_told_whole() {
-    const FLOOD: u64 = 5_000;
-    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
-    rig.outputs.shares = Shares::of(&little());
-    for number in 0..FLOOD {
-        rig.outputs.deliver(flow_of(1000, number), sent(40, 1), true, Kept::Added);
-    }
-    for number in 0..100 {
-        let kept = rig.outputs.deliver(flow_of(7, FLOOD + number), sent(40, 1), true, Kept::Added);
-        assert_eq!(kept, Kept::Itemised);
-    }
-    let violations = rig.metrics.violations_total.with_label_values(&["CN", "rule:no-cn"]).get();
-    assert_eq!(violations, FLOOD + 100, "each is counted, however it is kept");
-    let (entries, metrics) = rig.finish();
-    let one_by_one = |user| {
-        let is = |entry: &&Entry| {
-            matches!(entry, Entry::Flow(it)
-            if it.sender.process().is_some_and(|process| process.user.id == user))
-        };
-        entries.iter().filter(is).count() as u64
-    };
-    assert_eq!(one_by_one(7), 100);
-    assert!((100..3_000).contains(&one_by_one(1000)), "{}", one_by_one(1000));
-    let rows: Vec<&Rollup> = entries
-        .iter()
-        .filter_map(|entry| if let Entry::Rollup(it) = entry { Some(it) } else { None })
-        .collect();
-    assert_eq!(rows.len(), 1);
-    let added = FLOOD - one_by_one(1000);
-    assert_eq!((rows[0].flows, rows[0].traffic), (added, sent(40 * added, added)));
-    assert_eq!((rows[0].verdict, &*rows[0].program), (Verdict::Unapproved, "/usr/bin/curl"));
-    let told = Notice::AddedUp { user: Some(1000), flows: added, attempts: 0 };
-    let is_told = |entry: &Entry| matches!(entry, Entry::Notice { notice, .. } if *notice == told);
-    assert!(entries.iter().any(is_told));
-    assert_eq!(metrics.events_lost_total.with_label_values(&["rollup", "share"]).get(), added);
-}
-
-#[test]
-fn a_flow_that_was_added_up_stays_so_and_no_byte_is_told_twice() {
-    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
-    rig.outputs.shares = Shares::of(&little());
-    let kept = (0..).map(|it| rig.outputs.deliver(flow_of(1, it), sent(1, 1), true, Kept::Added));
-    let itemised = kept.take_while(|kept| *kept == Kept::Itemised).count() as u64;
-    // A month later there is room again.
-    rig.outputs.tick(86_400 * 30 * SECOND, later());
-    rig.outputs.meter(&flow_of(1, itemised), sent(10, 1), Kept::Unpaid);
-    let kept = rig.outputs.deliver(flow_of(1, itemised), sent(100, 1), false, Kept::Unpaid);
-    assert_eq!(kept, Kept::Unpaid);
-    assert_eq!(
-        rig.outputs.deliver(flow_of(1, itemised + 1), sent(1, 1), true, Kept::Added),
-        Kept::Itemised
-    );
-    let (entries, _) = rig.finish();
-    let bytes = entries.iter().map(|entry| match entry {
-        Entry::Rollup(rollup) => rollup.traffic.sent_bytes,
-        _ => 0,
-    });
-    assert_eq!(bytes.sum::<u64>(), 111);
-}
-
-#[test]
-fn a_user_who_invents_programs_does_not_fill_the_store_with_their_names() {
-    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
-    rig.outputs.shares = Shares::of(&little());
-    for number in 0..5_000 {
-        let mut record = approved();
-        let mut process = record.sender.process().unwrap().clone();
-        process.executable = Some(format!("/tmp/{number}/{}", "x".repeat(200)).into());
-        if let crate::event::Sender::Process { process: it, .. } = &mut record.sender {
-            *it = Arc::new(process);
-        }
-        rig.outputs.deliver(record, sent(40, 1), true, Kept::Added);
-    }
-    let (entries, _) = rig.finish();
-    let rows: Vec<&Rollup> = entries
-        .iter()
-        .filter_map(|entry| if let Entry::Rollup(it) = entry { Some(it) } else { None })
-        .collect();
-    assert!(rows.len() < 1_000, "{} rows", rows.len());
-    assert_eq!(rows.iter().map(|row| row.flows).sum::<u64>(), 5_000);
-    let others = rows.iter().find(|row| *row.program == *rollup::OVERFLOW_PROGRAM).unwrap();
-    assert!(others.user.is_some(), "the user is known, and stays so");
-}
-
-#[test]
-fn an_attempt_without_a_place_of_its_own_is_told_by_number() {
-    let mut rig = rig(RecordMode::Unapproved, Memory::default(), 16_384);
-    rig.outputs.shares = Shares::of(&little());
-    for number in 0..2_000 {
-        let mut attempt = flow_of(1000, number);
-        attempt.egress.phase = Phase::Attempt;
-        rig.outputs.deliver(attempt, Traffic::default(), true, Kept::Added);
-    }
-    let sent = rig.outputs.deliver(flow_of(1000, 2_000), sent(40, 1), true, Kept::Added);
-    assert_eq!(sent, Kept::Itemised, "attempts leave room for what is sent");
-    let (entries, _) = rig.finish();
-    let itemised = entries.iter().filter(|it| matches!(it, Entry::Flow(_))).count() as u64 - 1;
-    let told = Notice::AddedUp { user: Some(1000), flows: 0, attempts: 2_000 - itemised };
-    let is_told = |entry: &Entry| matches!(entry, Entry::Notice { notice, .. } if *notice == told);
-    assert!(entries.iter().any(is_told));
 }

@@ -78,7 +78,7 @@ impl View {
         outputs: &super::Outputs,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (stored, flushes) = (outputs.store.progress(), outputs.rollups.flushes());
+        let (stored, flushes) = outputs.progress();
         let (state, changed) = (Mutex::default(), Condvar::new());
         Self { state, changed, wake, stored, flushes, metrics }
     }

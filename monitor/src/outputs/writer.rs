@@ -17,8 +17,9 @@ use prometheus::IntGauge;
 
 use super::{
     backlog::Backlog,
+    due::Due,
     store::{
-        self, Failure, GAVE_WAY, Ledger, QUEUE_FULL, STAGE, Shared, StoreQueue, UNWRITTEN,
+        self, Failure, GAVE_WAY, Handed, Ledger, QUEUE_FULL, STAGE, Shared, StoreQueue, UNWRITTEN,
         queue_entries, weight,
     },
 };
@@ -28,10 +29,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Entries that one sync acknowledges at most.
+/// Entries that are written at once at most.
 const BATCH_ENTRIES: usize = 16_384;
-/// An entry waits for its sync at most this long.
-const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 /// How often old segments are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_mins(1);
 /// How often the size of the store is measured.
@@ -72,25 +71,28 @@ impl StoreWriter {
     }
 }
 
-/// Starts the writer thread. `max_flows`: flows the kernel can count.
+/// Starts the writer thread. `max_flows`: flows the kernel can count; `sync`: how long what is no
+/// violation may wait to be safe on disk.
 pub fn spawn<L: Ledger>(
     ledger: L,
     metrics: Arc<Metrics>,
     max_flows: u32,
+    sync: Duration,
 ) -> io::Result<(StoreQueue, StoreWriter)> {
-    spawn_with(ledger, metrics, queue_entries(max_flows), || Clock::host().now())
+    spawn_with(ledger, metrics, queue_entries(max_flows), sync, || Clock::host().now())
 }
 
 pub(super) fn spawn_with<L: Ledger>(
     ledger: L,
     metrics: Arc<Metrics>,
     capacity: usize,
+    sync: Duration,
     now: fn() -> Moment,
 ) -> io::Result<(StoreQueue, StoreWriter)> {
     let (queue, receiver, shared) = store::queue(&metrics, capacity);
     metrics.store_writable.set(1);
     let depth = metrics.queue_depth.with_label_values(&[STAGE]);
-    let writer = Writer::new(ledger, metrics, depth, shared, now);
+    let writer = Writer::new(ledger, metrics, depth, shared, Due::new(sync), now);
     let thread =
         thread::Builder::new().name("store".into()).spawn(move || writer.run(&receiver))?;
     Ok((queue, StoreWriter(thread)))
@@ -102,6 +104,7 @@ struct Writer<L> {
     depth: IntGauge,
     shared: Arc<Shared>,
     now: fn() -> Moment,
+    due: Due,
     /// Kernel times of the flows that began and are not safe yet, by the boot clock.
     began: Vec<u64>,
     /// Entries appended and not safe yet, as they are counted.
@@ -125,6 +128,7 @@ impl<L: Ledger> Writer<L> {
         metrics: Arc<Metrics>,
         depth: IntGauge,
         shared: Arc<Shared>,
+        due: Due,
         now: fn() -> Moment,
     ) -> Self {
         Self {
@@ -133,6 +137,7 @@ impl<L: Ledger> Writer<L> {
             depth,
             shared,
             now,
+            due,
             began: Vec::new(),
             unsynced: 0,
             taken: 0,
@@ -147,14 +152,19 @@ impl<L: Ledger> Writer<L> {
     }
 
     /// Whether everything was written.
-    fn run(mut self, queue: &Receiver<Box<Entry>>) -> bool {
+    fn run(mut self, queue: &Receiver<Handed>) -> bool {
         while !self.is_ending {
             self.keep_house();
             match queue.recv_timeout(self.patience()) {
-                Ok(first) => self.take_batch(first, queue),
+                Ok(first) => self.take_what_is_there(first, queue),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.is_ending = true,
             }
+            self.write_what_is_due();
+        }
+        if self.trouble.is_none() {
+            self.tell_losses();
+            self.sync();
         }
         let mut in_vain = 0;
         while self.trouble.is_some() && in_vain < LAST_TRIES {
@@ -189,33 +199,46 @@ impl<L: Ledger> Writer<L> {
     }
 
     fn patience(&self) -> Duration {
-        let again = self.trouble.as_ref().map(|it| it.again_at);
-        let left = again.map(|at| at.saturating_duration_since(Instant::now()));
+        let at = self.trouble.as_ref().map_or_else(|| self.due.next(), |it| Some(it.again_at));
+        let left = at.map(|at| at.saturating_duration_since(Instant::now()));
         left.unwrap_or(SIZE_INTERVAL).min(SIZE_INTERVAL)
     }
 
-    /// Takes what comes within one interval, then syncs once for all of it.
-    fn take_batch(&mut self, first: Box<Entry>, queue: &Receiver<Box<Entry>>) {
-        let until = Instant::now() + SYNC_INTERVAL;
-        let mut next = Some(first);
-        let mut count = 0;
-        while let Some(entry) = next.take() {
-            self.take(entry);
-            self.depth.dec();
-            self.taken += 1;
-            count += 1;
-            if count == BATCH_ENTRIES {
-                break;
+    /// Takes what waits. Somebody who asks has all before it written at once.
+    fn take_what_is_there(&mut self, first: Handed, queue: &Receiver<Handed>) {
+        let (mut next, mut count) = (Some(first), 0);
+        while let Some(handed) = next.take() {
+            match handed {
+                Some(entry) => {
+                    self.due.took(&entry, Instant::now());
+                    self.take(entry);
+                    self.depth.dec();
+                    self.taken += 1;
+                    count += 1;
+                }
+                None if self.trouble.is_none() && self.due.is_unwritten() => {
+                    self.make_readable();
+                }
+                None => {}
             }
-            match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(entry) => next = Some(entry),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => self.is_ending = true,
+            if count < BATCH_ENTRIES {
+                next = queue.try_recv().ok();
+            } else if self.trouble.is_none() {
+                self.make_readable();
             }
         }
-        if self.trouble.is_none() {
+    }
+
+    fn write_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self.trouble.is_some() {
+            return;
+        }
+        if self.due.is_sync_due(now) {
             self.tell_losses();
             self.sync();
+        } else if self.due.is_write_due(now) {
+            self.make_readable();
         }
     }
 
@@ -267,15 +290,29 @@ impl<L: Ledger> Writer<L> {
         is_any
     }
 
+    /// What was taken can be read, and outlives this process; it is not safe from a loss of power yet.
+    fn make_readable(&mut self) {
+        self.tell_losses();
+        if self.write("write", L::write) {
+            self.due.wrote();
+            self.tell_readable();
+        }
+    }
+
+    fn tell_readable(&self) {
+        if self.backlog.len() == 0 {
+            *self.shared.readable.lock().unwrap_or_else(PoisonError::into_inner) = self.taken;
+            self.shared.is_more_readable.notify_all();
+        }
+    }
+
     fn sync(&mut self) -> bool {
         if !self.write("sync", L::sync) {
             return false;
         }
         self.unsynced = 0;
-        if self.backlog.len() == 0 {
-            *self.shared.safe.lock().unwrap_or_else(PoisonError::into_inner) = self.taken;
-            self.shared.is_safer.notify_all();
-        }
+        self.due.synced();
+        self.tell_readable();
         let now = (self.now)().boot_ns;
         for at in self.began.drain(..) {
             let seconds = Duration::from_nanos(now.saturating_sub(at)).as_secs_f64();

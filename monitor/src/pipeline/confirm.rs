@@ -4,7 +4,7 @@
 use monitor_ebpf::sample::FlowKey;
 
 use super::Pipeline;
-use crate::{probe::Source, track};
+use crate::{flow, probe::Source};
 
 impl Pipeline {
     /// The flow goes by another way than was known.
@@ -15,7 +15,7 @@ impl Pipeline {
     }
 
     /// Since when the program at each interface sees whatever leaves by it.
-    pub fn set_seen(&mut self, seen: track::SeenSince) {
+    pub fn set_seen(&mut self, seen: flow::SeenSince) {
         self.flows.set_seen(seen);
     }
 

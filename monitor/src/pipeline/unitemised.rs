@@ -8,13 +8,14 @@ use monitor_ebpf::{
 };
 use rustc_hash::FxHashMap;
 
-use super::{Pipeline, Rules, STAGE};
+use super::{Pipeline, STAGE};
 use crate::{
     decode::verdict,
     event::{Judgement, Place, Timestamp, Traffic},
     judge::judge_place,
     outputs::Sum,
     probe::Source,
+    rules::Rules,
 };
 
 /// `reason`: flows that are told by no record of their own. Their sums are.
@@ -94,7 +95,7 @@ fn judged(rules: &Rules, key: &UnitemisedKey) -> (Place, Judgement) {
     let classes = rules.locator.image().classes();
     let is_ours = key.class != UNASKED && key.generation == rules.generation;
     let class = classes.get(usize::from(key.class)).filter(|_| is_ours);
-    let place = class.map_or_else(Place::unknown, crate::locate::ClassRow::place);
+    let place = class.map_or_else(Place::unknown, |row| row.place());
     let mut judgement = judge_place(&rules.policy, &place);
     if class.is_none()
         && let Some(verdict) = verdict(key.verdict)

@@ -1,6 +1,6 @@
 //! Shows a query what was counted and not stored yet. Tells no output anything.
 
-use super::Pipeline;
+use super::{Pipeline, details::Details};
 use crate::{
     outputs::{
         Kept,
@@ -20,7 +20,7 @@ impl Pipeline {
     pub fn untold(&self, now_ns: u64) -> Snapshot {
         let outputs = &self.outputs;
         let mut records = Vec::new();
-        let is_wanted = |details: &super::Details| match details.kept {
+        let is_wanted = |details: &Details| match details.kept {
             Kept::Itemised => true,
             Kept::Added => outputs.is_itemised(&details.judgement),
             Kept::Unpaid => false,

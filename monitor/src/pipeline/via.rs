@@ -4,11 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use monitor_ebpf::sample::{EgressSample, FlowKey};
 
-use super::{Pipeline, Rules};
-use crate::{
-    event::{Country, Place, Via, Way, canonical},
-    track::remote,
-};
+use super::Pipeline;
+use crate::{event::canonical, flow::remote};
 
 /// The other address; the probes tell it as it stands in the packet.
 pub(super) fn via(sample: &EgressSample) -> Option<IpAddr> {
@@ -38,17 +35,6 @@ impl Pipeline {
             };
             self.flows.supersede(&FlowKey { remote, via: 0, ..sample.flow });
         }
-    }
-}
-
-impl Rules {
-    pub fn via(&self, address: IpAddr, way: Way) -> Box<Via> {
-        let place = if way == Way::Loopback {
-            Place { country: Country::Local, ..Place::unknown() }
-        } else {
-            self.locator.locate(address)
-        };
-        Box::new(Via { address, place })
     }
 }
 

@@ -175,6 +175,8 @@ impl<'b> Types<'b> {
         }
         let bytes = match within.kind {
             POINTER => 8,
+            // Only where it begins is asked for.
+            ARRAY if member.bytes == 0 => 0,
             INT | ENUM | STRUCT | UNION => within.size_or_number,
             _ => return None,
         };

@@ -55,6 +55,7 @@ pub struct Kernel {
     flows_capacity: u32,
     places: Option<Places>,
     starts: Option<Starts>,
+    cgroup_sets: Option<CgroupSets>,
     shares: Shares,
     follower: Follower,
     reads: u8,
@@ -71,6 +72,18 @@ impl Starts {
         let bytes = self.0.get(&tgid, 0).ok();
         let start = bytes.and_then(|bytes| ProcessStart::read_from_bytes(&bytes).ok());
         start.map_or(0, |start| start.executed_ns)
+    }
+}
+
+/// Sets of cgroups of which the paths are known: for a process in one of them `/proc` needs not be asked
+/// before it ends.
+#[derive(Debug)]
+pub struct CgroupSets(HashMap<MapData, u64, u8>);
+
+impl CgroupSets {
+    /// It fails only for want of memory, and then the probes go on asking.
+    pub fn know(&mut self, set: u64) {
+        let _ = self.0.insert(set, 1, 0);
     }
 }
 
@@ -123,15 +136,20 @@ impl Kernel {
             PerCpuArray::try_from(take(&mut ebpf, map::LOSSES)?).map_err(unusable(map::LOSSES))?;
         let starts = take(&mut ebpf, map::STARTS)
             .and_then(|map| HashMap::try_from(map).map(Starts).map_err(unusable(map::STARTS)))?;
+        let cgroup_sets = take(&mut ebpf, map::CGROUPS).and_then(|map| {
+            HashMap::try_from(map).map(CgroupSets).map_err(unusable(map::CGROUPS))
+        })?;
         let shares = Shares::take(&mut ebpf)?;
         let places = Places::take(&mut ebpf)
             .inspect_err(|error| {
                 tracing::warn!("the probes don't judge, the daemon does: {error}");
             })
             .ok();
-        let samples =
-            Samples::start(ring.map_err(unusable(map::SAMPLES))?, waiting_max(capture.max_flows))
-                .map_err(ProbeError::Wait)?;
+        let Map::Array(awake) = take(&mut ebpf, map::AWAKE)? else {
+            return Err(ProbeError::Map { name: map::AWAKE, problem: "is no array".into() });
+        };
+        let (ring, most) = (ring.map_err(unusable(map::SAMPLES))?, waiting_max(capture.max_flows));
+        let samples = Samples::start(ring, &awake, most).map_err(ProbeError::Wait)?;
         let (follower, attaching) = follow(ebpf, guarded, capture)?;
         let kernel = Self {
             samples,
@@ -144,6 +162,7 @@ impl Kernel {
             flows_capacity: capture.max_flows,
             places,
             starts: Some(starts),
+            cgroup_sets: Some(cgroup_sets),
             shares,
             follower,
             reads,
@@ -185,6 +204,11 @@ impl Kernel {
     /// When processes last executed something. Once: another thread asks it.
     pub fn take_starts(&mut self) -> Option<Starts> {
         self.starts.take()
+    }
+
+    /// Which sets of cgroups need not be asked for. Once: another thread says so.
+    pub fn take_cgroup_sets(&mut self) -> Option<CgroupSets> {
+        self.cgroup_sets.take()
     }
 
     /// One of the probes' counters of what they do not tell.
@@ -231,7 +255,8 @@ fn load_best(
     cgroup: &Path,
     layout: &Layout,
 ) -> Result<Loaded, ProbeError> {
-    const TRACED: u8 = layout::reads::EXECUTABLE | layout::reads::COOKIE;
+    const TRACED: u8 =
+        layout::reads::EXECUTABLE | layout::reads::COOKIE | layout::reads::CIRCUMSTANCES;
     let mut best = load(capture, naming, cgroup, layout);
     for reads in [TRACED, 0] {
         let is_whole = best.as_ref().is_ok_and(|it| it.failures() == 0);

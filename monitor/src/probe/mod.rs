@@ -22,7 +22,7 @@ mod trial;
 pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
 pub use cgroup::find as find_cgroup;
 pub use interfaces::{Attaching, Names, SeenSince, unknown_interfaces};
-pub use kernel::{Kernel, Starts};
+pub use kernel::Kernel;
 use monitor_ebpf::{
     loss::Loss,
     sample::{FlowCounters, FlowKey, LinkSender, Unitemised, UnitemisedKey},

@@ -216,6 +216,8 @@ pub(super) struct Window {
 
 // SAFETY: it owns its mapping, which any thread may use.
 unsafe impl Send for Window {}
+// SAFETY: what is shared of it are atomic words and counters; the rest takes it whole.
+unsafe impl Sync for Window {}
 
 impl Window {
     /// `count` values from this one on.
@@ -225,7 +227,7 @@ impl Window {
         Self::open(map.fd().as_fd(), first as usize * size_of::<T>(), count * size_of::<T>())
     }
 
-    fn open(map: BorrowedFd<'_>, at: usize, bytes: usize) -> io::Result<Self> {
+    pub(super) fn open(map: BorrowedFd<'_>, at: usize, bytes: usize) -> io::Result<Self> {
         let offset = at % page_size();
         let mapped = offset + bytes;
         // SAFETY: a mapping of its own; that of a map's values, whose size the kernel checks.
@@ -267,7 +269,7 @@ impl Window {
     }
 
     /// Of a window on words.
-    fn word(&self) -> &AtomicU32 {
+    pub(super) fn word(&self) -> &AtomicU32 {
         // SAFETY: the first word of a mapping that lives as long as this; the probes and this
         // program access it whole.
         unsafe { AtomicU32::from_ptr(self.values.as_ptr().cast()) }

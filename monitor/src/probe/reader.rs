@@ -1,24 +1,30 @@
 //! Keeps the ring empty while the pipeline is busy with a sweep: a thread that copies samples into
 //! memory and does nothing else, before other work of the host. The ring can then be small, which
 //! counts, since all of it is resident memory twice; the copies are there only while they wait.
+//!
+//! As the driver of a network card: the first sample that is urgent wakes it, then it looks every few
+//! milliseconds while it finds something, and the probes see that it is awake.
 
 use std::{
-    io, mem,
-    os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    fmt, io, mem,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
+use monitor_ebpf::settings::awake;
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    buffer::spare_capacity,
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll},
     process::setpriority_process,
 };
 
 use super::{
     Mark, Progress, Waker,
     packed::{Packed, Unpacking},
+    places::Window,
     positions::Positions,
 };
 use crate::sandbox;
@@ -40,21 +46,20 @@ const CHUNK: usize = 512;
 /// The reader's nice value. It must run within the 30 ms in which a burst fills the ring, however many
 /// others want the processor, and a burst is when they do.
 const NICE: i32 = -10;
-/// Woken again sooner than this, the reader rests before it looks. Each waking costs whoever sends
-/// some 15 us, and while samples wait to be read the kernel wakes nobody for more of them.
-const BUSY: Duration = Duration::from_millis(2);
-/// What `/proc` tells of a program that has just started is read so much later, at most.
-const REST: Duration = Duration::from_millis(1);
-/// How long the pipeline waits for a reader it called.
-const CALL: Duration = Duration::from_millis(50);
+/// How long the reader rests between two looks while it is awake. Each waking costs whoever sends
+/// some 15 us; resting, it is woken only when the ring fills, and for what only `/proc` can tell.
+const REST: Duration = Duration::from_millis(10);
+/// For which it is woken this often at most.
+const BUSY: Duration = Duration::from_millis(1);
 
 /// What is between the reader and the pipeline. At most one of the two waits for the other, so one
 /// condition serves both.
-#[derive(Debug)]
 struct Between {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// Wakes the reader, whom the probes don't wake for what nobody waits for.
+    /// Whoever takes samples out of it; taken before `waiting`.
+    ring: Mutex<RingBuf<MapData>>,
+    /// Ends the reader's rest.
     call: OwnedFd,
     positions: Positions,
 }
@@ -67,8 +72,6 @@ struct Waiting {
     most: usize,
     /// Where in the ring they end.
     end: Mark,
-    /// The reader is to look at once.
-    called: bool,
     /// Somebody wants the pipeline to look up from waiting.
     wanted: bool,
     /// One of the two ends is gone.
@@ -80,10 +83,11 @@ impl Waiting {
     fn is_full(&self) -> bool {
         self.count >= self.most || self.samples.len() >= self.most * WAITING_BYTES
     }
+}
 
-    /// A call that the reader will still answer.
-    fn is_unanswered(&self) -> bool {
-        self.called && !self.ended && !self.is_full()
+impl fmt::Debug for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Between").finish_non_exhaustive()
     }
 }
 
@@ -121,14 +125,19 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Starts the thread, which gives up its privileges by itself. `most`: samples that may wait.
-    pub(super) fn start(ring: RingBuf<MapData>, most: usize) -> io::Result<Self> {
+    /// Starts the thread, which gives up its privileges by itself. `awake`: where it says that it is.
+    /// `most`: samples that may wait.
+    pub(super) fn start(ring: RingBuf<MapData>, awake: &MapData, most: usize) -> io::Result<Self> {
+        let awake = Window::open(awake.fd().as_fd(), 0, size_of::<u32>())?;
         let positions = Positions::of(ring.as_fd())?;
         let begin = positions.read();
+        let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let bell = Bell::of(ring.as_fd(), call.as_fd())?;
         let between = Arc::new(Between {
             waiting: Mutex::new(Waiting { end: begin, most, ..Waiting::default() }),
             changed: Condvar::new(),
-            call: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            ring: Mutex::new(ring),
+            call,
             positions,
         });
         let end = End(Arc::clone(&between));
@@ -138,7 +147,7 @@ impl Samples {
                 tracing::debug!("the ring's reader has no priority: {error}");
             }
             match sandbox::confine() {
-                Ok(_) => read(ring, &end),
+                Ok(_) => read(&end, &bell, &awake),
                 Err(error) => tracing::error!("the ring is not read: {error}"),
             }
         })?;
@@ -173,14 +182,9 @@ impl Samples {
         })
     }
 
-    /// Has the reader fetch what it was not woken for, and waits until it did.
+    /// Fetches what the reader was not woken for. Wakes nobody.
     pub(super) fn collect(&self) {
-        let between = &self.end.0;
-        let mut waiting = between.lock();
-        waiting.called = true;
-        between.call();
-        // One that does not come is busy with the ring, as it should be.
-        drop(between.changed.wait_timeout_while(waiting, CALL, |it| it.is_unanswered()));
+        while self.end.0.copy() > 0 && !self.end.0.lock().is_full() {}
     }
 
     /// How many wait.
@@ -213,77 +217,118 @@ impl Samples {
     }
 }
 
+/// What the reader is about to do when it finds nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Look again soon.
+    Awake,
+    /// The probes were told that it will sleep. One that had looked before that is through by the next
+    /// look.
+    Tired,
+    Asleep,
+}
+
 /// Until the pipeline's end is dropped.
-fn read(mut ring: RingBuf<MapData>, end: &End) {
-    let mut looked_at = Instant::now();
+fn read(end: &End, bell: &Bell, awake: &Window) {
+    let (awake, mut state) = (awake.word(), State::Awake);
     loop {
-        match copy(&mut ring, &end.0) {
-            Copied::Some => continue,
-            Copied::Nothing => {}
-            Copied::Unwanted => return,
+        let mut copied = 0;
+        while let Some(more) = end.0.copy_into_room() {
+            copied += more;
+            if more == 0 {
+                break;
+            }
         }
-        if let Err(error) = rest(&ring, &end.0.call, looked_at) {
+        if end.0.lock().ended {
+            return;
+        }
+        // One that was woken for what was not urgent goes back to sleep.
+        let is_on =
+            copied > 0 && (state != State::Asleep || awake.load(Ordering::Acquire) != awake::NO);
+        state = match state {
+            _ if is_on => State::Awake,
+            State::Awake => State::Tired,
+            State::Tired | State::Asleep => State::Asleep,
+        };
+        match state {
+            State::Awake => awake.store(awake::YES, Ordering::Release),
+            State::Tired => awake.store(awake::NO, Ordering::Release),
+            State::Asleep => {}
+        }
+        let rest = (state != State::Asleep).then_some(REST);
+        if let Err(error) = bell.rest(&end.0.call, rest) {
             tracing::error!("waiting for samples failed: {error}");
             return;
         }
-        looked_at = Instant::now();
     }
 }
 
-/// Until there is something to look at, or a call.
-fn rest(ring: &RingBuf<MapData>, call: &OwnedFd, looked_at: Instant) -> rustix::io::Result<()> {
-    let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-    let mut both = [watch(ring.as_fd()), watch(call.as_fd())];
-    until(&mut both, None)?;
-    if both[1].revents().is_empty() && looked_at.elapsed() < BUSY {
-        until(&mut both[1..], Some(REST))?;
-    }
-    // Nothing is there to be read where it was the ring.
-    let _ = rustix::io::read(call, &mut [0; 8]);
-    Ok(())
-}
+/// What rings when the reader is woken; not for what is in the ring without that.
+struct Bell(OwnedFd);
 
-/// Until one of these can be read, the time is over, or a signal came.
-fn until(watched: &mut [PollFd<'_>], timeout: Option<Duration>) -> rustix::io::Result<()> {
-    let timeout = timeout.and_then(|it| Timespec::try_from(it).ok());
-    match poll(watched, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error),
+impl Bell {
+    fn of(ring: BorrowedFd<'_>, call: BorrowedFd<'_>) -> io::Result<Self> {
+        let bell = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let (wakings, level) =
+            (epoll::EventFlags::IN | epoll::EventFlags::ET, epoll::EventFlags::IN);
+        epoll::add(&bell, ring, epoll::EventData::new_u64(0), wakings)?;
+        epoll::add(&bell, call, epoll::EventData::new_u64(1), level)?;
+        Ok(Self(bell))
     }
-}
 
-enum Copied {
-    Some,
-    Nothing,
-    Unwanted,
-}
-
-/// Copies a chunk of what the ring has, once there is room for it.
-fn copy(ring: &mut RingBuf<MapData>, between: &Between) -> Copied {
-    let full = |waiting: &mut Waiting| waiting.is_full() && !waiting.ended;
-    let room = between.changed.wait_while(between.lock(), full);
-    let mut waiting = room.unwrap_or_else(PoisonError::into_inner);
-    if waiting.ended {
-        return Copied::Unwanted;
-    }
-    let mut copied = 0;
-    while copied < CHUNK
-        && let Some(sample) = ring.next()
-    {
-        waiting.samples.push(&sample);
-        copied += 1;
-    }
-    waiting.count += copied;
-    // Also past what was reserved and thrown away.
-    waiting.end = between.positions.read();
-    if copied == 0 {
-        if mem::take(&mut waiting.called) {
-            between.changed.notify_one();
+    /// Until it rings, or the time is over, or a signal came; not sooner than after [`BUSY`] where
+    /// there is a time, but for a call.
+    fn rest(&self, call: &OwnedFd, timeout: Option<Duration>) -> rustix::io::Result<()> {
+        let began = Instant::now();
+        let mut rung = Vec::with_capacity(2);
+        let limit = timeout.and_then(|it| Timespec::try_from(it).ok());
+        match epoll::wait(&self.0, spare_capacity(&mut rung), limit.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
-        return Copied::Nothing;
+        let left = BUSY.saturating_sub(began.elapsed());
+        if timeout.is_some() && !left.is_zero() {
+            let limit = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(call, PollFlags::IN)], limit.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
-    between.changed.notify_one();
-    Copied::Some
+}
+
+impl Between {
+    /// Copies a chunk of what the ring has, once there is room for it; `None`: nobody wants it.
+    fn copy_into_room(&self) -> Option<usize> {
+        let full = |waiting: &mut Waiting| waiting.is_full() && !waiting.ended;
+        let room = self.changed.wait_while(self.lock(), full);
+        let is_ended = room.unwrap_or_else(PoisonError::into_inner).ended;
+        if is_ended {
+            return None;
+        }
+        let copied = self.copy();
+        if copied > 0 {
+            self.changed.notify_one();
+        }
+        Some(copied)
+    }
+
+    fn copy(&self) -> usize {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
+        let mut copied = 0;
+        while copied < CHUNK
+            && let Some(sample) = ring.next()
+        {
+            waiting.samples.push(&sample);
+            copied += 1;
+        }
+        waiting.count += copied;
+        // Also past what was reserved and thrown away.
+        waiting.end = self.positions.read();
+        copied
+    }
 }
 
 #[cfg(test)]
@@ -291,17 +336,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_without_room_is_not_waited_for_whether_samples_are_many_or_large() {
+    fn there_is_no_room_where_samples_are_many_or_large() {
         let waiting = |count, bytes| {
             let mut samples = Packed::default();
             samples.push(&vec![0; bytes]);
-            Waiting { samples, count, most: WAITING_LEAST, called: true, ..Waiting::default() }
+            Waiting { samples, count, most: WAITING_LEAST, ..Waiting::default() }
         };
         let bytes = WAITING_LEAST * WAITING_BYTES;
         for full in [waiting(WAITING_LEAST, 0), waiting(1, bytes)] {
-            assert!(full.is_full() && !full.is_unanswered());
+            assert!(full.is_full());
         }
         let room = waiting(WAITING_LEAST - 1, bytes - 8);
-        assert!(!room.is_full() && room.is_unanswered());
+        assert!(!room.is_full());
     }
 }

@@ -20,11 +20,10 @@ mod unclean;
 use std::{sync::Arc, time::Duration};
 
 pub use error::{STORE_EVENTS, StoreCounters, StoreError};
-pub use index::{IndexStats, Limits as IndexLimits};
+pub use index::Limits as IndexLimits;
 pub use ledger::Recovery;
-pub use query::{Reader, StoreStats};
+pub use query::Reader;
 pub use retention::Deleted;
-pub use scan::QueryStats;
 
 use crate::{
     clock::Clock,
@@ -160,10 +159,18 @@ impl Store {
         &self.recovery
     }
 
-    /// Takes an entry. It is acknowledged by the next [`Store::sync`] that succeeds; until then
-    /// queries don't see it. On an error this entry was not taken; those before it are kept.
+    /// Takes an entry. It is acknowledged by the next [`Store::sync`] that succeeds; queries see it once
+    /// it is written. On an error this entry was not taken; those before it are kept.
     pub fn append(&mut self, entry: &Entry) -> Result<(), StoreError> {
         let result = self.writer.append(entry);
+        self.publish();
+        result
+    }
+
+    /// Queries see every entry taken, and these outlive this process; a loss of power may take them. On an
+    /// error they are kept; call it again.
+    pub fn write(&mut self) -> Result<(), StoreError> {
+        let result = self.writer.write();
         self.publish();
         result
     }

@@ -4,7 +4,7 @@
 
 use std::{cell::OnceCell, fs, path::PathBuf};
 
-use geofenced::config::{Config, ConfigError, explain};
+use geofenced::inside::config::{Config, ConfigError, explain};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 //! padding changes nothing, and a shorter sample is none.
 #![no_main]
 
-use geofenced::decode::{DecodeError, Sample, decode};
+use geofenced::inside::decode::{DecodeError, Sample, decode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

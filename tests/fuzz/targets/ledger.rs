@@ -5,7 +5,7 @@
 
 use std::{fs, ops::ControlFlow, path::PathBuf, sync::LazyLock, time::Duration};
 
-use geofenced::{
+use geofenced::inside::{
     config::Config,
     filter::{Filter, Query},
     store::{Options, Reader, Store},

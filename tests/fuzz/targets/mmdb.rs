@@ -8,7 +8,7 @@ mod fixture;
 use std::{fs, net::IpAddr, path::PathBuf, sync::LazyLock};
 
 use fixture::{Value, text};
-use geofenced::{config::Geo, locate::Locator};
+use geofenced::inside::{config::Geo, locate::Locator};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 

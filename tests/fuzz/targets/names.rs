@@ -2,7 +2,7 @@
 //! name is one that may be shown.
 #![no_main]
 
-use geofenced::names::{dns, quic, tls};
+use geofenced::inside::names::{dns, quic, tls};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../generator/hello.rs"]

@@ -54,9 +54,10 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts it and waits until its probes are attached and its store is open.
-    pub fn start(geofenced: &Path, directory: &Path, stop: &Stop) -> Result<Daemon> {
+    /// `record`: what is stored one by one, as in the configuration.
+    pub fn start(geofenced: &Path, directory: &Path, record: &str, stop: &Stop) -> Result<Daemon> {
         let metrics = free_port()?;
-        fs::write(directory.join("config.toml"), configuration(directory, metrics))?;
+        fs::write(directory.join("config.toml"), configuration(directory, record, metrics))?;
         let ready = UnixDatagram::bind(directory.join("notify"))?;
         ready.set_read_timeout(Some(Duration::from_millis(200)))?;
         let log = File::create(directory.join("log"))?;
@@ -82,6 +83,10 @@ impl Daemon {
         command.arg("--config").arg(self.directory.join("config.toml"));
         command.args(question.split_whitespace());
         command
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn metrics_address(&self) -> SocketAddr {
@@ -159,12 +164,12 @@ fn keep_listening(ready: UnixDatagram) -> Result<()> {
     Ok(())
 }
 
-fn configuration(directory: &Path, metrics: SocketAddr) -> String {
+fn configuration(directory: &Path, record: &str, metrics: SocketAddr) -> String {
     format!(
         "{POLICY}\n\
          [store]\n\
          path = \"{0}/store\"\n\
-         record = \"all\"\n\n\
+         record = \"{record}\"\n\n\
          [metrics]\n\
          listen = \"{metrics}\"\n\n\
          [api]\n\
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn everything_of_the_demo_lies_in_its_own_directory() {
-        let text = configuration(Path::new("/tmp/demo"), "127.0.0.1:1".parse().unwrap());
+        let text = configuration(Path::new("/tmp/demo"), "all", "127.0.0.1:1".parse().unwrap());
         assert!(text.contains("path = \"/tmp/demo/store\""));
         assert!(text.contains("socket = \"/tmp/demo/geofenced.sock\""));
         assert!(text.contains("listen = \"127.0.0.1:1\""));

@@ -3,9 +3,9 @@
 //!
 //! Sends nothing to a real network, and leaves nothing behind.
 
-mod daemon;
+pub mod daemon;
 mod programs;
-mod world;
+pub mod world;
 
 use std::{
     path::Path,
@@ -62,7 +62,8 @@ fn act(console: &Console, args: &build::Args, stop: &Stop) -> Result<()> {
     // Dropped in reverse: the daemon, then the namespaces, then the directory.
     let directory = tempfile::Builder::new().prefix("geofenced-demo-").tempdir()?;
     let world = own("two network namespaces and a cable", World::new)?;
-    let daemon = own("start the daemon", || Daemon::start(&geofenced, directory.path(), stop))?;
+    let daemon =
+        own("start the daemon", || Daemon::start(&geofenced, directory.path(), "all", stop))?;
     own("egress of several kinds", || {
         programs::run_all(&world, &generator, directory.path(), stop)
     })?;
@@ -124,10 +125,10 @@ fn is_telling(line: &str) -> bool {
 }
 
 /// Whether someone wants us to end; then every step returns, and what we made is dropped.
-struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    fn on_signals() -> Result<Stop> {
+    pub fn on_signals() -> Result<Stop> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
@@ -135,7 +136,7 @@ impl Stop {
         Ok(Stop(flag))
     }
 
-    fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         ensure!(!self.0.load(Ordering::Relaxed), "interrupted; cleaned up");
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use super::{
     Finding,
+    imports::Imports,
     source::{Source, names},
 };
 
@@ -23,8 +24,6 @@ enum Scope {
     Only(&'static [&'static str]),
     /// Forbidden in these, allowed elsewhere.
     Never(&'static [&'static str]),
-    /// Forbidden in all but these.
-    NeverBut(&'static [&'static str]),
 }
 
 /// What samples pass through. Each has its own queue or none; none asks the network.
@@ -74,18 +73,6 @@ const EDGES: &[Edge] = &[
         why: "the pipeline is synchronous and asks no network",
     },
     Edge {
-        words: &["crate"],
-        literals: &[],
-        scope: Scope::Never(&["metrics"]),
-        why: "`metrics` is a leaf: it imports no module of ours",
-    },
-    Edge {
-        words: &["crate::pipeline", "crate::commands", "geofenced::commands"],
-        literals: &[],
-        scope: Scope::NeverBut(&["pipeline", "commands", "main", "lib"]),
-        why: "no stage imports `pipeline` or `commands`",
-    },
-    Edge {
         words: &["serde", "Serialize", "Deserialize"],
         literals: &[],
         scope: Scope::Never(&["event", "select", "judge"]),
@@ -98,6 +85,42 @@ const EDGES: &[Edge] = &[
         why: "`anyhow` is for `commands` and `main`; a stage has an enum of its errors",
     },
 ];
+
+/// A module of ours from which only some may take.
+struct Way {
+    /// The modules taken from; empty stands for all.
+    from: &'static [&'static str],
+    scope: Scope,
+    why: &'static str,
+}
+
+const WAYS: &[Way] = &[
+    Way {
+        from: &[],
+        scope: Scope::Never(&["metrics", "printable"]),
+        why: "`metrics` and `printable` are leaves: they take from no module of ours",
+    },
+    Way { from: &["commands"], scope: Scope::Only(&["lib"]), why: "nothing takes from `commands`" },
+    Way {
+        from: &["pipeline"],
+        scope: Scope::Only(&["commands"]),
+        why: "no stage takes from `pipeline`",
+    },
+    Way {
+        from: &["cli"],
+        scope: Scope::Only(&["commands"]),
+        why: "only `commands` knows what was typed",
+    },
+    Way {
+        from: &["outputs", "api"],
+        scope: Scope::Never(PIPELINE_BEFORE_OUTPUTS),
+        why: "data never flows back: no stage takes from what comes after it",
+    },
+];
+
+/// The stages that come before the outputs.
+const PIPELINE_BEFORE_OUTPUTS: &[&str] =
+    &["probe", "decode", "attribute", "locate", "names", "judge", "event", "select", "store"];
 
 /// A place where an edge may be crossed, and why.
 struct Exception {
@@ -125,16 +148,41 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         path: "monitor/src/metrics/serve.rs",
-        word: "crate",
+        word: "connections",
         reason: "the endpoint takes connections as the API does; nothing that others hold is in it",
     },
 ];
 
+const MONITOR: &str = "monitor/src/";
+
 /// The library half of `monitor-ebpf` is what both sides promise each other.
 const CONTRACT: [&str; 5] = ["lib", "sample", "names", "settings", "loss"];
 
+/// What the modules of `monitor` take from each other.
+pub fn check_ways(imports: &Imports) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, taken) in &imports.taken {
+        let Some(own) = path.strip_prefix(MONITOR).map(module) else { continue };
+        for (other, names) in taken {
+            let Some(from) = other.strip_prefix(MONITOR).map(module) else { continue };
+            let crossed = WAYS.iter().filter(|way| {
+                let concerns = way.from.is_empty() || way.from.contains(&from);
+                from != own && concerns && forbids(&way.scope, own)
+            });
+            findings.extend(crossed.filter_map(|way| {
+                let is_excepted =
+                    EXCEPTIONS.iter().any(|e| path.starts_with(e.path) && e.word == from);
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let what = format!("{}, and here is `{from}`: {}", way.why, names.join(", "));
+                (!is_excepted).then(|| Finding { path: path.clone(), line: 1, what })
+            }));
+        }
+    }
+    findings
+}
+
 pub fn check(path: &str, source: &Source) -> Vec<Finding> {
-    if let Some(inner) = path.strip_prefix("monitor/src/") {
+    if let Some(inner) = path.strip_prefix(MONITOR) {
         return EDGES
             .iter()
             .filter(|edge| forbids(&edge.scope, module(inner)))
@@ -150,7 +198,7 @@ pub fn check(path: &str, source: &Source) -> Vec<Finding> {
 
 fn forbids(scope: &Scope, module: &str) -> bool {
     match scope {
-        Scope::Only(allowed) | Scope::NeverBut(allowed) => !allowed.contains(&module),
+        Scope::Only(allowed) => !allowed.contains(&module),
         Scope::Never(forbidden) => forbidden.contains(&module),
     }
 }
@@ -260,12 +308,43 @@ mod tests {
         is_fine("monitor/src/api/mod.rs", "use tokio::net::UnixListener;");
     }
 
+    fn ways(path: &str, text: &str) -> Vec<String> {
+        let others = [
+            ("monitor/src/event.rs", ""),
+            ("monitor/src/cli.rs", ""),
+            ("monitor/src/commands/mod.rs", ""),
+            ("monitor/src/pipeline/mod.rs", ""),
+            ("monitor/src/outputs/mod.rs", ""),
+            ("monitor/src/connections/mod.rs", ""),
+        ];
+        let files = others.into_iter().filter(|(other, _)| *other != path).chain([(path, text)]);
+        let imports = Imports::read(MONITOR, files, &[]);
+        check_ways(&imports).into_iter().map(|finding| finding.what).collect()
+    }
+
     #[test]
-    fn metrics_is_a_leaf_and_no_stage_looks_back() {
-        is_crossing("monitor/src/metrics/mod.rs", "use crate::event::Verdict;", "leaf");
-        is_crossing("monitor/src/api/mod.rs", "use crate::commands::run;", "no stage");
-        is_crossing("monitor/src/judge/mod.rs", "crate::pipeline::start()", "no stage");
-        is_fine("monitor/src/commands/run.rs", "use crate::pipeline::Pipeline;");
+    fn no_way_leads_back_however_it_is_written() {
+        for (path, text, why) in [
+            ("monitor/src/metrics/mod.rs", "use crate::event::Verdict;", "leaves"),
+            ("monitor/src/cli.rs", "use crate::{commands::{RunArgs, DoctorArgs}};", "`commands`"),
+            ("monitor/src/api/mod.rs", "fn f() { crate::commands::run() }", "`commands`"),
+            ("monitor/src/judge/mod.rs", "use crate::{event::Flow, pipeline};", "`pipeline`"),
+            ("monitor/src/store/mod.rs", "use crate::outputs::Outputs;", "never flows back"),
+            ("monitor/src/outputs/mod.rs", "use crate::cli::Global;", "what was typed"),
+        ] {
+            let found = ways(path, text);
+            assert!(found.iter().any(|what| what.contains(why)), "{path}: {text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn commands_stand_above_all_and_an_exception_is_of_one_file() {
+        let text = "use crate::{cli::Global, pipeline::Pipeline, outputs::Outputs};";
+        assert_eq!(ways("monitor/src/commands/run.rs", text), [""; 0]);
+        assert_eq!(ways("monitor/src/lib.rs", "mod commands; pub use commands::main;"), [""; 0]);
+        let text = "use crate::connections::Bounds;";
+        assert_eq!(ways("monitor/src/metrics/serve.rs", text), [""; 0]);
+        assert_eq!(ways("monitor/src/metrics/mod.rs", text).len(), 1);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! Reads text, not syntax trees: the tree is formatted by rustfmt, and that is enough.
 
+mod circles;
 mod edges;
+mod imports;
+mod map;
 mod prose;
 mod shape;
 mod source;
@@ -11,6 +14,7 @@ use std::{fmt, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
+use imports::Imports;
 use source::Source;
 
 use crate::{
@@ -20,6 +24,15 @@ use crate::{
 
 /// Never ours: built, hidden, or data.
 const SKIPPED: [&str; 3] = ["target", "corpus", "node_modules"];
+
+/// Where the crates are whose files may not take from each other in a circle.
+const CRATES: [&str; 5] = [
+    "monitor/src/",
+    "monitor/assets/src/",
+    "monitor-ebpf/src/",
+    "tests/harness/src/",
+    "xtask/src/",
+];
 
 /// A file of the tree. `path` is relative to its root, with `/`.
 #[derive(Clone, Debug)]
@@ -66,6 +79,7 @@ pub fn run() -> Result<()> {
 
 fn check(files: &[File]) -> Vec<Finding> {
     let mut findings = prose::check(files);
+    findings.extend(map::check(files));
     let sources: Vec<(&str, &str, Source)> = files
         .iter()
         .filter(|file| file.is("rs"))
@@ -79,6 +93,12 @@ fn check(files: &[File]) -> Vec<Finding> {
         if !for_tests.iter().any(|test| test == stem) {
             findings.extend(edges::check(path, source));
         }
+    }
+    for source in CRATES {
+        let all = files.iter().map(|file| (file.path.as_str(), file.text.as_str()));
+        let imports = Imports::read(source, all, &for_tests);
+        findings.extend(circles::check(&imports));
+        findings.extend(edges::check_ways(&imports));
     }
     findings.sort();
     findings
@@ -143,7 +163,7 @@ mod tests {
     fn a_tree_that_keeps_the_rules_has_no_findings() {
         let tree = [
             ("README.md", "See [the architecture](ARCHITECTURE.md#map).\n"),
-            ("ARCHITECTURE.md", "# map\n"),
+            ("ARCHITECTURE.md", "# map\n`probe` `judge`\n"),
             ("monitor/src/probe/mod.rs", "//! Loads the probes.\nuse aya::Ebpf;\n"),
             ("monitor/src/judge/mod.rs", "//! Pure.\nuse crate::event::Place;\n"),
         ];

@@ -4,7 +4,9 @@ use monitor_ebpf::sample::{EgressSample, Owner, SenderSample, path_end};
 
 use super::{
     super::fake::{Fields, SEC, SEEN_DEVICE, exec, fork, owner, seen, sent},
-    claim, curl, host, named, pids, user,
+    claim, curl, host,
+    known::pids,
+    named, user,
 };
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ use crate::{
     ecs::{Event, Time},
     event::{Phase, Record, Rollup},
     filter::Query,
-    pipeline::Rules,
+    rules::Rules,
     store::Reader,
     summary::NO_DESTINATION,
     table::{self, Clock, bytes, printable, small, styled, verdict_style},

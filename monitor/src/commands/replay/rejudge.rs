@@ -11,7 +11,7 @@ use crate::{
         Way,
     },
     judge::judge,
-    pipeline::Rules,
+    rules::Rules,
 };
 
 /// Judges again.

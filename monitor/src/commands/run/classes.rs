@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
-    pipeline::Rules,
     probe::{Places, ProbeError},
+    rules::Rules,
 };
 
 /// Where they go; nowhere in a replay.

@@ -11,9 +11,8 @@ mod serve;
 mod status;
 mod watch;
 
-use std::{panic, path::PathBuf, sync::Arc, thread};
+use std::{panic, sync::Arc, thread};
 
-use clap::Args;
 use monitor_ebpf::{loss::Loss, names::map};
 
 use self::{
@@ -30,37 +29,27 @@ use crate::{
         self, PROCESSES_MAX, Processes, Procfs,
         namespaces::{self, Clocks},
     },
-    cli::{COMMIT, Exit, Global, VERSION},
+    cli::{COMMIT, Exit, Global, RunArgs, VERSION},
     clock::Clock,
     config::{Capture, Config, NamesConfig},
     connections,
     decode::DecodeError,
     event::{Moment, Notice, Timestamp},
+    flow,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
     outputs::{self, Outputs, live, view::View},
-    pipeline::{self, Pipeline, Rules},
+    pipeline::{self, Pipeline},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
         find_cgroup, waiting_max,
     },
+    rules::Rules,
     sandbox,
     shutdown::{self, Trigger},
     store::Store,
-    track,
 };
-
-/// Options for those who work on geofenced itself.
-#[derive(Clone, Debug, Default, Args)]
-pub struct RunArgs {
-    /// Writes every sample and counter to FILE, for `--replay`
-    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "replay")]
-    record_samples: Option<PathBuf>,
-    /// Takes samples and counters from FILE instead of the kernel, and ends with it
-    #[arg(long, hide = true, value_name = "FILE")]
-    replay: Option<PathBuf>,
-}
 
 /// Watches this host until it is told to end.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
@@ -87,7 +76,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let max_flows = config.capture.max_flows;
-    let (queue, writer) = outputs::writer::spawn(store, Arc::clone(&metrics), max_flows)?;
+    let (queue, writer) =
+        outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
@@ -219,6 +209,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     }
     let (mut kernel, attaching) = Kernel::begin(&config.capture, &config.names).map_err(failure)?;
     let (places, starts) = (kernel.take_places(), kernel.take_starts());
+    let cgroup_sets = kernel.take_cgroup_sets();
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
         if let Err(problem) = &attachment.outcome {
@@ -245,6 +236,9 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     }
     if let Some(starts) = starts {
         processes.set_last_exec(Box::new(move |tgid| starts.executed_ns(tgid)));
+    }
+    if let Some(mut sets) = cgroup_sets {
+        processes.set_know_cgroups(Box::new(move |set| sets.know(set)));
     }
     Ok(Opened { source, attachments, processes, places, attaching })
 }
@@ -336,8 +330,8 @@ fn losses() -> impl Iterator<Item = (&'static str, &'static str)> {
     let detached = [pipeline::DETACHED, pipeline::SHARE].map(|reason| (pipeline::STAGE, reason));
     let digest = attribute::digests::REASONS.map(|reason| (attribute::digests::STAGE, reason));
     let names = names::LOSSES.map(|reason| (names::STAGE, reason));
-    let track = [(track::STAGE, track::SAMPLE_MISSING)];
-    probe.into_iter().chain(detached).chain(digest).chain(names).chain(track)
+    let flow = [(flow::STAGE, flow::SAMPLE_MISSING)];
+    probe.into_iter().chain(detached).chain(digest).chain(names).chain(flow)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{
     event::Timestamp,
     locate::{Cache, Locator},
     metrics::Metrics,
-    pipeline::Rules,
+    rules::Rules,
 };
 
 /// The rules in force, for whoever asks.
@@ -117,6 +117,7 @@ impl Reloader {
             ("store.path", now.store.path != before.store.path),
             ("store.retention", now.store.retention != before.store.retention),
             ("store.max_size", now.store.max_bytes != before.store.max_bytes),
+            ("store.sync", now.store.sync != before.store.sync),
         ];
         for (key, _) in changed.iter().filter(|(_, is_changed)| *is_changed) {
             tracing::warn!("`{key}` changed, which takes effect at the next start only");

@@ -21,10 +21,11 @@ use crate::{
     probe::{PROBES, Probe},
     shutdown::{Shutdown, Trigger, notify, watch_signals},
     store::{STORE_EVENTS, StoreCounters},
+    ticks::Ticks,
 };
 
 /// How often the gauges are brought up to date and readiness is looked at.
-const GAUGES: Duration = Duration::from_secs(1);
+const GAUGES: Duration = Duration::from_secs(2);
 /// How often what lay idle is given back.
 const MINUTE: Duration = Duration::from_mins(1);
 const MINUTES_A_DAY: u32 = 24 * 60;
@@ -77,7 +78,8 @@ impl Serving {
             });
         });
         let told = (&*metrics, &*counters);
-        let gauged = keep_gauges(&vitals, told, &readiness, &reloader, shutdown.clone());
+        let ticks = (Ticks::every(GAUGES)?, shutdown.clone());
+        let gauged = keep_gauges(&vitals, told, &readiness, &reloader, ticks);
         let kept = keep_house(&reloader, shutdown.clone());
         let ((), (), signalled, (), ()) =
             tokio::join!(api_served, metrics_served, signalled, gauged, kept);
@@ -115,7 +117,7 @@ async fn keep_gauges(
     (metrics, counters): (&Metrics, &StoreCounters),
     readiness: &Readiness,
     reloader: &Reloader,
-    shutdown: Shutdown,
+    (ticks, shutdown): (Ticks, Shutdown),
 ) {
     let entries = &metrics.map_entries;
     let [flows, processes, names] =
@@ -144,9 +146,15 @@ async fn keep_gauges(
             notify::alive();
         }
         // Quickly at first: whoever started the daemon waits for it.
-        let pause = if sweeps == 0 { Duration::from_millis(1) } else { GAUGES };
+        let pause = async {
+            if sweeps == 0 {
+                sleep(Duration::from_millis(1)).await;
+            } else if ticks.next().await.is_err() {
+                sleep(GAUGES).await;
+            }
+        };
         tokio::select! {
-            () = sleep(pause) => {}
+            () = pause => {}
             () = shutdown.clone().requested() => {}
         }
     }

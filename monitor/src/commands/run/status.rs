@@ -21,8 +21,8 @@ use crate::{
     ecs::{Time, hex},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
     outputs,
-    pipeline::Rules,
     probe::{Attachment, tier_of, waiting_max},
+    rules::Rules,
     store::Reader,
 };
 

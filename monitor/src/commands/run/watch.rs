@@ -15,8 +15,9 @@ use crate::{
     coverage::ALIVE_NS,
     event::{Notice, Timestamp},
     outputs::view::View,
-    pipeline::{Pipeline, Rules},
+    pipeline::Pipeline,
     probe::{ProbeError, Source},
+    rules::Rules,
     shutdown::Shutdown,
 };
 
@@ -221,7 +222,13 @@ impl Fresh {
         pipeline: &mut Pipeline,
     ) -> Result<(), ProbeError> {
         if let Some(asked) = view.asked() {
-            self.read(source, pipeline)?;
+            // A recording has its samples and counters where they were.
+            if !source.is_recorded() {
+                // Much is told without waking anyone.
+                source.collect();
+                source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
+                self.read(source, pipeline)?;
+            }
             view.answer(asked, pipeline.untold(source.now_ns()));
         }
         Ok(())
@@ -229,13 +236,9 @@ impl Fresh {
 
     fn read(&mut self, source: &mut dyn Source, pipeline: &mut Pipeline) -> Result<(), ProbeError> {
         let from = source.now_ns();
-        // A recording has its counters where they were.
-        if from < self.until || source.is_recorded() {
+        if from < self.until {
             return Ok(());
         }
-        // Approved flows are told without waking anyone.
-        source.collect();
-        source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
         pipeline.recount(source)?;
         self.count(from, source.now_ns());
         Ok(())

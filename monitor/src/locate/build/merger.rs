@@ -11,9 +11,10 @@ use super::{
         embedded::Operators,
         layers::{Said, Segment},
         rows::{ClassRow, ClassWord, OperatorRow},
+        seen::{Found, Seen},
     },
-    Inputs, Seen,
-    sweep::Range,
+    Inputs,
+    sweep::{Ground, Range},
 };
 use crate::event::{Country, CountryCode};
 
@@ -23,22 +24,6 @@ const NAMES_MAX: usize = 64 << 20;
 const NAME_MAX: usize = 255;
 /// Operators there can be: there are some 120,000 autonomous systems.
 const OPERATORS_MAX: usize = 1 << 20;
-
-/// What the layers say of a range, with the operator's place in the table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ground {
-    country: Option<Country>,
-    operator: Option<u32>,
-    is_unasked: bool,
-}
-
-/// An operator as a database or an override names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Found<'a> {
-    pub(in super::super) asn: Option<u32>,
-    pub(in super::super) name: Option<&'a str>,
-    pub(in super::super) country: Option<CountryCode>,
-}
 
 /// What became of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,6 @@ use std::{cell::RefCell, collections::BTreeMap, panic, thread};
 
 use assets::operator::Holding;
 
-pub(super) use self::{merger::Found, sweep::Family};
 use self::{
     merger::Merger,
     sweep::{Head, Sweep},
@@ -20,17 +19,9 @@ use super::{
     layers::Layers,
     mmdb::{CountryFile, OperatorFile},
     rows::{ClassRow, OperatorRow},
+    seen::{Family, Seen},
     tables::{self, Tables, TablesError},
 };
-use crate::event::CountryCode;
-
-/// What the country database says of a range.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) country: Option<CountryCode>,
-    /// Where the block is registered, if the database tells that too.
-    pub(super) registered: Option<CountryCode>,
-}
 
 /// Everything the image holds.
 #[derive(Debug)]
@@ -50,6 +41,7 @@ pub(super) struct Built {
     pub(super) systems: usize,
 }
 
+#[cfg(test)]
 impl Built {
     /// Ranges of the tables.
     pub(super) fn ranges(&self) -> usize {

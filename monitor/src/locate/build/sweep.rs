@@ -4,13 +4,8 @@ use std::{iter, vec};
 
 use assets::operator::Holding;
 
-use super::{Seen, merger::Ground};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Family {
-    V4,
-    V6,
-}
+use super::super::seen::Seen;
+use crate::event::Country;
 
 /// A stream of (first key, value), ascending, and what it says here.
 pub(super) struct Head<T, I> {
@@ -33,6 +28,14 @@ impl<T: Copy + Default, I: Iterator<Item = (u64, T)>> Head<T, I> {
         }
         self.next.map(|(start, _)| start)
     }
+}
+
+/// What the layers say of a range, with the operator's place in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ground {
+    pub(super) country: Option<Country>,
+    pub(super) operator: Option<u32>,
+    pub(super) is_unasked: bool,
 }
 
 /// Ranges of operators, from a plug-in.

@@ -6,8 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::locate::{
-    files::try_database,
+    build::{CountryInput, Inputs},
+    curated,
+    embedded::{Countries, Operators},
     fixture::{Value, mmdb, text},
+    layers::Layers,
 };
 
 fn bytes(bytes: &[u8]) -> Bytes {
@@ -218,4 +221,24 @@ proptest! {
             prop_assert!(!error.to_string().contains('\n'));
         }
     }
+}
+
+/// Reads a database as a plug-in would be read, all of it, and gives its number of ranges. For
+/// properties: bytes of any kind are an error or a number, in bounded time and memory.
+fn try_database(bytes: &[u8]) -> Result<usize, LocateError> {
+    let path = Path::new("fuzzed");
+    let geo = crate::config::Config::builtin().geo;
+    let (layers, corrections) = (&Layers::new(&geo, &[]), &curated::corrections(&geo)?);
+    let mut ranges = 0;
+    let embedded = &Operators::default();
+    if let Ok(file) = CountryFile::open(Bytes::of(path, bytes.to_vec())) {
+        let country = CountryInput::File(file);
+        let inputs = Inputs { country, embedded, operator: None, layers, corrections };
+        ranges += inputs.build()?.ranges();
+    }
+    let operator = OperatorFile::open(Bytes::of(path, bytes.to_vec()))?;
+    let country = CountryInput::Embedded(Countries::default());
+    let operator = Some(&operator);
+    ranges += Inputs { country, embedded, operator, layers, corrections }.build()?.ranges();
+    Ok(ranges)
 }

@@ -22,11 +22,7 @@ use std::{
 use aya::Ebpf;
 use capctl::Cap;
 use rustc_hash::FxHashMap;
-use tokio::{
-    runtime,
-    sync::oneshot,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::{runtime, sync::oneshot};
 
 use self::{
     attached::{Attached, Extent},
@@ -34,7 +30,7 @@ use self::{
     rtnetlink::Rtnetlink,
 };
 use super::{Bypassed, ProbeChange, attach::Guarded, link::Link};
-use crate::sandbox;
+use crate::{sandbox, ticks::Ticks};
 
 /// What the thread needs: to attach, and to write its table.
 const NEEDED: [Cap; 2] = [Cap::BPF, Cap::NET_ADMIN];
@@ -167,8 +163,7 @@ impl Follower {
                             if follows {
                                 follow(&mut keeper, &told, stopped, &ready).await
                             } else {
-                                guard(&mut keeper, &told, stopped, &ready).await;
-                                Ok(())
+                                guard(&mut keeper, &told, stopped, &ready).await
                             }
                         })
                     });
@@ -247,14 +242,14 @@ async fn guard(
     told: &Told,
     mut stopped: oneshot::Receiver<()>,
     ready: &mpsc::SyncSender<()>,
-) {
+) -> io::Result<()> {
     let _ = ready.try_send(());
-    let mut tick = interval(COMPARE);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ticks = Ticks::every(COMPARE)?;
     loop {
+        keeper.look_after(Vec::new(), told);
         tokio::select! {
-            _ = &mut stopped => return,
-            _ = tick.tick() => keeper.look_after(Vec::new(), told),
+            _ = &mut stopped => return Ok(()),
+            ticked = ticks.next() => ticked?,
         }
     }
 }
@@ -267,8 +262,7 @@ async fn follow(
 ) -> io::Result<()> {
     let mut kernel = Rtnetlink::open()?;
     let mut names = Names::default();
-    let mut compare = interval(COMPARE);
-    compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let compare = Ticks::every(COMPARE)?;
     // Attaching to one takes up to 20 ms (a grace period of RCU): what is down can wait for that.
     let mut extent = Extent::Up;
     let mut problem = None;
@@ -298,7 +292,7 @@ async fn follow(
         }
         tokio::select! {
             _ = &mut stopped => return Ok(()),
-            _ = compare.tick() => {}
+            ticked = compare.next() => ticked?,
             changed = kernel.changed() => changed?,
         }
     }

@@ -53,6 +53,8 @@ pub(crate) struct Writer {
     builder: Builder,
     /// Closed blocks that are not durable yet; they belong at `progress.bytes`.
     tail: Vec<u8>,
+    /// Bytes of it that are in the file already.
+    written: usize,
     tail_blocks: u64,
     tail_entries: u64,
     next_block: u64,
@@ -85,6 +87,7 @@ impl Writer {
             counters,
             builder: Builder::default(),
             tail: Vec::new(),
+            written: 0,
             tail_blocks: 0,
             tail_entries: 0,
             next_block: 0,
@@ -163,15 +166,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Everything taken is in the file when this returns `Ok`, and not yet on the disk.
+    pub(crate) fn write(&mut self) -> Result<(), StoreError> {
+        if self.tail.len() >= self.tail_max() {
+            self.write_tail(true)?;
+        }
+        self.close_block()?;
+        self.write_tail(false)
+    }
+
     /// Everything taken is on the disk when this returns `Ok`. After an error call it again: the
     /// entries are kept.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         // Without this order the tail would grow by a block with each failing call.
         if self.tail.len() >= self.tail_max() {
-            self.write_tail()?;
+            self.write_tail(true)?;
         }
         self.close_block()?;
-        self.write_tail()
+        self.write_tail(true)
     }
 
     fn tail_max(&self) -> usize {
@@ -216,8 +228,8 @@ impl Writer {
             || !is_of_this_boot && self.progress.bytes >= OTHER_BOOT_BYTES
     }
 
-    fn write_tail(&mut self) -> Result<(), StoreError> {
-        if self.tail.is_empty() {
+    fn write_tail(&mut self, is_synced: bool) -> Result<(), StoreError> {
+        if self.tail.is_empty() || !is_synced && self.written == self.tail.len() {
             return Ok(());
         }
         if !self.is_begun {
@@ -228,7 +240,7 @@ impl Writer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Somebody else removed it: the missing number says so.
                 self.is_begun = false;
-                return self.write_tail();
+                return self.write_tail(is_synced);
             }
             other => other.map_err(|error| {
                 StoreCounters::add(&self.counters.write_errors, 1);
@@ -241,16 +253,23 @@ impl Writer {
                 file.set_len(durable).map_err(StoreError::io("cut", &path))?;
             }
             self.overhang = true;
-            file.write_all_at(&self.tail, durable).map_err(StoreError::io("write", &path))?;
-            // After a failed sync the kernel may take the pages for clean: they are written again.
-            file.sync_data().map_err(StoreError::io("sync", &path))
+            let (new, at) = (&self.tail[self.written..], durable + self.written as u64);
+            file.write_all_at(new, at).map_err(StoreError::io("write", &path))?;
+            if is_synced { file.sync_data().map_err(StoreError::io("sync", &path)) } else { Ok(()) }
         })();
         if let Err(error) = written {
             StoreCounters::add(&self.counters.write_errors, 1);
+            // After a failed sync the kernel may take the pages for clean: they are written again.
+            self.written = 0;
             self.overhang = file.set_len(durable).is_err();
             return Err(error);
         }
         self.overhang = false;
+        if !is_synced {
+            self.written = self.tail.len();
+            return Ok(());
+        }
+        self.written = 0;
         StoreCounters::add(&self.counters.entries_synced, self.tail_entries);
         StoreCounters::add(&self.counters.blocks_synced, self.tail_blocks);
         self.durable_hash = self.last_hash;
@@ -266,6 +285,7 @@ impl Writer {
 
     /// Begins a segment for blocks that were to stand in one that is gone.
     fn move_tail(&mut self) -> Result<(), StoreError> {
+        self.written = 0;
         let (next_block, last_hash) = (self.next_block, self.last_hash);
         (self.next_block, self.last_hash) = (self.progress.next_block, self.durable_hash);
         let begun = self.start_segment();

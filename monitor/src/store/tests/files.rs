@@ -16,7 +16,8 @@ use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
     store::{
-        Deleted, QueryStats, Reader, STORE_EVENTS, Store, StoreError, files, ledger, query::RECORDS,
+        Deleted, Reader, STORE_EVENTS, Store, StoreError, files, ledger, query::RECORDS,
+        scan::QueryStats,
     },
 };
 

@@ -27,6 +27,7 @@ pub(super) fn config(path: &Path) -> StoreConfig {
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 30),
         max_bytes: 512 << 20,
+        sync: Duration::from_secs(10),
     }
 }
 

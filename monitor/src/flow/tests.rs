@@ -1,10 +1,13 @@
 //! What samples and counters make of flows.
 
+use monitor_ebpf::sample::FlowCounters;
+
 use super::{
+    count::TRANSLATED_MAX,
     life::{IDLE_UNDER_PRESSURE, OUTPUT_PATIENCE, TCP_IDLE_UNDER_PRESSURE, TCP_LINGER},
     *,
 };
-use crate::probe::Mark;
+use crate::probe::{Mark, Progress};
 
 const SERVER: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
 const START: BootNs = 100 * SECOND;
@@ -91,7 +94,7 @@ fn a_closed_flow_ends_when_it_falls_silent_and_its_last_bytes_are_told() {
     assert_eq!(told[0].egress.traffic.sent_bytes, 500);
     assert_eq!(told[0].egress.ended_at, Some(Timestamp(START + SECOND + 1_000)));
     assert_eq!(told[0].growth.sent_bytes, 0, "the sweep before metered it");
-    assert!(flows.is_empty());
+    assert!(flows.live.is_empty());
     assert!(flows.by_socket.is_empty() && flows.closing.is_empty());
 }
 
@@ -107,7 +110,7 @@ fn an_accepted_socket_continues_the_flow_of_its_listeners_handshake() {
     assert_eq!(flows.live[&accepted.flow].egress.flow, id);
     flows.close(2);
     assert_eq!(settle(&mut flows, START + 2 * TCP_LINGER).len(), 1);
-    assert!(flows.is_empty());
+    assert!(flows.live.is_empty());
 }
 
 #[test]
@@ -253,7 +256,7 @@ fn under_pressure_silent_datagram_flows_make_room() {
         begin(&mut flows, &sample(cookie, 17, phase::SENT));
     }
     settle(&mut flows, START + IDLE_UNDER_PRESSURE + 1);
-    assert!(flows.is_empty());
+    assert!(flows.live.is_empty());
 }
 
 #[test]
@@ -265,7 +268,7 @@ fn under_pressure_a_tcp_flow_whose_end_was_lost_does_not_stay_for_hours() {
     settle(&mut flows, START + IDLE_UNDER_PRESSURE + 1);
     assert_eq!(flows.len(), 4, "a connection may pause");
     settle(&mut flows, START + TCP_IDLE_UNDER_PRESSURE + 1);
-    assert!(flows.is_empty());
+    assert!(flows.live.is_empty());
 }
 
 #[test]
@@ -325,7 +328,7 @@ fn flows_leave_their_socket_in_any_order() {
         left.sort_by_key(|key| key.remote_port);
         assert_eq!(left, keys);
     }
-    assert!(flows.is_empty() && flows.by_socket.is_empty());
+    assert!(flows.live.is_empty() && flows.by_socket.is_empty());
 }
 
 #[test]
@@ -415,7 +418,7 @@ fn an_attempt_gives_way_to_the_flow_by_a_hop_unless_it_has_a_packet_of_its_own()
     let attempt = sample(1, 17, phase::ATTEMPT);
     begin(&mut flows, &attempt);
     flows.supersede(&attempt.flow);
-    assert!(flows.is_empty());
+    assert!(flows.live.is_empty());
     begin(&mut flows, &attempt);
     let packet = EgressSample { path: path::SOCKET, way_out: 2, ..sample(1, 17, phase::SENT) };
     assert_eq!(flows.observe(&packet), Observed::Sends(attempt.flow));

@@ -58,7 +58,7 @@ mod tests {
     use monitor_ebpf::sample::{EgressSample, FlowCounters, FlowKey, phase};
 
     use super::{super::SECOND, *};
-    use crate::{event::Origin, track::Observed};
+    use crate::{event::Origin, flow::Observed};
 
     const TCP: u8 = 6;
 

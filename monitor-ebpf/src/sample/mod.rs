@@ -4,7 +4,12 @@
 //! a sample, with its [`kind`]. Times are nanoseconds of `CLOCK_BOOTTIME` (`bpf_ktime_get_boot_ns`,
 //! Linux 5.8). Addresses are 16 bytes, IPv4 as `::ffff:a.b.c.d`; ports are in host order.
 
+mod naming;
+mod process;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use self::{naming::*, process::*};
 
 /// First word of each sample.
 pub mod kind {
@@ -178,89 +183,6 @@ pub struct Unitemised {
     pub bytes: u64,
 }
 
-/// [`FlowCounters::naming_state`] of a TCP stream.
-pub mod stream {
-    /// It did not begin as TLS does; it may become TLS later.
-    pub const PLAIN: u8 = 0;
-    /// A `ClientHello` seems to have begun; nobody knows where it ends.
-    pub const TLS: u8 = 1;
-    /// The stream began with a `ClientHello`, which ends at [`super::FlowCounters::naming_until`].
-    pub const WHOLE: u8 = 2;
-}
-
-/// [`FlowCounters::naming`]: no further packet of the flow is looked at.
-pub const NAMING_DONE: u8 = u8::MAX;
-/// Packets with payload that are looked at for the beginning of a TLS or QUIC handshake. Those that
-/// do not begin as one cost a look at their first bytes, and no more.
-pub const NAMING_LOOKS: u8 = 250;
-/// Packets of a stream that does not begin as TLS does that are told: what comes before `STARTTLS`
-/// or its like, and what begins in the middle of a packet.
-pub const PLAIN_PACKETS: u8 = 8;
-/// Bytes of the same.
-pub const PLAIN_BYTES: u32 = 8 << 10;
-/// Packets that are told of a `ClientHello`. Of those with few bytes ([`SCRAP`]), as a hello may come
-/// in, each eighth counts.
-pub const HELLO_PACKETS: u8 = 200;
-/// A segment of fewer bytes is a scrap.
-pub const SCRAP: u32 = 16;
-/// Bytes of the same, and the most of any.
-pub const HELLO_BYTES: u32 = 16 << 10;
-/// QUIC's long headers that are told of a flow: a hello with post-quantum keys is in two datagrams,
-/// which may be sent again, also after a Retry or in another version.
-pub const QUIC_PACKETS: u8 = 16;
-/// Smallest datagram with a client's Initial (RFC 9000, 14.1).
-pub const QUIC_LEAST: u32 = 1200;
-/// Questions that are told of a flow while none is answered.
-pub const UNANSWERED: u8 = 200;
-/// Answers that are told for each question: some are cut, broken or sent again.
-pub const ANSWERS: u8 = 8;
-
-/// A process at the moment it touched a socket.
-#[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-pub struct Owner {
-    pub tgid: u32,
-    pub tid: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub comm: [u8; 16],
-    /// cgroup v2 id (the inode of its directory).
-    pub cgroup_id: u64,
-    /// 0 where the hook can't ask for it.
-    pub netns_cookie: u64,
-    /// When the process was forked; 0 if that was before the probes, or is not known any more.
-    pub started_ns: u64,
-    /// When it last executed a program, which numbers its programs; 0 if it has not since its fork, or
-    /// since the probes, or that is not known any more.
-    pub executed_ns: u64,
-    /// When it touched the socket.
-    pub touched_ns: u64,
-}
-
-/// Who ran when a packet left.
-#[repr(C)]
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-pub struct Runner {
-    /// 0: nobody is told.
-    pub tgid: u32,
-    /// [`Runner::UNASKED`] where the hook can't ask.
-    pub uid: u32,
-    /// 0 where the hook can't ask.
-    pub cgroup_id: u64,
-    /// As in [`Owner`].
-    pub started_ns: u64,
-    /// As in [`Owner`].
-    pub executed_ns: u64,
-}
-
-impl Runner {
-    pub const UNASKED: u32 = u32::MAX;
-}
-
 /// Value of the socket storage. Cloned to accepted sockets by the kernel (`BPF_F_CLONE`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -272,18 +194,6 @@ pub struct SocketOwner {
     pub user: Owner,
     /// Whether the end of this socket is of interest.
     pub has_flows: u32,
-    pub reserved: u32,
-}
-
-/// Value of the table of process starts, by tgid.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct ProcessStart {
-    /// 0: before the probes.
-    pub started_ns: u64,
-    /// As in [`Owner`].
-    pub executed_ns: u64,
-    pub parent_tgid: u32,
     pub reserved: u32,
 }
 
@@ -443,125 +353,6 @@ pub struct SenderSample {
     pub owner: Owner,
 }
 
-/// Longest file name an exec sample carries.
-pub const FILENAME_BYTES: usize = 256;
-/// Longest path that is told whole.
-pub const PATH_BYTES: usize = 1024;
-/// Longest name of a file (`NAME_MAX`) and its NUL.
-pub const NAME_BYTES: usize = 256;
-
-/// [`ExecSample::path_end`]: where the way up from the file ended.
-pub mod path_end {
-    /// It is not known, or too long.
-    pub const UNKNOWN: u32 = 0;
-    /// At the root of the process's mount namespace.
-    pub const ROOT: u32 = 1;
-    /// At a file that is in no directory, such as `memfd_create(2)` makes.
-    pub const DETACHED: u32 = 2;
-}
-
-/// A process became another program.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct ExecSample {
-    pub kind: u32,
-    /// Bytes of `filename` in use; `FILENAME_BYTES` may mean that it was cut.
-    pub filename_bytes: u32,
-    /// The process; `executed_ns` is when it did.
-    pub process: Owner,
-    /// 0 if unknown.
-    pub parent_tgid: u32,
-    /// Bytes of `path` in use.
-    pub path_bytes: u32,
-    /// [`path_end`].
-    pub path_end: u32,
-    /// `super_block.s_dev`: major number in the upper 12 bits.
-    pub device: u32,
-    /// Of the file that was mapped; 0: the kernel's BTF does not say where it is.
-    pub inode: u64,
-    /// Inode of the mount namespace.
-    pub mount_ns: u32,
-    /// Names that the file still has; 0: it was removed.
-    pub links: u32,
-    /// What was passed to execve(2).
-    pub filename: [u8; FILENAME_BYTES],
-    /// The names on the way from the file up, each with a NUL.
-    pub path: [u8; PATH_BYTES + NAME_BYTES],
-}
-
-/// A process (never a thread) was forked.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct ForkSample {
-    pub kind: u32,
-    pub parent_tgid: u32,
-    pub child_tgid: u32,
-    pub reserved: u32,
-    pub at_ns: u64,
-}
-
-/// [`NameHead::what`]: what the payload is.
-pub mod told {
-    /// What came from port 53 to a socket that had sent there.
-    pub const ANSWER: u8 = 1;
-    /// What went to port 53.
-    pub const QUERY: u8 = 2;
-    /// Bytes of a TCP connection from where they began as a TLS `ClientHello` does.
-    pub const TLS: u8 = 3;
-    /// One of the first datagrams of a flow, which begins as a QUIC Initial does, or with a long
-    /// header of a version that the probes do not know.
-    pub const QUIC: u8 = 4;
-    /// The first bytes of a TCP connection, which do not begin so.
-    pub const PLAIN: u8 = 5;
-}
-
-/// Sizes of what is behind a [`NameHead`]: the smallest that holds the payload, which the largest
-/// cuts. A question or plain answer; one packet of an Ethernet; two that left as one (GSO); the most
-/// that is told of a stream.
-pub const NAME_PAYLOADS: [usize; 4] = [512, 2048, 4096, 16384];
-
-/// A packet from which a destination gets its name. The payload of its transport follows.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct NameHead {
-    pub kind: u32,
-    /// [`told`].
-    pub what: u8,
-    pub reserved: [u8; 3],
-    pub at_ns: u64,
-    /// Its `remote` is the other side, whichever way the packet went.
-    pub flow: FlowKey,
-    /// When the owner was forked; 0 if that was before the probes, or it is not known.
-    pub started_ns: u64,
-    /// Network namespace of the socket, which it never leaves; 0 if its making was not seen.
-    pub netns_cookie: u64,
-    /// The socket's last user, else its creator; 0 if neither is known.
-    pub tgid: u32,
-    /// TCP's sequence number of the first byte of the payload; else 0.
-    pub sequence: u32,
-    /// Of the whole packet.
-    pub payload_bytes: u32,
-    /// Of these, the ones that follow.
-    pub bytes: u32,
-}
-
-/// A [`NameHead`] and room for its payload.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct NameSample<const N: usize> {
-    pub head: NameHead,
-    pub payload: [u8; N],
-}
-
-/// The leader of a process exited.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct ExitSample {
-    pub kind: u32,
-    pub tgid: u32,
-    pub at_ns: u64,
-}
-
 const _: () = {
     assert!(size_of::<FlowKey>() == 32);
     assert!(size_of::<FlowCounters>() == 64);
@@ -576,7 +367,7 @@ const _: () = {
     assert!(size_of::<LinkSender>() == 40);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<SocketEndSample>() == 24);
-    assert!(size_of::<ExecSample>() == 1648);
+    assert!(size_of::<ExecSample>() == 1664 + ARGUMENT_BYTES);
     assert!(size_of::<SenderSample>() == 88);
     assert!(size_of::<Runner>() == 32);
     assert!(size_of::<ForkSample>() == 24);

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod confirm;
+mod count;
 mod life;
 mod missing;
 mod untold;
@@ -15,7 +16,7 @@ use std::{
 };
 
 use monitor_ebpf::{
-    sample::{EgressSample, FlowCounters, FlowKey, NO_SOCKET, flags, path, phase},
+    sample::{EgressSample, FlowKey, NO_SOCKET, flags, path, phase},
     share,
 };
 use rustc_hash::FxHashMap;
@@ -26,11 +27,8 @@ use self::{
     confirm::{Waiting, Ways},
     missing::Missing,
 };
-use crate::{
-    event::{
-        Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
-    },
-    probe::Progress,
+use crate::event::{
+    Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
 };
 
 /// `stage` of what goes missing here.
@@ -46,8 +44,6 @@ const SECOND: BootNs = 1_000_000_000;
 const ATTEMPT_PATIENCE: BootNs = SECOND;
 /// Growth is told after this, then after twice that, and so on.
 const TELL_FIRST: BootNs = 2 * SECOND;
-/// Most flows of a socket among which the one that answers belong to is looked for.
-const TRANSLATED_MAX: usize = 64;
 
 /// A live flow.
 #[derive(Debug)]
@@ -187,10 +183,6 @@ impl<D> Flows<D> {
 
     pub fn len(&self) -> usize {
         self.live.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
     }
 
     pub fn wall(&self, at: BootNs) -> Timestamp {
@@ -413,93 +405,6 @@ impl<D> Flows<D> {
             if let (Transport::TCP, Some(local), Some(remote)) = (transport, local, remote) {
                 self.closing.insert((local, remote), *key);
             }
-        }
-    }
-
-    /// A sweep begins. `progress`: of before it reads any counters.
-    pub fn begin_sweep(&mut self, progress: Progress) {
-        self.missing.begin(progress);
-    }
-
-    /// Takes note of counters. `true`: the sample that should have told of this flow, or that the attempt
-    /// has sent, is lost.
-    pub fn count(&mut self, key: &FlowKey, counters: &FlowCounters, now: BootNs) -> bool {
-        let traffic = Traffic {
-            sent_bytes: counters.sent_bytes,
-            sent_packets: counters.sent_packets,
-            received_bytes: counters.received_bytes,
-            received_packets: counters.received_packets,
-        };
-        if let Some(flow) = self.controls.get(key) {
-            if let Some(live) = self.live.get_mut(flow) {
-                live.beside.get_or_insert_default().control = traffic;
-                live.last_ns = live.last_ns.max(counters.last_ns);
-            }
-            return false;
-        }
-        if traffic.sent_packets == 0
-            && traffic.received_packets > 0
-            && let Some(flow) = self.translated(key)
-            && let Some(attempt) = self.live.get_mut(key)
-        {
-            let given = &mut attempt.beside.get_or_insert_default().answers;
-            let more = traffic.since(mem::replace(given, traffic));
-            if let Some(live) = self.live.get_mut(&flow) {
-                let answers = &mut live.beside.get_or_insert_default().answers;
-                *answers = answers.plus(more);
-                live.egress.traffic = live.egress.traffic.plus(more);
-                live.last_ns = live.last_ns.max(counters.last_ns);
-            }
-            return false;
-        }
-        let wall_offset_ns = self.wall_offset_ns;
-        let Some(live) = self.live.get_mut(key) else { return self.missing.is_lost(key, now) };
-        if live.waiting.is_some() && traffic.sent_packets > 0 {
-            live.last_ns = live.last_ns.max(counters.last_ns);
-            live.weigh(&self.ways, traffic, counters.confirmed != 0, now);
-            return false;
-        }
-        if live.egress.phase == Phase::Attempt && traffic.sent_packets > 0 {
-            live.sends_at = Some(now);
-            return self.missing.is_lost(key, now);
-        }
-        live.last_ns = live.last_ns.max(counters.last_ns);
-        // Set back, the wall clock must not take a flow's last packet back with it.
-        let last_at = Timestamp(live.last_ns.saturating_add_signed(wall_offset_ns));
-        live.egress.last_at = live.egress.last_at.max(last_at);
-        live.egress.traffic = live.with_beside(traffic);
-        if live.egress.passage.way == Way::Unconfirmed && counters.confirmed != 0 {
-            live.egress.passage.way = Way::Confirmed;
-            // That is news.
-            live.told = false;
-        }
-        false
-    }
-
-    /// Where nothing was sent to a destination and yet it answers, this host translates it (DNAT of
-    /// its own): the packets go to another, and what comes back gets the first address again. It
-    /// belongs to the flow that the socket did send, if there is one alone. A socket of many flows
-    /// is not searched: it would be for each of them.
-    fn translated(&self, key: &FlowKey) -> Option<FlowKey> {
-        let is_sent = |it: &&FlowKey| {
-            let live = self.live.get(it);
-            let has_sent =
-                live.is_some_and(|it| it.egress.phase == Phase::Sent || it.waiting.is_some());
-            it.transport == key.transport && has_sent
-        };
-        let keys = self.by_socket.get(&key.cookie).filter(|keys| keys.len() <= TRANSLATED_MAX)?;
-        let mut sent = keys.iter().filter(is_sent);
-        let only = sent.next()?;
-        sent.next().is_none().then_some(*only)
-    }
-}
-
-impl<D> Live<D> {
-    /// With what was counted beside the flow's own entry.
-    fn with_beside(&self, traffic: Traffic) -> Traffic {
-        match &self.beside {
-            None => traffic,
-            Some(beside) => traffic.plus(beside.control).plus(beside.answers),
         }
     }
 }

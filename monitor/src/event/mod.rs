@@ -1,0 +1,33 @@
+//! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
+//! (each border converts: `store::stored` to bytes, `ecs` to JSON, `metrics` to labels).
+
+mod flow;
+mod judgement;
+mod lookup;
+mod mac;
+mod moment;
+mod naming;
+mod notice;
+mod place;
+mod process;
+mod record;
+mod traffic;
+mod transport;
+mod words;
+
+pub use self::{
+    flow::{Egress, FlowId, Origin, Passage, Phase, canonical},
+    judgement::{Certainty, DatabaseId, Judgement, Provenance, Reason, Verdict},
+    lookup::Lookup,
+    mac::Mac,
+    moment::{BootId, Moment, Timeline, Timestamp},
+    naming::{Domain, DomainSource, ServerName},
+    notice::Notice,
+    place::{Country, CountryCode, Operator, Place, Via},
+    process::{
+        Ancestor, Attribution, CLAIMED, ExecutedFile, FileId, PARENTS_MAX, Process, Sender, User,
+    },
+    record::{Entry, Record, Rollup},
+    traffic::Traffic,
+    transport::{Transport, Way},
+};

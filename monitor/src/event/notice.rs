@@ -1,0 +1,40 @@
+//! What the ledger must tell besides flows.
+
+use std::sync::Arc;
+
+use super::{Moment, Timestamp};
+
+/// What the ledger must tell besides flows, so that silence can be told from blindness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Watching began. `probes`: those attached.
+    Started { version: Arc<str>, probes: Vec<Arc<str>>, policy_sha256: [u8; 32] },
+    /// Still watching: written at an interval, so that a power cut bounds the unknown.
+    Alive,
+    /// Watching ended in order.
+    Stopped,
+    /// Events were lost between `stage` and the store since the last notice.
+    Lost { stage: Arc<str>, reason: Arc<str>, count: u64 },
+    /// Policy, database or configuration changed.
+    Reloaded { policy_sha256: [u8; 32] },
+    /// A torn tail of `bytes` was cut from `segment` on open.
+    Cut { segment: u64, bytes: u64 },
+    /// A user (`None`: none) used up a share: so many flows and attempts have no record of their own.
+    AddedUp { user: Option<u32>, flows: u64, attempts: u64 },
+    /// Retention removed these segments, with so many entries, from `from` to `to`.
+    Removed { segments: Vec<u64>, entries: u64, from: Timestamp, to: Timestamp },
+    /// Somebody took a probe off its hook, or put another program before it: since the look before,
+    /// a second earlier, nothing may have been seen there.
+    Detached { probe: Arc<str>, interface: Option<Arc<str>>, is_displaced: bool },
+    /// It is there again, and first.
+    Attached { probe: Arc<str>, interface: Option<Arc<str>> },
+    /// By which clock times are told from here on: at the start, and when its being trusted changed.
+    ClockRead(Moment),
+    /// What a policy's hash is of, in lines: at each start and reload, and once a day.
+    Policy { sha256: [u8; 32], lines: Vec<Arc<str>> },
+    /// Somebody set the wall clock: what was `from` became `to`.
+    ClockStepped { from: Timestamp, to: Timestamp },
+    /// The daemon before ended without a word, after its last one: so many flows that had sent were not
+    /// over by then. What they sent after their last state, of a minute at most, is not known.
+    LostSight { flows: u64 },
+}

@@ -1,0 +1,66 @@
+//! What the ledger holds: states of flows, complete, and what was added up.
+
+use std::sync::Arc;
+
+use super::{
+    Country, Egress, Judgement, Lookup, Notice, Phase, Place, Provenance, Sender, Timeline,
+    Timestamp, Traffic, User, Verdict,
+};
+
+/// One state of one flow, complete: a half-filled one can't exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub egress: Egress,
+    pub sender: Sender,
+    pub place: Place,
+    pub judgement: Judgement,
+    /// What rules say that came later, where they no longer object: a violation stays one, under the
+    /// rules of its time.
+    pub verdict_now: Option<Verdict>,
+    /// `None`: stored by a version that did not tell.
+    pub provenance: Option<Arc<Provenance>>,
+    /// By which clock the flow's start is told; `None`: stored by a version that did not tell.
+    pub timeline: Option<Timeline>,
+}
+
+impl Record {
+    /// An attempt never counts as a violation.
+    pub fn is_violation(&self) -> bool {
+        self.judgement.verdict == Verdict::Unapproved && self.egress.phase == Phase::Sent
+    }
+}
+
+/// Flows that are not itemised, added up by hour, program, user, country, verdict and what it rests
+/// on. Rows with the same key add: the daemon appends what came since its last row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollup {
+    /// Start of the hour.
+    pub hour: Timestamp,
+    /// As [`Process::program`] tells it; empty for egress without a process.
+    pub program: Arc<str>,
+    pub user: Option<User>,
+    pub country: Country,
+    pub verdict: Verdict,
+    /// As that of a [`Record`].
+    pub provenance: Option<Arc<Provenance>>,
+    /// Flows that began.
+    pub flows: u64,
+    pub traffic: Traffic,
+}
+
+impl Rollup {
+    /// Of its hour.
+    pub fn last_instant(&self) -> Timestamp {
+        Timestamp(self.hour.0.saturating_add(3_600_000_000_000 - 1))
+    }
+}
+
+/// One entry of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all entries are flows")]
+pub enum Entry {
+    Flow(Record),
+    Rollup(Rollup),
+    Notice { at: Timestamp, notice: Notice },
+    Lookup(Lookup),
+}

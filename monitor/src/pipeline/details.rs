@@ -1,0 +1,101 @@
+//! What was found out about a flow besides its packets: who, where, the verdict, and by which rules.
+
+use std::sync::Arc;
+
+use crate::{
+    event::{
+        Egress, Judgement, Origin, Phase, Place, Provenance, Record, Sender, ServerName, Timeline,
+        Verdict,
+    },
+    judge::{judge, severity},
+    outputs::Kept,
+    rules::Rules,
+};
+
+/// What was found out about a flow, and by which rules: their mark alone, since they hold a whole
+/// image, and a silent flow can be hours old.
+#[derive(Debug)]
+pub(super) struct Details {
+    pub(super) sender: Sender,
+    pub(super) place: Place,
+    pub(super) judgement: Judgement,
+    /// As records tell it.
+    pub(super) verdict_now: Option<Verdict>,
+    pub(super) provenance: Arc<Provenance>,
+    /// By which its start is told; one for all that began by it.
+    pub(super) timeline: Option<Arc<Timeline>>,
+    pub(super) kept: Kept,
+    /// It was counted as a violation, which is done once.
+    pub(super) is_counted: bool,
+    /// It was told of this very process that it sends on the connection.
+    pub(super) is_sender_known: bool,
+}
+
+impl Details {
+    pub(super) fn record(&self, egress: Egress) -> Record {
+        Record {
+            egress,
+            sender: self.sender.clone(),
+            place: self.place.clone(),
+            judgement: self.judgement.clone(),
+            verdict_now: self.verdict_now,
+            provenance: Some(Arc::clone(&self.provenance)),
+            timeline: self.timeline.as_deref().copied(),
+        }
+    }
+
+    /// Judges again, by what is known now and the rules in force. They take no violation back that was
+    /// one by the rules before: what they say of it stands beside.
+    pub(super) fn renew(&mut self, rules: &Arc<Rules>, egress: &Egress) {
+        let Place { domain, server_name, via, .. } = self.place.clone();
+        let via = via.map(|it| rules.via(it.address, egress.passage.way));
+        let place = Place { domain, server_name, via, ..rules.locate(None, egress) };
+        let judgement = judge(&rules.policy, egress, &self.sender, &place);
+        let is_by_others = !Arc::ptr_eq(rules.provenance(), &self.provenance);
+        let is_objection = |verdict| verdict == Verdict::Unapproved;
+        let was_violation =
+            egress.phase == Phase::Sent && is_objection(self.judgement.verdict) && self.is_counted;
+        if is_by_others && was_violation && !is_objection(judgement.verdict) {
+            self.verdict_now = Some(judgement.verdict);
+            return;
+        }
+        (self.place, self.judgement, self.verdict_now) = (place, judgement, None);
+        self.provenance = Arc::clone(rules.provenance());
+    }
+
+    /// Takes in what the stream says. `false`: nothing of it needs to be told before the flow is
+    /// told again for another reason.
+    pub(super) fn say(&mut self, said: ServerName, rules: &Arc<Rules>, egress: &Egress) -> bool {
+        let known = self.place.server_name.clone();
+        let is_unread = said == ServerName::Undetermined;
+        // Who came to this host chose no name for where he is.
+        if egress.origin == Origin::Accepted || known.as_ref() == Some(&said) {
+            return false;
+        }
+        if is_unread && known.is_some() {
+            return false;
+        }
+        let (judged, shown) = (self.judgement.clone(), self.shown());
+        let before = severity(judged.verdict);
+        self.place.server_name = Some(said);
+        self.renew(rules, egress);
+        // A second name is a second claim: it may make things worse, not better.
+        let is_second = matches!(known, Some(ServerName::Said { .. }));
+        if is_second && severity(self.judgement.verdict) < before {
+            self.place.server_name = known;
+            self.renew(rules, egress);
+            return false;
+        }
+        self.judgement != judged || self.shown() != shown || !self.says_what_was_asked_for()
+    }
+
+    fn shown(&self) -> Option<Arc<str>> {
+        self.place.shown().map(|(name, _)| Arc::clone(name))
+    }
+
+    fn says_what_was_asked_for(&self) -> bool {
+        let said = self.place.server_name.as_ref().and_then(ServerName::name);
+        let asked_for = self.place.domain.as_ref().map(|domain| &domain.name);
+        said.is_some() && said == asked_for
+    }
+}

@@ -1,0 +1,277 @@
+//! The pipeline: one function, single-threaded and synchronous, which owns its state and takes no
+//! locks. Samples come in at one end, records leave at the other; nothing flows back.
+
+mod begin;
+mod bypass;
+mod changed;
+mod clock;
+mod confirm;
+mod deliver;
+mod details;
+mod digests;
+mod losses;
+mod naming;
+mod probes;
+mod senders;
+mod unitemised;
+mod untold;
+mod via;
+
+use std::sync::Arc;
+
+use monitor_ebpf::{
+    loss::Loss,
+    sample::{FlowKey, SocketEndSample},
+};
+
+use self::{
+    bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, probes::Broken,
+    unitemised::Sums,
+};
+pub use self::{probes::DETACHED, unitemised::SHARE};
+use crate::{
+    attribute::{self, Clock, Processes},
+    clock::Steps,
+    config::RecordMode,
+    decode::{Sample, decode},
+    event::{Entry, Notice, Timeline, Timestamp},
+    flow::{self, Due, Flows},
+    metrics::Metrics,
+    names::{self, Names, Resolvers},
+    outputs::Outputs,
+    probe::{self, ProbeError, Source},
+    rules::Rules,
+};
+
+/// `stage` of what the probes lose.
+pub const STAGE: &str = "probe";
+
+#[derive(Debug)]
+pub struct Pipeline {
+    processes: Processes,
+    names: Names,
+    flows: Flows<Details>,
+    rules: Arc<Rules>,
+    outputs: Outputs,
+    metrics: Arc<Metrics>,
+    interfaces: probe::Names,
+    /// Questions to resolvers are records of their own.
+    tells_lookups: bool,
+    names_told: names::Counters,
+    unattributed_told: u64,
+    bypasses: Bypasses,
+    broken: Broken,
+    sums: Sums,
+    /// By which times are told now.
+    timeline: Option<Arc<Timeline>>,
+    steps: Steps,
+    /// Samples found missing since the last sweep.
+    missing: u64,
+    losses_told: [u64; Loss::ALL.len()],
+    digests_lost_told: [u64; attribute::digests::REASONS.len()],
+    /// Processes with their digests, since the last sweep.
+    digested: Changed,
+}
+
+impl Pipeline {
+    /// `capacity`: flows the source can count. `wall_offset_ns`: wall clock less the source's.
+    pub fn new(
+        processes: Processes,
+        rules: Arc<Rules>,
+        outputs: Outputs,
+        metrics: Arc<Metrics>,
+        capacity: u32,
+        wall_offset_ns: i64,
+    ) -> Self {
+        let mut processes = processes;
+        processes.set_rule_paths(&rules.policy.rule_paths());
+        let flows = Flows::new(capacity, wall_offset_ns);
+        let losses_told = [0; Loss::ALL.len()];
+        Self {
+            processes,
+            names: Names::default(),
+            flows,
+            rules,
+            outputs,
+            metrics,
+            interfaces: probe::Names::default(),
+            tells_lookups: false,
+            names_told: names::Counters::default(),
+            unattributed_told: 0,
+            bypasses: Bypasses::default(),
+            broken: Broken::default(),
+            sums: Sums::default(),
+            timeline: None,
+            steps: Steps::default(),
+            missing: 0,
+            losses_told,
+            digests_lost_told: [0; attribute::digests::REASONS.len()],
+            digested: Changed::default(),
+        }
+    }
+
+    /// Makes each question to a resolver, and its answer, a record of its own.
+    pub fn tell_lookups(&mut self) {
+        self.tells_lookups = true;
+    }
+
+    /// Whose answers may satisfy a rule that allows.
+    pub fn trust(&mut self, resolvers: Resolvers) {
+        self.names.trust(resolvers);
+        self.flows.set_namespace(self.names.namespace());
+    }
+
+    /// New rules, for flows that begin and for live ones when they are told again.
+    pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
+        self.processes.set_rule_paths(&rules.policy.rule_paths());
+        self.rename_files();
+        self.rules = rules;
+        self.outputs.set_mode(mode);
+    }
+
+    /// The names of interfaces, before the samples that need them.
+    pub fn set_interfaces(&mut self, names: probe::Names) {
+        self.interfaces = names;
+    }
+
+    /// Takes in one sample.
+    pub fn accept(&mut self, bytes: &[u8]) {
+        match decode(bytes) {
+            Ok(Sample::Exec(exec)) => {
+                self.processes.learn_exec(&exec);
+                self.correct(exec.process.executed_ns);
+            }
+            Ok(Sample::Fork(fork)) => self.processes.learn_fork(&fork),
+            Ok(Sample::Exit(exit)) => self.processes.forget(&exit),
+            Ok(Sample::SocketEnd(end)) => self.close(&end),
+            Ok(Sample::Egress(egress)) => self.egress(&egress),
+            Ok(Sample::Name(sample)) => self.name(&sample),
+            Ok(Sample::Sender(sender)) => self.sent_by(&sender),
+            Err(error) => {
+                self.metrics.decode_errors_total.with_label_values(&[error.reason()]).inc();
+            }
+        }
+    }
+
+    fn close(&mut self, end: &SocketEndSample) {
+        self.names.end(end.cookie);
+        self.tell_unread(end.at_ns);
+        self.flows.close(end.cookie);
+        for (flow, sender) in self.processes.closed(end) {
+            self.learn_sender(&flow, sender, end.at_ns);
+        }
+    }
+
+    fn tell(&mut self, flow: &FlowKey, now_ns: u64) {
+        if let Some((telling, details)) = self.flows.tell(flow, now_ns) {
+            deliver(&mut self.outputs, &self.rules, telling, details);
+        }
+    }
+
+    /// Reads the counters of every flow, tells what grew and what ended, and makes room. `false` if
+    /// the outputs had no room for all that was due: sweep again soon.
+    pub fn sweep(
+        &mut self,
+        source: &mut dyn Source,
+        wall_offset_ns: i64,
+    ) -> Result<bool, ProbeError> {
+        self.flows.set_wall_offset(wall_offset_ns);
+        let wall_at_boot_ns = u64::try_from(wall_offset_ns).unwrap_or(0);
+        self.processes.set_clock(Clock { wall_at_boot_ns });
+        let now = source.now_ns();
+        self.flows.begin_sweep(source.progress());
+        self.count(source, now)?;
+        let missing = std::mem::take(&mut self.missing);
+        self.learn_digests(now);
+        for (flow, sender) in self.processes.ask_again(now) {
+            self.learn_sender(&flow, sender, now);
+        }
+        self.tell_bypassed(source, now);
+        self.tell_probes(source, now);
+        let (outputs, rules) = (&mut self.outputs, &self.rules);
+        // New flows have the other half of the queue.
+        let room = outputs.room() / 2;
+        let settled = self.flows.settle(now, room, |due, details| match due {
+            Due::Tell(telling) => deliver(outputs, rules, telling, details),
+            Due::Meter(egress, growth) => {
+                outputs.meter(&details.record(egress.clone()), growth, details.kept);
+            }
+        });
+        source.forget(&settled.over)?;
+        self.bypasses.forget(&settled.over);
+        self.processes.expire(now);
+        self.names.expire(now);
+        self.tell_unread(now);
+        self.count_names();
+        self.count_attribution();
+        let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
+        self.count_lost(flow::STAGE, flow::SAMPLE_MISSING, missing, wall);
+        self.count_losses(source.losses()?, wall);
+        self.tell_unitemised(source, wall);
+        self.count_unattributed(source.unattributed_bytes());
+        self.count_no_losses(source)?;
+        self.outputs.tick(now, wall);
+        Ok(settled.is_all)
+    }
+
+    /// Takes note of every counter.
+    fn count(&mut self, source: &mut dyn Source, now: u64) -> Result<(), ProbeError> {
+        let (flows, mut orphans) = (&mut self.flows, Vec::new());
+        source.sweep(&mut |key, counters| {
+            if flows.count(&key, &counters, now) {
+                orphans.push((key, counters));
+            }
+        })?;
+        self.missing += orphans.len() as u64;
+        for (flow, counters) in orphans {
+            self.begin_orphan(flow, &counters);
+        }
+        Ok(())
+    }
+
+    /// Something the ledger must tell besides flows.
+    pub fn note(&mut self, at: Timestamp, notice: Notice) {
+        // The last word, and what is told after it, may wait for room.
+        if notice == Notice::Stopped {
+            self.outputs.close();
+        }
+        self.outputs.note(Entry::Notice { at, notice });
+    }
+
+    /// Keeps what the policy's hash is of where the records are that name it.
+    pub fn note_policy(&mut self, at: Timestamp) {
+        let policy = &self.rules.policy;
+        let lines = policy.text.lines().map(Arc::from).collect();
+        self.note(at, Notice::Policy { sha256: policy.sha256, lines });
+    }
+
+    /// Flows that are live now.
+    pub fn live_flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Sockets below IP, which could send around every hook.
+    pub fn below_ip(&self) -> usize {
+        self.processes.below_ip().count()
+    }
+
+    /// Processes remembered, and how many can be.
+    pub fn processes(&self) -> (usize, usize) {
+        self.processes.entries()
+    }
+
+    /// Names remembered.
+    pub fn names(&self) -> usize {
+        self.names.entries().0
+    }
+
+    /// Tells what is untold and hands the outputs back, to be closed.
+    pub fn finish(mut self, now_ns: u64, wall: Timestamp) -> Outputs {
+        self.names.end_all();
+        self.tell_unread(now_ns);
+        let (outputs, rules) = (&mut self.outputs, &self.rules);
+        self.flows.finish(now_ns, |telling, details| deliver(outputs, rules, telling, details));
+        self.outputs.flush(wall);
+        self.outputs
+    }
+}

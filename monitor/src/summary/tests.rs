@@ -1,0 +1,131 @@
+//! Ways of adding up, and windows that cut flows and hours.
+
+use super::*;
+use crate::ecs::tests::{bare_record, full_record};
+
+fn add(summary: &mut Summary, record: &Record) {
+    let row = summary.flow(record);
+    summary.more(row, record.egress.traffic, 0);
+}
+
+fn keys(by: By, records: &[Record]) -> Vec<String> {
+    let mut summary = Summary::new(by, Leases::default(), Span::ALL);
+    for record in records {
+        add(&mut summary, record);
+    }
+    let mut keys: Vec<String> = summary.into_rows().into_iter().map(|row| row.key).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn each_way_of_adding_up_keeps_apart_what_it_says() {
+    let records = [full_record(), bare_record()];
+    assert_eq!(keys(By::Country, &records), ["CN", "unlocated"]);
+    assert_eq!(keys(By::Operator, &records), ["AS64500 Example Cloud", "unknown"]);
+    assert_eq!(keys(By::Process, &records), [NO_PROCESS, "/usr/bin/curl"]);
+    assert_eq!(keys(By::Destination, &records), ["2001:db8::1", "example.org"]);
+    assert_eq!(keys(By::Device, &records), [THIS_HOST]);
+    assert_eq!(keys(By::Verdict, &records), ["unapproved"]);
+}
+
+#[test]
+fn a_device_is_one_row_whatever_addresses_it_sends_from() {
+    let mut records = [full_record(), full_record(), full_record()];
+    for (record, local) in records.iter_mut().zip(["192.0.2.5:1", "[2001:db8::5]:2", "192.0.2.6:3"])
+    {
+        record.egress.origin = Origin::Forwarded;
+        record.egress.local = local.parse().ok();
+    }
+    records[2].egress.passage.mac = None;
+    let mut summary = Summary::new(By::Device, Leases::default(), Span::ALL);
+    for record in &records {
+        add(&mut summary, record);
+    }
+    let rows = summary.into_rows();
+    let told: Vec<_> = rows.iter().map(|row| (row.key.as_str(), row.addresses.len())).collect();
+    assert_eq!(told, [("00-00-5E-00-53-23", 2), ("192.0.2.6", 1)]);
+}
+
+#[test]
+fn an_attempt_is_counted_as_an_attempt_and_no_violation() {
+    let mut attempt = full_record();
+    attempt.egress.phase = Phase::Attempt;
+    attempt.egress.traffic = Traffic::default();
+    let mut summary = Summary::new(By::Country, Leases::default(), Span::ALL);
+    add(&mut summary, &attempt);
+    add(&mut summary, &full_record());
+    let rows = summary.into_rows();
+    let counts = (rows[0].flows, rows[0].attempts, rows[0].violations, rows[0].source.bytes);
+    assert_eq!(counts, (1, 1, 1, 1500));
+}
+
+#[test]
+fn an_hour_that_windows_cut_is_divided_evenly_and_adds_up() {
+    let hour = Timestamp::from_secs(1_799_996_400);
+    let at = |minutes: u64| Timestamp(hour.0 + minutes * 60_000_000_000);
+    let rollup = Rollup {
+        hour,
+        program: "/usr/bin/curl".into(),
+        user: None,
+        country: Country::Local,
+        verdict: Verdict::Approved,
+        provenance: None,
+        flows: 1,
+        traffic: Traffic { sent_bytes: 1_000_003, ..Traffic::default() },
+    };
+    let within = |since, until, now| {
+        let span = Span { since: Some(since), until: Some(until), now };
+        let mut summary = Summary::new(By::Verdict, Leases::default(), span);
+        summary.add_rollup(&rollup);
+        let row = summary.into_rows().remove(0);
+        (row.source.bytes, row.divided)
+    };
+    let tenths = (0..10).map(|it| within(at(it * 6), at(it * 6 + 6), at(600)));
+    let tenths: Vec<u64> = tenths.map(|(bytes, _)| bytes).collect();
+    assert_eq!(tenths.iter().sum::<u64>(), 1_000_003);
+    assert!(tenths.iter().all(|it| it.abs_diff(100_000) < 2), "{tenths:?}");
+    assert_eq!(within(at(0), at(60), at(600)), (1_000_003, 0));
+    assert_eq!(within(at(54), at(70), at(600)).1, 1_000_003);
+    // Of an hour that is not over all has left by now.
+    assert!(within(at(5), at(60), at(10)).0.abs_diff(500_001) < 2);
+}
+
+#[test]
+fn a_violation_that_was_added_up_is_one() {
+    let mut summary = Summary::new(By::Verdict, Leases::default(), Span::ALL);
+    let rollup = Rollup {
+        hour: Timestamp::from_secs(1_799_996_400),
+        program: "/usr/bin/curl".into(),
+        user: None,
+        country: Country::Unlocated,
+        verdict: Verdict::Unapproved,
+        provenance: None,
+        flows: 7,
+        traffic: Traffic::default(),
+    };
+    summary.add_rollup(&rollup);
+    summary.add_rollup(&Rollup { verdict: Verdict::Unknown, flows: 5, ..rollup });
+    let violations: Vec<u64> = summary.into_rows().iter().map(|row| row.violations).collect();
+    assert_eq!(violations.iter().sum::<u64>(), 7);
+}
+
+#[test]
+fn rolled_up_traffic_joins_the_rows_of_records() {
+    let mut summary = Summary::new(By::Process, Leases::default(), Span::ALL);
+    add(&mut summary, &full_record());
+    summary.add_rollup(&Rollup {
+        hour: Timestamp::from_secs(1_799_996_400),
+        program: "/usr/bin/curl".into(),
+        user: None,
+        country: Country::Local,
+        verdict: Verdict::Approved,
+        provenance: None,
+        flows: 7,
+        traffic: Traffic { sent_bytes: 500, ..Traffic::default() },
+    });
+    let rows = summary.into_rows();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].flows, rows[0].source.bytes, rows[0].verdicts.approved), (8, 2000, 7));
+    assert_eq!(rows[0].first_seen, Time(Timestamp::from_secs(1_799_996_400)));
+}
