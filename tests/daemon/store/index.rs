@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use geofenced::{
+use geofenced::inside::{
     event::Timestamp,
     filter::{Query, RawFilter},
     store::Store,

@@ -93,7 +93,7 @@ impl OperatorInterner {
 /// Operators of a block that was read.
 #[derive(Debug, Default)]
 pub(super) struct Operators {
-    operators: Vec<Arc<Operator>>,
+    decoded: Vec<Arc<Operator>>,
     /// By position, as those of anycast addresses.
     anycast: FxHashMap<u32, Arc<Operator>>,
     /// By position, whether it is the one that is asked for.
@@ -113,24 +113,23 @@ impl Operators {
                 is_anycast: false,
             }))
         });
-        let operators = operators.collect::<Result<_, FormError>>()?;
+        let decoded = operators.collect::<Result<_, FormError>>()?;
         let is_asked = stored.iter().map(|_| OnceCell::new()).collect();
-        Ok(Self { operators, anycast: FxHashMap::default(), is_asked })
+        Ok(Self { decoded, anycast: FxHashMap::default(), is_asked })
     }
 
     /// To be asked with one selector for all of the block.
     pub(super) fn matches(&self, at: u32, wanted: &OperatorSelector) -> bool {
         let at = at as usize;
         // Dangling: whoever decodes it says so.
-        let (Some(operator), Some(is_asked)) = (self.operators.get(at), self.is_asked.get(at))
-        else {
+        let (Some(operator), Some(is_asked)) = (self.decoded.get(at), self.is_asked.get(at)) else {
             return true;
         };
         *is_asked.get_or_init(|| wanted.matches(Some(operator)))
     }
 
     pub(super) fn operator(&self, at: u32) -> Result<Arc<Operator>, FormError> {
-        self.operators.get(at as usize).cloned().ok_or(FormError::Dangling)
+        self.decoded.get(at as usize).cloned().ok_or(FormError::Dangling)
     }
 
     /// The same operator, of an address that is announced from many places.

@@ -57,7 +57,9 @@ proptest! {
         let mut history = History::new(seed);
         let entries = history.entries(count);
         let mut payload = Payload::default();
-        entries.iter().for_each(|entry| payload.push(entry));
+        for entry in &entries {
+            payload.push(entry);
+        }
         let raw = payload.finish();
         let all = || entries.iter().enumerate().filter_map(|(at, entry)| match entry {
             Entry::Flow(record) => Some((at as u16, record)),
