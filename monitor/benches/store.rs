@@ -1,6 +1,6 @@
 //! Measures the store: ingest, size on disk, index and queries, on a million realistic records.
-//! `cargo bench -p monitor --bench store [-- RECORDS]`; the numbers go to docs/performance.md. It
-//! asserts nothing about time.
+//! `cargo bench -p monitor --bench store [-- RECORDS]`; the numbers go to docs/performance.md. Each query
+//! is asked with the index and without in turns. It asserts nothing about time.
 
 use std::{
     cmp::Reverse,
@@ -29,6 +29,9 @@ const HOUR: u64 = 3_600_000_000_000;
 /// 2026-06-01T00:00:00Z.
 const START: u64 = 1_780_272_000_000_000_000;
 const SYNC_EVERY: usize = 4096;
+/// A program, and with it a destination, of 40 flows among the million.
+const RARE: &str = "rare-tool";
+const RARE_EVERY: u64 = 19_231;
 const COUNTRIES: [&str; 40] = [
     "US", "DE", "IE", "NL", "GB", "FR", "SG", "JP", "CN", "RU", "CA", "SE", "FI", "BR", "IN", "AU",
     "KR", "HK", "TW", "IT", "ES", "PL", "CH", "AT", "BE", "DK", "NO", "CZ", "RO", "UA", "TR", "IL",
@@ -144,65 +147,83 @@ fn queries(path: &Path, days: u64) {
     };
     let parsed = |raw: RawFilter| move |_| raw.parse(Timestamp(START)).expect("a filter");
     let some = |text: &str| Some(text.to_owned());
-    for (name, reader) in [("index", &with), ("no index", &without)] {
-        report(name, "one hour, country CN", reader, 21, country);
-        report(name, "one hour, everything", reader, 21, |position| {
-            let mut query = country(position);
-            query.filter.countries.clear();
-            query
-        });
-        let rare = RawFilter { process: some("program-250"), ..RawFilter::default() };
-        report(name, "all time, a rare process", reader, 3, parsed(rare));
-        let rare = RawFilter { country: some("IR"), ..RawFilter::default() };
-        report(name, "all time, a rare country", reader, 3, parsed(rare));
-        let rare = RawFilter { destination: some("20.3.200.0/24"), ..RawFilter::default() };
-        report(name, "all time, a rare network", reader, 3, parsed(rare));
-        let rare = RawFilter { operator: some("operator 733 "), ..RawFilter::default() };
-        report(name, "all time, a rare operator", reader, 3, parsed(rare));
-        let newest = RawFilter { limit: some("50"), ..RawFilter::default() };
-        report(name, "the newest 50", reader, 3, parsed(newest));
-        report(name, "everything", reader, 1, parsed(RawFilter::default()));
-    }
+    let both = [&with, &without];
+    report("one hour, country CN", both, 21, country);
+    report("one hour, everything", both, 21, |position| {
+        let mut query = country(position);
+        query.filter.countries.clear();
+        query
+    });
+    let none = RawFilter::default;
+    report("a rare process", both, 7, parsed(RawFilter { process: some(RARE), ..none() }));
+    let address = RawFilter { destination: some("203.0.113.7"), ..none() };
+    report("a rare address", both, 7, parsed(address));
+    let domain = RawFilter { destination: some("rare.example"), ..none() };
+    report("a rare domain", both, 7, parsed(domain));
+    let operator = RawFilter { operator: some("rare networks"), ..none() };
+    report("a rare operator", both, 7, parsed(operator));
+    let process = RawFilter { process: some("program-250"), ..none() };
+    report("program-250", both, 7, parsed(process));
+    let net = RawFilter { destination: some("20.3.200.0/24"), ..none() };
+    report("20.3.200.0/24", both, 7, parsed(net));
+    report("country IR", both, 7, parsed(RawFilter { country: some("IR"), ..none() }));
+    report("the newest 50", both, 7, parsed(RawFilter { limit: some("50"), ..none() }));
+    report("everything", both, 3, parsed(none()));
     println!("memory after queries: {} kB (peak {} kB)", memory(), memory_line("VmHWM:"));
     std::thread::sleep(Duration::from_secs(25));
     println!("memory when idle again: {} kB", memory());
 }
 
-fn report(name: &str, what: &str, reader: &Reader, repeats: u64, query: impl Fn(u64) -> Query) {
-    let mut times = Vec::new();
-    let cpu = cpu_time();
-    let mut first = Duration::ZERO;
-    let (mut found, mut read) = (0, 0);
+/// With the index and without in turns, so that a busy machine is as busy for both.
+fn report(what: &str, readers: [&Reader; 2], repeats: u64, query: impl Fn(u64) -> Query) {
+    let mut runs = [Vec::new(), Vec::new()];
+    let (mut found, mut read) = ([0; 2], [0; 2]);
     for position in 0..repeats {
         let query = query(position);
-        let begun = Instant::now();
-        let mut count = 0_u64;
-        let stats = reader
-            .query(&query, |record| {
-                std::hint::black_box(&record);
-                count += 1;
-                ControlFlow::Continue(())
-            })
-            .expect("an answer");
-        times.push(begun.elapsed());
-        if position == 0 {
-            first = times[0];
+        for (side, reader) in readers.iter().enumerate() {
+            let (begun, cpu) = (Instant::now(), cpu_time());
+            let stats = reader
+                .query(&query, |record| {
+                    std::hint::black_box(&record);
+                    ControlFlow::Continue(())
+                })
+                .expect("an answer");
+            runs[side].push((begun.elapsed(), cpu_time().saturating_sub(cpu)));
+            found[side] += stats.matched;
+            read[side] += stats.blocks_read;
         }
-        found += count;
-        read += stats.blocks_read;
     }
-    let cpu = cpu_time().saturating_sub(cpu) / repeats as u32;
-    times.sort_unstable();
+    assert_eq!(found[0], found[1], "the index changes no answer");
+    let mut ratios: Vec<f64> =
+        runs[0].iter().zip(&runs[1]).map(|(with, without)| ms(without.0) / ms(with.0)).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let side = |side: usize| {
+        let (wall, cpu): (Vec<_>, Vec<_>) = runs[side].iter().copied().unzip();
+        let (wall, cpu) = (sorted(wall), sorted(cpu));
+        format!(
+            "{:>8.2} ms ({:.2} to {:.2}; cpu {:.2}; {} blocks)",
+            ms(wall[wall.len() / 2]),
+            ms(wall[0]),
+            ms(wall[wall.len() - 1]),
+            ms(cpu[cpu.len() / 2]),
+            read[side] / repeats,
+        )
+    };
     println!(
-        "{name:>8}: {what:<26} median {:>8.2} ms (min {:.2}, max {:.2}, first {:.2}; n={repeats}; cpu {:.2}), {} found, {} blocks opened",
-        ms(times[times.len() / 2]),
-        ms(times[0]),
-        ms(times[times.len() - 1]),
-        ms(first),
-        ms(cpu),
-        found / repeats,
-        read / repeats,
+        "{what:<20} {:>6} found; index {}; none {}; ratio {:.1} ({:.1} to {:.1}); first {:.2} ms; n={repeats}",
+        found[0] / repeats,
+        side(0),
+        side(1),
+        ratios[ratios.len() / 2],
+        ratios[0],
+        ratios[ratios.len() - 1],
+        ms(runs[0][0].0),
     );
+}
+
+fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
+    times.sort_unstable();
+    times
 }
 
 /// Processor time of this thread: on a busy machine the wall clock tells of the neighbours.
@@ -256,7 +277,33 @@ struct Generator {
     now: u64,
     step: u64,
     next_pid: u32,
+    begun: u64,
+    rare: (Arc<Process>, SocketAddr, Place),
     provenance: Arc<Provenance>,
+}
+
+fn rare() -> (Arc<Process>, SocketAddr, Place) {
+    let process = Process {
+        name: RARE.into(),
+        executable: Some(format!("/opt/{RARE}").into()),
+        ..(*process(999, 999)).clone()
+    };
+    let operator = Operator {
+        asn: Some(65_000),
+        name: Some("Rare Networks".into()),
+        country: CountryCode::new("IR"),
+        is_anycast: false,
+    };
+    let name = "www.rare.example".into();
+    let place = Place {
+        country: CountryCode::new("IR").map_or(Country::Unlocated, Country::Known),
+        second: None,
+        operator: Some(Arc::new(operator)),
+        domain: Some(Domain { name, source: DomainSource::Dns, is_trusted: false }),
+        server_name: None,
+        via: None,
+    };
+    (Arc::new(process), SocketAddr::new(Ipv4Addr::new(203, 0, 113, 7).into(), 443), place)
 }
 
 fn provenance() -> Arc<Provenance> {
@@ -321,6 +368,8 @@ impl Generator {
             // Of ten flows come thirteen states.
             step: days * 24 * HOUR * 13 / 10 / records as u64,
             next_pid: 5000,
+            begun: 0,
+            rare: rare(),
             provenance: provenance(),
         }
     }
@@ -358,6 +407,14 @@ impl Generator {
             self.processes[program] = process(program as u32, self.next_pid);
         }
         let (remote, place) = &self.places[self.destinations.pick(&mut self.random)];
+        let sender = &self.processes[program];
+        self.begun += 1;
+        let (sender, remote, place) = match &self.rare {
+            (process, remote, place) if self.begun.is_multiple_of(RARE_EVERY) => {
+                (process, remote, place)
+            }
+            _ => (sender, remote, place),
+        };
         let unapproved =
             !matches!(place.country.code().map(CountryCode::bytes), Some([b'U', b'S']));
         Record {
@@ -379,7 +436,7 @@ impl Generator {
                 passage: geofenced::inside::event::Passage::default(),
             },
             sender: Sender::Process {
-                process: Arc::clone(&self.processes[program]),
+                process: Arc::clone(sender),
                 attribution: Attribution::Socket,
                 creator: None,
             },

@@ -2,15 +2,13 @@
 //! daemon ends. It does not keep readers out.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     thread,
     time::Duration,
 };
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::{error::StoreError, files::FILE_MODE};
 
@@ -24,14 +22,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "held for the lock on it")] File);
 
-fn lock(file: &File) -> rustix::io::Result<()> {
+fn lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..TRIES {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(PAUSE),
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
             other => return other,
         }
     }
-    Err(rustix::io::Errno::WOULDBLOCK)
+    Err(TryLockError::WouldBlock)
 }
 
 pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
@@ -48,7 +46,7 @@ pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
     let mut file = File::open(&path).map_err(StoreError::io("open", &path))?;
     let locked = match lock(&file) {
         // A network file system may want it writable.
-        Err(rustix::io::Errno::BADF) => {
+        Err(TryLockError::Error(error)) if error.raw_os_error() == Some(libc::EBADF) => {
             file = writable.try_clone().map_err(StoreError::io("open", &path))?;
             lock(&file)
         }
@@ -56,12 +54,12 @@ pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
     };
     match locked {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
             return Err(StoreError::Locked { path: directory.to_owned(), pid });
         }
-        Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
+        Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
     }
     // The pid is only told to people: a full disk must not keep the daemon from starting.
     let told = writable

@@ -16,6 +16,7 @@ use super::{
         frame::{Created, Head, HeaderFault, VERSION},
         segment::Segment,
     },
+    stored::{FlowState, Wanted},
 };
 use crate::event::Entry;
 
@@ -199,6 +200,24 @@ impl Scan {
             self.count_corrupt(1, stats);
         }
         Ok(entries.unwrap_or_default())
+    }
+
+    /// The flows of a block, decoded where they are wanted; none, and counted, if it is damaged.
+    pub(super) fn flows(
+        &self,
+        segment: &Segment,
+        (at, head): (u64, &Head),
+        wanted: Wanted<'_>,
+        stats: &mut QueryStats,
+    ) -> Result<Vec<FlowState>, StoreError> {
+        let path = || segment_path(&self.ledger, segment.number());
+        let flows = segment.flows(at, head, wanted);
+        let flows = flows.map_err(|error| StoreError::io("read", &path())(error))?;
+        stats.blocks_read += 1;
+        if flows.is_none() {
+            self.count_corrupt(1, stats);
+        }
+        Ok(flows.unwrap_or_default())
     }
 
     pub(super) fn count_corrupt(&self, count: u64, stats: &mut QueryStats) {

@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{FlockOperation, flock};
-
 /// Page cache of one open database.
 const CACHE_BYTES: u64 = 1 << 20;
 /// Unit of its log, and size of its write buffers.
@@ -109,7 +107,7 @@ impl Drop for Database {
 pub(super) fn wait_until_released(path: &Path) -> io::Result<()> {
     let file = File::open(path.join("db"))?;
     for _ in 0..RELEASE_TRIES {
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if file.try_lock().is_ok() {
             return Ok(());
         }
         std::thread::sleep(RELEASE_PAUSE);

@@ -3,9 +3,13 @@
 //! stand together, many in a value: the index crate takes some hundred bytes for every key. Each
 //! key is written once and never again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::terms::{self, Dimension, GROUPS};
@@ -30,7 +34,8 @@ pub(crate) struct BlockEntry {
     pub at: u64,
     pub number: u64,
     pub summary: Summary,
-    /// Numbers of the blocks that hold the state before of flows restated here.
+    /// Numbers of the blocks that hold the state before of flows that are restated here by other terms.
+    /// Where the terms are the same, whoever finds that block finds this one.
     pub supersedes: Vec<u64>,
     /// A flow is restated here whose state before was not seen: it may supersede any block.
     pub orphan: bool,
@@ -51,11 +56,19 @@ pub(super) fn is_set(bitmap: &[u8], position: usize) -> bool {
     bitmap.get(position / 8).is_some_and(|byte| byte & 1 << (position % 8) != 0)
 }
 
-/// Where the latest state of each flow going on was met.
+/// Where the latest state of each flow going on was met, and a hash of its terms.
 #[derive(Debug, Default)]
 pub(super) struct OpenFlows {
-    at: BTreeMap<FlowId, u64>,
+    at: BTreeMap<FlowId, Met>,
     next_block: u64,
+    /// Others can choose terms, but not which of them have one hash.
+    key: RandomState,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Met {
+    block: u64,
+    terms: u64,
 }
 
 impl OpenFlows {
@@ -67,20 +80,20 @@ impl OpenFlows {
         self.next_block = number + 1;
     }
 
-    fn met(&mut self, record: &Record, block: &mut BlockEntry) {
+    fn met(&mut self, record: &Record, terms: u64, block: &mut BlockEntry) {
         let egress = &record.egress;
         let before = match egress.ended_at {
             Some(_) => self.at.remove(&egress.flow),
-            None => self.at.insert(egress.flow, block.number),
+            None => self.at.insert(egress.flow, Met { block: block.number, terms }),
         };
         if self.at.len() > OPEN_FLOWS_MAX {
             // The one that began first: told again, it only makes its block be read more often.
             self.at.pop_first();
         }
         match before {
-            Some(number) if number != block.number => {
-                if !block.supersedes.contains(&number) {
-                    block.supersedes.push(number);
+            Some(before) if before.block != block.number && before.terms != terms => {
+                if !block.supersedes.contains(&before.block) {
+                    block.supersedes.push(before.block);
                 }
             }
             Some(_) => {}
@@ -108,26 +121,45 @@ impl GroupBuilder {
             orphan: false,
         };
         let position = self.group.blocks.len();
-        // Records of a block share their processes and operators.
-        let mut seen = FxHashSet::default();
+        let key = open.key.clone();
+        // Records of a block share their processes and operators: hashes of their terms.
+        let mut seen: FxHashMap<*const (), u64> = FxHashMap::default();
         for entry in entries {
             let Entry::Flow(record) = entry else { continue };
-            open.met(record, &mut block);
-            let mut add = |dimension, term: &[u8]| self.term(position, dimension, term);
-            terms::of_flow(record, &mut add);
-            if let Sender::Process { process, .. } = &record.sender
-                && seen.insert(Arc::as_ptr(process).cast::<()>())
-            {
-                terms::of_process(process, &mut add);
+            let mut all = self.add_terms(position, &key, |each| terms::of_flow(record, each));
+            if let Sender::Process { process, .. } = &record.sender {
+                let theirs = seen.entry(Arc::as_ptr(process).cast()).or_insert_with(|| {
+                    self.add_terms(position, &key, |each| terms::of_process(process, each))
+                });
+                all = all.wrapping_add(*theirs);
             }
-            if let Some(operator) = &record.place.operator
-                && seen.insert(Arc::as_ptr(operator).cast())
-            {
-                let name = operator.name.as_ref().map(|name| name.to_lowercase());
-                terms::of_operator(operator.asn, name.as_deref(), &mut add);
+            if let Some(operator) = &record.place.operator {
+                let theirs = seen.entry(Arc::as_ptr(operator).cast()).or_insert_with(|| {
+                    let name = operator.name.as_ref().map(|name| name.to_lowercase());
+                    self.add_terms(position, &key, |each| {
+                        terms::of_operator(operator.asn, name.as_deref(), each);
+                    })
+                });
+                all = all.wrapping_add(*theirs);
             }
+            open.met(record, all, &mut block);
         }
         self.group.blocks.push(block);
+    }
+
+    /// Adds terms of a block; gives a hash of them, whatever their order.
+    fn add_terms(
+        &mut self,
+        position: usize,
+        key: &RandomState,
+        of: impl FnOnce(&mut dyn FnMut(Dimension, &[u8])),
+    ) -> u64 {
+        let mut all = 0_u64;
+        of(&mut |dimension, term| {
+            self.term(position, dimension, term);
+            all = all.wrapping_add(key.hash_one((dimension, term)));
+        });
+        all
     }
 
     fn term(&mut self, position: usize, dimension: Dimension, term: &[u8]) {
@@ -159,8 +191,14 @@ impl GroupBuilder {
             terms.sort_unstable();
             let mut value = Vec::new();
             let mut part = 0_u16;
-            for term in terms {
-                value = encode(&term, value);
+            let mut before: &[u8] = &[];
+            for (term, blocks) in &terms {
+                if value.is_empty() {
+                    before = &[];
+                }
+                let shared = before.iter().zip(term).take_while(|(a, b)| a == b).count();
+                value = encode(&(shared as u16, &term[shared..], blocks), value);
+                before = term;
                 if value.len() >= VALUE_BYTES {
                     let key = key(dimension, segment, first, Some(part));
                     pairs.push((key, std::mem::take(&mut value)));
@@ -193,12 +231,48 @@ pub(super) fn key(kind: u8, segment: u32, first_block: u64, part: Option<u16>) -
 
 /// Calls `each` with the terms of a value and their bitmaps; false if it is malformed.
 pub(super) fn terms_of(mut value: &[u8], mut each: impl FnMut(&[u8], &[u8])) -> bool {
+    let mut term = Vec::new();
     while !value.is_empty() {
-        let Ok(((term, bitmap), rest)) = postcard::take_from_bytes::<(&[u8], &[u8])>(value) else {
+        let taken = postcard::take_from_bytes::<(u16, &[u8], &[u8])>(value);
+        let Ok(((shared, own, bitmap), rest)) = taken else { return false };
+        if usize::from(shared) > term.len() {
             return false;
-        };
-        each(term, bitmap);
+        }
+        term.truncate(shared.into());
+        term.extend_from_slice(own);
+        each(&term, bitmap);
         value = rest;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_come_back_in_order_and_a_cut_value_is_malformed() {
+        let mut builder = GroupBuilder::default();
+        let domains = ["elpmaxe", "elpmaxe.a", "elpmaxe.ab", "gro", "", "elpmaxe.b"];
+        for domain in domains {
+            builder.term(9, Dimension::Domain, domain.as_bytes());
+        }
+        builder.group.blocks.push(BlockEntry {
+            at: 0,
+            number: 5,
+            summary: Summary::default(),
+            supersedes: Vec::new(),
+            orphan: false,
+        });
+        let pairs = builder.finish(1);
+        let (_, value) = pairs.iter().find(|(key, _)| key[0] == Dimension::Domain as u8).unwrap();
+        let mut met = Vec::new();
+        assert!(terms_of(value, |term, bitmap| {
+            met.push(String::from_utf8(term.to_vec()).unwrap());
+            assert!(is_set(bitmap, 9) && !is_set(bitmap, 8));
+        }));
+        assert_eq!(met, ["", "elpmaxe", "elpmaxe.a", "elpmaxe.ab", "elpmaxe.b", "gro"]);
+        assert!(!terms_of(&value[..value.len() - 1], |_, _| {}));
+        assert!(!terms_of(&[3, 0, 0], |_, _| {}), "nothing came before that it could share");
+    }
 }

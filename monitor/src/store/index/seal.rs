@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{files::FILE_MODE, scan::Contents};
 
 /// Raised with every change of keys, values or the seal: older databases are rebuilt.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const MAGIC: [u8; 8] = *b"GFINDEX\n";
 
 /// How far a segment is indexed, and what was met on the way.
@@ -183,6 +183,18 @@ mod tests {
         bytes[77_777] ^= 1;
         fs::write(database.join("db"), bytes).unwrap();
         assert!(!seal.holds(&database));
+    }
+
+    #[test]
+    fn a_seal_of_another_version_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let database = root.path().join("00000001");
+        fs::create_dir_all(&database).unwrap();
+        let seal = Seal::of(&database, Coverage::new()).unwrap();
+        Seal { version: VERSION - 1, ..seal.clone() }.store(&database).unwrap();
+        assert_eq!(Seal::load(&database), None);
+        seal.store(&database).unwrap();
+        assert_eq!(Seal::load(&database), Some(seal));
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! One block: filled entry by entry, closed into bytes; and its payload back into entries. No files.
 
+use std::cell::RefCell;
+
+use zstd::bulk::Decompressor;
+
 use super::frame::{ENTRIES_MAX, HEAD_BYTES, Hash, Head, RAW_MAX, Summary, hash};
 use crate::{
     event::Entry,
-    store::stored::{FormError, Payload, decode},
+    store::stored::{self, FlowState, FormError, Payload, Wanted, decode},
 };
 
 /// A block is full when its payload is about this long before compression.
@@ -88,10 +92,32 @@ fn compress(raw: &[u8]) -> Vec<u8> {
 
 /// The entries of a payload whose checksum is right.
 pub(super) fn entries(head: &Head, payload: &[u8]) -> Result<Vec<Entry>, FormError> {
+    decode(&decompress(head, payload)?, head.summary.entries())
+}
+
+/// The flows in it, decoded where they are wanted.
+pub(super) fn flows(
+    head: &Head,
+    payload: &[u8],
+    wanted: Wanted<'_>,
+) -> Result<Vec<FlowState>, FormError> {
+    stored::flows(&decompress(head, payload)?, head.summary.entries(), wanted)
+}
+
+fn decompress(head: &Head, payload: &[u8]) -> Result<Vec<u8>, FormError> {
+    thread_local! {
+        // Making one anew takes as long as a fifth of a block.
+        static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
     if head.raw_bytes > RAW_MAX {
         return Err(FormError::Malformed);
     }
-    let raw = zstd::bulk::decompress(payload, head.raw_bytes as usize)
-        .map_err(|_| FormError::Malformed)?;
-    decode(&raw, head.summary.entries())
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(kept) => kept,
+            None => kept.insert(Decompressor::new().map_err(|_| FormError::Malformed)?),
+        };
+        let raw = decompressor.decompress(payload, head.raw_bytes as usize);
+        raw.map_err(|_| FormError::Malformed)
+    })
 }

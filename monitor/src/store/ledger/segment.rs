@@ -9,7 +9,13 @@ use super::{
         SegmentHeader,
     },
 };
-use crate::{event::Entry, store::files::segment_path};
+use crate::{
+    event::Entry,
+    store::{
+        files::segment_path,
+        stored::{FlowState, Wanted},
+    },
+};
 
 /// Heads are read through a window of this size: small blocks cost no call each.
 const WINDOW: usize = 32 << 10;
@@ -144,6 +150,16 @@ impl Segment {
     /// The entries of the block at `at`; `None` if it is damaged.
     pub(crate) fn entries(&self, at: u64, head: &Head) -> io::Result<Option<Vec<Entry>>> {
         Ok(self.payload(at, head)?.and_then(|payload| block::entries(head, &payload).ok()))
+    }
+
+    /// The flows of the block at `at`, decoded where they are wanted; `None` if it is damaged.
+    pub(crate) fn flows(
+        &self,
+        at: u64,
+        head: &Head,
+        wanted: Wanted<'_>,
+    ) -> io::Result<Option<Vec<FlowState>>> {
+        Ok(self.payload(at, head)?.and_then(|payload| block::flows(head, &payload, wanted).ok()))
     }
 
     /// Up to `wanted` bytes at `at`; fewer at the end of the file.

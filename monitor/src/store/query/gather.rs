@@ -11,12 +11,13 @@ use rustc_hash::FxHashMap;
 
 use super::plan::Block;
 use crate::{
-    event::{Entry, FlowId, Record},
+    event::{FlowId, Record},
     filter::{Filter, Query},
     store::{
         error::StoreError,
         ledger::segment::Segment,
         scan::{QueryStats, Scan},
+        stored::{FlowState, Wanted},
     },
 };
 
@@ -26,11 +27,12 @@ const BESIDE_MAX: usize = u16::MAX as usize;
 /// Positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
 /// more passes, also in tests.
 const POSITIONS: usize = if cfg!(test) { 64 } else { 1 << 20 };
-/// Records held at once on their way out, and kept from the first reading.
-const RECORDS: usize = 8192;
+/// Records held at once on their way out, and kept from the first reading. Few in tests, so that they
+/// read a second time.
+pub(in crate::store) const RECORDS: usize = if cfg!(test) { 16 } else { 8192 };
 
 /// Records kept from the first reading, by block in the plan and place in it.
-type Kept = FxHashMap<(u32, u16), Record>;
+type Kept = FxHashMap<(u32, u16), Box<Record>>;
 
 /// What there is to read.
 #[derive(Clone, Copy, Debug)]
@@ -139,8 +141,9 @@ fn gather_positions(
             segment = scan.segment(block.segment)?;
         }
         let Some(segment) = &mut segment else { continue };
-        let entries = match read(scan, segment, block, stats)? {
-            Some(entries) => entries,
+        let wanted = if block.may_match { Wanted::Matching(filter) } else { Wanted::Nothing };
+        let states = match read(scan, segment, block, wanted, stats)? {
+            Some(states) => states,
             None if block.is_indexed => {
                 return Ok(Err(Inconsistent { segment: block.segment }));
             }
@@ -150,16 +153,14 @@ fn gather_positions(
                 continue;
             }
         };
-        for (entry, record) in entries.iter().enumerate().rev() {
-            let Entry::Flow(record) = record else { continue };
+        for state in states.into_iter().rev() {
             stats.records_read += 1;
-            if is_outdated(record, &mut newer) || !block.may_match || !filter.matches(record) {
-                continue;
-            }
+            let is_outdated = is_outdated(&state, &mut newer);
+            let Some(record) = state.record.filter(|_| !is_outdated) else { continue };
             let start = record.egress.started_at.0;
-            let position = Position { start, block: index as u32, entry: entry as u16 };
+            let position = Position { start, block: index as u32, entry: state.entry };
             if gather.takes(position) && chosen.add(position) && kept.len() < RECORDS {
-                kept.insert((position.block, position.entry), record.clone());
+                kept.insert((position.block, position.entry), record);
             }
         }
     }
@@ -184,9 +185,8 @@ fn gather_beside(
 }
 
 /// Whether a newer state of the flow was met; `newer` holds the flows of which an older may come.
-fn is_outdated(record: &Record, newer: &mut BTreeSet<FlowId>) -> bool {
-    let egress = &record.egress;
-    if egress.revision > 0 { !newer.insert(egress.flow) } else { newer.remove(&egress.flow) }
+fn is_outdated(state: &FlowState, newer: &mut BTreeSet<FlowId>) -> bool {
+    if state.revision > 0 { !newer.insert(state.flow) } else { newer.remove(&state.flow) }
 }
 
 /// `None` if the segment has no such block (any more).
@@ -194,11 +194,12 @@ fn read(
     scan: &Scan,
     segment: &mut Segment,
     block: &Block,
+    wanted: Wanted<'_>,
     stats: &mut QueryStats,
-) -> Result<Option<Vec<Entry>>, StoreError> {
+) -> Result<Option<Vec<FlowState>>, StoreError> {
     let head = segment.head(block.at).map_err(StoreError::io("read", scan.ledger()))?;
     match head.filter(|head| head.number == block.number) {
-        Some(head) => scan.entries(segment, block.at, &head, stats).map(Some),
+        Some(head) => scan.flows(segment, (block.at, &head), wanted, stats).map(Some),
         None => Ok(None),
     }
 }
@@ -272,11 +273,11 @@ fn tell(
 ) -> Result<ControlFlow<()>, StoreError> {
     let Input { scan, plan, beside } = *input;
     let mut by_block: BTreeMap<u32, Vec<(usize, u16)>> = BTreeMap::new();
-    let mut records: Vec<Option<Record>> = Vec::with_capacity(positions.len());
+    let mut records: Vec<Option<Box<Record>>> = Vec::with_capacity(positions.len());
     for (order, position) in positions.iter().enumerate() {
         let is_beside = position.block as usize == plan.len();
         let record = if is_beside {
-            beside.get(usize::from(position.entry)).cloned()
+            beside.get(usize::from(position.entry)).cloned().map(Box::new)
         } else {
             kept.remove(&(position.block, position.entry))
         };
@@ -294,19 +295,23 @@ fn tell(
         scan.go_on()?;
         // Deleted by retention since the first pass: no longer part of the answer.
         let Some(segment) = &mut segment else { continue };
-        let Some(entries) = read(scan, segment, block, stats)? else {
+        let mut places: Vec<u16> = wanted.iter().map(|(_, entry)| *entry).collect();
+        places.sort_unstable();
+        let Some(states) = read(scan, segment, block, Wanted::At(&places), stats)? else {
             scan.count_corrupt(1, stats);
             continue;
         };
+        let mut found: FxHashMap<u16, Box<Record>> = states
+            .into_iter()
+            .filter_map(|state| state.record.map(|record| (state.entry, record)))
+            .collect();
         for (order, entry) in wanted {
-            if let Some(Entry::Flow(record)) = entries.get(usize::from(entry)) {
-                records[order] = Some(record.clone());
-            }
+            records[order] = found.remove(&entry);
         }
     }
     for record in records.into_iter().flatten() {
         stats.matched += 1;
-        if each(record).is_break() {
+        if each(*record).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

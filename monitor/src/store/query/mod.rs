@@ -26,6 +26,8 @@ use crate::{
     event::{Record, Timestamp},
     filter::Query,
 };
+#[cfg(test)]
+pub(super) use gather::RECORDS;
 use gather::{Inconsistent, Input};
 
 /// A query that opened more blocks than this gives its memory back at the end.

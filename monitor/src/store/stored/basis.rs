@@ -116,7 +116,7 @@ pub(super) fn basis_to_stored(
 pub(super) fn basis_from_stored(
     stored: &StoredBasis,
     learnt: &mut Learnt<Arc<Basis>>,
-    texts: &Texts,
+    texts: &Texts<'_>,
 ) -> Result<Arc<Basis>, FormError> {
     let (second, is_anycast, provenance) = match stored {
         StoredBasis::Again(at) => return learnt.get(*at),

@@ -6,7 +6,9 @@ use super::{
     basis::{Basis, StoredBasis, basis_from_stored, basis_to_stored},
     error::FormError,
     executed::StoredExecuted,
-    flow::{StoredExtra, StoredFlow, extras_to_stored, flow_from_stored, flow_to_stored},
+    flow::{
+        StoredExtra, StoredFlow, extras_to_stored, flow_from_stored, flow_to_stored, learn_executed,
+    },
     lookup::{StoredLookup, lookup_from_stored, lookup_to_stored},
     notice::{StoredNotice, notice_from_stored, notice_to_stored},
     rollup::{StoredRollup, rollup_from_stored, rollup_to_stored},
@@ -71,11 +73,12 @@ pub(super) fn to_stored(entry: &Entry, base: u64, into: &mut Interner) -> Stored
 pub(super) fn from_stored(
     entry: StoredEntry,
     base: u64,
-    tables: &mut Tables,
+    tables: &mut Tables<'_>,
 ) -> Result<Entry, FormError> {
     Ok(match entry {
         StoredEntry::Flow(flow) => Entry::Flow(flow_from_stored(&flow, &[], base, tables)?),
         StoredEntry::FlowWith(flow, extras) => {
+            learn_executed(&extras, tables)?;
             Entry::Flow(flow_from_stored(&flow, &extras, base, tables)?)
         }
         StoredEntry::Rollup(rollup) => Entry::Rollup(rollup_from_stored(&rollup, &tables.texts)?),
@@ -90,9 +93,7 @@ pub(super) fn from_stored(
         }
         StoredEntry::Lookup(lookup) => Entry::Lookup(lookup_from_stored(&lookup, tables)?),
         StoredEntry::LookupWith(lookup, executed) => {
-            for it in &executed {
-                tables.processes.learn(it, &tables.texts)?;
-            }
+            executed.into_iter().try_for_each(|it| tables.processes.learn(it))?;
             Entry::Lookup(lookup_from_stored(&lookup, tables)?)
         }
     })

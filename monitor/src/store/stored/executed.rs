@@ -11,14 +11,14 @@ use super::{
 use crate::event::{ExecutedFile, FileId, Process};
 
 /// Of one process of the block's table.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct StoredExecuted {
     pub(super) process: u32,
     pub(super) facts: Vec<StoredFact>,
 }
 
 /// May be extended at its end.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum StoredFact {
     Claimed(Text),
     File {
@@ -28,6 +28,13 @@ pub(super) enum StoredFact {
     /// The path leads to this file from the host's root.
     OfHost,
     Sha256([u8; 32]),
+}
+
+impl StoredExecuted {
+    /// Whether it says what somebody claimed to be the file.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.facts.iter().any(|fact| matches!(fact, StoredFact::Claimed(_)))
+    }
 }
 
 /// `at`: position in the process table. `None`: there is nothing to tell.
@@ -49,7 +56,7 @@ pub(super) fn executed_to_stored(
 pub(super) fn add_executed(
     executed: &StoredExecuted,
     process: &mut Process,
-    texts: &Texts,
+    texts: &Texts<'_>,
 ) -> Result<(), FormError> {
     for fact in &executed.facts {
         match fact {

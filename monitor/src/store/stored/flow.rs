@@ -20,9 +20,13 @@ use super::{
         phase_code, verdict, verdict_code,
     },
 };
-use crate::event::{
-    Domain, DomainSource, Egress, FlowId, Judgement, Mac, Passage, Place, Reason, Record, Sender,
-    ServerName, Timestamp, Traffic, Transport, Way,
+use crate::{
+    event::{
+        Domain, DomainSource, Egress, FlowId, Judgement, Mac, Passage, Place, Reason, Record,
+        Sender, ServerName, Timestamp, Traffic, Transport, Way,
+    },
+    filter::Filter,
+    select::DestinationSelector,
 };
 
 /// What only some flows have.
@@ -183,7 +187,7 @@ fn add_extra(
     record: &mut Record,
     operator: Option<u32>,
     extra: &StoredExtra,
-    tables: &mut Tables,
+    tables: &mut Tables<'_>,
 ) -> Result<(), FormError> {
     match extra {
         StoredExtra::Passage { mac, from, by } => {
@@ -223,7 +227,7 @@ fn add_extra(
             });
         }
         StoredExtra::Creator { process } => match &mut record.sender {
-            Sender::Process { creator, .. } => *creator = Some(tables.processes.process(*process)?),
+            Sender::Process { creator, .. } => *creator = Some(tables.process(*process)?),
             Sender::Nobody => return Err(FormError::Dangling),
         },
         StoredExtra::Basis(basis) => {
@@ -276,17 +280,27 @@ pub(super) fn flow_to_stored(record: &Record, base: u64, into: &mut Interner) ->
     }
 }
 
+/// What is known of the files of processes that the flow is the first to refer to. To be asked before
+/// anything else of the flow.
+pub(super) fn learn_executed(
+    extras: &[StoredExtra],
+    tables: &mut Tables<'_>,
+) -> Result<(), FormError> {
+    for extra in extras {
+        if let StoredExtra::Executed(executed) = extra {
+            tables.processes.learn(executed.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// To be asked of every flow of a block in order, or else [`pass_by`].
 pub(super) fn flow_from_stored(
     flow: &StoredFlow,
     extras: &[StoredExtra],
     base: u64,
-    tables: &mut Tables,
+    tables: &mut Tables<'_>,
 ) -> Result<Record, FormError> {
-    for extra in extras {
-        if let StoredExtra::Executed(executed) = extra {
-            tables.processes.learn(executed, &tables.texts)?;
-        }
-    }
     let mut record = bare_from_stored(flow, base, tables)?;
     for extra in extras {
         add_extra(&mut record, flow.operator, extra, tables)?;
@@ -294,13 +308,85 @@ pub(super) fn flow_from_stored(
     Ok(record)
 }
 
+/// Of a flow that is not decoded: learns what later ones refer to.
+pub(super) fn pass_by(extras: &[StoredExtra], tables: &mut Tables<'_>) -> Result<(), FormError> {
+    for extra in extras {
+        match extra {
+            StoredExtra::Basis(basis) => {
+                basis_from_stored(basis, &mut tables.bases, &tables.texts)?;
+            }
+            StoredExtra::Timeline(timeline) => {
+                timeline_from_stored(timeline, &mut tables.timelines)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl StoredFlow {
+    /// Which flow it is, and in what state.
+    pub(super) fn identity(&self, base: u64) -> (FlowId, u32) {
+        let started = base.wrapping_add(self.started.cast_unsigned());
+        let id_high = started.wrapping_add(self.id_offset.cast_unsigned());
+        let id = u128::from(id_high) << 64 | u128::from(u64::from_le_bytes(self.id_low));
+        (FlowId(id), self.revision)
+    }
+
+    /// Whether the filter leaves room for it, as far as that is seen without decoding it.
+    pub(super) fn may_match(
+        &self,
+        extras: &[StoredExtra],
+        base: u64,
+        filter: &Filter,
+        tables: &Tables<'_>,
+    ) -> bool {
+        let started = base.wrapping_add(self.started.cast_unsigned());
+        let last = started.wrapping_add(self.last.cast_unsigned());
+        let is_of_process = filter.process.is_some() || filter.pid.is_some();
+        filter.overlaps(Timestamp(started), Timestamp(last))
+            && (filter.verdicts.is_empty()
+                || filter.verdicts.iter().any(|it| verdict_code(*it) == self.verdict))
+            && (!is_of_process
+                || self
+                    .process
+                    .is_some_and(|(at, _)| tables.processes.may_match(at, filter, &tables.texts)))
+            && filter.operator.as_ref().is_none_or(|wanted| {
+                self.operator.is_some_and(|at| tables.operators.matches(at, wanted))
+            })
+            && filter.destination.as_ref().is_none_or(|it| self.may_go_to(it, extras, tables))
+    }
+
+    fn may_go_to(
+        &self,
+        wanted: &DestinationSelector,
+        extras: &[StoredExtra],
+        tables: &Tables<'_>,
+    ) -> bool {
+        match wanted {
+            DestinationSelector::Network(net) => {
+                socket_from_stored(&self.remote).is_some_and(|it| net.contains(&it.ip()))
+            }
+            DestinationSelector::Domain(_) => {
+                let is_it = |at| tables.texts.seen(at).is_some_and(|name| wanted.holds(name));
+                let says_one =
+                    |extra: &StoredExtra| matches!(extra, StoredExtra::ServerName { .. });
+                self.domain.is_some_and(is_it) || extras.iter().any(says_one)
+            }
+        }
+    }
+}
+
 /// Without what extras tell.
-fn bare_from_stored(flow: &StoredFlow, base: u64, tables: &Tables) -> Result<Record, FormError> {
+fn bare_from_stored(
+    flow: &StoredFlow,
+    base: u64,
+    tables: &Tables<'_>,
+) -> Result<Record, FormError> {
     let started = base.wrapping_add(flow.started.cast_unsigned());
     let last = started.wrapping_add(flow.last.cast_unsigned());
-    let id_high = started.wrapping_add(flow.id_offset.cast_unsigned());
     let egress = Egress {
-        flow: FlowId(u128::from(id_high) << 64 | u128::from(u64::from_le_bytes(flow.id_low))),
+        flow: flow.identity(base).0,
         revision: flow.revision,
         started_at: Timestamp(started),
         last_at: Timestamp(last),

@@ -38,7 +38,7 @@ pub(super) fn lookup_to_stored(lookup: &Lookup, into: &mut Interner) -> StoredLo
 
 pub(super) fn lookup_from_stored(
     lookup: &StoredLookup,
-    tables: &Tables,
+    tables: &Tables<'_>,
 ) -> Result<Lookup, FormError> {
     Ok(Lookup {
         at: Timestamp(lookup.at),

@@ -33,4 +33,4 @@ mod timeline;
 mod words;
 
 pub(super) use error::FormError;
-pub(super) use payload::{Payload, decode};
+pub(super) use payload::{FlowState, Payload, Wanted, decode, flows};

@@ -77,7 +77,10 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
     }
 }
 
-pub(super) fn notice_from_stored(notice: StoredNotice, texts: &Texts) -> Result<Notice, FormError> {
+pub(super) fn notice_from_stored(
+    notice: StoredNotice,
+    texts: &Texts<'_>,
+) -> Result<Notice, FormError> {
     Ok(match notice {
         StoredNotice::Started { version, probes, policy_sha256 } => Notice::Started {
             version: texts.text(version)?,

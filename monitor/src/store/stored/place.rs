@@ -1,6 +1,6 @@
 //! The stored form of places: countries, the table of operators, and the other address that packets go to.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{cell::OnceCell, net::IpAddr, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,10 @@ use super::{
     error::FormError,
     text::{Text, TextInterner, Texts},
 };
-use crate::event::{Country, CountryCode, Operator, Place, Via};
+use crate::{
+    event::{Country, CountryCode, Operator, Place, Via},
+    select::OperatorSelector,
+};
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum StoredCountry {
@@ -90,13 +93,18 @@ impl OperatorInterner {
 /// Operators of a block that was read.
 #[derive(Debug, Default)]
 pub(super) struct Operators {
-    operators: Vec<Arc<Operator>>,
+    decoded: Vec<Arc<Operator>>,
     /// By position, as those of anycast addresses.
     anycast: FxHashMap<u32, Arc<Operator>>,
+    /// By position, whether it is the one that is asked for.
+    is_asked: Vec<OnceCell<bool>>,
 }
 
 impl Operators {
-    pub(super) fn from_stored(stored: &[StoredOperator], texts: &Texts) -> Result<Self, FormError> {
+    pub(super) fn from_stored(
+        stored: &[StoredOperator],
+        texts: &Texts<'_>,
+    ) -> Result<Self, FormError> {
         let operators = stored.iter().map(|operator| {
             Ok(Arc::new(Operator {
                 asn: operator.asn,
@@ -105,12 +113,23 @@ impl Operators {
                 is_anycast: false,
             }))
         });
-        let operators = operators.collect::<Result<_, FormError>>()?;
-        Ok(Self { operators, anycast: FxHashMap::default() })
+        let decoded = operators.collect::<Result<_, FormError>>()?;
+        let is_asked = stored.iter().map(|_| OnceCell::new()).collect();
+        Ok(Self { decoded, anycast: FxHashMap::default(), is_asked })
+    }
+
+    /// To be asked with one selector for all of the block.
+    pub(super) fn matches(&self, at: u32, wanted: &OperatorSelector) -> bool {
+        let at = at as usize;
+        // Dangling: whoever decodes it says so.
+        let (Some(operator), Some(is_asked)) = (self.decoded.get(at), self.is_asked.get(at)) else {
+            return true;
+        };
+        *is_asked.get_or_init(|| wanted.matches(Some(operator)))
     }
 
     pub(super) fn operator(&self, at: u32) -> Result<Arc<Operator>, FormError> {
-        self.operators.get(at as usize).cloned().ok_or(FormError::Dangling)
+        self.decoded.get(at as usize).cloned().ok_or(FormError::Dangling)
     }
 
     /// The same operator, of an address that is announced from many places.

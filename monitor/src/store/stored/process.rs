@@ -1,7 +1,7 @@
 //! The stored form of processes: what stands in a block's table. What is known of the executed file
 //! came later and is told beside it (`executed`).
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,10 @@ use super::{
     executed::{StoredExecuted, add_executed, executed_to_stored},
     text::{Text, TextInterner, Texts},
 };
-use crate::event::{Ancestor, ExecutedFile, Process, Timestamp, User};
+use crate::{
+    event::{Ancestor, ExecutedFile, Process, Timestamp, User},
+    filter::Filter,
+};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredProcess {
@@ -47,7 +50,7 @@ pub(super) fn user_to_stored(user: &User, into: &mut TextInterner) -> StoredUser
     StoredUser { id: user.id, name: into.maybe(user.name.as_ref()) }
 }
 
-pub(super) fn user_from_stored(user: &StoredUser, texts: &Texts) -> Result<User, FormError> {
+pub(super) fn user_from_stored(user: &StoredUser, texts: &Texts<'_>) -> Result<User, FormError> {
     Ok(User { id: user.id, name: texts.maybe(user.name)? })
 }
 
@@ -85,28 +88,56 @@ impl ProcessInterner {
     }
 }
 
-/// Processes of a block that was read.
+/// Processes of a block that is read. Each is decoded when it is asked for.
 #[derive(Debug, Default)]
-pub(super) struct Processes(Vec<Arc<Process>>);
+pub(super) struct Processes {
+    stored: Vec<StoredProcess>,
+    shared: Vec<OnceCell<Arc<Process>>>,
+    /// What is known of their files, by position.
+    executed: FxHashMap<u32, StoredExecuted>,
+}
 
 impl Processes {
-    pub(super) fn from_stored(stored: &[StoredProcess], texts: &Texts) -> Result<Self, FormError> {
-        let processes = stored.iter().map(|it| process_from_stored(it, texts).map(Arc::new));
-        processes.collect::<Result<_, FormError>>().map(Self)
+    pub(super) fn from_stored(stored: Vec<StoredProcess>) -> Self {
+        let shared = stored.iter().map(|_| OnceCell::new()).collect();
+        Self { stored, shared, executed: FxHashMap::default() }
     }
 
-    pub(super) fn process(&self, at: u32) -> Result<Arc<Process>, FormError> {
-        self.0.get(at as usize).cloned().ok_or(FormError::Dangling)
+    pub(super) fn process(&self, at: u32, texts: &Texts<'_>) -> Result<Arc<Process>, FormError> {
+        let place = at as usize;
+        let (Some(stored), Some(shared)) = (self.stored.get(place), self.shared.get(place)) else {
+            return Err(FormError::Dangling);
+        };
+        if let Some(process) = shared.get() {
+            return Ok(Arc::clone(process));
+        }
+        let mut process = process_from_stored(stored, texts)?;
+        if let Some(executed) = self.executed.get(&at) {
+            add_executed(executed, &mut process, texts)?;
+        }
+        Ok(Arc::clone(shared.get_or_init(|| Arc::new(process))))
     }
 
-    /// For all entries from now on. To be asked before the entry that it came with is decoded.
-    pub(super) fn learn(
-        &mut self,
-        executed: &StoredExecuted,
-        texts: &Texts,
-    ) -> Result<(), FormError> {
-        let known = self.0.get_mut(executed.process as usize).ok_or(FormError::Dangling)?;
-        add_executed(executed, Arc::make_mut(known), texts)
+    /// To be asked before the entry that it came with is decoded, which is the first to refer to the process.
+    pub(super) fn learn(&mut self, executed: StoredExecuted) -> Result<(), FormError> {
+        if executed.process as usize >= self.stored.len() {
+            return Err(FormError::Dangling);
+        }
+        self.executed.insert(executed.process, executed);
+        Ok(())
+    }
+
+    /// Whether the filter leaves room for a process, as far as that is seen without decoding it.
+    pub(super) fn may_match(&self, at: u32, filter: &Filter, texts: &Texts<'_>) -> bool {
+        // Dangling: whoever decodes it says so.
+        let Some(process) = self.stored.get(at as usize) else { return true };
+        let is_called = |wanted: &str| {
+            let mut names = [Some(process.name), process.executable].into_iter().flatten();
+            names.any(|at| texts.seen(at).is_some_and(|name| name.ends_with(wanted)))
+                || self.executed.get(&at).is_some_and(StoredExecuted::is_claimed)
+        };
+        filter.pid.is_none_or(|pid| pid == process.pid)
+            && filter.process.as_ref().is_none_or(|wanted| is_called(&wanted.0))
     }
 }
 
@@ -136,7 +167,7 @@ fn process_to_stored(process: &Process, into: &mut TextInterner) -> StoredProces
     }
 }
 
-fn process_from_stored(process: &StoredProcess, texts: &Texts) -> Result<Process, FormError> {
+fn process_from_stored(process: &StoredProcess, texts: &Texts<'_>) -> Result<Process, FormError> {
     let parent = |parent: &StoredAncestor| {
         Ok(Ancestor {
             pid: parent.pid,

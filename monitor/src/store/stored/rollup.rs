@@ -37,7 +37,7 @@ pub(super) fn rollup_to_stored(rollup: &Rollup, texts: &mut TextInterner) -> Sto
 
 pub(super) fn rollup_from_stored(
     rollup: &StoredRollup,
-    texts: &Texts,
+    texts: &Texts<'_>,
 ) -> Result<Rollup, FormError> {
     Ok(Rollup {
         hour: Timestamp(rollup.hour),

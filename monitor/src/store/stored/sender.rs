@@ -21,11 +21,11 @@ pub(super) fn sender_to_stored(sender: &Sender, into: &mut Interner) -> StoredSe
 
 pub(super) fn sender_from_stored(
     sender: StoredSender,
-    tables: &Tables,
+    tables: &Tables<'_>,
 ) -> Result<Sender, FormError> {
     Ok(match sender {
         Some((at, by)) => {
-            let (process, attribution) = (tables.processes.process(at)?, attribution(by)?);
+            let (process, attribution) = (tables.process(at)?, attribution(by)?);
             Sender::Process { process, attribution, creator: None }
         }
         None => Sender::Nobody,

@@ -1,5 +1,5 @@
-//! The tables of a block: each text, process and operator is stored once, and decoded once into an
-//! `Arc` that its records share. It keeps nothing beyond one block.
+//! The tables of a block: each text, process and operator is stored once, and decoded once at most
+//! into an `Arc` that its records share. It keeps nothing beyond one block.
 
 use std::sync::Arc;
 
@@ -73,8 +73,8 @@ impl Interner {
 
 /// Tables of a block that was read.
 #[derive(Debug, Default)]
-pub(super) struct Tables {
-    pub texts: Texts,
+pub(super) struct Tables<'a> {
+    pub texts: Texts<'a>,
     pub processes: Processes,
     pub operators: Operators,
     /// Those of the entries decoded so far.
@@ -82,11 +82,15 @@ pub(super) struct Tables {
     pub timelines: Learnt<Timeline>,
 }
 
-impl Tables {
-    pub(super) fn from_stored(stored: &StoredTables<'_>) -> Result<Self, FormError> {
-        let texts = Texts::from_stored(&stored.texts);
-        let processes = Processes::from_stored(&stored.processes, &texts)?;
+impl<'a> Tables<'a> {
+    pub(super) fn from_stored(stored: StoredTables<'a>) -> Result<Self, FormError> {
+        let texts = Texts::from_stored(stored.texts);
+        let processes = Processes::from_stored(stored.processes);
         let operators = Operators::from_stored(&stored.operators, &texts)?;
         Ok(Self { texts, processes, operators, ..Self::default() })
+    }
+
+    pub(super) fn process(&self, at: u32) -> Result<Arc<Process>, FormError> {
+        self.processes.process(at, &self.texts)
     }
 }

@@ -8,7 +8,6 @@ use super::{
     executed::{StoredExecuted, StoredFact},
     process::Processes,
     tables::{Interner, StoredTables, Tables},
-    text::Texts,
 };
 use crate::{
     ecs::tests::{full_record, process},
@@ -46,7 +45,7 @@ fn stored(entries: &[Entry]) -> (Vec<usize>, Vec<Entry>) {
         .collect();
     let tables = postcard::to_allocvec(&interner.stored()).unwrap();
     let tables: StoredTables<'_> = postcard::from_bytes(&tables).unwrap();
-    let mut tables = Tables::from_stored(&tables).unwrap();
+    let mut tables = Tables::from_stored(tables).unwrap();
     let back = bytes.iter().map(|bytes| {
         let entry: StoredEntry = postcard::from_bytes(bytes).unwrap();
         from_stored(entry, 0, &mut tables).unwrap()
@@ -96,6 +95,6 @@ fn sender_creator_and_asker_come_back_with_what_is_known_of_their_files() {
 #[test]
 fn facts_of_a_process_that_is_not_there_are_an_error() {
     let executed = StoredExecuted { process: 0, facts: vec![StoredFact::OfHost] };
-    let learnt = Processes::default().learn(&executed, &Texts::default());
+    let learnt = Processes::default().learn(executed);
     assert_eq!(learnt, Err(FormError::Dangling));
 }

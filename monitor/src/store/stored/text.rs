@@ -1,6 +1,6 @@
-//! The table of texts of a block: each is stored once, and read once into an `Arc` that all share.
+//! The table of texts of a block: each is stored once, and becomes one `Arc` that all share when it is asked for.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -60,20 +60,33 @@ impl TextInterner {
     }
 }
 
-/// Of a block that was read.
+/// Of a block that is read. What nobody asks for is never copied.
 #[derive(Debug, Default)]
-pub(super) struct Texts(Vec<Arc<str>>);
+pub(super) struct Texts<'a> {
+    stored: Vec<&'a str>,
+    shared: Vec<OnceCell<Arc<str>>>,
+}
 
-impl Texts {
-    pub(super) fn from_stored(stored: &[&str]) -> Self {
-        Self(stored.iter().map(|text| Arc::from(*text)).collect())
+impl<'a> Texts<'a> {
+    pub(super) fn from_stored(stored: Vec<&'a str>) -> Self {
+        let shared = stored.iter().map(|_| OnceCell::new()).collect();
+        Self { stored, shared }
     }
 
     pub(super) fn text(&self, at: Text) -> Result<Arc<str>, FormError> {
-        self.0.get(at as usize).cloned().ok_or(FormError::Dangling)
+        let at = at as usize;
+        let (Some(text), Some(shared)) = (self.stored.get(at), self.shared.get(at)) else {
+            return Err(FormError::Dangling);
+        };
+        Ok(Arc::clone(shared.get_or_init(|| Arc::from(*text))))
     }
 
     pub(super) fn maybe(&self, at: Option<Text>) -> Result<Option<Arc<str>>, FormError> {
         at.map(|at| self.text(at)).transpose()
+    }
+
+    /// As it stands there, without a copy.
+    pub(super) fn seen(&self, at: Text) -> Option<&str> {
+        self.stored.get(at as usize).copied()
     }
 }

@@ -10,9 +10,12 @@ use super::{
     open, settle, write,
 };
 use crate::{
-    event::{Domain, DomainSource, Entry, Notice, Timestamp, Transport},
+    event::{Domain, DomainSource, Entry, Notice, Record, Timestamp, Transport},
     filter::{Filter, Query},
-    store::Reader,
+    store::{
+        Reader,
+        stored::{Payload, Wanted, flows},
+    },
 };
 
 proptest! {
@@ -48,6 +51,41 @@ proptest! {
         prop_assert_eq!(store.counters().index_errors.load(Ordering::Relaxed), 0);
         prop_assert_eq!(store.counters().blocks_corrupt.load(Ordering::Relaxed), 0);
     }
+
+    #[test]
+    fn what_is_not_decoded_does_not_match(seed: u64, count in 1_usize..300) {
+        let mut history = History::new(seed);
+        let entries = history.entries(count);
+        let mut payload = Payload::default();
+        for entry in &entries {
+            payload.push(entry);
+        }
+        let raw = payload.finish();
+        let all = || entries.iter().enumerate().filter_map(|(at, entry)| match entry {
+            Entry::Flow(record) => Some((at as u16, record)),
+            _ => None,
+        });
+        for _ in 0..20 {
+            let filter = history.query().filter;
+            let states = flows(&raw, count, Wanted::Matching(&filter)).unwrap();
+            prop_assert_eq!(states.len(), all().count());
+            for (state, (at, record)) in states.iter().zip(all()) {
+                let egress = &record.egress;
+                prop_assert_eq!((state.entry, state.flow), (at, egress.flow));
+                prop_assert_eq!(state.revision, egress.revision);
+                let right = filter.matches(record).then_some(record);
+                prop_assert_eq!(state.record.as_deref(), right, "{:?}", &filter);
+            }
+        }
+        let places: Vec<u16> = all().map(|(at, _)| at).step_by(7).collect();
+        let found: Vec<Record> = flows(&raw, count, Wanted::At(&places))
+            .unwrap()
+            .into_iter()
+            .filter_map(|state| state.record.map(|record| *record))
+            .collect();
+        let right: Vec<Record> = all().step_by(7).map(|(_, record)| record.clone()).collect();
+        prop_assert_eq!(found, right);
+    }
 }
 
 #[test]
@@ -77,6 +115,70 @@ fn the_index_opens_fewer_blocks_than_the_ledger_alone() {
     assert!(with.index_used && !without.index_used);
     assert_eq!((with.matched, without.matched), (50, 50));
     assert!(with.blocks_read * 5 < without.blocks_read, "{with:?} {without:?}");
+}
+
+fn by_domain(name: &str) -> Query {
+    let destination = crate::select::DestinationSelector::parse(name).unwrap();
+    let filter = Filter { destination: Some(destination), ..Filter::default() };
+    Query { filter, ..Query::default() }
+}
+
+fn name(record: &mut Record, name: &str) {
+    let (name, source) = (name.into(), DomainSource::Dns);
+    record.place.domain = Some(Domain { name, source, is_trusted: false });
+}
+
+#[test]
+fn flows_that_go_on_as_they_were_make_nobody_read_where_they_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(9);
+    let mut store = open(directory.path());
+    let (mut entries, mut going_on) = (Vec::new(), Vec::new());
+    for number in 0..3000 {
+        let mut record = history.begin();
+        record.egress.ended_at = None;
+        name(&mut record, &format!("host{}.example", number % 100));
+        entries.push(Entry::Flow(record.clone()));
+        going_on.push(record);
+        // Each is told again, once, and not where those are that began with it.
+        if number > 500 {
+            let at = history.random(going_on.len() as u64) as usize;
+            let mut record = going_on.swap_remove(at);
+            record.egress.revision = 1;
+            record.egress.last_at = Timestamp(record.egress.last_at.0 + 1);
+            entries.push(Entry::Flow(record));
+        }
+    }
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    let read = |reader: &Reader| {
+        reader.query(&by_domain("host7.example"), |_| ControlFlow::Continue(())).unwrap()
+    };
+    let (with, without) = (read(&store.reader()), read(&store.reader().without_index()));
+    assert_eq!((with.matched, without.matched), (30, 30));
+    assert!(with.blocks_read * 2 < without.blocks_read, "{with:?} {without:?}");
+}
+
+#[test]
+fn a_flow_that_goes_by_another_name_by_now_is_not_found_by_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(10);
+    let mut store = open(directory.path());
+    let mut flow = history.begin();
+    flow.egress.ended_at = None;
+    name(&mut flow, "before.example");
+    let mut entries = vec![Entry::Flow(flow.clone())];
+    entries.extend((0..400).map(|_| Entry::Flow(history.begin())));
+    flow.egress.revision = 1;
+    name(&mut flow, "now.example");
+    entries.push(Entry::Flow(flow.clone()));
+    entries.extend((0..400).map(|_| Entry::Flow(history.begin())));
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    let stats = store.reader().query(&by_domain("before.example"), |_| ControlFlow::Continue(()));
+    assert!(stats.unwrap().index_used);
+    assert_eq!(ask(&store.reader(), &by_domain("before.example")), vec![]);
+    assert_eq!(ask(&store.reader(), &by_domain("now.example")), vec![flow]);
 }
 
 #[test]

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Deleted, Reader, STORE_EVENTS, Store, StoreError, files, ledger, scan::QueryStats},
+    store::{
+        Deleted, Reader, STORE_EVENTS, Store, StoreError, files, ledger, query::RECORDS,
+        scan::QueryStats,
+    },
 };
 
 fn everything() -> Query {
@@ -286,6 +289,38 @@ fn what_just_happened_is_kept_although_it_is_no_violation() {
 }
 
 #[test]
+fn an_index_of_an_older_version_is_built_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(12);
+    let entries = history.entries(900);
+    let mut store = open(directory.path());
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    store.close().unwrap();
+    let mut seals = 0;
+    for entry in fs::read_dir(directory.path().join("index")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|it| it != "seal") {
+            continue;
+        }
+        // The version is the first byte behind the checksum.
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[12] -= 1;
+        let crc = crc32fast::hash(&bytes[12..]).to_le_bytes();
+        bytes[8..12].copy_from_slice(&crc);
+        fs::write(&path, bytes).unwrap();
+        seals += 1;
+    }
+    assert!(seals > 1);
+    let store = open(directory.path());
+    settle(&store);
+    assert_eq!(store.counters().index_set_aside.load(Ordering::Relaxed), seals);
+    assert_eq!(store.reader().stats().unwrap().index.unwrap().periods as u64, seals);
+    let query = Query::default();
+    assert_eq!(ask(&store.reader(), &query), expected(&entries, &query));
+}
+
+#[test]
 fn a_reader_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut history = History::new(2);
@@ -363,6 +398,25 @@ fn an_answer_that_nobody_waits_for_ends_although_nothing_matches() {
     assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
     let result = reader.notices(None, None, |_, _| panic!("nobody waits"));
     assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_ends_before_more_of_it_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(12);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(2_000), &mut history);
+    let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let reader = store.reader().until({
+        let told = std::sync::Arc::clone(&told);
+        std::sync::Arc::new(move || told.load(Ordering::Relaxed) > 0)
+    });
+    let result = reader.query(&everything(), |_| {
+        told.fetch_add(1, Ordering::Relaxed);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(matches!(result, Err(StoreError::Stopped)), "{result:?}");
+    assert_eq!(told.load(Ordering::Relaxed), RECORDS, "what was read already");
 }
 
 /// Asks, and overwrites all segments once the first record came.
