@@ -10,6 +10,7 @@ mod history;
 mod numbers;
 mod unclean;
 mod window;
+mod written;
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
