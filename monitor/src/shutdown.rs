@@ -1,43 +1,45 @@
 //! Shutdown as a value that is handed to whoever must end, the signals that ask for it, and what the
 //! service manager is told.
 
-use std::io;
+use std::{io, sync::Arc};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Asks everyone who holds the matching [`Shutdown`] to end.
 #[derive(Clone, Debug)]
-pub struct Trigger(watch::Sender<bool>);
+pub struct Trigger {
+    token: CancellationToken,
+    /// Nobody is left to ask once the last of these is gone: that counts as asked.
+    _last: Arc<DropGuard>,
+}
 
-/// Learns that it is time to end. Clones cheaply; a dropped [`Trigger`] counts as asked.
+/// Learns that it is time to end. Clones cheaply.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(CancellationToken);
 
 pub fn channel() -> (Trigger, Shutdown) {
-    let (trigger, shutdown) = watch::channel(false);
-    (Trigger(trigger), Shutdown(shutdown))
+    let token = CancellationToken::new();
+    let last = Arc::new(token.clone().drop_guard());
+    (Trigger { token: token.clone(), _last: last }, Shutdown(token))
 }
 
 impl Trigger {
     /// Again is harmless.
     pub fn request(&self) {
-        self.0.send_replace(true);
+        self.token.cancel();
     }
 }
 
 impl Shutdown {
     /// For the synchronous threads: looked at between two pieces of work.
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
+        self.0.is_cancelled()
     }
 
     /// Completes once it is time to end.
-    pub async fn requested(mut self) {
-        // An error means that the trigger is gone: nobody is left to ask later.
-        let _ = self.0.wait_for(|asked| *asked).await;
+    pub async fn requested(self) {
+        self.0.cancelled_owned().await;
     }
 }
 
@@ -47,13 +49,12 @@ pub async fn watch_signals(trigger: &Trigger, mut reload: impl FnMut()) -> io::R
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut asked = trigger.0.subscribe();
     loop {
         tokio::select! {
             _ = terminate.recv() => trigger.request(),
             _ = interrupt.recv() => trigger.request(),
             _ = hangup.recv() => reload(),
-            _ = asked.wait_for(|asked| *asked) => return Ok(()),
+            () = trigger.token.cancelled() => return Ok(()),
         }
     }
 }

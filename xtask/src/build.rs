@@ -81,20 +81,30 @@ pub fn example(console: &Console, name: &str, profile: Profile) -> Result<PathBu
 
 /// Builds the probes into [`paths::probes_object`].
 pub fn probes(console: &Console) -> Result<()> {
-    let toolchain = toolchain::find_or_install(console)?;
-    let built = paths::target().join("bpf").join(TARGET).join("release/geofenced-probes");
-    let mut cargo = toolchain.cargo(&paths::root().join("monitor-ebpf"));
-    cargo
-        .args(["build", "--release", "--locked", "-Z", "build-std=core", "--target", TARGET])
-        .args(["--package", "monitor-ebpf", "--bin", "geofenced-probes"])
-        .env("CARGO_TARGET_DIR", paths::target().join("bpf"))
-        .env("RUSTFLAGS", rustflags(host::arch()))
-        .envs(PROFILE);
-    console.step("build the probes", &mut cargo).context(
+    let built = object(console, "build the probes", "geofenced-probes").context(
         "the probes were not built (if bpf-linker and rustc differ in their LLVM: \
          GEOFENCED_EBPF_TOOLCHAIN=debian cargo xtask build)",
     )?;
     publish(&built, &paths::probes_object())
+}
+
+/// Builds what the probes are measured against; returns where it is.
+pub fn empty_programs(console: &Console) -> Result<PathBuf> {
+    object(console, "build empty programs", "geofenced-empty")
+}
+
+/// Builds a program of `monitor-ebpf` for the kernel's machine.
+fn object(console: &Console, step: &str, binary: &str) -> Result<PathBuf> {
+    let toolchain = toolchain::find_or_install(console)?;
+    let mut cargo = toolchain.cargo(&paths::root().join("monitor-ebpf"));
+    cargo
+        .args(["build", "--release", "--locked", "-Z", "build-std=core", "--target", TARGET])
+        .args(["--package", "monitor-ebpf", "--bin", binary])
+        .env("CARGO_TARGET_DIR", paths::target().join("bpf"))
+        .env("RUSTFLAGS", rustflags(host::arch()))
+        .envs(PROFILE);
+    console.step(step, &mut cargo)?;
+    Ok(paths::target().join("bpf").join(TARGET).join("release").join(binary))
 }
 
 fn compile(console: &Console, name: &str, mut cargo: Command, profile: Profile) -> Result<()> {

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a program has no outside: `pub` means another file uses it")]
 
 mod apt;
+mod bench;
 mod build;
 mod console;
 mod coverage;
@@ -57,6 +58,8 @@ enum Command {
     Idle(idle::Args),
     /// Installs what is missing; format, lints, tidy, unit tests, replay tests, kernel tests as root
     Test(test::Args),
+    /// What watching costs, operation by operation, against nothing and against empty programs; as root
+    Bench(bench::Args),
     /// Format and clippy alone
     Lint,
     /// The rules that no compiler checks: who may use what, heads, lengths
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&console, &args),
         Command::Idle(args) => idle::run(&console, &args),
         Command::Test(args) => test::run(&console, &args),
+        Command::Bench(args) => bench::run(&console, &args),
         Command::Lint => lint::run(&console),
         Command::Tidy => tidy::run(),
         Command::Deny => deny::run(&console),

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use data_encoding::BASE64;
 use sha1::{Digest, Sha1};
 
 use crate::event::{Egress, Transport};
@@ -26,7 +26,7 @@ fn of_tuple(transport: Transport, one: SocketAddr, other: SocketAddr) -> String 
     hash.update([transport.0, 0]);
     hash.update(low.1.to_be_bytes());
     hash.update(high.1.to_be_bytes());
-    format!("1:{}", STANDARD.encode(hash.finalize()))
+    format!("1:{}", BASE64.encode(&hash.finalize()))
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {

@@ -1,5 +1,5 @@
 //! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
-//! (each border converts: `store::record` to bytes, `ecs` to JSON, `metrics` to labels).
+//! (each border converts: `store::stored` to bytes, `ecs` to JSON, `metrics` to labels).
 
 mod flow;
 mod judgement;

@@ -4,6 +4,8 @@
 
 use std::{fmt, sync::Arc};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
+
 use crate::event::{CLAIMED, Process};
 
 /// A program as a query searches for it: a path, or a name.
@@ -251,18 +253,10 @@ fn cgroup_parts(process: &Process) -> impl Iterator<Item = &str> {
 
 /// SHA-256 of the executed file, 64 hexadecimal digits.
 pub fn parse_sha256(text: &str) -> Result<[u8; 32], String> {
-    let digits = text.as_bytes();
-    let wrong =
-        || format!("\"{text}\" is no SHA-256; write 64 hexadecimal digits, as sha256sum does");
-    if digits.len() != WHOLE_ID || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Err(wrong());
-    }
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-    }
-    Ok(hash)
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok();
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+        format!("\"{text}\" is no SHA-256; write 64 hexadecimal digits, as sha256sum does")
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::StoreError;
+use super::{error::StoreError, files::FILE_MODE};
 
 /// How long a lock is waited for that somebody has: half a second. A daemon that was killed still ends
 /// when the next one starts, and a process that is just being started has a copy of the open file
@@ -41,7 +41,7 @@ pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(super::FILE_MODE)
+        .mode(FILE_MODE)
         .open(&path);
     let mut writable = opened.map_err(StoreError::io("open", &path))?;
     // One that is held open for writing would keep its file system from being made read-only.

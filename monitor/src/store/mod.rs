@@ -3,34 +3,21 @@
 //! what to record: the caller decides. Its clock is for the age of segments alone.
 
 mod age;
-mod basis;
 mod error;
-mod executed;
+mod files;
 mod index;
-mod integrity;
 mod ledger;
 mod lock;
-mod notice;
-mod plan;
-mod policy;
+mod memory;
 mod query;
-mod record;
 mod retention;
-mod select;
-mod tables;
+mod scan;
+mod stored;
 #[cfg(test)]
 mod tests;
-mod timeline;
 mod unclean;
-mod window;
 
-use std::{
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 pub use error::{STORE_EVENTS, StoreCounters, StoreError};
 pub use index::Limits as IndexLimits;
@@ -45,10 +32,9 @@ use crate::{
 };
 use index::Index;
 use ledger::Writer;
+use scan::Scan;
 use unclean::Unclean;
 
-const FILE_MODE: u32 = 0o640;
-const DIRECTORY_MODE: u32 = 0o750;
 /// A segment is this long at least, on however small a disk,
 const SEGMENT_LEAST: u64 = 64 << 10;
 /// and the room that there is holds so many.
@@ -110,10 +96,10 @@ impl Store {
 
     fn open_by(config: &StoreConfig, options: Options, clock: Clock) -> Result<Self, StoreError> {
         let root = &config.path;
-        let ledger = ledger::directory(root);
-        make_directory(root)?;
+        let ledger = files::ledger(root);
+        files::make_directory(root)?;
         let lock = lock::take(root)?;
-        make_directory(&ledger)?;
+        files::make_directory(&ledger)?;
         let counters = Arc::new(StoreCounters::default());
         let (mut writer, recovery) = Writer::open(
             &ledger,
@@ -126,7 +112,7 @@ impl Store {
         StoreCounters::add(&counters.chain_breaks, recovery.chain_breaks);
         StoreCounters::add(&counters.tails_cut, recovery.cuts.len() as u64);
         // A ledger that can't be read is no reason not to go on with it.
-        let read = unclean::look(&Reader::new(root, Arc::clone(&counters), None));
+        let read = unclean::look(&Scan::new(ledger.clone(), Arc::clone(&counters)));
         if let Some(Unclean { at, flows }) = read.unwrap_or_default() {
             let notice = Notice::LostSight { flows };
             writer.append(&Entry::Notice { at, notice })?;
@@ -137,7 +123,7 @@ impl Store {
         }
         let index = match options.index {
             Some(limits) => {
-                let (directory, progress) = (index_directory(root), writer.progress());
+                let (directory, progress) = (files::index(root), writer.progress());
                 let counters = Arc::clone(&counters);
                 match Index::start(&directory, &ledger, limits, progress, counters) {
                     // It can be done without.
@@ -230,7 +216,13 @@ impl Store {
         let active = self.writer.progress().segment;
         let bounds = retention::Bounds { now, age: self.retention, bytes: self.max_bytes };
         let mut deleted = Deleted::default();
-        let result = retention::apply(&self.reader, active, bounds, &mut deleted);
+        let result = retention::apply(
+            self.reader.scan(),
+            &files::index(self.reader.path()),
+            active,
+            bounds,
+            &mut deleted,
+        );
         self.removed(&deleted);
         result.map(|()| deleted)
     }
@@ -245,9 +237,9 @@ impl Store {
         if self.index.as_ref().is_some_and(Index::yield_room) {
             return Ok(deleted);
         }
-        let mut result = retention::give_way(&self.reader, active, wanted, &mut deleted);
+        let mut result = retention::give_way(self.reader.scan(), active, wanted, &mut deleted);
         if result.is_ok() && deleted.segments.is_empty() {
-            result = retention::give_up(&self.reader, active, SEGMENT_LEAST, &mut deleted);
+            result = retention::give_up(self.reader.scan(), active, SEGMENT_LEAST, &mut deleted);
             if deleted.segments.contains(&active.into()) {
                 self.writer.leave_segment();
             }
@@ -280,9 +272,9 @@ impl Store {
     /// A small disk, or what others left of one, is cut into as many segments as a store that has the
     /// room it may have: else the one that is written would soon be the only one.
     fn fit_segments(&mut self) {
-        let Ok(free) = rustix::fs::statvfs(self.reader.ledger()) else { return };
+        let Ok(free) = rustix::fs::statvfs(self.reader.scan().ledger()) else { return };
         let free = free.f_bavail.saturating_mul(free.f_frsize);
-        let room = free.saturating_add(retention::bytes_below(self.reader.ledger()));
+        let room = free.saturating_add(files::bytes_below(self.reader.scan().ledger()));
         let least = SEGMENT_LEAST.min(self.segment_bytes);
         let bytes = (room / SEGMENTS_LEAST).clamp(least, self.segment_bytes);
         self.writer.set_segment_bytes(bytes);
@@ -299,26 +291,5 @@ impl Store {
     /// Acknowledges what is pending and closes the index in order.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.sync()
-    }
-}
-
-fn index_directory(root: &Path) -> PathBuf {
-    root.join("index")
-}
-
-fn make_directory(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(path)
-        .map_err(StoreError::io("create", path))
-}
-
-/// Gives freed memory back to the system after much was used: the allocator would keep it.
-fn release_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim takes no pointers and may be called by any thread at any time.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

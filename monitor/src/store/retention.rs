@@ -2,14 +2,15 @@
 //! says when), and where the store or the disk is too full those without a violation before those with
 //! one. Nothing else deletes, but for the index what it knows of them.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use super::{
     age::ages,
     error::{StoreCounters, StoreError},
+    files::{self, segment_path},
     index,
-    ledger::{self, frame::verdict_bit, segment_path},
-    query::{QueryStats, Reader},
+    ledger::frame::verdict_bit,
+    scan::{QueryStats, Scan},
 };
 use crate::event::{Moment, Notice, Timestamp, Verdict};
 
@@ -64,7 +65,7 @@ pub(super) struct Bounds {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Segment {
+struct Candidate {
     number: u32,
     bytes: u64,
 }
@@ -72,81 +73,83 @@ struct Segment {
 /// Deletes segments that ended too long ago, and then as many as it takes to have ledger and index in
 /// their bound. `deleted` tells of what is gone even where this fails.
 pub(super) fn apply(
-    reader: &Reader,
+    scan: &Scan,
+    index: &Path,
     active: u32,
     bounds: Bounds,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
-    let result = delete(reader, active, bounds, deleted);
-    settle(reader, deleted, result)
+    let result = delete(scan, index, active, bounds, deleted);
+    settle(scan, deleted, result)
 }
 
 /// Deletes what is worth least until so many bytes are free that were not, but not the active segment.
 pub(super) fn give_way(
-    reader: &Reader,
+    scan: &Scan,
     active: u32,
     wanted: u64,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
     let result = (|| {
-        let mut segments = segments(reader)?;
+        let mut segments = segments(scan)?;
         let bytes = segments.iter().map(|it| it.bytes).sum();
         segments.retain(|it| it.number < active);
-        for segment in by_worth(reader, segments, bytes)? {
+        for segment in by_worth(scan, segments, bytes)? {
             if deleted.bytes >= wanted {
                 break;
             }
-            remove(reader, segment, deleted)?;
+            remove(scan, segment, deleted)?;
         }
         Ok(())
     })();
-    settle(reader, deleted, result)
+    settle(scan, deleted, result)
 }
 
 /// Deletes one segment, the active one, if it is longer than this.
 pub(super) fn give_up(
-    reader: &Reader,
+    scan: &Scan,
     active: u32,
     longer_than: u64,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
     let result = (|| {
-        let segment = segments(reader)?.into_iter().find(|it| it.number == active);
+        let segment = segments(scan)?.into_iter().find(|it| it.number == active);
         segment
             .filter(|it| it.bytes > longer_than)
-            .map_or(Ok(()), |segment| remove(reader, segment, deleted))
+            .map_or(Ok(()), |segment| remove(scan, segment, deleted))
     })();
-    settle(reader, deleted, result)
+    settle(scan, deleted, result)
 }
 
 fn settle(
-    reader: &Reader,
+    scan: &Scan,
     deleted: &mut Deleted,
     result: Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     if !deleted.segments.is_empty() {
         deleted.segments.sort_unstable();
-        StoreCounters::add(&reader.counters().segments_deleted, deleted.segments.len() as u64);
-        let directory = reader.ledger();
-        ledger::sync_directory(directory).map_err(StoreError::io("sync", directory))?;
+        StoreCounters::add(&scan.counters().segments_deleted, deleted.segments.len() as u64);
+        let directory = scan.ledger();
+        files::sync_directory(directory).map_err(StoreError::io("sync", directory))?;
     }
     result
 }
 
 fn delete(
-    reader: &Reader,
+    scan: &Scan,
+    index: &Path,
     active: u32,
     bounds: Bounds,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
-    let mut segments = segments(reader)?;
+    let mut segments = segments(scan)?;
     let mut ledger_bytes: u64 = segments.iter().map(|it| it.bytes).sum();
-    let expired = expired(reader, &segments, bounds)?;
+    let expired = expired(scan, &segments, bounds)?;
     segments.retain(|it| it.number < active);
     let mut kept = Vec::new();
     for segment in segments {
         if segment.number < expired {
-            remove(reader, segment, deleted)?;
+            remove(scan, segment, deleted)?;
             ledger_bytes -= segment.bytes;
         } else {
             kept.push(segment);
@@ -154,39 +157,39 @@ fn delete(
     }
     // Of the index, what knows of no segment that is left goes in a moment.
     let is_too_large = |bytes: u64| -> Result<bool, StoreError> {
-        let index_bytes = index::bytes_of(&reader.index_path(), &reader.segments()?);
+        let index_bytes = index::bytes_of(index, &scan.segments()?);
         Ok(bytes + index_bytes > bounds.bytes)
     };
     if !is_too_large(ledger_bytes)? {
         return Ok(());
     }
-    for segment in by_worth(reader, kept, ledger_bytes)? {
+    for segment in by_worth(scan, kept, ledger_bytes)? {
         if !is_too_large(ledger_bytes)? {
             break;
         }
-        remove(reader, segment, deleted)?;
+        remove(scan, segment, deleted)?;
         ledger_bytes -= segment.bytes;
     }
     Ok(())
 }
 
-fn segments(reader: &Reader) -> Result<Vec<Segment>, StoreError> {
-    let directory = reader.ledger();
-    let numbers = ledger::list(directory).map_err(StoreError::io("list", directory))?;
+fn segments(scan: &Scan) -> Result<Vec<Candidate>, StoreError> {
+    let directory = scan.ledger();
+    let numbers = files::segments(directory).map_err(StoreError::io("list", directory))?;
     let sized = numbers.into_iter().map(|number| {
         let path = segment_path(directory, number);
         let bytes = fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
-        Ok(Segment { number, bytes })
+        Ok(Candidate { number, bytes })
     });
     sized.collect()
 }
 
 /// The first segment that has not ended too long ago: those before it have. Ages fall along the ledger.
-fn expired(reader: &Reader, segments: &[Segment], bounds: Bounds) -> Result<u32, StoreError> {
+fn expired(scan: &Scan, segments: &[Candidate], bounds: Bounds) -> Result<u32, StoreError> {
     let mut begun = Vec::new();
     for segment in segments {
         // One with a damaged header is dated by the next: younger, if anything.
-        if let Some(created) = reader.created(segment.number)? {
+        if let Some(created) = scan.created(segment.number)? {
             begun.push((segment.number, created));
         }
     }
@@ -201,16 +204,16 @@ fn expired(reader: &Reader, segments: &[Segment], bounds: Bounds) -> Result<u32,
 /// What can go first comes first: older segments without a violation, then the others, each from the
 /// oldest on.
 fn by_worth(
-    reader: &Reader,
-    segments: Vec<Segment>,
+    scan: &Scan,
+    segments: Vec<Candidate>,
     ledger_bytes: u64,
-) -> Result<Vec<Segment>, StoreError> {
+) -> Result<Vec<Candidate>, StoreError> {
     let (mut lesser, mut others) = (Vec::new(), Vec::new());
     let mut newer = ledger_bytes;
     for segment in segments {
         newer -= segment.bytes;
         let is_newest = newer < ledger_bytes / NEWEST_PART;
-        if is_newest || has_violations(reader, segment.number)? {
+        if is_newest || has_violations(scan, segment.number)? {
             others.push(segment);
         } else {
             lesser.push(segment);
@@ -221,17 +224,17 @@ fn by_worth(
 }
 
 /// By the heads of its blocks, which are read only where something must go.
-fn has_violations(reader: &Reader, segment: u32) -> Result<bool, StoreError> {
+fn has_violations(scan: &Scan, segment: u32) -> Result<bool, StoreError> {
     let mut verdicts = 0;
-    reader.walk(segment, 0, true, &mut QueryStats::default(), |_, head| {
+    scan.walk(segment, 0, true, &mut QueryStats::default(), |_, head| {
         verdicts |= head.summary.verdicts;
     })?;
     Ok(verdicts & verdict_bit(Verdict::Unapproved) != 0)
 }
 
-fn remove(reader: &Reader, segment: Segment, deleted: &mut Deleted) -> Result<(), StoreError> {
-    let totals = reader.totals(segment.number)?;
-    let directory = reader.ledger();
+fn remove(scan: &Scan, segment: Candidate, deleted: &mut Deleted) -> Result<(), StoreError> {
+    let totals = scan.contents(segment.number)?;
+    let directory = scan.ledger();
     let path = segment_path(directory, segment.number);
     fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
     deleted.segments.push(segment.number.into());
@@ -241,22 +244,4 @@ fn remove(reader: &Reader, segment: Segment, deleted: &mut Deleted) -> Result<()
         deleted.stretch(Timestamp(totals.first), Timestamp(totals.last));
     }
     Ok(())
-}
-
-/// Bytes of all files below a directory; 0 where there is none.
-pub(super) fn bytes_below(directory: &Path) -> u64 {
-    let entries = |directory: &Path| -> io::Result<u64> {
-        let mut bytes = 0;
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            // Files come and go while the index works.
-            bytes += match entry.metadata() {
-                Ok(it) if it.is_dir() => bytes_below(&entry.path()),
-                Ok(it) => it.len(),
-                Err(_) => 0,
-            };
-        }
-        Ok(bytes)
-    };
-    entries(directory).unwrap_or(0)
 }

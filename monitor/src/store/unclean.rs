@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     error::StoreError,
-    query::{QueryStats, Reader},
+    scan::{QueryStats, Scan},
 };
 use crate::event::{Entry, FlowId, Notice, Phase, Timestamp};
 
@@ -24,16 +24,16 @@ pub(super) struct Unclean {
 }
 
 /// `None` where there was none, or that was told.
-pub(super) fn look(reader: &Reader) -> Result<Option<Unclean>, StoreError> {
+pub(super) fn look(scan: &Scan) -> Result<Option<Unclean>, StoreError> {
     let mut seen: FxHashMap<FlowId, bool> = FxHashMap::default();
     let (mut last_word, mut read) = (None, 0);
     let mut stats = QueryStats::default();
-    'ledger: for number in reader.segments()?.into_iter().rev() {
+    'ledger: for number in scan.segments()?.into_iter().rev() {
         let mut heads = Vec::new();
-        reader.walk(number, 0, true, &mut stats, |at, head| heads.push((at, *head)))?;
-        let Some(segment) = reader.segment(number)? else { continue };
+        scan.walk(number, 0, true, &mut stats, |at, head| heads.push((at, *head)))?;
+        let Some(segment) = scan.segment(number)? else { continue };
         for (at, head) in heads.into_iter().rev() {
-            for entry in reader.entries(&segment, at, &head, &mut stats)?.into_iter().rev() {
+            for entry in scan.entries(&segment, at, &head, &mut stats)?.into_iter().rev() {
                 match entry {
                     Entry::Flow(record) if record.egress.phase == Phase::Sent => {
                         let is_open = record.egress.ended_at.is_none();

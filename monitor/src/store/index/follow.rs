@@ -8,15 +8,17 @@ use std::{
 };
 
 use super::{
-    Limits, Shared, State,
     database::Fault,
-    group::{Builder, OpenFlows},
-    periods::{Period, period_of},
-    seal::{Covered, Totals},
+    group::{GroupBuilder, OpenFlows},
+    period::{Period, period_of},
+    seal::Covered,
+    shared::{Limits, Shared, State},
 };
 use crate::store::{
     error::StoreCounters,
-    ledger::{self, frame::Head, segment::Segment},
+    files,
+    ledger::{frame::Head, segment::Segment},
+    scan::Contents,
 };
 
 /// After a second failure in a row the thread waits this long before it tries again.
@@ -90,7 +92,7 @@ impl Follower<'_> {
     /// Whether the ledger has what the seal says was indexed. A segment that retention deleted is
     /// no contradiction.
     fn is_in_ledger(&self, segment: u32, covered: &Covered) -> bool {
-        if covered.totals.blocks == 0 {
+        if covered.contents.blocks == 0 {
             return true;
         }
         let Ok(opened) = Segment::open(&self.shared.ledger, segment) else { return false };
@@ -113,7 +115,7 @@ impl Follower<'_> {
             }
             state.seen = state.progress;
         }
-        for segment in ledger::list(&self.shared.ledger)? {
+        for segment in files::segments(&self.shared.ledger)? {
             let (progress, covered) = {
                 let state = self.shared.lock();
                 let period = state.periods.get(&period_of(segment));
@@ -187,7 +189,7 @@ impl Follower<'_> {
         heads: &[(u64, Head)],
         covered: &mut Covered,
     ) -> Result<(), Fault> {
-        let mut builder = Builder::default();
+        let mut builder = GroupBuilder::default();
         for (at, head) in heads {
             covered.end = at + head.block_bytes();
             covered.next_block = head.number + 1;
@@ -197,7 +199,7 @@ impl Follower<'_> {
                 StoreCounters::add(&self.shared.counters.blocks_corrupt, 1);
                 continue;
             };
-            covered.totals.add(head);
+            covered.contents.add(head);
             builder.add(*at, head, &entries, &mut self.open);
         }
         self.write(segment.number(), builder.finish(segment.number()), *covered)
@@ -226,7 +228,7 @@ fn uncovered(segment: &mut Segment) -> Covered {
         last_head: 0,
         last_at: 0,
         complete: false,
-        totals: Totals::default(),
+        contents: Contents::default(),
     }
 }
 

@@ -91,13 +91,13 @@ impl OpenFlows {
 
 /// A group being filled.
 #[derive(Debug, Default)]
-pub(super) struct Builder {
+pub(super) struct GroupBuilder {
     group: Group,
     /// By dimension.
     terms: FxHashMap<u8, FxHashMap<Vec<u8>, Bitmap>>,
 }
 
-impl Builder {
+impl GroupBuilder {
     pub(super) fn add(&mut self, at: u64, head: &Head, entries: &[Entry], open: &mut OpenFlows) {
         open.continue_at(head.number);
         let mut block = BlockEntry {

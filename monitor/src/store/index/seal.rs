@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{FILE_MODE, ledger::frame::Head};
+use crate::store::{files::FILE_MODE, scan::Contents};
 
 /// Raised with every change of keys, values or the seal: older databases are rebuilt.
 pub(super) const VERSION: u32 = 1;
@@ -31,48 +31,7 @@ pub(super) struct Covered {
     pub last_at: u64,
     /// A later segment exists and nothing is left to index in this.
     pub complete: bool,
-    pub totals: Totals,
-}
-
-/// Of the indexed part of a segment. Empty: `first > last`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Totals {
-    pub blocks: u64,
-    pub flows: u64,
-    pub rollups: u64,
-    pub notices: u64,
-    /// Earliest and latest instant of any entry, nanoseconds since the epoch.
-    pub first: u64,
-    pub last: u64,
-}
-
-impl Default for Totals {
-    fn default() -> Self {
-        Self { blocks: 0, flows: 0, rollups: 0, notices: 0, first: u64::MAX, last: 0 }
-    }
-}
-
-impl Totals {
-    pub(crate) fn add(&mut self, head: &Head) {
-        let summary = &head.summary;
-        self.join(&Self {
-            blocks: 1,
-            flows: summary.flows.into(),
-            rollups: summary.rollups.into(),
-            notices: summary.notices.into(),
-            first: summary.first.min(summary.other_first),
-            last: summary.last.max(summary.other_last),
-        });
-    }
-
-    pub(crate) fn join(&mut self, other: &Self) {
-        self.blocks += other.blocks;
-        self.flows += other.flows;
-        self.rollups += other.rollups;
-        self.notices += other.notices;
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-    }
+    pub contents: Contents,
 }
 
 /// By segment.
@@ -210,7 +169,7 @@ mod tests {
                 last_head: 3,
                 last_at: 4,
                 complete: true,
-                totals: Totals::default(),
+                contents: Contents::default(),
             },
         )]);
         Seal::of(&database, coverage.clone()).unwrap().store(&database).unwrap();

@@ -10,11 +10,15 @@ use std::{
 
 use super::{
     frame::{Created, Hash, Head, HeaderFault, SegmentHeader, VERSION, hash},
-    list,
     segment::Segment,
-    segment_path, sync_directory,
 };
-use crate::{event::Timestamp, store::error::StoreError};
+use crate::{
+    event::Timestamp,
+    store::{
+        error::StoreError,
+        files::{segment_path, segments, sync_directory},
+    },
+};
 
 /// Where the ledger ends.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ pub struct Recovery {
 /// Finds the end of the ledger and cuts off what is torn. `None`: there are no segments.
 pub(super) fn recover(ledger: &Path) -> Result<(Option<End>, Recovery), StoreError> {
     let mut recovery = Recovery::default();
-    let mut numbers = list(ledger).map_err(StoreError::io("list", ledger))?;
+    let mut numbers = segments(ledger).map_err(StoreError::io("list", ledger))?;
     while let Some(number) = numbers.pop() {
         let path = segment_path(ledger, number);
         let examined = examine(ledger, number, &mut recovery);

@@ -8,9 +8,8 @@ use super::{
         BLOCK_MAGIC, HEAD_BYTES, Head, HeaderFault, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_MAX,
         SegmentHeader,
     },
-    segment_path,
 };
-use crate::event::Entry;
+use crate::{event::Entry, store::files::segment_path};
 
 /// Heads are read through a window of this size: small blocks cost no call each.
 const WINDOW: usize = 32 << 10;
@@ -144,7 +143,7 @@ impl Segment {
 
     /// The entries of the block at `at`; `None` if it is damaged.
     pub(crate) fn entries(&self, at: u64, head: &Head) -> io::Result<Option<Vec<Entry>>> {
-        Ok(self.payload(at, head)?.and_then(|payload| block::decode(head, &payload).ok()))
+        Ok(self.payload(at, head)?.and_then(|payload| block::entries(head, &payload).ok()))
     }
 
     /// Up to `wanted` bytes at `at`; fewer at the end of the file.

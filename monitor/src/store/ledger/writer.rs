@@ -16,12 +16,14 @@ use super::{
     block::{Builder, chain},
     frame::{Created, Hash, SEGMENT_HEADER_MAX, SegmentHeader, hash},
     recover::{End, Recovery, recover},
-    segment_path, sync_directory,
 };
 use crate::{
     clock::Clock,
     event::{Entry, Moment},
-    store::error::{StoreCounters, StoreError},
+    store::{
+        error::{StoreCounters, StoreError},
+        files::{FILE_MODE, segment_path, sync_directory},
+    },
 };
 
 /// Closed blocks wait for the next sync up to this many bytes; then the writer syncs by itself.
@@ -311,7 +313,7 @@ impl Writer {
                 .write(true)
                 .create(true)
                 .truncate(true)
-                .mode(crate::store::FILE_MODE)
+                .mode(FILE_MODE)
                 .open(&path)?;
             file.write_all_at(&bytes, 0)?;
             file.sync_all()?;

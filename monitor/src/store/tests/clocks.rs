@@ -77,8 +77,8 @@ impl Rig {
     fn kept(&self) -> Vec<FlowId> {
         let reader = self.store.as_ref().unwrap().reader();
         let mut kept = Vec::new();
-        for number in reader.segments().unwrap() {
-            let Some(mut segment) = reader.segment(number).unwrap() else { continue };
+        for number in reader.scan().segments().unwrap() {
+            let Some(mut segment) = reader.scan().segment(number).unwrap() else { continue };
             let mut heads = Vec::new();
             let each = |at, head: &ledger::frame::Head| {
                 heads.push((at, *head));
@@ -220,7 +220,7 @@ fn retention_by_age_never_deletes_the_segment_that_is_written() {
     rig.fake.pass(365 * DAY);
     rig.store.as_mut().unwrap().retain().unwrap();
     rig.assert_all_is_kept();
-    assert_eq!(rig.store.as_ref().unwrap().reader().segments().unwrap().len(), 1);
+    assert_eq!(rig.store.as_ref().unwrap().reader().scan().segments().unwrap().len(), 1);
 }
 
 #[test]
@@ -231,6 +231,6 @@ fn a_host_that_starts_again_and_again_makes_no_segment_each_time() {
         rig.record(Duration::from_mins(1));
     }
     rig.assert_all_is_kept();
-    let segments = rig.store.as_ref().unwrap().reader().segments().unwrap().len();
+    let segments = rig.store.as_ref().unwrap().reader().scan().segments().unwrap().len();
     assert!(segments < 10, "{segments}");
 }

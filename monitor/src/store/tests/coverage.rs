@@ -19,7 +19,7 @@ fn closed() -> (TempDir, Vec<PathBuf>) {
     write(&mut store, &history.entries(900), &mut history);
     settle(&store);
     drop(store);
-    let segments = Reader::open(directory.path()).unwrap().segments().unwrap();
+    let segments = Reader::open(directory.path()).unwrap().scan().segments().unwrap();
     assert!(segments.len() > 4, "{segments:?}");
     let path = |number: &u32| directory.path().join(format!("ledger/{number:08}.seg"));
     let paths = segments.iter().map(path).collect();

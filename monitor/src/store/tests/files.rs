@@ -15,7 +15,7 @@ use super::{
 use crate::{
     event::{Entry, Notice, Timestamp, Verdict},
     filter::Query,
-    store::{Deleted, Reader, STORE_EVENTS, Store, StoreError, ledger, query::QueryStats},
+    store::{Deleted, Reader, STORE_EVENTS, Store, StoreError, files, ledger, scan::QueryStats},
 };
 
 fn everything() -> Query {
@@ -72,7 +72,7 @@ fn a_damaged_block_is_counted_and_the_blocks_behind_it_are_read() {
     fs::remove_dir_all(directory.path().join("index")).unwrap();
     // In the third block: once its payload, once its head.
     for hit in [200, 50] {
-        let segment = ledger::segment_path(&directory.path().join("ledger"), 1);
+        let segment = files::segment_path(&directory.path().join("ledger"), 1);
         let bytes = fs::read(&segment).unwrap();
         let mut at = ledger::frame::SegmentHeader::decode(&bytes).unwrap().bytes() as usize;
         for _ in 0..2 {
@@ -100,9 +100,9 @@ fn a_torn_tail_is_cut_told_and_recorded() {
     let entries = history.entries(30);
     let mut store = open(directory.path());
     write(&mut store, &entries, &mut history);
-    let segment = store.reader().segments().unwrap().pop().unwrap();
+    let segment = store.reader().scan().segments().unwrap().pop().unwrap();
     drop(store);
-    let path = ledger::segment_path(&directory.path().join("ledger"), segment);
+    let path = files::segment_path(&directory.path().join("ledger"), segment);
     let whole = fs::metadata(&path).unwrap().len();
     let mut bytes = fs::read(&path).unwrap();
     bytes.extend_from_slice(b"GFBK and no more of it");
@@ -138,10 +138,10 @@ fn the_hash_chain_runs_through_segments_and_reopenings() {
     let path = directory.path().join("ledger");
     let mut previous = [0; 32];
     let mut number = 0;
-    let segments = ledger::list(&path).unwrap();
+    let segments = files::segments(&path).unwrap();
     assert!(segments.len() > 3);
     for segment in segments {
-        let bytes = fs::read(ledger::segment_path(&path, segment)).unwrap();
+        let bytes = fs::read(files::segment_path(&path, segment)).unwrap();
         let header = ledger::frame::SegmentHeader::decode(&bytes).unwrap();
         assert_eq!(header.previous, previous, "segment {segment}");
         assert_eq!(header.first_block, number);
@@ -162,7 +162,7 @@ fn the_hash_chain_runs_through_segments_and_reopenings() {
 fn a_newer_format_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
-    let path = ledger::segment_path(&directory.path().join("ledger"), 1);
+    let path = files::segment_path(&directory.path().join("ledger"), 1);
     let mut bytes = fs::read(&path).unwrap();
     bytes[8] = 9;
     bytes[12..16].fill(0);
@@ -205,8 +205,8 @@ fn mixed(store: &mut Store, history: &mut History, violations: &[usize]) -> Vec<
     let mut segments = Vec::new();
     for number in 0..12 {
         let mut entries = Vec::new();
-        let begun = store.reader().segments().unwrap().len();
-        while store.reader().segments().unwrap().len() == begun {
+        let begun = store.reader().scan().segments().unwrap().len();
+        while store.reader().scan().segments().unwrap().len() == begun {
             let Entry::Flow(mut record) = history.entry() else { continue };
             if record.egress.revision > 0 {
                 continue;
@@ -252,7 +252,7 @@ fn what_was_in_violation_is_kept_longer_than_what_was_not_and_what_went_is_told(
     let reader = store.reader();
     assert!(violations(&reader) == old, "removed: {removed:?}");
     assert_eq!(ask(&reader, &everything()), ask(&reader.without_index(), &everything()));
-    let numbers = reader.segments().unwrap();
+    let numbers = reader.scan().segments().unwrap();
     assert!(numbers.starts_with(&[1, 2, 3, 4]) && !numbers.contains(&5), "{numbers:?}");
     let mut told = Vec::new();
     let each = |_, notice| {
@@ -377,7 +377,7 @@ fn ask_while_it_is_overwritten(query: &Query) -> (usize, Result<QueryStats, Stor
     let mut told = 0;
     let result = reader.query(query, |_| {
         if told == 0 {
-            for number in reader.segments().unwrap() {
+            for number in reader.scan().segments().unwrap() {
                 let path = directory.path().join(format!("ledger/{number:08}.seg"));
                 let bytes = fs::metadata(&path).unwrap().len();
                 let file = fs::File::options().write(true).open(path).unwrap();

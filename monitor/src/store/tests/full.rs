@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::{Entry, Notice, Verdict},
     filter::Query,
-    store::{Deleted, Store, retention::bytes_below},
+    store::{Deleted, Store, files::bytes_below},
 };
 
 fn removed(store: &Store) -> Vec<u64> {
@@ -44,7 +44,7 @@ fn the_index_goes_first_then_the_oldest_without_a_violation_and_the_rest_is_whol
     assert_eq!(store.make_room().unwrap(), Deleted::default());
     assert_eq!(bytes_below(&index), 0, "the index can be made anew, and goes first");
 
-    let before = store.reader().segments().unwrap();
+    let before = store.reader().scan().segments().unwrap();
     let deleted = store.make_room().unwrap();
     assert!(deleted.bytes > 0 && deleted.segments.len() < before.len() - 1, "{deleted:?}");
     assert!(!deleted.segments.contains(&u64::from(*before.last().unwrap())));
@@ -93,7 +93,7 @@ fn where_one_segment_is_all_it_gives_way_to_what_is_pending() {
     let mut store = Store::open(&super::config(directory.path())).unwrap();
     let old = history.entries(4_000);
     write(&mut store, &old, &mut history);
-    assert_eq!(store.reader().segments().unwrap(), [1]);
+    assert_eq!(store.reader().scan().segments().unwrap(), [1]);
     // So many that whole blocks wait for the next sync.
     let pending: Vec<Entry> = history.entries(2_500);
     for entry in &pending {
@@ -102,7 +102,7 @@ fn where_one_segment_is_all_it_gives_way_to_what_is_pending() {
     let deleted = make_room(&mut store);
     assert_eq!(deleted.segments, [1]);
     store.sync().unwrap();
-    assert_eq!(store.reader().segments().unwrap(), [2]);
+    assert_eq!(store.reader().scan().segments().unwrap(), [2]);
     let everything = Query::default();
     let right = expected(&pending, &everything);
     assert_eq!(ask(&store.reader(), &everything), right);
@@ -137,13 +137,13 @@ fn what_was_in_violation_gives_way_last() {
         // The first third of what there is holds violations.
         record.judgement.verdict =
             if all.len() < 8 { Verdict::Unapproved } else { Verdict::Approved };
-        let segments = store.reader().segments().unwrap().len();
-        while store.reader().segments().unwrap().len() == segments {
+        let segments = store.reader().scan().segments().unwrap().len();
+        while store.reader().scan().segments().unwrap().len() == segments {
             record.egress.flow = crate::event::FlowId(u128::from(history.random(u64::MAX)));
             store.append(&Entry::Flow(record.clone())).unwrap();
             store.sync().unwrap();
         }
-        all.push(store.reader().segments().unwrap()[segments - 1]);
+        all.push(store.reader().scan().segments().unwrap()[segments - 1]);
     }
     let deleted = make_room(&mut store);
     // Where the first without one begins, the last with one may end.

@@ -7,7 +7,6 @@ mod coverage;
 mod files;
 mod full;
 mod history;
-mod numbers;
 mod unclean;
 mod window;
 mod written;

@@ -8,13 +8,16 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::{
-    error::StoreError,
-    index::Finder,
-    ledger::frame::{Summary, country_bit, verdict_bit},
-    query::{QueryStats, Reader},
+use crate::{
+    event::Timestamp,
+    filter::Filter,
+    store::{
+        error::StoreError,
+        index::Finder,
+        ledger::frame::{Summary, country_bit, verdict_bit},
+        scan::{QueryStats, Scan},
+    },
 };
-use crate::{event::Timestamp, filter::Filter};
 
 /// A block to read.
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +37,17 @@ pub(super) struct Block {
 
 /// Blocks of which some flow's latest state may match, in the order of the ledger.
 pub(super) fn flows(
-    reader: &Reader,
+    scan: &Scan,
     finder: Option<&Finder>,
     filter: &Filter,
     stats: &mut QueryStats,
 ) -> Result<Vec<Block>, StoreError> {
-    let segments = reader.segments()?;
+    let segments = scan.segments()?;
     let newest = segments.last().copied();
     let segments: BTreeSet<u32> = segments
         .into_iter()
         .filter(|segment| {
-            let totals = finder.and_then(|finder| finder.totals(*segment));
+            let totals = finder.and_then(|finder| finder.contents(*segment));
             totals.is_none_or(|it| filter.overlaps(Timestamp(it.first), Timestamp(it.last)))
         })
         .collect();
@@ -67,7 +70,7 @@ pub(super) fn flows(
             considered.add(place, &entry.summary, *is_found, true, supersedes);
         }
         let from = found.map_or(0, |found| found.end);
-        reader.walk(segment, from, Some(segment) == newest, stats, |at, head| {
+        scan.walk(segment, from, Some(segment) == newest, stats, |at, head| {
             let supersedes = match head.summary.restated {
                 0 => Supersedes::Some(&[]),
                 _ => Supersedes::Any,

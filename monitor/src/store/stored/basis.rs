@@ -7,8 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    record::{RecordError, Text, country_code},
-    tables::{Interner, Tables},
+    again::{Learnt, Told},
+    error::FormError,
+    place::country_code,
+    text::{Text, TextInterner, Texts},
 };
 use crate::event::{CountryCode, DatabaseId, Place, Provenance, Timestamp};
 
@@ -77,7 +79,7 @@ impl Basis {
     pub(super) fn second(
         &self,
         country: Option<CountryCode>,
-    ) -> Result<Option<CountryCode>, RecordError> {
+    ) -> Result<Option<CountryCode>, FormError> {
         match self.second {
             Second::None => Ok(None),
             Second::Same => Ok(country),
@@ -86,8 +88,12 @@ impl Basis {
     }
 }
 
-pub(super) fn basis_to_stored(basis: &Basis, into: &mut Interner) -> StoredBasis {
-    if let Some(at) = into.basis_told(basis) {
+pub(super) fn basis_to_stored(
+    basis: &Basis,
+    told: &mut Told<Basis>,
+    texts: &mut TextInterner,
+) -> StoredBasis {
+    if let Some(at) = told.again(basis.clone()) {
         return StoredBasis::Again(at);
     }
     let provenance = basis.provenance.as_ref().map(|it| StoredProvenance {
@@ -96,8 +102,8 @@ pub(super) fn basis_to_stored(basis: &Basis, into: &mut Interner) -> StoredBasis
             .databases
             .iter()
             .map(|database| StoredDatabase {
-                label: into.text(&database.label),
-                name: into.text(&database.name),
+                label: texts.text(&database.label),
+                name: texts.text(&database.name),
                 dated: database.dated.0,
                 sha256: database.sha256,
             })
@@ -109,24 +115,25 @@ pub(super) fn basis_to_stored(basis: &Basis, into: &mut Interner) -> StoredBasis
 /// To be asked for every entry of a block, in order.
 pub(super) fn basis_from_stored(
     stored: &StoredBasis,
-    tables: &mut Tables,
-) -> Result<Arc<Basis>, RecordError> {
+    learnt: &mut Learnt<Arc<Basis>>,
+    texts: &Texts,
+) -> Result<Arc<Basis>, FormError> {
     let (second, is_anycast, provenance) = match stored {
-        StoredBasis::Again(at) => return tables.basis(*at),
+        StoredBasis::Again(at) => return learnt.get(*at),
         StoredBasis::Told { second, is_anycast, provenance } => (*second, *is_anycast, provenance),
     };
     let provenance = provenance.as_ref().map(|it| {
         let databases = it.databases.iter().map(|database| {
             Ok(DatabaseId {
-                label: tables.text(database.label)?,
-                name: tables.text(database.name)?,
+                label: texts.text(database.label)?,
+                name: texts.text(database.name)?,
                 dated: Timestamp(database.dated),
                 sha256: database.sha256,
             })
         });
-        let databases = databases.collect::<Result<_, RecordError>>()?;
+        let databases = databases.collect::<Result<_, FormError>>()?;
         Ok(Arc::new(Provenance { policy_sha256: it.policy_sha256, databases }))
     });
     let provenance = provenance.transpose()?;
-    Ok(tables.learn_basis(Basis { second, is_anycast, provenance }))
+    Ok(learnt.learn(Arc::new(Basis { second, is_anycast, provenance })))
 }

@@ -9,16 +9,19 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{
-    error::StoreError,
-    ledger::segment::Segment,
-    plan::Block,
-    query::{BESIDE_MAX, QueryStats, Reader},
-};
+use super::plan::Block;
 use crate::{
     event::{Entry, FlowId, Record},
     filter::{Filter, Query},
+    store::{
+        error::StoreError,
+        ledger::segment::Segment,
+        scan::{QueryStats, Scan},
+    },
 };
+
+/// Flows beside a ledger at most: as many as a position can count.
+const BESIDE_MAX: usize = u16::MAX as usize;
 
 /// Positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
 /// more passes, also in tests.
@@ -28,6 +31,15 @@ const RECORDS: usize = 8192;
 
 /// Records kept from the first reading, by block in the plan and place in it.
 type Kept = FxHashMap<(u32, u16), Record>;
+
+/// What there is to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input<'a> {
+    pub scan: &'a Scan,
+    pub plan: &'a [Block],
+    /// Flows in a state that is newer than any in the ledger: as a block behind its last.
+    pub beside: &'a [Record],
+}
 
 /// The plan names a block that is not there: the index is wrong.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +78,7 @@ impl Gather {
 /// Where the index turns out to be wrong: `Err(Inconsistent)` before `each` was called for the first
 /// time, an error of the store after.
 pub(super) fn run(
-    reader: &Reader,
-    plan: &[Block],
+    input: &Input<'_>,
     query: &Query,
     stats: &mut QueryStats,
     each: &mut impl FnMut(Record) -> ControlFlow<()>,
@@ -78,10 +89,9 @@ pub(super) fn run(
     };
     loop {
         let (mut positions, mut kept) =
-            match gather_positions(reader, plan, &query.filter, &gather, stats)? {
+            match gather_positions(input, &query.filter, &gather, stats)? {
                 Ok(gathered) => gathered,
                 Err(Inconsistent { segment }) if gather.beyond.is_some() => {
-                    reader.distrust(segment);
                     return Err(StoreError::Contradicted { segment });
                 }
                 Err(inconsistent) => return Ok(Err(inconsistent)),
@@ -91,7 +101,7 @@ pub(super) fn run(
             positions.reverse();
         }
         for some in positions.chunks(RECORDS) {
-            if tell(reader, plan, some, &mut kept, stats, each)?.is_break() {
+            if tell(input, some, &mut kept, stats, each)?.is_break() {
                 return Ok(Ok(()));
             }
         }
@@ -103,20 +113,20 @@ pub(super) fn run(
 }
 
 fn gather_positions(
-    reader: &Reader,
-    plan: &[Block],
+    input: &Input<'_>,
     filter: &Filter,
     gather: &Gather,
     stats: &mut QueryStats,
 ) -> Result<Result<(Vec<Position>, Kept), Inconsistent>, StoreError> {
+    let Input { scan, plan, .. } = *input;
     let bounds = bounds(plan);
     let mut chosen = Chosen { heap: BinaryHeap::new(), newest: gather.newest, most: gather.most };
     let mut kept = Kept::default();
     let mut newer = BTreeSet::new();
-    gather_beside(reader, plan, filter, gather, &mut chosen, &mut newer);
+    gather_beside(input, filter, gather, &mut chosen, &mut newer);
     let mut segment: Option<Segment> = None;
     for (index, block) in plan.iter().enumerate().rev() {
-        reader.go_on()?;
+        scan.go_on()?;
         let bound = bounds[index];
         if chosen.is_settled(bound.latest_start) {
             break;
@@ -126,17 +136,17 @@ fn gather_positions(
             newer.pop_last();
         }
         if segment.as_ref().is_none_or(|segment| segment.number() != block.segment) {
-            segment = reader.segment(block.segment)?;
+            segment = scan.segment(block.segment)?;
         }
         let Some(segment) = &mut segment else { continue };
-        let entries = match read(reader, segment, block, stats)? {
+        let entries = match read(scan, segment, block, stats)? {
             Some(entries) => entries,
             None if block.is_indexed => {
                 return Ok(Err(Inconsistent { segment: block.segment }));
             }
             // It was there when the plan was made.
             None => {
-                reader.count_corrupt(1, stats);
+                scan.count_corrupt(1, stats);
                 continue;
             }
         };
@@ -156,19 +166,17 @@ fn gather_positions(
     Ok(Ok((chosen.into_vec(), kept)))
 }
 
-/// What is beside the ledger is as a block behind its last.
 fn gather_beside(
-    reader: &Reader,
-    plan: &[Block],
+    input: &Input<'_>,
     filter: &Filter,
     gather: &Gather,
     chosen: &mut Chosen,
     newer: &mut BTreeSet<FlowId>,
 ) {
-    for (entry, record) in reader.newest().iter().take(BESIDE_MAX).enumerate() {
+    for (entry, record) in input.beside.iter().take(BESIDE_MAX).enumerate() {
         newer.insert(record.egress.flow);
         let start = record.egress.started_at.0;
-        let position = Position { start, block: plan.len() as u32, entry: entry as u16 };
+        let position = Position { start, block: input.plan.len() as u32, entry: entry as u16 };
         if filter.matches(record) && gather.takes(position) {
             chosen.add(position);
         }
@@ -183,14 +191,14 @@ fn is_outdated(record: &Record, newer: &mut BTreeSet<FlowId>) -> bool {
 
 /// `None` if the segment has no such block (any more).
 fn read(
-    reader: &Reader,
+    scan: &Scan,
     segment: &mut Segment,
     block: &Block,
     stats: &mut QueryStats,
 ) -> Result<Option<Vec<Entry>>, StoreError> {
-    let head = segment.head(block.at).map_err(StoreError::io("read", reader.ledger()))?;
+    let head = segment.head(block.at).map_err(StoreError::io("read", scan.ledger()))?;
     match head.filter(|head| head.number == block.number) {
-        Some(head) => reader.entries(segment, block.at, &head, stats).map(Some),
+        Some(head) => scan.entries(segment, block.at, &head, stats).map(Some),
         None => Ok(None),
     }
 }
@@ -256,19 +264,19 @@ impl Chosen {
 
 /// Tells the records at `positions` in this order; of those not kept each block is read once.
 fn tell(
-    reader: &Reader,
-    plan: &[Block],
+    input: &Input<'_>,
     positions: &[Position],
     kept: &mut Kept,
     stats: &mut QueryStats,
     each: &mut impl FnMut(Record) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, StoreError> {
+    let Input { scan, plan, beside } = *input;
     let mut by_block: BTreeMap<u32, Vec<(usize, u16)>> = BTreeMap::new();
     let mut records: Vec<Option<Record>> = Vec::with_capacity(positions.len());
     for (order, position) in positions.iter().enumerate() {
         let is_beside = position.block as usize == plan.len();
         let record = if is_beside {
-            reader.newest().get(usize::from(position.entry)).cloned()
+            beside.get(usize::from(position.entry)).cloned()
         } else {
             kept.remove(&(position.block, position.entry))
         };
@@ -281,13 +289,13 @@ fn tell(
     for (block, wanted) in by_block {
         let block = &plan[block as usize];
         if segment.as_ref().is_none_or(|segment| segment.number() != block.segment) {
-            segment = reader.segment(block.segment)?;
+            segment = scan.segment(block.segment)?;
         }
-        reader.go_on()?;
+        scan.go_on()?;
         // Deleted by retention since the first pass: no longer part of the answer.
         let Some(segment) = &mut segment else { continue };
-        let Some(entries) = read(reader, segment, block, stats)? else {
-            reader.count_corrupt(1, stats);
+        let Some(entries) = read(scan, segment, block, stats)? else {
+            scan.count_corrupt(1, stats);
             continue;
         };
         for (order, entry) in wanted {

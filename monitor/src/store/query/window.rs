@@ -6,14 +6,15 @@ use std::ops::ControlFlow;
 
 use rustc_hash::FxHashMap;
 
-use super::{
-    error::StoreError,
-    ledger::{frame::Head, segment::Segment},
-    query::{QueryStats, Reader},
-};
+use super::Reader;
 use crate::{
     event::{Egress, Entry, FlowId, Timestamp, Traffic},
     filter::Query,
+    store::{
+        error::StoreError,
+        ledger::{frame::Head, segment::Segment},
+        scan::QueryStats,
+    },
     summary::Totals,
 };
 
@@ -119,12 +120,12 @@ impl Reader {
             if crossings.is_empty() {
                 return Ok(());
             }
-            self.go_on()?;
+            self.scan.go_on()?;
             if segment.as_ref().is_none_or(|segment| segment.number() != number) {
-                segment = self.segment(number)?;
+                segment = self.scan.segment(number)?;
             }
             let Some(segment) = &segment else { continue };
-            for entry in self.entries(segment, place, &head, stats)?.iter().rev() {
+            for entry in self.scan.entries(segment, place, &head, stats)?.iter().rev() {
                 let Entry::Flow(record) = entry else { continue };
                 let egress = &record.egress;
                 let Some(crossing) = crossings.get_mut(&egress.flow) else { continue };
@@ -154,13 +155,13 @@ impl Reader {
     ) -> Result<Vec<(u32, u64, Head)>, StoreError> {
         let enough = at.0.saturating_add(2 * SPAN_NS);
         let (mut blocks, mut is_enough) = (Vec::new(), false);
-        let segments = self.segments()?;
+        let segments = self.scan.segments()?;
         let newest = segments.last().copied();
         for number in segments {
-            if is_enough || self.totals(number)?.last < earliest.0 {
+            if is_enough || self.contents(number)?.last < earliest.0 {
                 continue;
             }
-            self.walk(number, 0, Some(number) == newest, stats, |place, head| {
+            self.scan.walk(number, 0, Some(number) == newest, stats, |place, head| {
                 let summary = &head.summary;
                 if summary.flows > 0 && summary.last >= earliest.0 && !is_enough {
                     blocks.push((number, place, *head));

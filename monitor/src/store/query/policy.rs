@@ -2,8 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use super::{error::StoreError, ledger::frame::hash, query::Reader};
-use crate::{ecs::hex, event::Notice};
+use super::Reader;
+use crate::{
+    ecs::hex,
+    event::Notice,
+    store::{error::StoreError, ledger::frame::hash},
+};
 
 impl Reader {
     /// The policy whose hash begins so, in lower-case digits: its hash and the text that it is of.

@@ -4,10 +4,11 @@
 
 use std::ops::ControlFlow;
 
-use super::{error::StoreError, ledger::segment_path, query::Reader};
+use super::Reader;
 use crate::{
     coverage::{Alive, Coverage, Fold, Integrity, LOOK_BACK_NS},
     event::Timestamp,
+    store::{error::StoreError, files::segment_path},
 };
 
 impl Reader {
@@ -55,21 +56,21 @@ impl Reader {
         removed: &[u64],
     ) -> Result<Integrity, StoreError> {
         let mut integrity = Integrity::default();
-        let numbers = self.segments()?;
+        let numbers = self.scan.segments()?;
         let newest = numbers.last().copied();
         // The block that comes next, and the segment in which it stands.
         let mut expected: Option<(u32, u64)> = None;
         for number in numbers {
-            self.go_on()?;
-            let totals = self.totals(number)?;
+            self.scan.go_on()?;
+            let totals = self.contents(number)?;
             let is_outside =
                 totals.first <= totals.last && (totals.last < since.0 || totals.first > until.0);
             if is_outside {
                 expected = None;
                 continue;
             }
-            let Some(mut segment) = self.segment(number)? else { continue };
-            let path = || segment_path(self.ledger(), number);
+            let Some(mut segment) = self.scan.segment(number)? else { continue };
+            let path = || segment_path(self.scan.ledger(), number);
             let failed = |error| StoreError::io("read", &path())(error);
             let first = segment.header().map_err(failed)?.ok().map(|header| header.first_block);
             integrity.damaged += u64::from(first.is_none());
@@ -91,7 +92,7 @@ impl Reader {
             integrity.damaged += walk.corrupt;
             integrity.damaged += u64::from(Some(number) != newest && walk.tail > 0);
             for (at, head) in heads {
-                self.go_on()?;
+                self.scan.go_on()?;
                 let skipped = next.map_or(0, |next| head.number.saturating_sub(next));
                 integrity.missing_blocks += skipped;
                 next = Some(head.number + 1);

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    record::RecordError,
-    tables::{Interner, Tables},
+    again::{Learnt, Told},
+    error::FormError,
 };
 use crate::event::{BootId, Timeline};
 
@@ -17,8 +17,8 @@ pub(super) enum StoredTimeline {
     Again(u32),
 }
 
-pub(super) fn timeline_to_stored(timeline: Timeline, into: &mut Interner) -> StoredTimeline {
-    if let Some(at) = into.timeline_told(timeline) {
+pub(super) fn timeline_to_stored(timeline: Timeline, told: &mut Told<Timeline>) -> StoredTimeline {
+    if let Some(at) = told.again(timeline) {
         return StoredTimeline::Again(at);
     }
     let Timeline { boot, wall_at_boot_ns, is_trusted } = timeline;
@@ -28,14 +28,12 @@ pub(super) fn timeline_to_stored(timeline: Timeline, into: &mut Interner) -> Sto
 /// To be asked for every entry of a block, in order.
 pub(super) fn timeline_from_stored(
     stored: &StoredTimeline,
-    tables: &mut Tables,
-) -> Result<Timeline, RecordError> {
+    learnt: &mut Learnt<Timeline>,
+) -> Result<Timeline, FormError> {
     match *stored {
-        StoredTimeline::Again(at) => tables.timeline(at),
+        StoredTimeline::Again(at) => learnt.get(at),
         StoredTimeline::Told { boot, wall_at_boot_ns, is_trusted } => {
-            let timeline = Timeline { boot: BootId(boot), wall_at_boot_ns, is_trusted };
-            tables.learn_timeline(timeline);
-            Ok(timeline)
+            Ok(learnt.learn(Timeline { boot: BootId(boot), wall_at_boot_ns, is_trusted }))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The numbers of variants in the stored form, as docs/store-format.md tells them: never reused,
 //! never changed. What they carry is tested elsewhere.
 
-use super::super::{basis::StoredBasis, record::StoredExtra, timeline::StoredTimeline};
+use super::{basis::StoredBasis, flow::StoredExtra, timeline::StoredTimeline};
 
 #[test]
 fn the_extras_of_a_flow_keep_their_numbers_whatever_is_added() {

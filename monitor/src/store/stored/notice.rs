@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    record::{RecordError, Text},
-    tables::{Interner, Tables},
+    error::FormError,
+    text::{Text, TextInterner, Texts},
 };
 use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
 
@@ -28,7 +28,7 @@ pub(super) enum StoredNotice {
     Policy { sha256: [u8; 32], lines: Vec<Text> },
 }
 
-pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNotice {
+pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
     match notice {
         Notice::Started { version, probes, policy_sha256 } => StoredNotice::Started {
             version: into.text(version),
@@ -77,23 +77,20 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut Interner) -> StoredNo
     }
 }
 
-pub(super) fn notice_from_stored(
-    notice: StoredNotice,
-    tables: &Tables,
-) -> Result<Notice, RecordError> {
+pub(super) fn notice_from_stored(notice: StoredNotice, texts: &Texts) -> Result<Notice, FormError> {
     Ok(match notice {
         StoredNotice::Started { version, probes, policy_sha256 } => Notice::Started {
-            version: tables.text(version)?,
+            version: texts.text(version)?,
             probes: probes
                 .into_iter()
-                .map(|probe| tables.text(probe))
-                .collect::<Result<Vec<Arc<str>>, RecordError>>()?,
+                .map(|probe| texts.text(probe))
+                .collect::<Result<Vec<Arc<str>>, FormError>>()?,
             policy_sha256,
         },
         StoredNotice::Alive => Notice::Alive,
         StoredNotice::Stopped => Notice::Stopped,
         StoredNotice::Lost { stage, reason, count } => {
-            Notice::Lost { stage: tables.text(stage)?, reason: tables.text(reason)?, count }
+            Notice::Lost { stage: texts.text(stage)?, reason: texts.text(reason)?, count }
         }
         StoredNotice::Reloaded { policy_sha256 } => Notice::Reloaded { policy_sha256 },
         StoredNotice::Cut { segment, bytes } => Notice::Cut { segment, bytes },
@@ -104,12 +101,12 @@ pub(super) fn notice_from_stored(
             Notice::Removed { segments, entries, from: Timestamp(from), to: Timestamp(to) }
         }
         StoredNotice::Detached { probe, interface, is_displaced } => Notice::Detached {
-            probe: tables.text(probe)?,
-            interface: tables.maybe(interface)?,
+            probe: texts.text(probe)?,
+            interface: texts.maybe(interface)?,
             is_displaced,
         },
         StoredNotice::Attached { probe, interface } => {
-            Notice::Attached { probe: tables.text(probe)?, interface: tables.maybe(interface)? }
+            Notice::Attached { probe: texts.text(probe)?, interface: texts.maybe(interface)? }
         }
         StoredNotice::ClockRead { boot_ns, boot, wall_at_boot_ns, is_trusted } => {
             let timeline = Timeline { boot: BootId(boot), wall_at_boot_ns, is_trusted };
@@ -117,7 +114,7 @@ pub(super) fn notice_from_stored(
         }
         StoredNotice::Policy { sha256, lines } => Notice::Policy {
             sha256,
-            lines: lines.into_iter().map(|line| tables.text(line)).collect::<Result<_, _>>()?,
+            lines: lines.into_iter().map(|line| texts.text(line)).collect::<Result<_, _>>()?,
         },
         StoredNotice::ClockStepped { from, to } => {
             Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RecordError, StoredSender, StoredSocket, Text, sender_from_stored, sender_to_stored,
-    socket_from_stored, socket_to_stored,
+    error::FormError,
+    sender::{StoredSender, sender_from_stored, sender_to_stored},
+    socket::{StoredSocket, socket_from_stored, socket_to_stored},
+    tables::{Interner, Tables},
+    text::Text,
 };
-use crate::{
-    event::{Lookup, Timestamp, Transport},
-    store::tables::{Interner, Tables},
-};
+use crate::event::{Lookup, Timestamp, Transport};
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store) struct StoredLookup {
+pub(super) struct StoredLookup {
     at: u64,
     process: StoredSender,
     server: StoredSocket,
@@ -39,14 +39,14 @@ pub(super) fn lookup_to_stored(lookup: &Lookup, into: &mut Interner) -> StoredLo
 pub(super) fn lookup_from_stored(
     lookup: &StoredLookup,
     tables: &Tables,
-) -> Result<Lookup, RecordError> {
+) -> Result<Lookup, FormError> {
     Ok(Lookup {
         at: Timestamp(lookup.at),
         sender: sender_from_stored(lookup.process, tables)?,
-        server: socket_from_stored(&lookup.server).ok_or(RecordError::Unknown("server"))?,
+        server: socket_from_stored(&lookup.server).ok_or(FormError::Unknown("server"))?,
         transport: Transport(lookup.transport),
-        name: tables.text(lookup.name)?,
-        kind: tables.text(lookup.kind)?,
+        name: tables.texts.text(lookup.name)?,
+        kind: tables.texts.text(lookup.kind)?,
         answer: lookup.answer.clone(),
     })
 }

@@ -1,5 +1,5 @@
-//! The databases of the index, one for each [`SEGMENTS`] segments: opened on demand and only with a
-//! seal that holds, at most [`OPEN_MAX`] at once, sealed when closed, set aside when wrong.
+//! The databases of the index, one for each period: opened on demand and only with a seal that holds, at
+//! most [`OPEN_MAX`] at once, sealed when closed, set aside when wrong.
 
 use std::{
     collections::BTreeSet,
@@ -10,61 +10,15 @@ use std::{
 };
 
 use super::{
-    Shared, State,
     database::{self, Database, Fault},
+    period::{Open, Period, path_in, period_of},
     seal::{self, Coverage, Covered, Seal, Stamp},
+    shared::{Shared, State},
 };
-use crate::store::{error::StoreCounters, ledger};
+use crate::store::{error::StoreCounters, files, memory};
 
-/// Segments of one database.
-const SEGMENTS: u32 = 4;
 /// Databases open at once (one more while a closed one is still read from).
 const OPEN_MAX: usize = 3;
-
-/// First segment of the period that `segment` is in.
-pub(super) fn period_of(segment: u32) -> u32 {
-    segment - segment.saturating_sub(1) % SEGMENTS
-}
-
-/// One database, and what is known of it.
-#[derive(Debug, Default)]
-pub(super) struct Period {
-    coverage: Coverage,
-    open: Option<Open>,
-    /// Of its files when this process closed them.
-    stamp: Option<Stamp>,
-    /// It is wrong: not asked until it was rebuilt.
-    broken: bool,
-}
-
-#[derive(Debug)]
-struct Open {
-    database: Arc<Database>,
-    used: Instant,
-}
-
-impl Period {
-    pub(super) fn covered(&self, segment: u32) -> Option<&Covered> {
-        if self.broken { None } else { self.coverage.get(&segment) }
-    }
-
-    pub(super) fn coverage(&self) -> impl Iterator<Item = (u32, &Covered)> + Clone {
-        let coverage = if self.broken { None } else { Some(&self.coverage) };
-        coverage.into_iter().flatten().map(|(segment, covered)| (*segment, covered))
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken
-    }
-
-    fn is_used(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| Arc::strong_count(&open.database) > 1)
-    }
-}
 
 impl Shared {
     pub(super) fn path_of(&self, period: u32) -> PathBuf {
@@ -213,9 +167,9 @@ impl Shared {
             self.lock().is_yielding = false;
             self.rest.notify_all();
             removed?;
-            crate::store::release_memory();
+            memory::release();
         } else if is_surplus {
-            let left = ledger::list(&self.ledger)?;
+            let left = files::segments(&self.ledger)?;
             let kept: BTreeSet<u32> = left.into_iter().map(period_of).collect();
             self.remove_where(|period, _| !kept.contains(&period))?;
         }
@@ -294,8 +248,16 @@ impl Shared {
             }
         }
         if count < before {
-            crate::store::release_memory();
+            memory::release();
         }
+    }
+}
+
+/// Whether the files on the disk are those that this period stands for.
+fn is_intact(coverage: &Coverage, stamp: Option<&Stamp>, path: &Path) -> bool {
+    match stamp {
+        Some(stamp) => Stamp::of(path).is_ok_and(|now| now == *stamp),
+        None => Seal::load(path).is_some_and(|seal| seal.coverage == *coverage && seal.holds(path)),
     }
 }
 
@@ -305,18 +267,6 @@ impl State {
         let open = self.periods.get_mut(&period)?.open.as_mut()?;
         open.used = Instant::now();
         Some(Arc::clone(&open.database))
-    }
-}
-
-pub(super) fn path_in(root: &Path, period: u32) -> PathBuf {
-    root.join(format!("{period:08}"))
-}
-
-/// Whether the files on the disk are those that this period stands for.
-fn is_intact(coverage: &Coverage, stamp: Option<&Stamp>, path: &Path) -> bool {
-    match stamp {
-        Some(stamp) => Stamp::of(path).is_ok_and(|now| now == *stamp),
-        None => Seal::load(path).is_some_and(|seal| seal.coverage == *coverage && seal.holds(path)),
     }
 }
 

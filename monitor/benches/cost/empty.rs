@@ -1,0 +1,98 @@
+//! Empty programs on the hooks of the probes, in place of them.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fs::{self, File},
+    path::Path,
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        CgroupAttachMode, LinkOrder, Program, SchedClassifier, TcAttachType, tc::TcAttachOptions,
+    },
+};
+
+/// Where `cargo xtask bench` left the object.
+const OBJECT: &str = "GEOFENCED_EMPTY";
+
+/// Attached as long as it lives.
+pub(super) struct Empty {
+    _programs: Ebpf,
+    pub(super) ids: BTreeSet<u32>,
+}
+
+impl Empty {
+    /// To be called in the network namespace of the interfaces.
+    pub(super) fn attach(cgroup: &Path) -> Self {
+        let object = env::var_os(OBJECT).expect("GEOFENCED_EMPTY; use cargo xtask bench");
+        let object = fs::read(object).expect("the empty programs");
+        let mut programs = Ebpf::load(&object).expect("load the empty programs");
+        let cgroup = File::open(cgroup).expect("the cgroup");
+        let mut ids = BTreeSet::new();
+        for (name, program) in programs.programs_mut() {
+            attach(name, program, &cgroup).unwrap_or_else(|error| panic!("{name}: {error}"));
+            ids.insert(program.info().expect("what was loaded").id());
+        }
+        Self { _programs: programs, ids }
+    }
+}
+
+fn attach(
+    name: &str,
+    program: &mut Program,
+    cgroup: &File,
+) -> Result<(), aya::programs::ProgramError> {
+    let mode = CgroupAttachMode::AllowMultiple;
+    match program {
+        Program::CgroupSkb(it) => {
+            it.load()?;
+            let direction = if name.ends_with("ingress") {
+                aya::programs::CgroupSkbAttachType::Ingress
+            } else {
+                aya::programs::CgroupSkbAttachType::Egress
+            };
+            it.attach(cgroup, direction, mode).map(drop)
+        }
+        Program::CgroupSock(it) => {
+            it.load()?;
+            it.attach(cgroup, mode).map(drop)
+        }
+        Program::CgroupSockAddr(it) => {
+            it.load()?;
+            it.attach(cgroup, mode).map(drop)
+        }
+        Program::SchedClassifier(it) => {
+            it.load()?;
+            interfaces(it, name.ends_with("ingress"))
+        }
+        Program::TracePoint(it) => {
+            it.load()?;
+            let (category, event) = match name {
+                "process_fork" => ("task", "task_newtask"),
+                "process_exec" => ("sched", "sched_process_exec"),
+                "process_exit" => ("sched", "sched_process_exit"),
+                _ => ("sock", "sock_send_length"),
+            };
+            it.attach(category, event).map(drop)
+        }
+        _ => panic!("{name} is of no kind that the probes have"),
+    }
+}
+
+/// At every interface of the namespace, as the daemon does.
+fn interfaces(
+    program: &mut SchedClassifier,
+    is_ingress: bool,
+) -> Result<(), aya::programs::ProgramError> {
+    let direction = if is_ingress { TcAttachType::Ingress } else { TcAttachType::Egress };
+    for entry in fs::read_dir("/sys/class/net").expect("interfaces").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        if name != "lo" {
+            program.attach_with_options(&name, direction, first)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Where the store keeps its files and with what rights: names, sizes, creation. It reads and writes no
+//! content.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::error::StoreError;
+
+pub(super) const FILE_MODE: u32 = 0o640;
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// Where the segments of the store at `root` are.
+pub(super) fn ledger(root: &Path) -> PathBuf {
+    root.join("ledger")
+}
+
+/// Where the databases of its index are.
+pub(super) fn index(root: &Path) -> PathBuf {
+    root.join("index")
+}
+
+pub(super) fn segment_path(ledger: &Path, number: u32) -> PathBuf {
+    ledger.join(format!("{number:08}.seg"))
+}
+
+/// Numbers of the segments there are, ascending. Files of other names are left alone.
+pub(super) fn segments(ledger: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(ledger)? {
+        let name = entry?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".seg"))
+            .filter(|digits| digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        numbers.extend(number.and_then(|digits| digits.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(path)
+        .map_err(StoreError::io("create", path))
+}
+
+/// Makes the creation or removal of a file in `directory` durable.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Bytes of all files below a directory; 0 where there is none.
+pub(super) fn bytes_below(directory: &Path) -> u64 {
+    let entries = |directory: &Path| -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            // Files come and go while the index works.
+            bytes += match entry.metadata() {
+                Ok(it) if it.is_dir() => bytes_below(&entry.path()),
+                Ok(it) => it.len(),
+                Err(_) => 0,
+            };
+        }
+        Ok(bytes)
+    };
+    entries(directory).unwrap_or(0)
+}
