@@ -21,11 +21,8 @@ fn what_is_written_can_be_read_and_outlives_a_process_that_never_synced_it() {
         }
         all.extend(entries);
         // Syncs between some of the writes, and nothing between the others.
-        if round % 4 == 3 {
-            store.sync().unwrap()
-        } else {
-            store.write().unwrap()
-        }
+        let written = if round % 4 == 3 { store.sync() } else { store.write() };
+        written.unwrap();
         let pending = store.pending();
         assert_eq!(pending == 0, round % 4 == 3, "acknowledged by a sync alone: {pending}");
         assert_eq!(ask(&store.reader(), &all_of_it), expected(&all, &all_of_it), "{round}");
