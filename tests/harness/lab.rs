@@ -129,6 +129,17 @@ impl Lab {
         crate::tool(self.host.admit(&mut nft));
     }
 
+    /// Frames that arrived at the internet's end of the cable, of whatever kind, and their bytes.
+    pub fn frames_arrived(&self) -> Count {
+        let mut show = Command::new("ip");
+        show.args(["-j", "-s", "link", "show", "dev", "lan"]);
+        let shown = crate::tool(self.internet.admit(&mut show));
+        let shown: serde_json::Value = serde_json::from_str(&shown).expect("ip prints JSON");
+        let stats = &shown[0]["stats64"]["rx"];
+        let number = |name| crate::number(stats, name);
+        Count { packets: number("/packets"), bytes: number("/bytes") }
+    }
+
     /// What arrived at `side` up to now.
     pub fn counts(&self, side: Side) -> Counts {
         let mut list = Command::new("nft");

@@ -7,11 +7,13 @@ mod cgroup;
 mod counts;
 mod disk;
 mod events;
+mod firewall;
 mod gateway;
 mod lab;
 mod memory;
 mod metrics;
 mod namespace;
+pub mod packets;
 mod programs;
 mod running;
 mod site;
@@ -21,6 +23,7 @@ pub use cgroup::Cgroup;
 pub use counts::{Count, Counts, Flow};
 pub use disk::Disk;
 pub use events::{number, sum, text};
+pub use firewall::Firewall;
 pub use gateway::{CLIENT, CLIENT_MAC, CLIENT_ROUTED, CLIENT_TOO, Gateway};
 pub use lab::{Lab, Side};
 pub use memory::Memory;
@@ -57,6 +60,13 @@ pub fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
         thread::sleep(PAUSE);
     }
     None
+}
+
+/// Major and minor of the running kernel.
+pub fn kernel_version() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-', '+']).map(|it| it.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Lets the kernel end what `command` starts when the test that waits for it is gone.

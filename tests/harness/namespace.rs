@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, AsRawFd},
         unix::process::CommandExt,
     },
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     thread,
 };
@@ -52,6 +52,17 @@ impl Namespace {
     /// Runs `ip` with these words inside.
     pub fn ip(&self, words: &str) {
         crate::tool(self.admit(Command::new("ip").args(words.split_whitespace())));
+    }
+
+    /// Lets a device write another destination into packets that are already on their way out (Linux
+    /// 5.16).
+    pub fn rewrite_leaving(&self, device: &str, old: &str, new: &str) {
+        let hook = format!("type filter hook egress device \"{device}\" priority 0");
+        let rule = format!("ip daddr {old} ip daddr set {new}");
+        let rules = format!("table netdev moved {{\n chain out {{\n {hook};\n {rule}\n }}\n}}\n");
+        let mut nft = Command::new("nft");
+        nft.args(["-f", "/dev/stdin"]).stdin(Stdio::from(crate::lab::script(rules.as_bytes())));
+        crate::tool(self.admit(&mut nft));
     }
 
     /// Does something inside, on a thread of its own.

@@ -189,6 +189,23 @@ impl Site {
         Metrics::parse(&body)
     }
 
+    /// The daemon's numbers once those of these names stand still: the same in three scrapes, a second
+    /// apart.
+    pub fn settled(&self, names: &[&str]) -> Metrics {
+        let mut last = (self.metrics(), 0);
+        for _ in 0..600 {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = self.metrics();
+            let same = names.iter().all(|name| now.nonzero(name) == last.0.nonzero(name));
+            last = (now, if same { last.1 + 1 } else { 0 });
+            if last.1 == 2 {
+                return last.0;
+            }
+        }
+        let numbers: Vec<_> = names.iter().map(|name| last.0.nonzero(name)).collect();
+        panic!("the daemon still counts: {numbers:?}");
+    }
+
     /// Status and body of an HTTP request to the metrics endpoint; `None` while nobody listens.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let connect = || TcpStream::connect(self.metrics).ok();

@@ -1,20 +1,8 @@
 //! Frames that a packet socket makes by itself: where IP is found in them, they are told with its
 //! addresses, and where not, with their ethertype. None leaves untold. Needs root.
 
-use std::process::Command;
-
 use harness::{Daemon, Lab, Site, number, text};
 use serde_json::Value;
-
-/// Frames and bytes, link headers included, that arrived at the internet's end of the cable.
-fn arrived(lab: &Lab) -> (u64, u64) {
-    let mut show = Command::new("ip");
-    show.args(["-j", "-s", "link", "show", "dev", "lan"]);
-    let output = lab.internet.admit(&mut show).output().expect("run ip");
-    let shown: Value = serde_json::from_slice(&output.stdout).expect("ip prints JSON");
-    let stats = &shown[0]["stats64"]["rx"];
-    (number(stats, "/packets"), number(stats, "/bytes"))
-}
 
 fn watched(test: impl FnOnce(&Lab, &Site)) {
     let lab = Lab::new();
@@ -30,10 +18,10 @@ fn watched(test: impl FnOnce(&Lab, &Site)) {
 
 /// Sends three of a kind and gives back the only record of them, once it has all.
 fn only_record(lab: &Lab, site: &Site, words: &str) -> (Value, harness::Truth) {
-    let before = arrived(lab);
+    let before = lab.frames_arrived();
     let truth = lab.egress(&format!("packet-raw --from 10.77.0.2 --count 3 {words}"));
-    let after = arrived(lab);
-    assert_eq!(after.0 - before.0, 3, "{words}: frames that arrived");
+    let after = lab.frames_arrived();
+    assert_eq!(after.packets - before.packets, 3, "{words}: frames that arrived");
     let mut last = Vec::new();
     let told = harness::eventually(|| {
         last = site.events_of(truth.pid);

@@ -2,22 +2,15 @@
 //! last destination and the hop are both judged, the worse counts, and the record says by what way it went.
 //! Needs root.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    process::Command,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use harness::{
-    CLIENT_ROUTED, Gateway, Lab, Namespace, Side, Site, Truth, digits as hex, number, text,
+    CLIENT_ROUTED, Gateway, Lab, Namespace, Side, Site, Truth, digits as hex, number,
+    packets::{FRAGMENT, HOST, LINK, ROUTING, UDP, datagram, v6},
+    text,
 };
 use serde_json::Value;
 
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-/// To everybody, from nobody's card.
-const LINK: [u8; 12] = [255, 255, 255, 255, 255, 255, 2, 0, 0x5e, 0, 0x53, 0x77];
-const UDP: u8 = 17;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
 const LOOSE: u8 = 131;
 const STRICT: u8 = 137;
 const COUNT: u64 = 3;
@@ -33,14 +26,6 @@ fn six(is_approved: bool, last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xf, if is_approved { 0xa } else { 0 }, 0, 0, 0, last)
 }
 
-/// UDP from port 40000 to port 9, without a checksum.
-fn datagram() -> Vec<u8> {
-    let mut datagram: Vec<u8> =
-        [40_000, 9, PAYLOAD + 8, 0].iter().flat_map(|word: &u16| word.to_be_bytes()).collect();
-    datagram.resize(usize::from(PAYLOAD) + 8, b'x');
-    datagram
-}
-
 /// Its addresses stand where `to` says they do; `fixed`: the four bytes behind the number of stops left.
 fn routing(next: u8, kind: u8, left: u8, fixed: [u8; 4], addresses: &[Ipv6Addr]) -> Vec<u8> {
     let mut header = vec![next, addresses.len() as u8 * 2, kind, left];
@@ -54,19 +39,9 @@ fn segments(next: u8, left: u8, addresses: &[Ipv6Addr]) -> Vec<u8> {
     routing(next, 4, left, [addresses.len() as u8 - 1, 0, 0, 0], addresses)
 }
 
-fn v6(from: Ipv6Addr, to: Ipv6Addr, next: u8, rest: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend((rest.len() as u16).to_be_bytes());
-    packet.extend([next, 64]);
-    packet.extend(from.octets());
-    packet.extend(to.octets());
-    packet.extend(rest);
-    packet
-}
-
 /// A datagram behind routing headers.
 fn routed(from: Ipv6Addr, to: Ipv6Addr, headers: &[Vec<u8>]) -> Vec<u8> {
-    v6(from, to, ROUTING, &[headers.concat(), datagram()].concat())
+    v6(from, to, ROUTING, &[headers.concat(), datagram(PAYLOAD)].concat())
 }
 
 /// A source route: its kind, which address is next, and all.
@@ -79,7 +54,7 @@ fn route(kind: u8, next: u8, addresses: &[Ipv4Addr]) -> Vec<u8> {
 fn v4(from: Ipv4Addr, to: Ipv4Addr, options: &[u8]) -> Vec<u8> {
     let mut options = options.to_vec();
     options.resize(options.len().div_ceil(4) * 4, 0);
-    let rest = datagram();
+    let rest = datagram(PAYLOAD);
     let total = 20 + options.len() + rest.len();
     let mut packet = vec![0x45 + options.len() as u8 / 4, 0];
     packet.extend((total as u16).to_be_bytes());
@@ -100,15 +75,6 @@ fn checksum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
-}
-
-/// Frames that arrived at the internet's end of the cable.
-fn arrived(lab: &Lab) -> u64 {
-    let mut show = Command::new("ip");
-    show.args(["-j", "-s", "link", "show", "dev", "lan"]);
-    let output = lab.internet.admit(&mut show).output().expect("run ip");
-    let shown: Value = serde_json::from_slice(&output.stdout).expect("ip prints JSON");
-    number(&shown[0]["stats64"]["rx"], "/packets")
 }
 
 /// Whose machines pass on what is routed by them.
@@ -275,7 +241,7 @@ fn row(from4: Ipv4Addr, from6: Ipv6Addr, number: u8) -> Vec<Made> {
         .into_iter()
         .map(|(what, headers)| {
             let first = if what == "behind options" { 60 } else { ROUTING };
-            let packet = v6(from6, hop, first, &[headers.concat(), datagram()].concat());
+            let packet = v6(from6, hop, first, &[headers.concat(), datagram(PAYLOAD)].concat());
             Made { what, hop: hop.into(), last: last.into(), packet }
         })
         .collect();
@@ -307,10 +273,14 @@ fn assert_made(made: &Made, told: &[Value]) {
 fn what_a_raw_socket_sends_by_a_hop_of_its_own_making_is_judged_by_the_last_destination() {
     watched("", |lab, site| {
         for made in made(HOST, Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2), 40) {
-            let before = arrived(lab);
+            let before = lab.frames_arrived().packets;
             let words = format!("given-packet --to {} --count {COUNT}", made.hop);
             let truth = lab.egress(&format!("{words} --given {}", hex(&made.packet)));
-            assert!(arrived(lab) >= before + COUNT, "{}: did not arrive", made.what);
+            assert!(
+                lab.frames_arrived().packets >= before + COUNT,
+                "{}: did not arrive",
+                made.what
+            );
             assert_made(&made, &sent(site, made.what, &truth));
         }
     });
@@ -320,12 +290,16 @@ fn what_a_raw_socket_sends_by_a_hop_of_its_own_making_is_judged_by_the_last_dest
 fn what_a_packet_socket_sends_by_a_hop_is_judged_by_the_last_destination() {
     watched("", |lab, site| {
         for made in made(HOST, Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2), 70) {
-            let before = arrived(lab);
+            let before = lab.frames_arrived().packets;
             let ethertype = if made.hop.is_ipv4() { "0800" } else { "86dd" };
             let frame = format!("{}{ethertype}{}", hex(&LINK), hex(&made.packet));
             let words = format!("given-frame --count {COUNT} --given {frame}");
             let truth = lab.egress(&words);
-            assert!(arrived(lab) >= before + COUNT, "{}: did not arrive", made.what);
+            assert!(
+                lab.frames_arrived().packets >= before + COUNT,
+                "{}: did not arrive",
+                made.what
+            );
             let told = sent(site, made.what, &truth);
             assert_made(&made, &told);
             assert_eq!(text(&told[0], "/geofenced/origin"), "packet-socket", "{told:?}");
@@ -347,10 +321,10 @@ fn what_a_gateway_forwards_by_a_hop_is_judged_by_the_last_destination() {
     let from6 = Ipv6Addr::new(0xfd77, 1, 0, 0, 0, 0, 0, 5);
     let is_meant = |it: &Made| matches!(it.what, "a list with the hop" | "type 0" | "loose");
     for made in made(from4, from6, 100).into_iter().filter(is_meant) {
-        let before = arrived(lab);
+        let before = lab.frames_arrived().packets;
         let words = format!("given-packet --to {} --count {COUNT}", made.hop);
         gateway.from_client(&format!("{words} --given {}", hex(&made.packet)));
-        assert!(arrived(lab) >= before + COUNT, "{}: did not arrive", made.what);
+        assert!(lab.frames_arrived().packets >= before + COUNT, "{}: did not arrive", made.what);
         let mut events = Vec::new();
         let told = harness::eventually(|| {
             events = site.events(&["--destination", &made.last.to_string()]);
@@ -413,10 +387,10 @@ fn a_way_of_more_hops_or_that_nobody_can_read_is_told_by_its_worst_and_approved_
     watched("", |lab, site| {
         for (what, (to, packet), told_to) in rows {
             let told_to: IpAddr = told_to;
-            let before = arrived(lab);
+            let before = lab.frames_arrived().packets;
             let words = format!("given-packet --to {to} --count {COUNT} --given {}", hex(&packet));
             let truth = lab.egress(&words);
-            assert!(arrived(lab) >= before + COUNT, "{what}: did not arrive");
+            assert!(lab.frames_arrived().packets >= before + COUNT, "{what}: did not arrive");
             let told = sent(site, what, &truth);
             assert_eq!(told.len(), 1, "{what}: {told:?}");
             let event = &told[0];
@@ -467,7 +441,7 @@ fn each_way_to_the_same_destination_is_a_flow_of_its_own() {
     watched(policy, |lab, site| {
         let (from, last) = (Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2), six(true, 0xaf));
         let by = |hop| routed(from, six(true, hop), &[segments(UDP, 1, &[last])]);
-        let direct = v6(from, last, UDP, &datagram());
+        let direct = v6(from, last, UDP, &datagram(PAYLOAD));
         let file = site.path().join("given");
         let lines = [direct.clone(), by(0xa1), direct, by(0xa0), by(0xa1)];
         let lines = lines.map(|packet| format!("{last} {}", hex(&packet)));

@@ -113,3 +113,29 @@ fn a_tunnel_made_later_is_judged_inside_and_out() {
     host.ip("link delete vx9");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
+
+#[test]
+fn what_leaves_by_any_interface_is_told_where_programs_are_filters_of_a_queue() {
+    let gateway = Gateway::new();
+    let host = &gateway.lab.host;
+    let site = Site::inside(host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(gateway.lab.cgroup.path());
+    let mut command = site.command(&["run"]);
+    // As before Linux 6.6.
+    command.env("GEOFENCED_WITHOUT_TCX", "1");
+    let daemon = site.start_as(host.admit(&mut command));
+    for (device, from, to) in [
+        ("wan", "10.77.0.2", "203.0.113.41"),
+        ("lan0", "192.168.77.1", "203.0.113.42"),
+        ("br0", "172.30.0.1", "203.0.113.43"),
+    ] {
+        let words = format!("packet-dgram --device {device} --from {from} --to {to}:9");
+        let truth = gateway.lab.egress(&words);
+        let told = harness::eventually(|| site.events(&["--destination", to]).pop());
+        let event = told.unwrap_or_else(|| panic!("by {device}: nothing\n{}", site.log()));
+        assert_eq!(event["source"]["bytes"], 128, "{event}");
+        assert_eq!(event["process"]["pid"], truth.pid, "{event}");
+    }
+    assert!(!site.log().contains("is not watched"), "{}", site.log());
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}

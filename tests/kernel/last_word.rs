@@ -1,12 +1,7 @@
 //! What is told is what an interface was given, where it went, in the end: whatever a socket was told,
 //! and whatever was counted on the way. Needs root.
 
-use std::{
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    process::{Command, Stdio},
-};
-
-use harness::{Cgroup, Count, Gateway, Lab, Namespace, Running, Side, Site, sum, text};
+use harness::{Count, Firewall, Gateway, Lab, Running, Side, Site, sum, text};
 use serde_json::Value;
 
 fn inside(lab: &Lab) -> Site {
@@ -47,30 +42,13 @@ fn assert_no_violation(site: &Site) {
     assert!(violations.is_empty(), "{violations:?}\n{}", site.log());
 }
 
-fn nft(namespace: &Namespace, rules: &str) {
-    let mut nft = Command::new("nft");
-    nft.args(["-f", "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut child = namespace.admit(&mut nft).spawn().expect("run nft");
-    let mut stdin = child.stdin.take().expect("its standard input");
-    std::io::Write::write_all(&mut stdin, rules.as_bytes()).expect("write the rules");
-    drop(stdin);
-    assert!(child.wait().expect("wait for nft").success());
-}
-
-/// Lets a device write another destination into packets that are already on their way out.
-fn rewrite_at(namespace: &Namespace, device: &str, old: &str, new: &str) {
-    let hook = format!("type filter hook egress device \"{device}\" priority 0");
-    let rule = format!("ip daddr {old} ip daddr set {new}");
-    nft(namespace, &format!("table netdev moved {{\n chain out {{\n {hook};\n {rule}\n }}\n}}\n"));
-}
-
 #[test]
 fn what_a_container_rewrites_behind_its_sockets_back_is_judged_by_where_it_went() {
     let gateway = Gateway::new();
     let lab = &gateway.lab;
     let site = inside(lab);
     let daemon = site.start();
-    rewrite_at(&gateway.container, "eth0", "198.51.100.40", "203.0.113.40");
+    gateway.container.rewrite_leaving("eth0", "198.51.100.40", "203.0.113.40");
     let words = "udp-elsewhere --to 198.51.100.40:9 --to 203.0.113.40:9 --bytes 900";
     gateway.from_container(words);
     let arrived = || arrived_at(lab, "203.0.113.40", "udp");
@@ -94,7 +72,7 @@ fn what_the_host_rewrites_behind_a_sockets_back_is_judged_by_where_it_went() {
     let lab = Lab::new();
     let site = inside(&lab);
     let daemon = site.start();
-    rewrite_at(&lab.host, "wan", "198.51.100.41", "203.0.113.41");
+    lab.host.rewrite_leaving("wan", "198.51.100.41", "203.0.113.41");
     lab.egress("udp-elsewhere --to 198.51.100.41:9 --to 203.0.113.41:9 --bytes 900");
     let events = told(&site, "203.0.113.41", || arrived_at(&lab, "203.0.113.41", "udp"));
     let sent: Vec<_> = events.iter().filter(|it| text(it, "/geofenced/phase") == "sent").collect();
@@ -103,61 +81,6 @@ fn what_the_host_rewrites_behind_a_sockets_back_is_judged_by_where_it_went() {
     // Nothing went to where the socket sent it.
     told_as(&site, "198.51.100.41", |it| text(it, "/geofenced/phase") == "attempt");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
-}
-
-/// A program at the cgroup that lets nothing out, beside ours; it goes with the test.
-struct Firewall {
-    program: OwnedFd,
-    cgroup: std::fs::File,
-}
-
-impl Firewall {
-    fn new(cgroup: &Cgroup) -> Self {
-        const BPF_PROG_LOAD: u32 = 5;
-        const CGROUP_SKB: u32 = 8;
-        /// `r0 = 0; exit`.
-        const REFUSE: [u64; 2] = [0xb7, 0x95];
-        let license = c"GPL";
-        let mut attr = [0_u32; 32];
-        (attr[0], attr[1]) = (CGROUP_SKB, REFUSE.len() as u32);
-        put(&mut attr, 2, REFUSE.as_ptr() as u64);
-        put(&mut attr, 4, license.as_ptr() as u64);
-        // `expected_attach_type`.
-        attr[17] = Self::EGRESS;
-        let fd = bpf(BPF_PROG_LOAD, &attr).expect("load a program that refuses");
-        // SAFETY: the kernel just gave us this descriptor, nobody else has it.
-        let program = unsafe { OwnedFd::from_raw_fd(fd) };
-        let cgroup = std::fs::File::open(cgroup.path()).expect("open the cgroup");
-        let firewall = Self { program, cgroup };
-        firewall.attach();
-        firewall
-    }
-
-    const EGRESS: u32 = 1;
-
-    fn attach(&self) {
-        const BPF_PROG_ATTACH: u32 = 8;
-        const ALLOW_MULTI: u32 = 2;
-        let mut attr = [0_u32; 32];
-        attr[0] = self.cgroup.as_raw_fd().cast_unsigned();
-        attr[1] = self.program.as_raw_fd().cast_unsigned();
-        (attr[2], attr[3]) = (Self::EGRESS, ALLOW_MULTI);
-        bpf(BPF_PROG_ATTACH, &attr).expect("attach it");
-    }
-}
-
-fn put(attr: &mut [u32; 32], at: usize, value: u64) {
-    let bytes = value.to_ne_bytes();
-    let word =
-        |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    (attr[at], attr[at + 1]) = (word(0), word(4));
-}
-
-/// bpf(2), of a command that changes nothing of what it is given.
-fn bpf(command: u32, attr: &[u32; 32]) -> std::io::Result<i32> {
-    // SAFETY: the attributes live through the call, and so does what they point to.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(attr)) };
-    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
 #[test]

@@ -2,23 +2,14 @@
 //! are told with the addresses that stand where the kernel looks for them, and approved by nothing but
 //! a rule. Needs root.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr},
-    process::Command,
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use harness::{
-    CLIENT_ROUTED, Gateway, Lab, Namespace, Running, Site, Truth, digits as hex, number, text,
+    CLIENT_ROUTED, Gateway, Lab, Namespace, Running, Site, Truth, digits as hex, number,
+    packets::{HOP_BY_HOP, HOST, LINK, OPTIONS, ROUTING, UDP, datagram, v6},
+    text,
 };
 use serde_json::Value;
-
-const HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-/// To everybody, from nobody's card.
-const LINK: [u8; 12] = [255, 255, 255, 255, 255, 255, 2, 0, 0x5e, 0, 0x53, 0x77];
-const UDP: u8 = 17;
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const OPTIONS: u8 = 60;
 
 /// A datagram of 128 bytes. `first`: version and length of the header.
 fn v4(first: u8, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
@@ -26,24 +17,6 @@ fn v4(first: u8, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     packet.extend(from.octets());
     packet.extend(to.octets());
     packet.extend(datagram(100));
-    packet
-}
-
-/// UDP from port 40000 to port 9, without a checksum.
-fn datagram(payload: u16) -> Vec<u8> {
-    let mut datagram: Vec<u8> =
-        [40_000, 9, payload + 8, 0].iter().flat_map(|word: &u16| word.to_be_bytes()).collect();
-    datagram.resize(usize::from(payload) + 8, b'x');
-    datagram
-}
-
-fn v6(from: Ipv6Addr, to: Ipv6Addr, next: u8, rest: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend((rest.len() as u16).to_be_bytes());
-    packet.extend([next, 64]);
-    packet.extend(from.octets());
-    packet.extend(to.octets());
-    packet.extend(rest);
     packet
 }
 
@@ -70,15 +43,6 @@ fn fd77(last: u16) -> Ipv6Addr {
 /// In RU, or in a part of it that the tests give to US.
 fn there(is_approved: bool, last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xf, if is_approved { 0xa } else { 0 }, 0, 0, 0, last)
-}
-
-/// Frames that arrived at the internet's end of the cable.
-fn arrived(lab: &Lab) -> u64 {
-    let mut show = Command::new("ip");
-    show.args(["-j", "-s", "link", "show", "dev", "lan"]);
-    let output = lab.internet.admit(&mut show).output().expect("run ip");
-    let shown: Value = serde_json::from_slice(&output.stdout).expect("ip prints JSON");
-    number(&shown[0]["stats64"]["rx"], "/packets")
 }
 
 fn site(host: &Namespace, lab: &Lab) -> Site {
@@ -110,10 +74,10 @@ fn assert_whole(site: &Site) {
 
 /// Sends three, and gives back the only record of them once it has all.
 fn only_record(lab: &Lab, site: &Site, what: &str, words: &str) -> (Value, Truth) {
-    let before = arrived(lab);
+    let before = lab.frames_arrived().packets;
     let truth = lab.egress(&format!("{words} --count 3"));
     // Neighbours may be asked for meanwhile.
-    assert!(arrived(lab) >= before + 3, "{what}: did not arrive");
+    assert!(lab.frames_arrived().packets >= before + 3, "{what}: did not arrive");
     let mut last = Vec::new();
     let told = harness::eventually(|| {
         last = site.events_of(truth.pid);
@@ -310,7 +274,7 @@ fn what_a_gateway_forwards_with_headers_that_nobody_can_read_is_told_and_never_a
         for is_approved in [false, true] {
             let to = there(is_approved, 70 + number_of as u16);
             let packet = v6(from, to, next, &too_long());
-            let before = arrived(lab);
+            let before = lab.frames_arrived().packets;
             let words = format!("given-packet --to {to} --given {} --count 3", hex(&packet));
             gateway.from_client(&words);
             let told = harness::eventually(|| {
@@ -318,7 +282,7 @@ fn what_a_gateway_forwards_with_headers_that_nobody_can_read_is_told_and_never_a
                 events.into_iter().find(|event| number(event, "/source/packets") == 3)
             });
             let event = told.unwrap_or_else(|| panic!("{what} to {to}\n{}", site.log()));
-            assert!(arrived(lab) >= before + 3, "{what}: did not arrive");
+            assert!(lab.frames_arrived().packets >= before + 3, "{what}: did not arrive");
             assert_eq!(text(&event, "/geofenced/origin"), "forwarded", "{event}");
             assert_eq!(text(&event, "/source/ip"), "fd77:1::5", "{event}");
             assert_eq!(event["geofenced"]["malformed"], true, "{event}");
@@ -396,11 +360,11 @@ fn what_the_kernel_asks_its_neighbours_is_no_record_and_is_counted() {
     let site = site(&lab.host, &lab);
     let daemon = site.start();
     let counted = || site.metrics().sum("geofenced_housekeeping_frames_total", &[]);
-    let before = (arrived(&lab), counted());
+    let before = (lab.frames_arrived().packets, counted());
     // Nobody has this address.
     lab.egress("udp-sendto --to 10.77.0.99:9");
     let is_told = harness::eventually(|| {
-        let frames = (arrived(&lab) - before.0) as f64;
+        let frames = (lab.frames_arrived().packets - before.0) as f64;
         let frames_told = counted() - before.1;
         // The kernel may ask again between the two.
         (frames > 0.0 && frames_told >= frames).then_some(())

@@ -12,21 +12,6 @@ fn lost(metrics: &Metrics, stage: &str) -> f64 {
     metrics.sum(LOST, &[("stage", stage)])
 }
 
-/// The numbers once they stand still: the same in three scrapes, a second apart.
-fn settled(site: &Site) -> Metrics {
-    let mut last = (site.metrics(), 0);
-    for _ in 0..600 {
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        let now = site.metrics();
-        let same = [SEEN, LOST].iter().all(|name| now.nonzero(name) == last.0.nonzero(name));
-        last = (now, if same { last.1 + 1 } else { 0 });
-        if last.1 == 2 {
-            return last.0;
-        }
-    }
-    panic!("the daemon still counts: {:?}", last.0.nonzero(SEEN));
-}
-
 /// Flows of all that is stored, one by one or added up.
 fn stored(site: &Site) -> f64 {
     let said = site.ask(&["summary", "--by", "country", "--since", "1h", "-o", "json"]);
@@ -53,7 +38,7 @@ fn bounded(floods: &[String], check: impl FnOnce(&Site, &Metrics, &str)) {
     for flood in floods {
         assert_eq!(flood.finish().flows_made, count);
     }
-    let after = settled(&site);
+    let after = site.settled(&[SEEN, LOST]);
     let details =
         format!("{:?} {:?} {}", after.nonzero(SEEN), after.nonzero(LOST), memory.account());
     println!("{details}");

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    console::{Console, say},
+    console::{Console, ask, say},
     host, paths, toolchain,
 };
 
@@ -79,6 +79,32 @@ pub fn example(console: &Console, name: &str, profile: Profile) -> Result<PathBu
     Ok(profile.directory().join("examples").join(name))
 }
 
+/// Builds a test of `monitor`; returns where it is, which only cargo knows.
+pub fn test(console: &Console, name: &str, profile: Profile) -> Result<PathBuf> {
+    let cargo = || {
+        let mut cargo = host::cargo();
+        cargo.args(["test", "--no-run", "--locked", "--package", "monitor", "--test", name]);
+        cargo
+    };
+    compile(console, &format!("build the test {name}"), cargo(), profile)?;
+    let mut again = cargo();
+    again.arg("--message-format=json");
+    if profile == Profile::Release {
+        again.arg("--release");
+    }
+    let messages = ask(&mut again).unwrap_or_default();
+    executable(&messages, name).with_context(|| format!("cargo does not say where {name} is"))
+}
+
+/// Of cargo's messages, one of JSON a line.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_it = message["target"]["name"] == name && message["profile"]["test"] == true;
+        message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
+    })
+}
+
 /// Builds the probes into [`paths::probes_object`].
 pub fn probes(console: &Console) -> Result<()> {
     let built = object(console, "build the probes", "geofenced-probes").context(
@@ -137,6 +163,14 @@ mod tests {
         let flags = rustflags("aarch64");
         assert!(flags.contains("--cfg=bpf_target_arch=\"aarch64\""));
         assert!(flags.contains("-Clink-arg=--btf") && flags.contains("-Cdebuginfo=2"));
+    }
+
+    #[test]
+    fn a_test_is_where_cargo_says() {
+        let messages = "{\"target\":{\"name\":\"x\"},\"profile\":{\"test\":false},\"executable\":\"/no\"}\n\
+                        {\"target\":{\"name\":\"x\"},\"profile\":{\"test\":true},\"executable\":\"/t/x-1\"}\n";
+        assert_eq!(executable(messages, "x"), Some("/t/x-1".into()));
+        assert_eq!(executable(messages, "y"), None);
     }
 
     #[test]

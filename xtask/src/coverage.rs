@@ -77,6 +77,9 @@ fn case(line: &str) -> Result<Case> {
         let text = value[key].as_str().map(str::to_owned);
         text.with_context(|| format!("a result without {key}: {line}"))
     };
+    if let Some(problem) = value["problem"].as_str() {
+        bail!("a kind that is not as it should be: {problem}");
+    }
     let number =
         |key: &str| value[key].as_u64().with_context(|| format!("a result without {key}: {line}"));
     Ok(Case {
@@ -163,8 +166,8 @@ fn render(old: &str, cases: &[Case], kernels: &str) -> String {
 struct Kernels {
     /// As they are called: `5.10`.
     names: Vec<String>,
-    /// Kind, and whether it was well on each.
-    rows: Vec<(String, Vec<bool>)>,
+    /// Kind, and the word for it on each.
+    rows: Vec<(String, Vec<String>)>,
 }
 
 impl Kernels {
@@ -177,23 +180,30 @@ impl Kernels {
         let rows = lines.skip(1).take_while(|line| line.starts_with('|')).map(cells);
         let rows = rows.filter_map(|row| {
             let (kind, words) = row.split_first()?;
-            Some((kind.clone(), words.iter().map(|word| word == "ok").collect()))
+            Some((kind.clone(), words.to_vec()))
         });
         Self { names: heading.iter().skip(1).map(|it| short(it)).collect(), rows: rows.collect() }
     }
 
     fn of(&self, kind: &str) -> String {
-        let Some((_, good)) = self.rows.iter().find(|row| row.0 == kind) else {
+        let Some((_, words)) = self.rows.iter().find(|row| row.0 == kind) else {
             return "not tried".to_owned();
         };
-        let list = |is: bool| {
-            let names = self.names.iter().zip(good).filter(|(_, good)| **good == is);
-            names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+        let list = |word: &str| {
+            let names = self.names.iter().zip(words).filter(|(_, it)| *it == word);
+            let names = names.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            (!names.is_empty()).then_some(names)
         };
-        match list(false) {
-            bad if bad.is_empty() => list(true),
-            bad => format!("{}; not {bad}", list(true)),
-        }
+        [
+            list("ok"),
+            list("no process").map(|it| format!("{it} without process")),
+            list("absent").map(|it| format!("absent in {it}")),
+            list("FAIL").map(|it| format!("not {it}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
     }
 }
 
@@ -220,6 +230,7 @@ mod tests {
 | Egress     | 5.10.0-46-cloud-amd64 | 6.12.117+deb13-cloud-amd64 |
 |------------|-----------------------|----------------------------|
 | udp-sendto | FAIL                  | ok                         |
+| routed     | absent                | no process                 |
 ";
 
     #[test]
@@ -230,7 +241,7 @@ mod tests {
             "4 kinds of egress on Linux 6.18.0: 2 with every byte that left, 1 without knowing where to.",
             "| `udp-sendto` | sendto(2) | host | process | socket | cgroup | 1000 | exact | 6.12; not 5.10 |",
             "| `udp-attempt` | connect(2) alone | host | process | socket | connect | 0 | nothing left | not tried |",
-            "| `routed` | UDP | LAN client | forwarded | - | tc | 1000 | -0.50 % | not tried |",
+            "| `routed` | UDP | LAN client | forwarded | - | tc | 1000 | -0.50 % | 6.12 without process; absent in 5.10 |",
             "| `dark` | around | host | packet-socket, not where to | procfs | interface | 60 | exact | not tried |",
         ] {
             assert!(page.lines().any(|it| it == line), "{line}\n{page}");
@@ -250,6 +261,8 @@ mod tests {
     #[test]
     fn a_result_that_lacks_something_is_an_error() {
         assert!(parse(r#"{"kind":"x"}"#).is_err());
+        let bad = RESULTS.replace("\"kernel\"", "\"problem\":\"not told\",\"kernel\"");
+        assert!(parse(&bad).unwrap_err().to_string().contains("not told"));
         assert!(parse("").is_err());
     }
 }

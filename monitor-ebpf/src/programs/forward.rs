@@ -173,9 +173,9 @@ mod todo {
     pub const TELL_FRAME: u32 = 8;
 }
 
-/// Bits of [`todo`].
+/// Bits of [`todo`]. `own`: bits of the interface that it leaves by.
 #[inline(always)]
-fn treatment(skb: *mut __sk_buff, opened: Opened) -> u32 {
+fn treatment(skb: *mut __sk_buff, opened: Opened, own: u32) -> u32 {
     // Whoever gets what belies its link header goes by that, and finds no such addresses. Of an inet
     // socket it is the packet that its hook told.
     let is_frame = !opened.is_ip() || (opened.is_belied(skb) && !frame::is_of_inet_socket(skb));
@@ -186,7 +186,7 @@ fn treatment(skb: *mut __sk_buff, opened: Opened) -> u32 {
         // wrapping that shows what is inside.
         Some(Above::Tunnel) if !opened.is_ip() || opened.is_wrapped() => 0,
         Some(Above::Tunnel) => tell,
-        None if flags(ifindex(skb)) & side::OUTSIDE != 0 => todo::FIRST | tell,
+        None if own & side::OUTSIDE != 0 => todo::FIRST | tell,
         // It goes to who is here: no way out, but an answer perhaps.
         None if came_from_outside(skb) => todo::FIRST | todo::COME_BACK,
         // What began the other way is told all the same: who is outside could send first, so that
@@ -211,13 +211,20 @@ fn flags(ifindex: u32) -> u32 {
     INTERFACES.get_ptr(&ifindex).map_or(0, |it| unsafe { (*it).flags })
 }
 
+/// Read anew each time: what the verifier learnt of them by a branch would multiply the ways from there.
+#[inline(always)]
+fn flags_of(interface: *mut Interface) -> u32 {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    unsafe { (&raw const (*interface).flags).read_volatile() }
+}
+
 /// Notes at the packet, for devices below, that it was told here.
 #[inline(always)]
-fn go_on(skb: *mut __sk_buff) {
-    let flags = flags(ifindex(skb));
-    if flags & side::TUNNEL != 0 {
+fn go_on(skb: *mut __sk_buff, interface: *mut Interface) {
+    let own = flags_of(interface);
+    if own & side::TUNNEL != 0 {
         mark::put(skb, Above::Tunnel);
-    } else if flags & side::UPPER != 0 {
+    } else if own & side::UPPER != 0 {
         mark::put(skb, Above::Upper);
     }
 }
@@ -228,7 +235,7 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
     let (bytes, segments) = kernel::lengths(skb);
     let bytes = u64::from(bytes);
     let opened = open(skb, link_bytes(interface));
-    let todo = treatment(skb, opened);
+    let todo = treatment(skb, opened, flags_of(interface));
     let packet = if opened.is_ip() { read(skb, opened) } else { None };
     let segments = packet.as_ref().map_or(segments.max(1).into(), |it| it.packets);
     let todo = kernel::forgotten(skb, todo);
@@ -241,7 +248,7 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
         maps::add(&raw mut (*interface).wire_bytes, bytes);
         maps::add(&raw mut (*interface).packets, segments);
         maps::add(&raw mut (*interface).frames, 1);
-        if (*interface).flags & side::TUNNEL != 0 {
+        if flags_of(interface) & side::TUNNEL != 0 {
             let hash = bpf_get_hash_recalc(skb);
             let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
         }
@@ -264,13 +271,12 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
         _ if todo & (todo::TELL | todo::TELL_FRAME) != 0 => frame::leave::<NAMED>(skb, opened),
         _ => {}
     }
-    go_on(skb);
+    go_on(skb, interface);
 }
 
 /// Counts the packet, unless its socket's hook did.
 #[inline(always)]
 fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
-    let now = kernel::now_ns();
     let sender = kernel::sender::<NAMED>(skb, packet);
     let mut passage = Passage { ifindex: ifindex(skb), ..Passage::default() };
     let mut local = (packet.source, packet.source_port);
@@ -295,7 +301,7 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         // SAFETY: a value of the table; the verifier proved the pointer.
         let path = unsafe { (*counters).path };
         if (path != path::SOCKET && path != path::LOOPBACK) || sender == Sender::TimeWait {
-            flow::count(counters, packet, now);
+            flow::count(counters, packet, kernel::now_ns());
             return;
         }
         if flow::confirm(counters) {
@@ -334,6 +340,7 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
             }
         }
     }
+    let now = kernel::now_ns();
     match FLOWS.get_ptr_mut(&key) {
         Some(counters) => flow::count(counters, packet, now),
         None => flow::begin(skb, &key, packet, passage, &local, now),

@@ -44,7 +44,8 @@ fn attach(
     program: &mut Program,
     cgroup: &File,
 ) -> Result<(), aya::programs::ProgramError> {
-    let mode = CgroupAttachMode::AllowMultiple;
+    // A link is never alone on its hook, and takes no flag for it.
+    let mode = CgroupAttachMode::Single;
     match program {
         Program::CgroupSkb(it) => {
             it.load()?;

@@ -84,7 +84,10 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
 fn probe_check(attachment: &Attachment) -> Check {
     let probe = attachment.probe;
     let (state, found, lost) = match &attachment.outcome {
-        Ok(()) => ("ok", probe.hook.to_string(), ""),
+        Ok(it) if it.better_refused.is_some() => {
+            ("degraded", it.told(probe), "who sent, where another process made the socket")
+        }
+        Ok(it) => ("ok", it.told(probe), ""),
         Err(problem) if probe.essential => ("missing", problem.clone(), probe.lost_without),
         Err(problem) => ("degraded", problem.clone(), probe.lost_without),
     };

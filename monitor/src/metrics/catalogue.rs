@@ -69,6 +69,8 @@ catalogue! {
         "Flows on which the probes' verdict is not the daemon's. Above 0 one of them is wrong.";
     PROBE_ATTACHED: Gauge "probe_attached" ["probe"],
         "1 while the probe is attached wherever it should be, else 0.";
+    PROBE_VARIANT: Gauge "probe_variant" ["probe", "variant"],
+        "Which program of a probe was loaded: 1 if it is the one that tells most of those whose helpers this kernel has, 0 if a better one was refused (the log says why).";
     PROBE_DETACHMENTS: Counter "probe_detachments_total" ["probe"],
         "Times that a probe was found taken off its hook, or behind another program.";
     MAP_ENTRIES: Gauge "map_entries" ["map"],

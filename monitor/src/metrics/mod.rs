@@ -70,6 +70,7 @@ pub struct Metrics {
     pub received_without_flow_packets_total: IntCounter,
     pub received_without_flow_bytes_total: IntCounter,
     pub probe_attached: IntGaugeVec,
+    pub probe_variant: IntGaugeVec,
     pub probe_detachments_total: IntCounterVec,
     pub map_entries: IntGaugeVec,
     pub map_capacity: IntGaugeVec,
@@ -117,6 +118,7 @@ impl Metrics {
             )?,
             received_without_flow_bytes_total: counter(r, &catalogue::RECEIVED_WITHOUT_FLOW_BYTES)?,
             probe_attached: gauges(r, &catalogue::PROBE_ATTACHED)?,
+            probe_variant: gauges(r, &catalogue::PROBE_VARIANT)?,
             probe_detachments_total: counters(r, &catalogue::PROBE_DETACHMENTS)?,
             map_entries: gauges(r, &catalogue::MAP_ENTRIES)?,
             map_capacity: gauges(r, &catalogue::MAP_CAPACITY)?,
@@ -307,6 +309,7 @@ mod tests {
         metrics.build_info.with_label_values(&["0", "1"]).set(1);
         metrics.geo_database_build_timestamp_seconds.with_label_values(&["country"]).set(1);
         metrics.geo_database_stale.with_label_values(&["country"]).set(0);
+        metrics.probe_variant.with_label_values(&["connect4", "connect4"]).set(1);
         let registered: BTreeSet<String> =
             metrics.registry.gather().iter().map(|family| family.name().to_owned()).collect();
         let described: BTreeSet<String> =

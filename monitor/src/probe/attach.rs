@@ -11,7 +11,7 @@ use monitor_ebpf::{names::program, tracepoint};
 use super::{
     ProbeError,
     link::{At, Link},
-    load::{load_ahead, load_variant},
+    load::{SILENT, Variant, load_ahead, load_variant, problem},
     tracefs,
 };
 
@@ -126,8 +126,22 @@ pub const PROBES: [Probe; 14] = [
 #[derive(Clone, Debug)]
 pub struct Attachment {
     pub probe: &'static Probe,
-    /// `Err` says why not, in one line.
-    pub outcome: Result<(), String>,
+    /// With which program; `Err` says why not, in one line.
+    pub outcome: Result<Variant, String>,
+}
+
+impl Variant {
+    /// Where it is attached, which one it is, and why no better one.
+    pub fn told(&self, probe: &Probe) -> String {
+        let mut told = probe.hook.to_string();
+        if self.name != probe.name {
+            told += &format!(", {}", self.name);
+        }
+        if let Some(why) = &self.better_refused {
+            told += &format!("; this kernel refused {why}");
+        }
+        told
+    }
 }
 
 /// Kernels of before still see all that leaves: a host without it is not degraded.
@@ -188,10 +202,11 @@ pub(super) fn attach_all(
     for probe in PROBES.iter().filter(|probe| !matches!(probe.hook, Hook::Tracepoint(..))) {
         let outcome = match probe.hook {
             // Attached by who follows the interfaces.
-            Hook::Interfaces => {
-                load_variant(ebpf, probe.name).map(drop).map_err(|error| one_line(&error))
-            }
-            _ => attach_cgroup(ebpf, probe, &cgroup_file).map(|it| guarded.push(it)),
+            Hook::Interfaces => load_variant(ebpf, probe.name).map_err(|error| problem(&error)),
+            _ => attach_cgroup(ebpf, probe, &cgroup_file).map(|(it, variant)| {
+                guarded.push(it);
+                variant
+            }),
         };
         if let (Err(problem), true) = (&outcome, probe.essential) {
             return Err(if is_not_permitted(problem) {
@@ -206,22 +221,28 @@ pub(super) fn attach_all(
 }
 
 /// Links stack: other tools' programs, and a second daemon's, stay attached.
-fn attach_cgroup(ebpf: &mut Ebpf, probe: &Probe, cgroup: &Arc<File>) -> Result<Guarded, String> {
+fn attach_cgroup(
+    ebpf: &mut Ebpf,
+    probe: &Probe,
+    cgroup: &Arc<File>,
+) -> Result<(Guarded, Variant), String> {
     let at = hook_of(probe.name).ok_or("it has no hook")?;
-    let name = load_variant(ebpf, probe.name).map_err(|error| one_line(&error))?;
+    let variant = load_variant(ebpf, probe.name).map_err(|error| problem(&error))?;
+    let name = variant.name;
     let attach = || {
         let program = ebpf.program(name).ok_or(io::ErrorKind::NotFound)?;
         let program = program.fd().map_err(io::Error::other)?.as_fd();
         Link::at_cgroup(program, cgroup.as_fd(), at)
     };
     let link = attach().map_err(|error| format!("can't be attached: {error}"))?;
-    Ok(Guarded {
+    let guarded = Guarded {
         probe: probe.name,
         program: name,
         at,
         cgroup: Arc::clone(cgroup),
         link: Some(link),
-    })
+    };
+    Ok((guarded, variant))
 }
 
 fn hook_of(probe: &str) -> Option<At> {
@@ -263,7 +284,8 @@ fn attach_tracepoints(ebpf: &mut Ebpf) -> Vec<Attachment> {
         .map(|(probe, category, event)| {
             let outcome = match &tracefs {
                 Ok(tracefs) => offsets_fit(tracefs, category, event)
-                    .and_then(|()| attach_tracepoint(ebpf, probe.name, category, event)),
+                    .and_then(|()| attach_tracepoint(ebpf, probe.name, category, event))
+                    .map(|()| Variant { name: probe.name, better_refused: None }),
                 Err(error) => Err(format!(
                     "tracefs is not mounted and can't be: {error}; mount it with `mount -t tracefs tracefs /sys/kernel/tracing`"
                 )),
@@ -284,7 +306,7 @@ fn attach_tracepoint(
         program.attach(category, event).map(drop)
     };
     match ebpf.program_mut(name) {
-        Some(Program::TracePoint(program)) => attach(program).map_err(|error| one_line(&error)),
+        Some(Program::TracePoint(program)) => attach(program).map_err(|error| problem(&error)),
         _ => Err("the object has no such program".into()),
     }
 }
@@ -304,18 +326,22 @@ fn offsets_fit(tracefs: &Path, category: &str, event: &str) -> Result<(), String
     Ok(())
 }
 
+/// What the verifier refuses it refuses to everybody, by the same numbers.
 fn is_not_permitted(problem: &str) -> bool {
-    problem.contains("os error 1)") || problem.contains("os error 13)")
+    let is_refused = problem.contains("os error 1)") || problem.contains("os error 13)");
+    is_refused && (!problem.contains("BPF_PROG_LOAD") || problem.contains(SILENT))
 }
 
-/// An error with its sources, without the verifier's log and without line breaks.
-pub(super) fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_load_a_program_is_told_from_a_program_that_nobody_may_load() {
+        let refused = "the BPF_PROG_LOAD syscall returned Permission denied (os error 13): ";
+        assert!(is_not_permitted(&format!("{refused}{SILENT}")));
+        assert!(is_not_permitted("can't be attached: Operation not permitted (os error 1)"));
+        assert!(!is_not_permitted(&format!("{refused}combined stack size is 544. Too large")));
+        assert!(!is_not_permitted("Invalid argument (os error 22)"));
     }
-    let line = text.lines().next().unwrap_or_default();
-    line.chars().take(300).collect()
 }

@@ -5,12 +5,11 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     os::fd::AsFd,
     path::Path,
-    thread,
     time::Duration,
 };
 
 use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
+    Ebpf, VerifierLogLevel,
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
@@ -30,6 +29,7 @@ use super::{
     btf::Layout,
     cgroup,
     interfaces::{Attaching, Follower, Names, SeenSince},
+    load::{lacks_helper, loader},
     places::Places,
     reader::{Samples, waiting_max},
     shares::Shares,
@@ -37,7 +37,6 @@ use super::{
 use crate::{
     clock,
     config::{Capture, NamesConfig},
-    sandbox,
 };
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GEOFENCED_PROBES_OBJECT"));
@@ -242,8 +241,21 @@ impl Loaded {
         self.refused().count()
     }
 
-    fn first_failure(&self) -> String {
-        self.refused().next().map_or_else(String::new, |it| it.probe.name.to_owned())
+    /// The first probe that was refused, and why.
+    fn first_failure(&self) -> Option<(&'static str, String)> {
+        let first = self.refused().next()?;
+        Some((first.probe.name, first.outcome.as_ref().err()?.clone()))
+    }
+
+    /// Notes at a probe that it reads less than it could: what this kernel lacks is not noted.
+    fn reads_less(mut self, refused: Option<(&'static str, String)>) -> Self {
+        if let Some((name, why)) = refused.filter(|(_, why)| !lacks_helper(why))
+            && let Some(it) = self.attachments.iter_mut().find(|it| it.probe.name == name)
+            && let Ok(variant) = &mut it.outcome
+        {
+            variant.better_refused.get_or_insert(format!("{name} that reads more: {why}"));
+        }
+        self
     }
 }
 
@@ -267,11 +279,15 @@ fn load_best(
         if layout.reads & !reads == 0 {
             continue;
         }
-        let refused = best.as_ref().map_or_else(ToString::to_string, Loaded::first_failure);
-        tracing::debug!("this kernel refuses to read all that its BTF describes: {refused}");
+        let refused = match &best {
+            Ok(loaded) => loaded.first_failure(),
+            Err(ProbeError::Program { name, problem }) => Some((*name, problem.clone())),
+            Err(_) => None,
+        };
+        tracing::debug!("this kernel refuses to read all that its BTF describes: {refused:?}");
         let before = best.as_ref().map_or(usize::MAX, Loaded::failures);
         match load(capture, naming, cgroup, &layout.only(reads)) {
-            Ok(less) if less.failures() < before => best = Ok(less),
+            Ok(less) if less.failures() < before => best = Ok(less.reads_less(refused)),
             // What goes wrong with the least is what is wrong.
             Err(error) if best.is_err() => best = Err(error),
             _ => {}
@@ -288,7 +304,8 @@ fn load(
 ) -> Result<Loaded, ProbeError> {
     let (mut loader, mark) = (loader(), secret());
     loader
-        .verifier_log_level(VerifierLogLevel::DISABLE)
+        // Why it refuses, not how it came to that.
+        .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries(map::SAMPLES, capture.ring_bytes)
         .map_max_entries(map::FLOWS, capture.max_flows)
         .override_global(setting::NAMING, &naming, true)
@@ -305,21 +322,6 @@ fn load(
         .ok();
     let (attachments, guarded) = attach_all(&mut ebpf, cgroup)?;
     Ok(Loaded { ebpf, log, attachments, guarded, reads: layout.reads })
-}
-
-/// Without the kernel's BTF, of which the loader needs nothing.
-pub(super) fn loader() -> EbpfLoader<'static> {
-    // A new loader reads and parses it, whoever wants it or not: 20 ms and 11 MB. It does without
-    // where it can't read it.
-    let unread = || {
-        if let Err(error) = sandbox::read_no_files() {
-            tracing::debug!("the kernel's BTF is read for nothing: {error}");
-        }
-        EbpfLoader::new()
-    };
-    let mut loader = thread::spawn(unread).join().unwrap_or_else(|_| EbpfLoader::new());
-    loader.btf(None);
-    loader
 }
 
 fn follow(

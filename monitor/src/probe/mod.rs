@@ -23,6 +23,7 @@ pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
 pub use cgroup::find as find_cgroup;
 pub use interfaces::{Attaching, Names, SeenSince, unknown_interfaces};
 pub use kernel::Kernel;
+pub use load::Variant;
 use monitor_ebpf::{
     loss::Loss,
     sample::{FlowCounters, FlowKey, LinkSender, Unitemised, UnitemisedKey},

@@ -12,11 +12,7 @@ use monitor_ebpf::{
     places::CLASSIFIED,
 };
 
-use super::{
-    ProbeError,
-    kernel::{OBJECT, loader},
-    places::Places,
-};
+use super::{ProbeError, kernel::OBJECT, load::loader, places::Places};
 use crate::{decode::verdict, event::Verdict};
 
 const ETHERNET: usize = 14;
@@ -118,7 +114,7 @@ fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut SchedClassif
 }
 
 fn problem(name: &'static str, error: &ProgramError) -> ProbeError {
-    ProbeError::Program { name, problem: super::attach::one_line(error) }
+    ProbeError::Program { name, problem: super::load::one_line(error) }
 }
 
 /// At most as many addresses as fit in; the rest is zero.

@@ -38,6 +38,22 @@ pub(crate) enum Seen {
     ByHop(&'static str, u64),
     /// A frame in which there is no IP: with its process, every byte and this ethertype.
     Frame(&'static str),
+    /// As an attempt with this origin: nothing leaves, whatever the program was told.
+    Unsent(&'static str),
+    /// With this origin and every byte, where it went in the end; its socket's own record is an attempt.
+    Rewritten(&'static str),
+}
+
+/// What is on the way, beside the gateway of every case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    None,
+    /// The container's own firewall writes `{v4}` where it says `{other}`, behind its sockets.
+    Rewriting,
+    /// A program at the sender's cgroup refuses whatever leaves.
+    Firewall,
+    /// The next hop of `{v4}` never answers.
+    SilentHop,
 }
 
 #[derive(Debug)]
@@ -51,6 +67,13 @@ pub(crate) struct Case {
     pub(crate) from: From,
     pub(crate) seen: Seen,
     pub(crate) has_process: bool,
+    pub(crate) obstacle: Obstacle,
+}
+
+impl Case {
+    const fn past(self, obstacle: Obstacle) -> Self {
+        Self { obstacle, ..self }
+    }
 }
 
 const fn case(
@@ -61,12 +84,12 @@ const fn case(
     seen: Seen,
     has_process: bool,
 ) -> Case {
-    Case { name, words, what, from, seen, has_process }
+    Case { name, words, what, from, seen, has_process, obstacle: Obstacle::None }
 }
 
 use self::{
     From::{Client, Container, Host, Routed},
-    Seen::{Around, As, ByHop, Frame, Locally, Unaddressed, Within},
+    Seen::{Around, As, ByHop, Frame, Locally, Rewritten, Unaddressed, Unsent, Within},
 };
 
 #[rustfmt::skip]
@@ -108,6 +131,8 @@ pub(crate) const CASES: &[Case] = &[
     case("udp-by-hop", "udp-ip-options --to {v4}:9 --given 830704{hop}", "IPv4 source route (LSRR) by way of an approved country", Host, ByHop("process", 36), true),
     case("udp-by-hop-ipv6", "udp-ip-options --uid 1001 --to [{v6}]:9 --given 0004040101000000{none}{hop6}", "IPv6 segments (SRv6), by a user without a capability", Host, ByHop("process", 88), true),
     case("udp-own-address", "udp-sendto --to 203.0.113.252:9", "a public address of this host, over loopback", Host, Locally("process"), true),
+    case("udp-refused", "udp-dropped --to {v4}:9", "refused by a firewall's program at the cgroup: an attempt", Host, Unsent("process"), true).past(Obstacle::Firewall),
+    case("udp-silent-gateway", "udp-sendto --to {v4}:9", "to a gateway that never answers ARP: an attempt", Host, Unsent("process"), true).past(Obstacle::SilentHop),
     case("udp-multicast", "udp-multicast --from 10.77.0.2 --to {v4}:9", "multicast", Host, Locally("process"), true),
     case("udp-thread", "thread-send --to {v4}:9", "socket of one thread, send of another", Host, As("process"), true),
     case("io-uring-udp", "io-uring-udp --to {v4}:9", "`io_uring` sendmsg", Host, As("process"), true),
@@ -151,6 +176,7 @@ pub(crate) const CASES: &[Case] = &[
     case("container-udp", "udp-sendto --to {v4}:9", "container behind bridge and NAT, UDP", Container, As("process"), true),
     case("container-tcp", "tcp-connect-send --to {v4}:{port} --bytes 20000", "container behind bridge and NAT, TCP", Container, As("process"), true),
     case("container-ping", "ping --to {v4}", "container behind bridge and NAT, ICMP", Container, As("process"), true),
+    case("container-rewritten", "udp-elsewhere --to {other}:9 --to {v4}:9", "container whose own nft egress rule writes another destination", Container, Rewritten("forwarded"), false).past(Obstacle::Rewriting),
     case("forwarded-udp", "udp-sendto --from {client} --to {v4}:9", "LAN client behind NAT, UDP", Client, As("forwarded"), false),
     case("forwarded-tcp", "tcp-connect-send --from {client} --to {v4}:{port} --bytes 20000", "LAN client behind NAT, TCP", Client, As("forwarded"), false),
     case("forwarded-ping", "ping --from {client} --to {v4}", "LAN client behind NAT, ICMP", Client, As("forwarded"), false),

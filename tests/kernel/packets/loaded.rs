@@ -3,13 +3,14 @@
 
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,
-    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{Program, ProgramError},
 };
 use monitor_ebpf::{
     loss::Loss,
     names::{map, program},
     sample::{EgressSample, FlowCounters, FlowKey, Interface, Transit, kind},
+    share::{self, Share},
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -39,6 +40,7 @@ pub(crate) struct Loaded {
     interfaces: Table<u32, [u8; size_of::<Interface>()]>,
     transits: Table<u32, [u8; size_of::<Transit>()]>,
     losses: PerCpuArray<MapData, u64>,
+    shares: Array<MapData, [u8; size_of::<Share>()]>,
 }
 
 impl Loaded {
@@ -66,11 +68,12 @@ impl Loaded {
             other => panic!("{TRANSITS} is {other:?}"),
         };
         let losses = PerCpuArray::try_from(take(map::LOSSES)).expect("counters of losses");
+        let shares = Array::try_from(take(map::SHARES)).expect("shares of the table of flows");
         let interface = Interface { header_bytes: LINK_BYTES, ..Interface::default() };
         let bytes: [u8; size_of::<Interface>()] =
             interface.as_bytes().try_into().expect("its size");
         interfaces.insert(IFINDEX, bytes, 0).expect("name an interface");
-        Self { ebpf, samples, flows, interfaces, transits, losses }
+        Self { ebpf, samples, flows, interfaces, transits, losses, shares }
     }
 
     /// Runs a program over a frame; `None` if the kernel takes no such frame for a packet.
@@ -111,9 +114,23 @@ impl Loaded {
         }
         for sample in &told {
             let key: KeyBytes = sample.flow.as_bytes().try_into().expect("its size");
-            self.flows.remove(&key).expect("what is told is counted");
+            let counters = self.flows.get(&key, 0).expect("what is told is counted");
+            self.flows.remove(&key).expect("forget it");
+            let counters = FlowCounters::read_from_bytes(&counters).expect("its size");
+            for slot in [counters.account, share::ALL] {
+                self.give_back(slot);
+            }
         }
         told
+    }
+
+    /// A place in the table of flows, as user space does when it removes one.
+    fn give_back(&mut self, slot: u32) {
+        let bytes = self.shares.get(&slot, 0).expect("a share");
+        let mut share = Share::read_from_bytes(&bytes).expect("its size");
+        share.flows -= 1;
+        let bytes: [u8; size_of::<Share>()] = share.as_bytes().try_into().expect("its size");
+        self.shares.set(slot, bytes, 0).expect("give a share back");
     }
 
     /// What was remembered of packets on their way through. It is forgotten again.

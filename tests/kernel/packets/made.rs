@@ -50,17 +50,67 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn frame() -> impl Strategy<Value = Vec<u8>> {
-    let tags = prop_oneof![6 => Just(0_usize), 1 => 1..4_usize];
-    (any::<[u8; 12]>(), tags, prop_oneof![ipv4(), ipv6()]).prop_map(|(addresses, tags, packet)| {
+    let packet = prop_oneof![ipv4(), ipv6()];
+    (any::<[u8; 12]>(), link(), packet).prop_map(|(addresses, link, packet)| {
+        let is_v4 = packet[0] >> 4 == 4;
         let mut bytes = addresses.to_vec();
-        for tag in 0..tags {
-            bytes.extend(if tag == 0 && tags > 1 { [0x88, 0xa8] } else { [0x81, 0] });
-            bytes.extend([0, 7]);
-        }
-        bytes.extend(if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] });
+        bytes.extend(link.before(is_v4));
         bytes.extend(packet);
         bytes
     })
+}
+
+/// What is between the addresses of a frame and its IP packet.
+#[derive(Clone, Copy, Debug)]
+enum Link {
+    Vlans(usize),
+    Pppoe,
+    /// As many labels, of PPPoE or not.
+    Mpls(usize, bool),
+    Snap,
+}
+
+fn link() -> impl Strategy<Value = Link> {
+    prop_oneof![
+        12 => Just(Link::Vlans(0)),
+        2 => (1..4_usize).prop_map(Link::Vlans),
+        1 => Just(Link::Pppoe),
+        1 => (1..7_usize, any::<bool>()).prop_map(|(labels, is_ppp)| Link::Mpls(labels, is_ppp)),
+        1 => Just(Link::Snap),
+    ]
+}
+
+impl Link {
+    fn before(self, is_v4: bool) -> Vec<u8> {
+        let (kind, protocol) = if is_v4 { ([8, 0], [0, 0x21]) } else { ([0x86, 0xdd], [0, 0x57]) };
+        let session = [0x88, 0x64, 0x11, 0, 0, 1, 0, 60];
+        let mut bytes = Vec::new();
+        match self {
+            Self::Vlans(tags) => {
+                for tag in 0..tags {
+                    bytes.extend(if tag == 0 && tags > 1 { [0x88, 0xa8] } else { [0x81, 0] });
+                    bytes.extend([0, 7]);
+                }
+                bytes.extend(kind);
+            }
+            Self::Pppoe => {
+                bytes.extend(session);
+                bytes.extend(protocol);
+            }
+            Self::Mpls(labels, is_ppp) => {
+                bytes.extend(if is_ppp { session.as_slice() } else { &[0x88, 0x47] });
+                bytes.extend(if is_ppp { [2, 0x81].as_slice() } else { &[] });
+                for label in 1..=labels {
+                    bytes.extend([0, 1, u8::from(label == labels), 255]);
+                }
+            }
+            Self::Snap => {
+                bytes.extend([0, 136, 0xaa, 0xaa, 3, 0, 0, 0]);
+                bytes.extend(kind);
+            }
+        }
+        bytes
+    }
 }
 
 /// A protocol that the probes look into, or any.

@@ -34,6 +34,18 @@ pub(super) struct Kernel {
     /// Debian's version of the package, such as `6.12.117-1`.
     pub(super) version: String,
     pub(super) image: PathBuf,
+    /// The whole of the unpacked package.
+    directory: PathBuf,
+}
+
+impl Kernel {
+    /// The directory that is named like `uname -r`.
+    pub(super) fn modules(&self) -> Option<PathBuf> {
+        let below = |directory: &str| fs::read_dir(self.directory.join(directory)).into_iter();
+        let all =
+            ["lib/modules", "usr/lib/modules"].into_iter().flat_map(below).flatten().flatten();
+        all.map(|entry| entry.path()).find(|path| path.join("kernel").is_dir())
+    }
 }
 
 #[derive(Debug)]
@@ -103,7 +115,8 @@ impl Archive {
             format!("no kernel {wanted}; there are {}", self.versions.join(", "))
         })?;
         let kept = self.directory.with_file_name("kernels").join(version);
-        let kernel = |image| Kernel { version: version.to_owned(), image };
+        let directory = kept.clone();
+        let kernel = |image| Kernel { version: version.to_owned(), image, directory };
         if let Some(image) = image_below(&kept) {
             return Ok(kernel(image));
         }

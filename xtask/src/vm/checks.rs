@@ -1,5 +1,5 @@
 //! What must be true of a transcript: each probe attached, each flow of the generator told with its
-//! process, destination, verdict and bytes, nothing lost. Pure.
+//! process, destination, verdict and bytes, every way out as the test of them says, nothing lost. Pure.
 
 use serde_json::Value;
 
@@ -22,17 +22,34 @@ pub(super) enum Subject {
     Daemon,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Check {
     pub(super) subject: Subject,
     pub(super) name: String,
     /// `Err` says what was found instead, in one line.
     pub(super) outcome: Result<(), String>,
+    /// What this kernel can't do, and nobody on it.
+    pub(super) limit: Option<Limit>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// There is no such way out, and why.
+    Absent(&'static str),
+    /// Everything is told but the process.
+    Nobody,
+}
+
+/// Ways that a kernel does not have: the kind, how its release begins, and why.
+const ABSENT: [(&str, &str, &str); 2] = [
+    ("mptcp", "5.10.", "Debian builds it without CONFIG_MPTCP"),
+    ("container-rewritten", "5.10.", "nft's hook at egress came with Linux 5.16"),
+];
 
 pub(super) fn all(said: &Transcript) -> Vec<Check> {
     let mut checks = probes(said);
     checks.extend(egress(said));
+    checks.extend(ways(said));
     checks.extend(daemon(said));
     checks
 }
@@ -64,21 +81,40 @@ fn probes(said: &Transcript) -> Vec<Check> {
             let is_attached = value > 0.0;
             let outcome = if is_attached { Ok(()) } else { Err(why_missing(said, &name)) };
             let is_asked = is_attached || !EXTRA.contains(&name.as_str());
-            is_asked.then_some(Check { subject: Subject::Probe, name, outcome })
+            is_asked.then_some(Check { subject: Subject::Probe, name, outcome, limit: None })
         })
         .collect();
+    let variants = samples(metrics(said), "geofenced_probe_variant");
+    let variants: Vec<Check> = variants.filter_map(|it| variant(said, it.0, it.1)).collect();
     if checks.is_empty() {
         let problem = said.section("metrics").and_then(Section::problem);
         let outcome = Err(problem.unwrap_or_else(|| "the daemon tells of no probe".into()));
-        return vec![Check { subject: Subject::Probe, name: "every probe".into(), outcome }];
+        return vec![Check {
+            subject: Subject::Probe,
+            name: "every probe".into(),
+            outcome,
+            limit: None,
+        }];
     }
-    checks
+    [checks, variants].concat()
+}
+
+/// A program that stands for its probe, so that the table says which each kernel took; and any of which
+/// a better one was refused.
+fn variant(said: &Transcript, labels: &str, value: f64) -> Option<Check> {
+    let labels: Vec<&str> = labels.split('"').collect();
+    let [_, probe, _, name, ..] = labels.as_slice() else { return None };
+    if value > 0.0 && probe == name {
+        return None;
+    }
+    let outcome = if value > 0.0 { Ok(()) } else { Err(why_missing(said, probe)) };
+    Some(Check { subject: Subject::Probe, name: (*name).to_owned(), outcome, limit: None })
 }
 
 /// What `doctor` says of the probe.
 fn why_missing(said: &Transcript, probe: &str) -> String {
-    diagnosis(said, probe)
-        .map_or_else(|| "not attached".to_owned(), |about| format!("not attached: {about}"))
+    let nothing = || "not attached, or not the best".to_owned();
+    diagnosis(said, probe).map_or_else(nothing, |about| about.to_string())
 }
 
 /// A check of `doctor`.
@@ -109,8 +145,47 @@ fn egress(said: &Transcript) -> impl Iterator<Item = Check> {
             None if events.is_empty() => Err("no event of anything".to_owned()),
             None => is_told(section, &events),
         };
-        Some(Check { subject: Subject::Egress, name, outcome })
+        Some(Check { subject: Subject::Egress, name, outcome, limit: None })
     })
+}
+
+/// Every way out, as the guest's own test of them says: it asserts what it does on the host.
+fn ways(said: &Transcript) -> Vec<Check> {
+    let section = said.section("coverage");
+    let results: Vec<Value> = section.into_iter().flat_map(Section::json).collect();
+    let check = |result: &Value| {
+        let name = result["kind"].as_str()?.to_owned();
+        let release = result["kernel"].as_str().unwrap_or_default();
+        let absent = ABSENT.iter().find(|it| it.0 == name && release.starts_with(it.1));
+        let is_nobodys = result["has_process"] == true && result["attribution"] == "none";
+        let (outcome, limit) = match (&result["problem"], absent) {
+            (Value::Null, _) => (Ok(()), is_nobodys.then_some(Limit::Nobody)),
+            (_, Some(absent)) => (Ok(()), Some(Limit::Absent(absent.2))),
+            (problem, None) => (Err(one_line(problem.as_str().unwrap_or_default())), None),
+        };
+        Some(Check { subject: Subject::Egress, name, outcome, limit })
+    };
+    let mut checks: Vec<Check> = results.iter().filter_map(check).collect();
+    let problem = section.map_or(Some("was not tried".to_owned()), Section::problem);
+    // What fails for a kind is told with it.
+    let is_short = |it: &Check| it.outcome.is_err() || matches!(it.limit, Some(Limit::Absent(_)));
+    let is_whole = problem.is_none() || checks.iter().any(is_short);
+    if checks.is_empty() || !is_whole {
+        let outcome = Err(one_line(&problem.unwrap_or_else(|| "told nothing".to_owned())));
+        checks.push(Check {
+            subject: Subject::Egress,
+            name: "every way out".into(),
+            outcome,
+            limit: None,
+        });
+    }
+    checks
+}
+
+/// As much as fits a list.
+fn one_line(text: &str) -> String {
+    const SHOWN: usize = 400;
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN).collect()
 }
 
 /// Every flow of the truth is told, and nothing else of its process.
@@ -141,7 +216,7 @@ fn is_told(section: &Section, events: &[Value]) -> Result<(), String> {
 
 fn has_facts(event: &Value, flow: &Value, truth: &Value) -> Result<(), String> {
     let (country, verdict) = match flow["destination"].as_str().unwrap_or_default() {
-        // The guest has loopback alone, by which nothing leaves.
+        // These go by loopback, by which nothing leaves.
         _ if flow["phase"] == "sent" => (None, "local"),
         address if address.starts_with("203.") => (Some("CN"), "unapproved"),
         address if address.starts_with("198.") => (Some("US"), "approved"),
@@ -158,7 +233,7 @@ fn has_facts(event: &Value, flow: &Value, truth: &Value) -> Result<(), String> {
         }
     }
     let (bytes, packets) = (number(&event["source"], "bytes"), number(&event["source"], "packets"));
-    let expected = expected_bytes(flow, packets) + packets * route_bytes(flow, truth);
+    let expected = expected_bytes(flow, packets);
     let is_attempt = flow["phase"] == "attempt";
     if (bytes == expected && packets > 0) || (is_attempt && (bytes, packets) == (0, 0)) {
         return Ok(());
@@ -175,17 +250,6 @@ fn expected_bytes(flow: &Value, packets: u64) -> u64 {
         _ => (0, 0),
     };
     number(flow, "payload_bytes") + packets * (ip + header) + extra
-}
-
-/// What the way by a hop takes in each packet, of kinds that go by one.
-fn route_bytes(flow: &Value, truth: &Value) -> u64 {
-    if truth["kind"] != "udp-ip-options" {
-        0
-    } else if is_ipv6(flow) {
-        40
-    } else {
-        8
-    }
 }
 
 fn is_ipv6(flow: &Value) -> bool {
@@ -255,7 +319,12 @@ fn daemon(said: &Transcript) -> Vec<Check> {
         ("ends when asked", ran("stop")),
     ]
     .into_iter()
-    .map(|(name, outcome)| Check { subject: Subject::Daemon, name: name.into(), outcome })
+    .map(|(name, outcome)| Check {
+        subject: Subject::Daemon,
+        name: name.into(),
+        outcome,
+        limit: None,
+    })
     .collect()
 }
 
@@ -322,10 +391,49 @@ mod tests {
     }
 
     #[test]
+    fn a_way_out_is_as_well_as_the_guests_test_says_and_a_test_that_ended_early_is_not() {
+        let outcome = |coverage: &str, status: i32| {
+            let text = format!("begin coverage\n{coverage}end coverage {status}\n");
+            let checks = ways(&Transcript::parse(&text));
+            checks.into_iter().map(|it| (it.name, it.outcome)).collect::<Vec<_>>()
+        };
+        let (good, bad) = (
+            "{\"kind\":\"tcp\",\"problem\":null}\n",
+            "{\"kind\":\"ping\",\"problem\":\"told,\\n  nothing\"}\n",
+        );
+        let tcp = ("tcp".to_owned(), Ok(()));
+        let ping = ("ping".to_owned(), Err("told, nothing".to_owned()));
+        assert_eq!(outcome(good, 0), std::slice::from_ref(&tcp));
+        assert_eq!(outcome(&format!("{good}{bad}"), 101), [tcp.clone(), ping]);
+        let early = ("every way out".to_owned(), Err("exit code 101:".to_owned()));
+        assert_eq!(outcome(good, 101), [tcp, early.clone()]);
+        assert_eq!(outcome("", 101), [early]);
+        assert!(ways(&Transcript::default())[0].outcome.is_err(), "not tried");
+        let of = |line: &str| {
+            let text = format!("begin coverage\n{line}\nend coverage 101\n");
+            ways(&Transcript::parse(&text)).swap_remove(0)
+        };
+        let absent = r#"{"kind":"mptcp","kernel":"5.10.0","problem":"failed"}"#;
+        assert!(matches!(of(absent).limit, Some(Limit::Absent(_))));
+        assert!(of(&absent.replace("5.10", "6.1")).outcome.is_err());
+        let nobodys = r#"{"kind":"a","has_process":true,"attribution":"none","problem":null}"#;
+        assert_eq!(of(nobodys).limit, Some(Limit::Nobody));
+        assert_eq!(of(&nobodys.replace("none", "socket")).limit, None);
+    }
+
+    #[test]
     fn a_probe_that_is_not_attached_fails_with_what_doctor_says() {
         let text = "begin doctor\n{\"checks\":[{\"check\":\"connect4\",\"found\":\"no\"}]}\nend doctor 0\nbegin metrics\n\
                     geofenced_probe_attached{probe=\"connect4\"} 0\n\
                     geofenced_probe_attached{probe=\"connect6\"} 1\nend metrics 0\n";
+        let variants = "geofenced_probe_variant{probe=\"a\",variant=\"a\"} 1\n\
+                        geofenced_probe_variant{probe=\"b\",variant=\"b_named\"} 1\n\
+                        geofenced_probe_variant{probe=\"connect4\",variant=\"connect4\"} 0\n";
+        let more = text.replace("end metrics", &format!("{variants}end metrics"));
+        let checks = probes(&Transcript::parse(&more));
+        assert_eq!((checks[2].name.as_str(), &checks[2].outcome), ("b_named", &Ok(())));
+        assert!(checks[3].outcome.as_ref().unwrap_err().contains("\"found\":\"no\""));
+        assert_eq!(checks.len(), 4);
         let checks = probes(&Transcript::parse(text));
         assert!(checks[0].outcome.as_ref().unwrap_err().contains("\"found\":\"no\""));
         assert_eq!((checks[1].name.as_str(), &checks[1].outcome), ("connect6", &Ok(())));

@@ -1,5 +1,6 @@
-//! The guest's file system: a shell, the two programs with the libraries they are linked to, and
-//! what tests/vm holds. The same image for every kernel; no modules.
+//! The guest's file system: a shell, the daemon, the generator and the test of every way out with the
+//! tools that it wants and the libraries they are linked to, what tests/vm holds, and the kernel's own
+//! modules of networks. Only the modules differ from kernel to kernel.
 
 use std::{
     fs,
@@ -10,18 +11,45 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::archive::Kernel;
 use crate::{console::ask, paths};
 
-/// What the init script uses of busybox.
-const APPLETS: [&str; 14] = [
-    "cat", "date", "grep", "ip", "mount", "poweroff", "sed", "sh", "sleep", "stty", "sync",
-    "timeout", "uname", "wget",
+/// What the init script uses of busybox, and the kernel itself (`modprobe`).
+const APPLETS: [&str; 15] = [
+    "cat", "date", "depmod", "grep", "modprobe", "mount", "poweroff", "sed", "sh", "sleep", "stty",
+    "sync", "timeout", "uname", "wget",
 ];
-const DIRECTORIES: [&str; 9] =
-    ["bin", "dev", "etc/geofenced", "proc", "run/geofenced", "sys", "tmp", "var/lib", "var/tmp"];
+/// What the tests' harness makes networks with.
+const TOOLS: [&str; 3] = ["ip", "nft", "ethtool"];
+const DIRECTORIES: [&str; 10] = [
+    "bin",
+    "dev",
+    "etc/geofenced",
+    "proc",
+    "run/geofenced",
+    "sbin",
+    "sys",
+    "tmp",
+    "var/lib",
+    "var/tmp",
+];
+/// Below a kernel's `kernel`: where what makes networks is, with what it needs.
+const MODULES: [&str; 5] = ["net", "lib", "crypto", "arch/x86/crypto", "drivers/net/vxlan"];
+/// The same, without what lies below.
+const DEVICES: &str = "drivers/net";
+
+/// What is run in a guest, as it was built.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) geofenced: PathBuf,
+    pub(super) egress: PathBuf,
+    /// The test of every way out. It looks for the generator as it does here, and for the daemon where it
+    /// was when the test was built.
+    pub(super) ways: PathBuf,
+}
 
 /// Makes `initramfs` in `work`; returns where it is.
-pub(super) fn make(work: &Path, geofenced: &Path, egress: &Path) -> Result<PathBuf> {
+pub(super) fn make(work: &Path, programs: &Programs) -> Result<PathBuf> {
     let root = work.join("root");
     if root.exists() {
         fs::remove_dir_all(&root)?;
@@ -34,13 +62,24 @@ pub(super) fn make(work: &Path, geofenced: &Path, egress: &Path) -> Result<PathB
     for applet in APPLETS {
         symlink("busybox", root.join("bin").join(applet))?;
     }
-    for (program, name) in [(geofenced, "geofenced"), (egress, "egress")] {
-        copy(program, &root.join("bin").join(name))?;
-        for library in libraries(program)? {
-            let target = root.join(library.strip_prefix("/").unwrap_or(&library));
-            copy(&library, &target)?;
+    symlink("../bin/busybox", root.join("sbin/modprobe"))?;
+    let mut installed = vec![
+        (programs.geofenced.clone(), below(&root, &programs.geofenced)),
+        (programs.egress.clone(), root.join("ways/examples/egress")),
+        (programs.ways.clone(), root.join("ways/deps/coverage")),
+    ];
+    for name in TOOLS {
+        let tool = paths::which(name).with_context(|| format!("{name} is not installed"))?;
+        installed.push((tool, root.join("bin").join(name)));
+    }
+    for (program, target) in installed {
+        copy(&program, &target)?;
+        for library in libraries(&program)? {
+            copy(&library, &below(&root, &library))?;
         }
     }
+    symlink(&programs.geofenced, root.join("bin/geofenced"))?;
+    symlink("../ways/examples/egress", root.join("bin/egress"))?;
     let own = paths::root().join("tests/vm");
     copy(&own.join("init"), &root.join("init"))?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
@@ -49,6 +88,57 @@ pub(super) fn make(work: &Path, geofenced: &Path, egress: &Path) -> Result<PathB
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
     pack(&root, &work.join("initramfs"))
+}
+
+/// `image` with the modules of `kernel`, which is where the kernel looks for them.
+pub(super) fn with_modules(work: &Path, image: &Path, kernel: &Kernel) -> Result<PathBuf> {
+    let modules = kernel.modules().context("the kernel's package holds no modules")?;
+    let root = work.join("modules");
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    let release = modules.file_name().context("modules have no release")?;
+    let (from, to) =
+        (modules.join("kernel"), root.join("lib/modules").join(release).join("kernel"));
+    let mut copied = 0;
+    for directory in MODULES {
+        copied += copy_modules(&from.join(directory), &to.join(directory), true)?;
+    }
+    copied += copy_modules(&from.join(DEVICES), &to.join(DEVICES), false)?;
+    if copied == 0 {
+        bail!("no modules below {}", from.display());
+    }
+    for list in ["modules.builtin", "modules.order"] {
+        let target = root.join("lib/modules").join(release).join(list);
+        fs::copy(modules.join(list), target)?;
+    }
+    let whole = work.join(format!("{}.initramfs", kernel.version));
+    let packed = pack(&root, &work.join("modules.initramfs"))?;
+    // The kernel unpacks one archive after the other.
+    let mut bytes = fs::read(image)?;
+    bytes.extend(fs::read(packed)?);
+    fs::write(&whole, bytes)?;
+    Ok(whole)
+}
+
+/// How many were copied; where there is no such directory, none.
+fn copy_modules(from: &Path, to: &Path, is_deep: bool) -> Result<usize> {
+    let mut copied = 0;
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copied += if is_deep { copy_modules(&path, &target, true)? } else { 0 };
+        } else if entry.file_name().to_string_lossy().contains(".ko") {
+            copy(&path, &target)?;
+            copied += 1;
+        }
+    }
+    Ok(copied)
+}
+
+/// Where an absolute path is in the guest.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// busybox has a cpio, and the kernel takes an archive that is not compressed.

@@ -20,14 +20,18 @@ use crate::{
 };
 use archive::Archive;
 use checks::Check;
+use initramfs::Programs;
 use transcript::Transcript;
 
 /// Long-term kernels from the oldest that can be watched to the newest that Debian builds.
 const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
 
-const PACKAGES: [Wanted<'static>; 2] = [
+const PACKAGES: [Wanted<'static>; 5] = [
     ("qemu-system-x86", "qemu-system-x86_64: boots the kernels"),
     ("busybox-static", "busybox: the guest's shell"),
+    ("iproute2", "ip: the guest's network namespaces"),
+    ("nftables", "nft: the guest's NAT, and what counts there"),
+    ("ethtool", "ethtool: the guest's packets leave as they are on a wire"),
 ];
 
 #[derive(Debug, clap::Args)]
@@ -47,7 +51,7 @@ pub struct Args {
     #[arg(long)]
     release: bool,
     /// Seconds until a guest is given up
-    #[arg(long, default_value_t = 180)]
+    #[arg(long, default_value_t = 1200)]
     timeout: u64,
 }
 
@@ -72,19 +76,24 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     let profile = if args.release { Profile::Release } else { Profile::Debug };
     let geofenced = build::daemon(console, profile)?;
     let egress = build::example(console, "egress", profile)?;
+    let ways = build::test(console, "coverage", profile)?;
 
     let work = directory();
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
     let archive = Archive::open(console, &work)?;
-    let image = own("initramfs", || initramfs::make(&work, &geofenced, &egress))?;
+    let programs = Programs { geofenced, egress, ways };
+    let image = own("initramfs", || initramfs::make(&work, &programs))?;
     let mut outcomes = Vec::new();
     for wanted in &args.kernels {
         let kernel = archive.fetch(console, wanted)?;
         let transcript = work.join(format!("{}.transcript", kernel.version));
         let limit = Duration::from_secs(args.timeout);
+        let image = initramfs::with_modules(&work, &image, &kernel)
+            .with_context(|| format!("no modules of {}", kernel.version))?;
         let name = format!("boot {}", kernel.version);
         own(&name, || guest::boot(&kernel, &image, &transcript, limit))
             .with_context(|| format!("{} did not run", kernel.version))?;
+        fs::remove_file(&image)?;
         let bytes = fs::read(&transcript)?;
         let said = Transcript::parse(&String::from_utf8_lossy(&bytes));
         outcomes.push(Outcome {

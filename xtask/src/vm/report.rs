@@ -2,7 +2,7 @@
 
 use super::{
     Outcome,
-    checks::{Check, Subject},
+    checks::{Check, Limit, Subject},
 };
 
 /// What stands before it in the page is written by people and stays.
@@ -10,13 +10,17 @@ const MARK: &str = "<!-- From here on made by `cargo xtask vm --write`; don't ed
 const HEAD: &str = "\
 ## In an emulator
 Debian's cloud kernels, each booted in a plain emulator (x86-64, no hardware virtualization) with
-nothing but the daemon and the generator of egress. The guest mounts no tracefs: the daemon provides
-it for itself.
+nothing but the daemon, the generator of egress and the test of every way out. The guest mounts no
+tracefs: the daemon provides it for itself.
 
-A probe is `ok` when it is loaded and attached. A kind of egress is `ok` when every flow that the
-generator made is told once, with its pid, executable, destination, port, transport, country,
-verdict, phase and exactly the IP bytes that left. Unix sockets and netlink are no egress, and `ok`
-when nothing is told of them.
+A probe is `ok` when it is loaded and attached. `_named` and `_whole` are the programs that stand for a
+probe where a kernel has the helpers for them; none was refused for another reason. A kind of egress is `ok` when it passes what it passes on
+the host ([coverage](coverage.md)): it leaves by interfaces of network namespaces, and is told once, with
+its origin, pid, executable, destination, verdict, phase and exactly the IP bytes that a receiver in
+another namespace counted. Those called `loopback-` go to addresses of the guest itself, and are `local`.
+Unix sockets and netlink are no egress, and `ok` when nothing is told of them. `no process`: all of it is
+told but who sent, for which the kernel lets nobody ask; of what goes around the queues the bytes are in
+`geofenced_unattributed_bytes_total`, and in no record. `absent`: there is no such way out of it.
 
 ";
 
@@ -32,6 +36,19 @@ pub(super) fn page(old: &str, outcomes: &[Outcome], table: &str) -> String {
             })
         })
         .collect();
+    let absent = outcomes.iter().flat_map(|outcome| {
+        outcome.checks.iter().filter_map(move |check| match check.limit {
+            Some(Limit::Absent(why)) => {
+                Some(format!("- {}, {}: {why}\n", outcome.release, check.name))
+            }
+            _ => None,
+        })
+    });
+    let absent: String = absent.collect();
+    if !absent.is_empty() {
+        page += "\nAbsent:\n\n";
+        page += &absent;
+    }
     if !problems.is_empty() {
         page += "\nNot ok:\n\n";
         page += &problems.concat();
@@ -77,9 +94,11 @@ fn heading(subject: Subject, outcomes: &[Outcome]) -> Vec<String> {
 
 fn word(outcome: &Outcome, subject: Subject, name: &str) -> &'static str {
     let is_it = |check: &&Check| check.subject == subject && check.name == name;
-    match outcome.checks.iter().find(is_it).map(|check| &check.outcome) {
-        Some(Ok(())) => "ok",
-        Some(Err(_)) => "FAIL",
+    match outcome.checks.iter().find(is_it).map(|check| (&check.outcome, check.limit)) {
+        Some((Ok(()), None)) => "ok",
+        Some((Ok(()), Some(Limit::Nobody))) => "no process",
+        Some((Ok(()), Some(Limit::Absent(_)))) => "absent",
+        Some((Err(_), _)) => "FAIL",
         None => "-",
     }
 }
@@ -103,7 +122,12 @@ mod tests {
     use super::*;
 
     fn outcome(version: &str, result: Result<(), String>) -> Outcome {
-        let check = Check { subject: Subject::Probe, name: "connect4".into(), outcome: result };
+        let check = Check {
+            subject: Subject::Probe,
+            name: "connect4".into(),
+            outcome: result,
+            limit: None,
+        };
         Outcome { version: version.into(), release: version.into(), checks: vec![check] }
     }
 

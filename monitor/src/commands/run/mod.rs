@@ -43,7 +43,7 @@ use crate::{
     pipeline::{self, Pipeline},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
-        find_cgroup, waiting_max,
+        Variant, find_cgroup, waiting_max,
     },
     rules::Rules,
     sandbox,
@@ -212,9 +212,16 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     let cgroup_sets = kernel.take_cgroup_sets();
     let attachments = kernel.attachments().to_vec();
     for attachment in &attachments {
-        if let Err(problem) = &attachment.outcome {
-            let (name, lost) = (attachment.probe.name, attachment.probe.lost_without);
-            tracing::warn!("probe {name} is missing ({problem}); not seen: {lost}");
+        let name = attachment.probe.name;
+        match &attachment.outcome {
+            Ok(Variant { name: taken, better_refused: Some(why) }) => tracing::warn!(
+                "probe {name} is {taken}, which tells less of who sent: this kernel refused {why}; please report it"
+            ),
+            Ok(_) => {}
+            Err(problem) => {
+                let lost = attachment.probe.lost_without;
+                tracing::warn!("probe {name} is missing ({problem}); not seen: {lost}");
+            }
         }
     }
     let source: Box<dyn Source + Send> = match &args.record_samples {
@@ -316,6 +323,11 @@ fn new_metrics(
     for attachment in attachments {
         let attached = i64::from(attachment.outcome.is_ok());
         metrics.probe_attached.with_label_values(&[attachment.probe.name]).set(attached);
+        if let Ok(variant) = &attachment.outcome {
+            let is_best = i64::from(variant.better_refused.is_none());
+            let labels = [attachment.probe.name, variant.name];
+            metrics.probe_variant.with_label_values(&labels).set(is_best);
+        }
     }
     let capacity = &metrics.map_capacity;
     capacity.with_label_values(&["flows"]).set(capture.max_flows.into());

@@ -48,7 +48,7 @@ impl Facts {
             name: attachment.probe.name.to_owned(),
             attached: attachment.outcome.is_ok(),
             detail: match &attachment.outcome {
-                Ok(()) => attachment.probe.hook.to_string(),
+                Ok(variant) => variant.told(attachment.probe),
                 Err(problem) => problem.clone(),
             },
         });

@@ -14,6 +14,7 @@ use aya::{
         Program, SchedClassifier, TcAttachType,
         tc::{self, SchedClassifierLinkId, TcError},
     },
+    sys::NetlinkError,
     util::KernelVersion,
 };
 use monitor_ebpf::{
@@ -300,7 +301,7 @@ impl Attached {
         at: At,
     ) -> io::Result<Hold> {
         let program = classifier(&mut self.ebpf, name).ok_or(io::ErrorKind::NotFound)?;
-        if KernelVersion::current().is_ok_and(|it| it >= KernelVersion::new(6, 6, 0)) {
+        if has_links() {
             let program = program.fd().map_err(io::Error::other)?.as_fd();
             return Ok(Hold::Tcx(Held::new(link::Link::at_interface(program, index, at)?)));
         }
@@ -309,6 +310,8 @@ impl Attached {
         }
         match tc::qdisc_add_clsact(&wanted.name) {
             Ok(()) | Err(TcError::AlreadyAttached) => {}
+            // By another program, or by the other hook of this interface.
+            Err(TcError::NetlinkError(error)) if is_there_already(&error) => {}
             Err(error) => return Err(io::Error::other(error)),
         }
         let direction =
@@ -403,6 +406,19 @@ fn hooks(wanted: &Wanted, uplink: &'static str) -> Vec<(&'static str, At)> {
         hooks.push((uplink, At::TcxEgress));
     }
     hooks
+}
+
+/// Set, interfaces are watched as before tcx: for tests of what older kernels do.
+const WITHOUT_TCX: &str = "GEOFENCED_WITHOUT_TCX";
+
+/// Whether programs are links at interfaces (tcx).
+fn has_links() -> bool {
+    std::env::var_os(WITHOUT_TCX).is_none()
+        && KernelVersion::current().is_ok_and(|it| it >= KernelVersion::new(6, 6, 0))
+}
+
+fn is_there_already(error: &NetlinkError) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error())
 }
 
 fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> Option<&'e mut SchedClassifier> {
