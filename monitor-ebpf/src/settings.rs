@@ -38,10 +38,12 @@ pub const CGROUPS: u32 = 4096;
 pub mod awake {
     /// It waits to be woken.
     pub const NO: u32 = 0;
-    /// It looks every few milliseconds.
+    /// It looks again in a few milliseconds.
     pub const YES: u32 = 1;
-    /// It was woken meanwhile, since the ring fills.
-    pub const HURRIED: u32 = 2;
+    /// The same, and there is something that is urgent.
+    pub const WANTED: u32 = 2;
+    /// The same, and it was woken, since the ring fills.
+    pub const HURRIED: u32 = 3;
 }
 
 /// Bits of what the probes tell so that destinations get names.

@@ -181,12 +181,12 @@ fn urgently() -> u64 {
     let Some(awake) = AWAKE.get_ptr_mut(0) else { return BPF_RB_FORCE_WAKEUP.into() };
     // SAFETY: a value of the map, read and written whole.
     unsafe {
-        if awake.read_volatile() != awake::NO {
-            return BPF_RB_NO_WAKEUP.into();
+        let before = awake.read_volatile();
+        if before == awake::NO || before == awake::YES {
+            awake.write_volatile(awake::WANTED);
         }
-        awake.write_volatile(awake::YES);
+        if before == awake::NO { BPF_RB_FORCE_WAKEUP.into() } else { BPF_RB_NO_WAKEUP.into() }
     }
-    BPF_RB_FORCE_WAKEUP.into()
 }
 
 #[inline(always)]

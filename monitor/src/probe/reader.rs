@@ -8,7 +8,10 @@
 use std::{
     fmt, io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering, fence},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -223,7 +226,7 @@ enum State {
     /// Look again soon.
     Awake,
     /// The probes were told that it will sleep. One that had looked before that is through by the next
-    /// look.
+    /// look, and left word.
     Tired,
     Asleep,
 }
@@ -231,36 +234,50 @@ enum State {
 /// Until the pipeline's end is dropped.
 fn read(end: &End, bell: &Bell, awake: &Window) {
     let (awake, mut state) = (awake.word(), State::Awake);
+    let (mut has_rung, mut was_wanted) = (true, false);
     loop {
-        let mut copied = 0;
-        while let Some(more) = end.0.copy_into_room() {
-            copied += more;
-            if more == 0 {
-                break;
-            }
-        }
+        // Before the ring is looked at: what is urgent from here on leaves word again.
+        let is_wanted = is_wanted(awake);
+        // What only `/proc` can tell of rings and leaves none; and who left it may not have submitted yet.
+        let wakes = has_rung || is_wanted || was_wanted;
+        while end.0.copy_into_room(wakes).is_some_and(|copied| copied > 0) {}
         if end.0.lock().ended {
             return;
         }
-        // One that was woken for what was not urgent goes back to sleep.
-        let is_on =
-            copied > 0 && (state != State::Asleep || awake.load(Ordering::Acquire) != awake::NO);
+        was_wanted = is_wanted;
         state = match state {
-            _ if is_on => State::Awake,
-            State::Awake => State::Tired,
+            _ if is_wanted => State::Awake,
+            State::Awake => match awake.compare_exchange(
+                awake::YES,
+                awake::NO,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) | Err(awake::NO) => State::Tired,
+                Err(_) => continue,
+            },
             State::Tired | State::Asleep => State::Asleep,
         };
-        match state {
-            State::Awake => awake.store(awake::YES, Ordering::Release),
-            State::Tired => awake.store(awake::NO, Ordering::Release),
-            State::Asleep => {}
-        }
         let rest = (state != State::Asleep).then_some(REST);
-        if let Err(error) = bell.rest(&end.0.call, rest) {
-            tracing::error!("waiting for samples failed: {error}");
-            return;
+        match bell.rest(&end.0.call, rest) {
+            Ok(rung) => has_rung = rung,
+            Err(error) => {
+                tracing::error!("waiting for samples failed: {error}");
+                return;
+            }
         }
     }
+}
+
+/// Whether something urgent was submitted, or the ring fills; the reader is awake then.
+fn is_wanted(word: &AtomicU32) -> bool {
+    let is_wanted = matches!(word.load(Ordering::Acquire), awake::WANTED | awake::HURRIED);
+    if is_wanted {
+        word.store(awake::YES, Ordering::Release);
+        // Not before that is seen are samples looked for.
+        fence(Ordering::SeqCst);
+    }
+    is_wanted
 }
 
 /// What rings when the reader is woken; not for what is in the ring without that.
@@ -277,15 +294,16 @@ impl Bell {
     }
 
     /// Until it rings, or the time is over, or a signal came; not sooner than after [`BUSY`] where
-    /// there is a time, but for a call.
-    fn rest(&self, call: &OwnedFd, timeout: Option<Duration>) -> rustix::io::Result<()> {
+    /// there is a time, but for a call. Whether it rang.
+    fn rest(&self, call: &OwnedFd, timeout: Option<Duration>) -> rustix::io::Result<bool> {
         let began = Instant::now();
         let mut rung = Vec::with_capacity(2);
         let limit = timeout.and_then(|it| Timespec::try_from(it).ok());
-        match epoll::wait(&self.0, spare_capacity(&mut rung), limit.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let has_rung = match epoll::wait(&self.0, spare_capacity(&mut rung), limit.as_ref()) {
+            Ok(count) => count > 0,
+            Err(rustix::io::Errno::INTR) => false,
             Err(error) => return Err(error),
-        }
+        };
         let left = BUSY.saturating_sub(began.elapsed());
         if timeout.is_some() && !left.is_zero() {
             let limit = Timespec::try_from(left).ok();
@@ -294,13 +312,14 @@ impl Bell {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(has_rung)
     }
 }
 
 impl Between {
     /// Copies a chunk of what the ring has, once there is room for it; `None`: nobody wants it.
-    fn copy_into_room(&self) -> Option<usize> {
+    /// `wakes`: the pipeline, if there was something.
+    fn copy_into_room(&self, wakes: bool) -> Option<usize> {
         let full = |waiting: &mut Waiting| waiting.is_full() && !waiting.ended;
         let room = self.changed.wait_while(self.lock(), full);
         let is_ended = room.unwrap_or_else(PoisonError::into_inner).ended;
@@ -308,7 +327,8 @@ impl Between {
             return None;
         }
         let copied = self.copy();
-        if copied > 0 {
+        // So much of what is not urgent is not left to its next sweep either.
+        if copied > 0 && (wakes || copied == CHUNK) {
             self.changed.notify_one();
         }
         Some(copied)

@@ -54,10 +54,19 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts it and waits until its probes are attached and its store is open.
-    /// `record`: what is stored one by one, as in the configuration.
-    pub fn start(geofenced: &Path, directory: &Path, record: &str, stop: &Stop) -> Result<Daemon> {
+    /// `record`: what is stored one by one, as in the configuration; `cgroup`: whose sockets are watched
+    /// alone, or empty.
+    pub fn start(
+        geofenced: &Path,
+        directory: &Path,
+        (record, cgroup): (&str, &str),
+        stop: &Stop,
+    ) -> Result<Daemon> {
         let metrics = free_port()?;
-        fs::write(directory.join("config.toml"), configuration(directory, record, metrics))?;
+        fs::write(
+            directory.join("config.toml"),
+            configuration(directory, record, cgroup, metrics),
+        )?;
         let ready = UnixDatagram::bind(directory.join("notify"))?;
         ready.set_read_timeout(Some(Duration::from_millis(200)))?;
         let log = File::create(directory.join("log"))?;
@@ -164,12 +173,14 @@ fn keep_listening(ready: UnixDatagram) -> Result<()> {
     Ok(())
 }
 
-fn configuration(directory: &Path, record: &str, metrics: SocketAddr) -> String {
+fn configuration(directory: &Path, record: &str, cgroup: &str, metrics: SocketAddr) -> String {
     format!(
         "{POLICY}\n\
          [store]\n\
          path = \"{0}/store\"\n\
          record = \"{record}\"\n\n\
+         [capture]\n\
+         cgroup = \"{cgroup}\"\n\n\
          [metrics]\n\
          listen = \"{metrics}\"\n\n\
          [api]\n\
@@ -204,7 +215,7 @@ mod tests {
 
     #[test]
     fn everything_of_the_demo_lies_in_its_own_directory() {
-        let text = configuration(Path::new("/tmp/demo"), "all", "127.0.0.1:1".parse().unwrap());
+        let text = configuration(Path::new("/tmp/demo"), "all", "", "127.0.0.1:1".parse().unwrap());
         assert!(text.contains("path = \"/tmp/demo/store\""));
         assert!(text.contains("socket = \"/tmp/demo/geofenced.sock\""));
         assert!(text.contains("listen = \"127.0.0.1:1\""));

@@ -63,7 +63,7 @@ fn act(console: &Console, args: &build::Args, stop: &Stop) -> Result<()> {
     let directory = tempfile::Builder::new().prefix("geofenced-demo-").tempdir()?;
     let world = own("two network namespaces and a cable", World::new)?;
     let daemon =
-        own("start the daemon", || Daemon::start(&geofenced, directory.path(), "all", stop))?;
+        own("start the daemon", || Daemon::start(&geofenced, directory.path(), ("all", ""), stop))?;
     own("egress of several kinds", || {
         programs::run_all(&world, &generator, directory.path(), stop)
     })?;

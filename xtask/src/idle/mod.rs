@@ -5,8 +5,9 @@
 mod counted;
 
 use std::{
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    fs,
+    path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -53,13 +54,15 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
         Some(other) => other.clone(),
         None => build::daemon(console, args.build.profile())?,
     };
-    let generator = build::example(console, "egress", args.build.profile())?;
     let directory = tempfile::Builder::new().prefix("geofenced-idle-").tempdir()?;
     let world = own("two network namespaces and a cable", World::new)?;
+    // What others send on this machine is not measured, as far as that can be.
+    let cgroup = Cgroup::new()?;
     let daemon = own("start the daemon", || {
-        Daemon::start(&geofenced, directory.path(), "unapproved", &stop)
+        let settings = ("unapproved", cgroup.path.to_str().unwrap_or_default());
+        Daemon::start(&geofenced, directory.path(), settings, &stop)
     })?;
-    let beside = Beside { args, world: &world, generator: &generator, stop: &stop };
+    let beside = Beside { args, world: &world, cgroup: &cgroup, stop: &stop };
     own("let it settle", || beside.go_on_for(SETTLING))?;
     let count = || Counted::now(daemon.pid(), &directory.path().join("store"));
     let (before, began) = (count()?, Instant::now());
@@ -74,7 +77,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
 struct Beside<'a> {
     args: &'a Args,
     world: &'a World,
-    generator: &'a Path,
+    cgroup: &'a Cgroup,
     stop: &'a Stop,
 }
 
@@ -91,7 +94,7 @@ impl Beside<'_> {
                 forks += 1;
             }
             if self.args.every > 0 && elapsed.as_secs() >= self.args.every * violations {
-                violate(self.world, self.generator)?;
+                violate(self.world, self.cgroup)?;
                 violations += 1;
             }
             thread::sleep(Duration::from_millis(5));
@@ -101,12 +104,35 @@ impl Beside<'_> {
 }
 
 /// One datagram from a program of its own to a country that is not approved.
-fn violate(world: &World, generator: &Path) -> Result<()> {
-    let generator = generator.to_str().context("the path of the generator is not UTF-8")?;
-    let mut command = world.host.command(generator);
-    command.args(["one-shot", "--to", "203.0.113.77:8125", "--bytes", "120"]);
-    let mut child: Child = command.stdout(Stdio::null()).spawn()?;
-    let status = child.wait()?;
-    ensure!(status.success(), "the generator: {status}");
+fn violate(world: &World, cgroup: &Cgroup) -> Result<()> {
+    let mut command = world.host.command("bash");
+    let enter = format!("echo $$ > {}/cgroup.procs", cgroup.path.display());
+    let send = "echo idle > /dev/udp/203.0.113.77/8125";
+    let status = command.args(["-c", &format!("{enter} && {send}")]).status()?;
+    ensure!(status.success(), "bash: {status}");
     Ok(())
+}
+
+/// A cgroup of our own in the hierarchy of v2.
+struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    fn new() -> Result<Self> {
+        let table = fs::read_to_string("/proc/self/mountinfo")?;
+        let mount = table.lines().find(|line| line.contains(" - cgroup2 "));
+        let mount = mount.and_then(|line| line.split(' ').nth(4));
+        let mount = PathBuf::from(mount.context("no hierarchy of cgroup v2 is mounted")?);
+        let path = mount.join(format!("geofenced-idle-{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Whoever was in it has ended.
+        let _ = fs::remove_dir(&self.path);
+    }
 }

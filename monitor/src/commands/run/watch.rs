@@ -30,7 +30,7 @@ const DRAIN: usize = 4096;
 /// Rounds that empty the ring at the end: more than it holds, but not for ever on a busy host.
 const DRAINS_AT_END: usize = 64;
 
-/// How soon what no interface has confirmed yet is asked for again.
+/// How soon what no interface has confirmed yet is asked for again; then each time after twice as long.
 const CONFIRM_NS: u64 = 5_000_000;
 
 /// Somebody who asks gets counters this fresh; so often are they read for it at most.
@@ -109,11 +109,11 @@ pub(super) fn watch(
     let clock = Clock::host();
     let mut sweep_at: u64 = 0;
     let mut said = Said { alive_at: source.now_ns(), policy_at: source.now_ns() };
-    let mut is_unconfirmed = false;
+    let (mut is_unconfirmed, mut confirm_in) = (false, CONFIRM_NS);
     let mut fresh = Fresh::default();
     let mut outcome = Ok(());
     while !shutdown.is_requested() {
-        let at_most = if is_unconfirmed { CONFIRM_NS } else { u64::MAX };
+        let at_most = if is_unconfirmed { confirm_in } else { u64::MAX };
         let due_in = sweep_at.saturating_sub(source.now_ns()).min(at_most);
         match source.wait(Duration::from_nanos(due_in)) {
             Ok(true) => {}
@@ -124,8 +124,9 @@ pub(super) fn watch(
             }
         }
         learn_interfaces(source, &mut pipeline);
-        source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
+        let is_new = source.drain(DRAIN, &mut |sample| pipeline.accept(sample)) > 0;
         is_unconfirmed = pipeline.confirm(source);
+        confirm_in = if is_new || !is_unconfirmed { CONFIRM_NS } else { 2 * confirm_in };
         if let Err(error) = fresh.answer(view, source, &mut pipeline) {
             outcome = Err(error);
             break;

@@ -9,6 +9,7 @@ mod full;
 mod history;
 mod unclean;
 mod window;
+mod written;
 
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
