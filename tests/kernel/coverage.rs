@@ -222,7 +222,7 @@ fn tried(gateway: &Gateway, site: &Site, index: usize, case: &'static Case) -> R
 }
 
 fn nobodys(site: &Site) -> u64 {
-    site.metrics().sum("geofenced_unattributed_bytes_total", &[]) as u64
+    (site.metrics().sum("geofenced_unattributed_bytes_total", &[]) as i64).cast_unsigned()
 }
 
 /// What went around every hook where nobody can be asked who sent: told is who could have; where that one is

@@ -135,10 +135,12 @@ impl Variant {
     pub fn told(&self, probe: &Probe) -> String {
         let mut told = probe.hook.to_string();
         if self.name != probe.name {
-            told += &format!(", {}", self.name);
+            told.push_str(", ");
+            told.push_str(self.name);
         }
         if let Some(why) = &self.better_refused {
-            told += &format!("; this kernel refused {why}");
+            told.push_str("; this kernel refused ");
+            told.push_str(why);
         }
         told
     }

@@ -65,7 +65,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
 enum Link {
     Vlans(usize),
     Pppoe,
-    /// As many labels, of PPPoE or not.
+    /// As many labels, of `PPPoE` or not.
     Mpls(usize, bool),
     Snap,
 }

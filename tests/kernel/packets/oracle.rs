@@ -225,7 +225,7 @@ fn ipv6(packet: &[u8], rank: Rank) -> Network {
 }
 
 /// The IP packet of a frame, where it begins and whether it is that of version 6; `None`: it is no IP that
-/// can be found. Looked behind are six headers of VLANs, PPPoE (RFC 2516), MPLS (RFC 3032) and SNAP (RFC
+/// can be found. Looked behind are six headers of VLANs, `PPPoE` (RFC 2516), MPLS (RFC 3032) and SNAP (RFC
 /// 1042).
 pub(crate) fn behind_link(frame: &[u8]) -> Option<(usize, &[u8], bool)> {
     const LAYERS: usize = 7;

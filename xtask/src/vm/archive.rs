@@ -24,6 +24,7 @@ const SUITES: [(&str, bool); 6] = [
     ("sid", false),
     ("experimental", false),
 ];
+const PARTS: [&str; 2] = ["linux-binary-", "linux-modules-"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Package lists older than this are fetched again.
 const FRESH: Duration = Duration::from_hours(24);
@@ -116,9 +117,15 @@ impl Archive {
         })?;
         let kept = self.directory.with_file_name("kernels").join(version);
         let directory = kept.clone();
-        let kernel = |image| Kernel { version: version.to_owned(), image, directory };
-        if let Some(image) = image_below(&kept) {
-            return Ok(kernel(image));
+        let kernel =
+            |image| Kernel { version: version.to_owned(), image, directory: directory.clone() };
+        if let Some(kernel) = image_below(&kept).map(kernel)
+            && kernel.modules().is_some()
+        {
+            return Ok(kernel);
+        }
+        if kept.exists() {
+            fs::remove_dir_all(&kept)?;
         }
         // Moved in place when it is whole.
         let begun = kept.with_file_name(format!("{version}.part"));
@@ -139,7 +146,7 @@ impl Archive {
     }
 
     /// `name=version` of the packages that a kernel is made of: until 6.x the image holds all of
-    /// it, from 7 on it only depends on the binary.
+    /// it, from 7 on it only depends on the binary and the modules.
     fn packages_of(&self, version: &str) -> Result<Vec<String>> {
         let image = self
             .dependencies(PACKAGE, version)
@@ -147,7 +154,8 @@ impl Archive {
             .find(|name| name.starts_with("linux-image-"))
             .with_context(|| format!("{PACKAGE} {version} names no image"))?;
         let parts = self.dependencies(&image, version);
-        let parts = parts.into_iter().filter(|name| name.starts_with("linux-binary-"));
+        let is_part = |it: &String| PARTS.iter().any(|part| it.starts_with(part));
+        let parts = parts.into_iter().filter(is_part);
         let mut packages: Vec<String> = parts.map(|name| format!("{name}={version}")).collect();
         if packages.is_empty() {
             packages.push(format!("{image}={version}"));
