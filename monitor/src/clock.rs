@@ -38,13 +38,13 @@ pub struct Clock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    source: Source,
+    source: Backing,
     /// What is between the clocks, since it changed last.
     held: Mutex<Option<i64>>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Backing {
     Host {
         boot: BootId,
         shift: Option<PathBuf>,
@@ -70,20 +70,20 @@ impl Clock {
         let read = || {
             let boot = fs::read_to_string(BOOT_ID).ok().and_then(|text| BootId::parse(&text));
             let shift = env::var_os(SHIFT).map(PathBuf::from);
-            Self::of(Source::Host { boot: boot.unwrap_or_else(unknown_boot), shift })
+            Self::of(Backing::Host { boot: boot.unwrap_or_else(unknown_boot), shift })
         };
         HOST.get_or_init(read).clone()
     }
 
-    fn of(source: Source) -> Self {
+    fn of(source: Backing) -> Self {
         Self(Arc::new(Inner { source, held: Mutex::new(None) }))
     }
 
     pub fn now(&self) -> Moment {
         let (boot, shift) = match &self.0.source {
-            Source::Host { boot, shift } => (*boot, shift),
+            Backing::Host { boot, shift } => (*boot, shift),
             #[cfg(test)]
-            Source::Fake(fake) => return fake.now(),
+            Backing::Fake(fake) => return fake.now(),
         };
         let mut reading = read_host();
         let mut is_trusted = is_synchronised() == Some(true);

@@ -87,7 +87,7 @@ pub mod pipeline {
     pub use crate::{pipeline::Pipeline, rules::Rules};
 }
 pub mod probe {
-    pub use crate::probe::{Answer, Kernel, Places, ProbeError, Source, Trial};
+    pub use crate::probe::{Classified, Kernel, Places, ProbeError, Source, Trial};
 }
 pub mod sandbox {
     pub use crate::sandbox::NEEDED;

@@ -63,7 +63,7 @@ pub async fn watch_signals(trigger: &Trigger, mut reload: impl FnMut()) -> io::R
 pub mod notify {
     use sd_notify::NotifyState;
 
-    fn tell(states: &[NotifyState<'_>]) {
+    fn send(states: &[NotifyState<'_>]) {
         if let Err(error) = sd_notify::notify(states) {
             tracing::warn!(%error, "the service manager can't be told");
         }
@@ -71,23 +71,23 @@ pub mod notify {
 
     /// Started, or done with a reload; `status` is the line of `systemctl status`.
     pub fn ready(status: &str) {
-        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        send(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// Reading the configuration again; [`ready`] ends it.
     pub fn reloading() {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Ok(now) => send(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "the clock can't be read"),
         }
     }
 
     pub fn stopping() {
-        tell(&[NotifyState::Stopping]);
+        send(&[NotifyState::Stopping]);
     }
 
     pub fn alive() {
-        tell(&[NotifyState::Watchdog]);
+        send(&[NotifyState::Watchdog]);
     }
 }
 

@@ -17,7 +17,7 @@ use geofenced::inside::{
         tables::{Tables, TablesRef},
     },
     pipeline::Rules,
-    probe::{Answer, Kernel, Places, Source, Trial},
+    probe::{Classified, Kernel, Places, Source, Trial},
 };
 use harness::{Lab, Side, Site};
 use monitor_ebpf::{
@@ -59,10 +59,10 @@ fn assert_agrees(addresses: &[IpAddr]) {
     let (tables, verdicts) = (rules.locator.image().tables(), rules.verdicts());
     let generation = places.put(&tables, &verdicts).expect("put the tables");
     let (mut asked, mut unasked) = (0, 0);
-    let check = |address: IpAddr, answer: Answer| {
+    let check = |address: IpAddr, answer: Classified| {
         let class = tables.class(address.to_canonical());
         let verdict = verdicts[usize::from(class)];
-        assert_eq!(answer, Answer { class, verdict, generation }, "{address}");
+        assert_eq!(answer, Classified { class, verdict, generation }, "{address}");
         asked += 1;
         unasked += usize::from(class == UNASKED);
     };
@@ -171,13 +171,13 @@ impl Changing {
     }
 
     /// Fails if an answer is not one of its generation's tables and verdicts alone.
-    fn assert_consistent(&self, address: IpAddr, answer: Answer) {
+    fn assert_consistent(&self, address: IpAddr, answer: Classified) {
         let its = self.history.iter().find(|it| it.name == answer.generation);
         let its = its.unwrap_or_else(|| panic!("{address}: {answer:?} is of no generation"));
         let tables: TablesRef<'_> = self.tables[its.tables].borrow();
         let class = tables.class(address.to_canonical());
         let verdict = Some(Self::verdict(class, its.shift));
-        let right = Answer { class, verdict, generation: its.name };
+        let right = Classified { class, verdict, generation: its.name };
         assert_eq!(answer, right, "{address} by {its:?}");
     }
 }
@@ -202,10 +202,10 @@ fn three_hundred_changes_under_the_lookups_of_two_threads_never_mix_generations(
         .collect();
     let done = AtomicBool::new(false);
     let ask = || {
-        let mut seen: HashMap<(IpAddr, u32), Answer> = HashMap::new();
+        let mut seen: HashMap<(IpAddr, u32), Classified> = HashMap::new();
         let mut asked = 0_u64;
         while !done.load(Ordering::Relaxed) {
-            let each = |address, answer: Answer| {
+            let each = |address, answer: Classified| {
                 let first = *seen.entry((address, answer.generation)).or_insert(answer);
                 assert_eq!(first, answer, "{address}");
                 asked += 1;
@@ -301,7 +301,7 @@ fn three_hundred_changes_under_traffic_lose_no_flow_and_mix_no_generations() {
     let seen = flows.iter().filter(|flow| mine(flow.remote)).count() as u64;
     assert_eq!(seen, made);
     for sample in &told {
-        let answer = Answer {
+        let answer = Classified {
             class: sample.class,
             verdict: geofenced::inside::decode::verdict(sample.verdict),
             generation: sample.generation,

@@ -80,12 +80,11 @@ impl Operation {
     /// A tenth of a second or so of a machine like ours.
     pub(super) fn count(self) -> u64 {
         match self {
-            Send | SendTo | ManyDestinations => 40_000,
+            Send | SendTo | ManyDestinations | Socket => 40_000,
             NewFlow => 8_000,
             Connection => 1_500,
             Request => 6_000,
             Stream => 3_000,
-            Socket => 40_000,
             Exec => 150,
             ForwardPlain | ForwardNat => 60_000,
         }

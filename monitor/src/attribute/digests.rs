@@ -83,7 +83,7 @@ struct Request {
 }
 
 #[derive(Debug)]
-struct Answer {
+struct Digested {
     run: Run,
     digest: Result<(Sha256Digest, By), &'static str>,
 }
@@ -110,7 +110,7 @@ enum Known {
 pub(super) struct Digests {
     known: FxHashMap<Run, Known>,
     /// `None`: no file is read, as of a recording.
-    reader: Option<(SyncSender<Request>, Receiver<Answer>)>,
+    reader: Option<(SyncSender<Request>, Receiver<Digested>)>,
     lost: [u64; REASONS.len()],
 }
 
@@ -118,7 +118,7 @@ impl Digests {
     /// Starts the thread.
     pub(super) fn start(&mut self, procfs: &Procfs) -> io::Result<()> {
         let (to_reader, requests) = sync_channel::<Request>(WAITING_MAX);
-        let (answers, from_reader) = sync_channel::<Answer>(2 * WAITING_MAX);
+        let (answers, from_reader) = sync_channel::<Digested>(2 * WAITING_MAX);
         let files = Files {
             procfs: procfs.clone(),
             hosts: HostFiles::new(procfs),
@@ -167,9 +167,9 @@ impl Digests {
     /// that run.
     pub(super) fn take(&mut self, is_last: impl Fn(Run) -> bool) -> Vec<(Run, Sha256Digest)> {
         let Some((_, from_reader)) = &self.reader else { return Vec::new() };
-        let answers: Vec<Answer> = from_reader.try_iter().collect();
+        let answers: Vec<Digested> = from_reader.try_iter().collect();
         let mut read = Vec::new();
-        for Answer { run, digest } in answers {
+        for Digested { run, digest } in answers {
             let digest = digest.and_then(|(digest, by)| {
                 let is_its = by == By::Path || is_last(run);
                 if is_its { Ok(digest) } else { Err(GONE) }
@@ -200,7 +200,7 @@ impl Digests {
     }
 }
 
-fn read(requests: Receiver<Request>, answers: &SyncSender<Answer>, mut files: Files) {
+fn read(requests: Receiver<Request>, answers: &SyncSender<Digested>, mut files: Files) {
     // On Linux a nice value is the calling thread's own, as capabilities are.
     if let Err(error) = setpriority_process(None, NICE) {
         tracing::debug!("files are read with as much haste as everything: {error}");
@@ -210,7 +210,7 @@ fn read(requests: Receiver<Request>, answers: &SyncSender<Answer>, mut files: Fi
         return;
     }
     for request in requests {
-        let answer = Answer { run: request.run, digest: files.digest(&request) };
+        let answer = Digested { run: request.run, digest: files.digest(&request) };
         if answers.send(answer).is_err() {
             return;
         }

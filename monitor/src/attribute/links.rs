@@ -20,7 +20,7 @@ const SOCKETS_MAX: usize = 1024;
 const GONE_KEPT_NS: u64 = 3_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
+pub enum LinkFamily {
     Packet,
     Xdp,
 }
@@ -29,7 +29,7 @@ pub enum Family {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSocket {
     pub inode: u64,
-    pub family: Family,
+    pub family: LinkFamily,
     /// That it is bound to; 0: none, or not known.
     pub ifindex: u32,
     /// `None`: nobody was found to hold it yet, or several who are not alike.
@@ -73,12 +73,12 @@ impl LinkSockets {
     /// is one. `pid`: a process of the network namespace.
     pub(super) fn look(&mut self, procfs: &Procfs, pid: u32, now_ns: u64) -> Vec<(u64, u32)> {
         for (inode, ifindex) in packet_sockets(procfs, pid) {
-            self.see(inode, Family::Packet, ifindex, now_ns);
+            self.see(inode, LinkFamily::Packet, ifindex, now_ns);
         }
         self.look_after(procfs, now_ns);
         let xdp_sockets = xdp_sockets(procfs, pid);
         let mut xdp_known = 0;
-        for socket in self.known.values_mut().filter(|it| it.family == Family::Xdp) {
+        for socket in self.known.values_mut().filter(|it| it.family == LinkFamily::Xdp) {
             // They are listed nowhere: while there are any, those that were found are taken to be.
             if xdp_sockets > 0 {
                 socket.seen_ns = now_ns;
@@ -100,7 +100,7 @@ impl LinkSockets {
         }
     }
 
-    fn see(&mut self, inode: u64, family: Family, ifindex: u32, seen_ns: u64) {
+    fn see(&mut self, inode: u64, family: LinkFamily, ifindex: u32, seen_ns: u64) {
         if self.known.len() >= SOCKETS_MAX && !self.known.contains_key(&inode) {
             return;
         }
@@ -112,7 +112,8 @@ impl LinkSockets {
 
     /// A socket that is there may have been passed on since its holder was found.
     fn look_after(&mut self, procfs: &Procfs, now_ns: u64) {
-        let is_there = |it: &&mut LinkSocket| it.seen_ns == now_ns && it.family == Family::Packet;
+        let is_there =
+            |it: &&mut LinkSocket| it.seen_ns == now_ns && it.family == LinkFamily::Packet;
         for socket in self.known.values_mut().filter(is_there) {
             let Some(place) = socket.place else { continue };
             socket.place = procfs.still(place);
@@ -135,7 +136,8 @@ impl LinkSockets {
         for pid in pids {
             let has_xdp = netns.is_some() && procfs.netns(pid) == netns;
             procfs.sockets(pid, |inode, descriptor| match self.known.get(&inode) {
-                Some(socket) if socket.process.is_some() && socket.family == Family::Packet => {}
+                Some(socket) if socket.process.is_some() && socket.family == LinkFamily::Packet => {
+                }
                 Some(_) => hold(inode, pid, descriptor),
                 None if has_xdp && is_of(descriptor, "XDP") => {
                     xdp.push(inode);
@@ -144,13 +146,13 @@ impl LinkSockets {
                 None => {}
             });
         }
-        for socket in self.known.values_mut().filter(|it| it.family == Family::Xdp) {
+        for socket in self.known.values_mut().filter(|it| it.family == LinkFamily::Xdp) {
             if !places.contains_key(&socket.inode) {
                 socket.seen_ns = 0;
             }
         }
         for inode in xdp {
-            self.see(inode, Family::Xdp, 0, now_ns);
+            self.see(inode, LinkFamily::Xdp, 0, now_ns);
         }
         let mut chooser = Chooser::new(procfs);
         let mut held = Vec::new();
@@ -205,7 +207,7 @@ mod tests {
         let mut sockets = LinkSockets::default();
         assert_eq!(sockets.look(&proc.procfs(), 101, 100 * SEC), [(11, 101)]);
         let socket = sockets.all().next().unwrap();
-        assert_eq!((socket.inode, socket.family, socket.ifindex), (11, Family::Packet, 2));
+        assert_eq!((socket.inode, socket.family, socket.ifindex), (11, LinkFamily::Packet, 2));
         assert!(socket.reaches(2) && !socket.reaches(3));
 
         proc.net(101, "packet", &[]);
@@ -282,7 +284,7 @@ mod tests {
         // SAFETY: the descriptor is ours, and used by nobody.
         unsafe { libc::close(fd) };
         let is_there =
-            sockets.all().any(|it| it.family == Family::Xdp && held.contains(&(it.inode, me)));
+            sockets.all().any(|it| it.family == LinkFamily::Xdp && held.contains(&(it.inode, me)));
         assert!(is_there, "{held:?}");
     }
 }

@@ -52,7 +52,7 @@ use self::{
     users::Users,
 };
 pub use self::{
-    links::{Family, LinkSocket},
+    links::{LinkFamily, LinkSocket},
     procfs::Procfs,
 };
 use crate::{

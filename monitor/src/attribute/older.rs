@@ -10,7 +10,7 @@ use super::{
     Processes,
     place::Place,
     procfs::Reading,
-    sockets::{self, Answer, Tgids},
+    sockets::{self, Searched, Tgids},
     table::Touch,
 };
 use crate::event::{Attribution, Origin, Process, Sender};
@@ -118,7 +118,7 @@ impl Processes {
             return self.runner(sample);
         }
         match self.sockets.holder(&self.procfs, sample) {
-            Answer::Later => {
+            Searched::Later => {
                 let runner = self.runner(sample);
                 if runner.is_none() {
                     self.older.wait(sample, None);
@@ -130,17 +130,17 @@ impl Processes {
     }
 
     /// Where no search says who holds the socket, such as one of two pings, who runs does.
-    fn answered(&mut self, sample: &EgressSample, answer: Answer) -> Option<Arc<Process>> {
+    fn answered(&mut self, sample: &EgressSample, answer: Searched) -> Option<Arc<Process>> {
         match answer {
-            Answer::Held(place) => return self.sent_on(place, sample),
-            Answer::AtItsEnd(among) => {
+            Searched::Held(place) => return self.sent_on(place, sample),
+            Searched::AtItsEnd(among) => {
                 let runner = self.runner(sample);
                 if runner.is_none() {
                     self.older.wait(sample, Some(among));
                 }
                 return runner;
             }
-            Answer::Later | Answer::Nobody | Answer::Several => {}
+            Searched::Later | Searched::Nobody | Searched::Several => {}
         }
         self.older.keep(sample.flow.cookie, Kept::Unheld(sample.at_ns));
         self.runner(sample)
@@ -188,7 +188,7 @@ impl Processes {
         let mut found = Vec::new();
         for Waiting { sample, closed_by, .. } in self.older.take_waiting(asks) {
             let process = match (self.sockets.look(&sample), closed_by) {
-                (Answer::AtItsEnd(among), Some(closed_by)) => {
+                (Searched::AtItsEnd(among), Some(closed_by)) => {
                     self.closer(&among, closed_by, &sample)
                 }
                 (answer, _) => self.answered(&sample, answer),

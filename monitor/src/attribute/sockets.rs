@@ -38,7 +38,7 @@ pub(super) type Tgids = Arc<[u32]>;
 
 /// What a search can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Searched {
     /// This process holds the socket.
     Held(Place),
     /// One of these sent, if it is that one that closes the socket, or has closed it: who alone held it
@@ -117,7 +117,7 @@ impl Sockets {
         self.initial.holders.shrink_to_fit();
     }
 
-    pub(super) fn holder(&mut self, procfs: &Procfs, sample: &EgressSample) -> Answer {
+    pub(super) fn holder(&mut self, procfs: &Procfs, sample: &EgressSample) -> Searched {
         let now_ns = sample.at_ns;
         let is_due = self.ration.is_due(now_ns);
         if let Some(known) = self.known(sample) {
@@ -131,16 +131,16 @@ impl Sockets {
                     if (is_known || !is_due)
                         && let Some(place) = procfs.still(place)
                     {
-                        return Answer::Held(place);
+                        return Searched::Held(place);
                     }
                 }
-                Holder::Several(_) if is_fresh && !is_listener => return Answer::Several,
+                Holder::Several(_) if is_fresh && !is_listener => return Searched::Several,
                 Holder::Several(_) => {}
             }
         }
         if !is_due {
             self.postponed += 1;
-            return Answer::Later;
+            return Searched::Later;
         }
         self.search_at(procfs, now_ns);
         self.look(sample)
@@ -176,17 +176,19 @@ impl Sockets {
     }
 
     /// What the search that has just ended says.
-    pub(super) fn look(&self, sample: &EgressSample) -> Answer {
+    pub(super) fn look(&self, sample: &EgressSample) -> Searched {
         let initial = self.initial.find(sample);
         let latest = self.latest.as_ref().and_then(|latest| latest.find(sample));
         let is_parted = latest.as_ref().is_none_or(|it| !is_of_one(it, initial.as_ref(), sample));
-        let Some(found) = latest.filter(|_| !is_parted).or(initial) else { return Answer::Nobody };
+        let Some(found) = latest.filter(|_| !is_parted).or(initial) else {
+            return Searched::Nobody;
+        };
         let is_listener = found.is_listener(sample);
         match found.holder {
-            Holder::One(place) if is_parted => Answer::AtItsEnd([place.tgid].into()),
-            Holder::One(place) => Answer::Held(place),
-            Holder::Several(tgids) if is_listener => Answer::AtItsEnd(tgids),
-            Holder::Several(_) => Answer::Several,
+            Holder::One(place) if is_parted => Searched::AtItsEnd([place.tgid].into()),
+            Holder::One(place) => Searched::Held(place),
+            Holder::Several(tgids) if is_listener => Searched::AtItsEnd(tgids),
+            Holder::Several(_) => Searched::Several,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Clock, Source};
+use super::{Backing, Clock};
 use crate::event::{BootId, Moment, Timeline, Timestamp};
 
 /// How long its first boot has lasted when it is made.
@@ -21,7 +21,7 @@ impl FakeClock {
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        Clock::of(Source::Fake(self.clone()))
+        Clock::of(Backing::Fake(self.clone()))
     }
 
     pub(crate) fn now(&self) -> Moment {

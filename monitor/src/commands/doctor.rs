@@ -69,14 +69,14 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
         }
     };
     let (tier, exit) = if is_elsewhere { ("none", Exit::Unsupported) } else { (tier, exit) };
-    let tells_senders = attached.as_ref().is_ok_and(Kernel::tells_link_senders);
+    let sees_senders = attached.as_ref().is_ok_and(Kernel::sees_link_senders);
     if let Ok(kernel) = &attached {
         checks.extend(identity(kernel));
     }
     drop(attached);
     checks.push(class_tables(&config, args.addresses)?);
     checks.extend([tracing_file_system(), processes()]);
-    checks.extend(around(tells_senders));
+    checks.extend(around(sees_senders));
     print(global, &Diagnosis { tier, kernel: &kernel, checks: &checks })?;
     Ok(exit)
 }
@@ -225,7 +225,7 @@ fn identity(kernel: &Kernel) -> [Check; 3] {
         check(
             "senders",
             &format!("{BTF}, link_send"),
-            kernel.tells_senders(),
+            kernel.sees_senders(),
             ["who sends on each TCP connection", "who connected, or listens"],
             "who sends on a TCP connection that another made",
         ),
@@ -240,15 +240,15 @@ fn identity(kernel: &Kernel) -> [Check; 3] {
 }
 
 /// What goes around every probe: who is named for it, and how its bytes are known.
-fn around(tells_senders: bool) -> [Check; 2] {
+fn around(sees_senders: bool) -> [Check; 2] {
     const BYTES: &str = "bytes by each uplink's own count; fentry not used";
     let (has_packet, has_xdp) = Procfs::host().has_below_ip();
-    let who = match (tells_senders, has_packet) {
+    let who = match (sees_senders, has_packet) {
         (true, _) => "the sender is named",
         (false, true) => "who holds such a socket is named",
         (false, false) => "nobody is named",
     };
-    let is_blind = !tells_senders && !has_packet;
+    let is_blind = !sees_senders && !has_packet;
     let xdp = if has_xdp { "the holder is named" } else { "no such socket on this kernel" };
     [
         Check {

@@ -54,14 +54,14 @@ pub(super) fn run(global: &Global, args: &LocateArgs) -> Outcome {
     }
     out.flush()?;
     if global.output == Output::Table && global.verbosity() >= 0 {
-        tell_notices(&locator);
+        print_notices(&locator);
         load::warn_of_age(&locator);
     }
     Ok(Exit::Fine)
 }
 
 /// What the licences of the databases ask to be shown.
-fn tell_notices(locator: &Locator) {
+fn print_notices(locator: &Locator) {
     let mut notices: Vec<_> = locator.databases().iter().filter_map(|it| it.notice).collect();
     notices.dedup();
     for notice in notices {

@@ -139,10 +139,10 @@ pub(super) struct RawApi {
 /// The files in the order in which they count, as if they were one text: a span of any value leads
 /// to its file and line.
 #[derive(Debug, Default)]
-pub(super) struct Sources(Vec<Source>);
+pub(super) struct Sources(Vec<File>);
 
 #[derive(Debug)]
-struct Source {
+struct File {
     path: PathBuf,
     text: String,
     /// Where it begins in the one text.
@@ -169,7 +169,7 @@ impl Sources {
 
     pub(super) fn push(&mut self, path: &Path, text: String) {
         let base = self.0.last().map_or(0, |last| last.base + last.text.len() + 1);
-        self.0.push(Source { path: path.to_owned(), text, base });
+        self.0.push(File { path: path.to_owned(), text, base });
     }
 
     pub(super) fn wrong(&self, span: &Range<usize>, problem: impl Display) -> ConfigError {

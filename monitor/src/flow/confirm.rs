@@ -137,7 +137,7 @@ impl<D> Live<D> {
         let Some(waiting) = &mut self.waiting else { return };
         waiting.traffic = traffic;
         if is_confirmed || ways.is_given_up(waiting, now) {
-            self.tell_at = now;
+            self.report_at = now;
             self.send(traffic, is_confirmed);
         }
     }
@@ -193,12 +193,12 @@ mod tests {
         flows
     }
 
-    fn told(flows: &mut Flows<()>, counted: FlowCounters, now: BootNs) -> Option<Egress> {
+    fn reported(flows: &mut Flows<()>, counted: FlowCounters, now: BootNs) -> Option<Egress> {
         assert!(!flows.count(&sample(HERE).flow, &counted, now), "a sample is missing");
         let mut told = None;
         flows.settle(now, usize::MAX, |due, ()| {
-            if let Due::Tell(telling) = due {
-                told = Some(telling.egress);
+            if let Due::Report(report) = due {
+                told = Some(report.egress);
             }
         });
         told
@@ -208,11 +208,11 @@ mod tests {
     fn what_a_watched_interface_was_not_given_is_an_attempt_until_it_is() {
         let mut flows = begun(&sample(HERE), START - 1);
         assert!(flows.confirm(START, |_| Some(counters(1, 0))).is_empty());
-        assert!(told(&mut flows, counters(1, 0), START + SECOND / 2).is_none());
-        let attempt = told(&mut flows, counters(2, 0), START + SECOND).unwrap();
+        assert!(reported(&mut flows, counters(1, 0), START + SECOND / 2).is_none());
+        let attempt = reported(&mut flows, counters(2, 0), START + SECOND).unwrap();
         assert_eq!((attempt.phase, attempt.traffic), (Phase::Attempt, Traffic::default()));
         // Its gateway answered: what waited for that left, too.
-        let sent = told(&mut flows, counters(3, 1), START + 2 * SECOND).unwrap();
+        let sent = reported(&mut flows, counters(3, 1), START + 2 * SECOND).unwrap();
         assert_eq!((sent.phase, sent.traffic.sent_bytes), (Phase::Sent, 180));
         assert_eq!(sent.passage.way, Way::Confirmed);
     }
@@ -221,9 +221,9 @@ mod tests {
     fn what_is_confirmed_at_once_is_told_at_once() {
         let mut flows = begun(&sample(HERE), START - 1);
         assert_eq!(flows.confirm(START, |_| Some(counters(1, 1))), [sample(HERE).flow]);
-        let (telling, ()) = flows.tell(&sample(HERE).flow, START).unwrap();
-        assert!(telling.is_new);
-        assert_eq!(telling.egress.traffic.sent_bytes, 60);
+        let (report, ()) = flows.report(&sample(HERE).flow, START).unwrap();
+        assert!(report.is_new);
+        assert_eq!(report.egress.traffic.sent_bytes, 60);
         assert!(!flows.is_unconfirmed());
     }
 
@@ -232,11 +232,11 @@ mod tests {
         // Another network namespace, and a hole since.
         for (sample, since) in [(sample(HERE + 1), START - 1), (sample(HERE), START + 1)] {
             let mut flows = begun(&sample, since);
-            let sent = told(&mut flows, counters(1, 0), START + SECOND).unwrap();
+            let sent = reported(&mut flows, counters(1, 0), START + SECOND).unwrap();
             assert_eq!((sent.phase, sent.traffic.sent_bytes), (Phase::Sent, 60));
             assert_eq!(sent.passage.way, Way::Unconfirmed);
             // Seen later, it is told once more.
-            let sent = told(&mut flows, counters(1, 1), START + 60 * SECOND).unwrap();
+            let sent = reported(&mut flows, counters(1, 1), START + 60 * SECOND).unwrap();
             assert_eq!(sent.passage.way, Way::Confirmed);
         }
     }
@@ -246,7 +246,7 @@ mod tests {
         for (namespace, expected) in [(HERE, Phase::Attempt), (HERE + 1, Phase::Sent)] {
             let mut flows = begun(&sample(namespace), START - 1);
             let mut phase = None;
-            flows.finish(START, |telling, ()| phase = Some(telling.egress.phase));
+            flows.finish(START, |report, ()| phase = Some(report.egress.phase));
             assert_eq!(phase, Some(expected));
         }
     }

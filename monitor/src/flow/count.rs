@@ -70,7 +70,7 @@ impl<D> Flows<D> {
         if live.egress.passage.way == Way::Unconfirmed && counters.confirmed != 0 {
             live.egress.passage.way = Way::Confirmed;
             // That is news.
-            live.told = false;
+            live.reported = false;
         }
         false
     }

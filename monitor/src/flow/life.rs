@@ -2,7 +2,7 @@
 
 use monitor_ebpf::sample::{FlowKey, NO_SOCKET};
 
-use super::{BootNs, Due, Flows, Live, SECOND, Settled, Telling, confirm};
+use super::{BootNs, Due, Flows, Live, Report, SECOND, Settled, confirm};
 use crate::event::{Phase, Traffic, Transport};
 
 /// How long a closed TCP socket must be silent to be over: longer than a first retransmission of
@@ -24,7 +24,7 @@ pub(super) const TCP_IDLE_UNDER_PRESSURE: BootNs = 60 * SECOND;
 /// counts what it can't take.
 pub(super) const OUTPUT_PATIENCE: BootNs = 10 * SECOND;
 /// The longest for which growth is not told.
-const TELL_LONGEST: BootNs = 60 * SECOND;
+const REPORT_LONGEST: BootNs = 60 * SECOND;
 
 impl<D> Flows<D> {
     /// After the counters of a sweep: tells what is due, at most `most` flows, and removes what is
@@ -43,17 +43,18 @@ impl<D> Flows<D> {
             let is_passing = key.cookie & NO_SOCKET != 0;
             if (told < most || is_stuck) && live.is_over(now, is_pressed, is_passing) {
                 live.egress.ended_at = Some(live.egress.last_at);
-                each(Due::Tell(live.tell(now)), &mut live.details);
+                each(Due::Report(live.report(now)), &mut live.details);
                 over.push(*key);
                 told += 1;
             } else if told < most && live.is_due(now) {
-                each(Due::Tell(live.tell(now)), &mut live.details);
+                each(Due::Report(live.report(now)), &mut live.details);
                 told += 1;
             } else if live.egress.phase == Phase::Sent && live.egress.traffic != live.metered {
                 let growth = live.egress.traffic.since(live.metered);
                 live.metered = live.egress.traffic;
                 each(Due::Meter(&live.egress, growth), &mut live.details);
-            } else if live.told && live.attempt_of.is_some_and(|it| self.attempts.are_many(it)) {
+            } else if live.reported && live.attempt_of.is_some_and(|it| self.attempts.are_many(it))
+            {
                 retired.push(*key);
             }
         }
@@ -103,7 +104,7 @@ impl<D> Flows<D> {
     }
 
     /// Ends every flow, for the daemon is leaving.
-    pub fn finish(&mut self, now: BootNs, mut tell: impl FnMut(Telling, &mut D)) {
+    pub fn finish(&mut self, now: BootNs, mut report: impl FnMut(Report, &mut D)) {
         for live in self.live.values_mut() {
             // Its interface might still have been given it.
             if let Some(waiting) = live.waiting.as_deref().copied()
@@ -111,8 +112,8 @@ impl<D> Flows<D> {
             {
                 live.send(waiting.traffic, false);
             }
-            if !live.told || sum(live.egress.traffic) != live.told_sum {
-                tell(live.tell(now), &mut live.details);
+            if !live.reported || sum(live.egress.traffic) != live.reported_sum {
+                report(live.report(now), &mut live.details);
             }
         }
         self.live.clear();
@@ -147,22 +148,22 @@ impl<D> Live<D> {
     fn is_due(&self, now: BootNs) -> bool {
         // An attempt that has sent is no attempt: the sample that says so is on its way.
         let is_superseded = self.egress.phase == Phase::Attempt && self.sends_at == Some(now);
-        let is_news = !self.told || sum(self.egress.traffic) != self.told_sum;
-        now >= self.tell_at && is_news && !is_superseded
+        let is_news = !self.reported || sum(self.egress.traffic) != self.reported_sum;
+        now >= self.report_at && is_news && !is_superseded
     }
 
-    pub(super) fn tell(&mut self, now: BootNs) -> Telling {
+    pub(super) fn report(&mut self, now: BootNs) -> Report {
         let is_sent = self.egress.phase == Phase::Sent;
         let growth = self.egress.traffic.since(self.metered);
-        let is_new = is_sent && self.told_sum == 0;
-        let telling = Telling { egress: self.egress.clone(), growth, is_new };
+        let is_new = is_sent && self.reported_sum == 0;
+        let report = Report { egress: self.egress.clone(), growth, is_new };
         self.egress.revision += 1;
         self.metered = self.egress.traffic;
-        self.told_sum = sum(self.egress.traffic);
-        self.told = true;
-        self.tell_at = now + self.tell_after;
-        self.tell_after = (self.tell_after * 2).min(TELL_LONGEST);
-        telling
+        self.reported_sum = sum(self.egress.traffic);
+        self.reported = true;
+        self.report_at = now + self.report_after;
+        self.report_after = (self.report_after * 2).min(REPORT_LONGEST);
+        report
     }
 }
 

@@ -7,7 +7,7 @@ mod confirm;
 mod count;
 mod life;
 mod missing;
-mod untold;
+mod unreported;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -43,7 +43,7 @@ const SECOND: BootNs = 1_000_000_000;
 /// How long an attempt waits for its packet before it is told as an attempt.
 const ATTEMPT_PATIENCE: BootNs = SECOND;
 /// Growth is told after this, then after twice that, and so on.
-const TELL_FIRST: BootNs = 2 * SECOND;
+const REPORT_FIRST: BootNs = 2 * SECOND;
 
 /// A live flow.
 #[derive(Debug)]
@@ -62,11 +62,11 @@ pub struct Live<D> {
     sends_at: Option<BootNs>,
     /// It is an attempt until an interface confirms it.
     waiting: Option<Box<Waiting>>,
-    told: bool,
-    tell_at: BootNs,
-    tell_after: BootNs,
+    reported: bool,
+    report_at: BootNs,
+    report_after: BootNs,
     /// Of the traffic that was told: counters never fall.
-    told_sum: u64,
+    reported_sum: u64,
     metered: Traffic,
     /// Few flows have any, and there can be many flows.
     beside: Option<Box<Beside>>,
@@ -108,11 +108,11 @@ pub enum Observed {
 
 /// Something to tell of a flow.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Telling {
+pub struct Report {
     pub egress: Egress,
     /// What was not metered yet.
     pub growth: Traffic,
-    /// Whether this is the first telling of the flow as sent.
+    /// Whether this is the first report of the flow as sent.
     pub is_new: bool,
 }
 
@@ -120,7 +120,7 @@ pub struct Telling {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "handed on at once, and never kept")]
 pub enum Due<'a> {
-    Tell(Telling),
+    Report(Report),
     /// Growth of a flow that is not to be told yet.
     Meter(&'a Egress, Traffic),
 }
@@ -342,10 +342,10 @@ impl<D> Flows<D> {
             is_orphan: false,
             sends_at: None,
             waiting: waiting.map(Box::new),
-            told: false,
-            tell_at: sample.at_ns + ATTEMPT_PATIENCE,
-            tell_after: TELL_FIRST,
-            told_sum: 0,
+            reported: false,
+            report_at: sample.at_ns + ATTEMPT_PATIENCE,
+            report_after: REPORT_FIRST,
+            reported_sum: 0,
             metered: Traffic::default(),
             beside: None,
         };
@@ -355,7 +355,7 @@ impl<D> Flows<D> {
     /// What is known of a flow, and whether any state of it was told.
     pub fn look(&mut self, key: &FlowKey) -> Option<(&Egress, bool, &mut D)> {
         let live = self.live.get_mut(key)?;
-        Some((&live.egress, live.told, &mut live.details))
+        Some((&live.egress, live.reported, &mut live.details))
     }
 
     /// Forgets an attempt that was not told and is told by another flow; not one that has a packet of its
@@ -364,7 +364,7 @@ impl<D> Flows<D> {
         let is_bare = |it: &Live<D>| {
             it.egress.phase == Phase::Attempt && it.waiting.is_none() && it.sends_at.is_none()
         };
-        if self.live.get(key).is_some_and(|it| is_bare(it) && !it.told) {
+        if self.live.get(key).is_some_and(|it| is_bare(it) && !it.reported) {
             self.remove(key);
         }
     }
@@ -391,9 +391,9 @@ impl<D> Flows<D> {
     }
 
     /// Tells a flow now; `None` if there is no such flow.
-    pub fn tell(&mut self, key: &FlowKey, now: BootNs) -> Option<(Telling, &mut D)> {
+    pub fn report(&mut self, key: &FlowKey, now: BootNs) -> Option<(Report, &mut D)> {
         let live = self.live.get_mut(key)?;
-        Some((live.tell(now), &mut live.details))
+        Some((live.report(now), &mut live.details))
     }
 
     /// The socket was closed: its flows end when they fall silent.

@@ -42,16 +42,16 @@ fn begin(flows: &mut Flows<()>, sample: &EgressSample) {
     flows.add(sample, egress, ());
 }
 
-fn over(flows: &mut Flows<()>, now: BootNs, told: &mut Vec<Telling>) -> Vec<FlowKey> {
+fn over(flows: &mut Flows<()>, now: BootNs, told: &mut Vec<Report>) -> Vec<FlowKey> {
     let settled = flows.settle(now, usize::MAX, |due, ()| {
-        if let Due::Tell(telling) = due {
-            told.push(telling);
+        if let Due::Report(report) = due {
+            told.push(report);
         }
     });
     settled.over
 }
 
-fn settle(flows: &mut Flows<()>, now: BootNs) -> Vec<Telling> {
+fn settle(flows: &mut Flows<()>, now: BootNs) -> Vec<Report> {
     let mut told = Vec::new();
     over(flows, now, &mut told);
     told
@@ -63,9 +63,9 @@ fn an_attempt_whose_packet_follows_is_told_once_and_as_sent() {
     begin(&mut flows, &sample(1, 17, phase::ATTEMPT));
     let sent = sample(1, 17, phase::SENT);
     assert_eq!(flows.observe(&sent), Observed::NowSent(sent.flow));
-    let (telling, ()) = flows.tell(&sent.flow, START).unwrap();
-    assert!(telling.is_new);
-    assert_eq!(telling.growth.sent_bytes, 60);
+    let (report, ()) = flows.report(&sent.flow, START).unwrap();
+    assert!(report.is_new);
+    assert_eq!(report.growth.sent_bytes, 60);
     assert_eq!(flows.observe(&sent), Observed::Known);
     assert!(settle(&mut flows, START + SECOND).is_empty());
 }
@@ -86,7 +86,7 @@ fn a_closed_flow_ends_when_it_falls_silent_and_its_last_bytes_are_told() {
     let mut flows = flows();
     let first = sample(1, 6, phase::SENT);
     begin(&mut flows, &first);
-    flows.tell(&first.flow, START);
+    flows.report(&first.flow, START);
     flows.close(1);
     flows.count(&first.flow, &counters(500, START + SECOND), START + SECOND);
     assert!(settle(&mut flows, START + SECOND).is_empty());
@@ -193,8 +193,8 @@ fn an_attempt_that_has_sent_waits_for_the_sample_that_says_so() {
     }
     let sent = sample(1, 17, phase::SENT);
     assert_eq!(flows.observe(&sent), Observed::NowSent(sent.flow));
-    let (telling, ()) = flows.tell(&sent.flow, START + 8 * SECOND).unwrap();
-    assert!(telling.is_new, "else it is counted nowhere");
+    let (report, ()) = flows.report(&sent.flow, START + 8 * SECOND).unwrap();
+    assert!(report.is_new, "else it is counted nowhere");
 }
 
 #[test]
@@ -206,9 +206,9 @@ fn an_attempt_whose_packet_nobody_told_of_is_told_as_sent() {
     assert!(is_lost_at(&mut flows, 7, &attempt.flow, progress(100, 100)));
     let lost = sample(1, 17, phase::SENT);
     assert_eq!(flows.lose(&lost), Observed::NowSent(lost.flow));
-    let (telling, ()) = flows.tell(&lost.flow, START + 7 * SECOND).unwrap();
-    assert_eq!((telling.egress.phase, telling.is_new), (Phase::Sent, true));
-    assert_eq!(telling.egress.local, None, "no source is made up");
+    let (report, ()) = flows.report(&lost.flow, START + 7 * SECOND).unwrap();
+    assert_eq!((report.egress.phase, report.is_new), (Phase::Sent, true));
+    assert_eq!(report.egress.local, None, "no source is made up");
 }
 
 #[test]
@@ -222,9 +222,9 @@ fn a_sample_that_comes_after_its_flow_was_begun_by_counters_is_believed_once() {
     assert_eq!(flows.observe(&late), Observed::Found(late.flow));
     assert_eq!(flows.observe(&late), Observed::Known);
     flows.correct(&late.flow, Origin::Process, Passage::default());
-    let (telling, ()) = flows.tell(&late.flow, START).unwrap();
-    assert_eq!(telling.egress.origin, Origin::Process);
-    assert_eq!(telling.egress.local, Some(local(&late)));
+    let (report, ()) = flows.report(&late.flow, START).unwrap();
+    assert_eq!(report.egress.origin, Origin::Process);
+    assert_eq!(report.egress.local, Some(local(&late)));
 }
 
 #[test]
@@ -232,15 +232,15 @@ fn growth_is_metered_at_once_and_told_ever_less_often() {
     let mut flows = flows();
     let first = sample(1, 17, phase::SENT);
     begin(&mut flows, &first);
-    flows.tell(&first.flow, START);
+    flows.report(&first.flow, START);
     let (mut told, mut metered) = (0, 60);
     for second in 1..=300 {
         let now = START + second * SECOND;
         flows.count(&first.flow, &counters(60 + second * 100, now), now);
         flows.settle(now, usize::MAX, |due, ()| match due {
-            Due::Tell(telling) => {
+            Due::Report(report) => {
                 told += 1;
-                metered += telling.growth.sent_bytes;
+                metered += report.growth.sent_bytes;
             }
             Due::Meter(_, growth) => metered += growth.sent_bytes,
         });
@@ -278,7 +278,7 @@ fn a_flow_that_is_over_does_not_wait_for_ever_for_an_output_that_takes_nothing()
     flows.close(1);
     let mut told = 0;
     let mut at = |flows: &mut Flows<()>, now| {
-        flows.settle(now, 0, |due, ()| told += u32::from(matches!(due, Due::Tell(_))));
+        flows.settle(now, 0, |due, ()| told += u32::from(matches!(due, Due::Report(_))));
         flows.len()
     };
     assert_eq!(at(&mut flows, START + SECOND), 1);
@@ -297,14 +297,14 @@ fn what_has_to_wait_is_told_at_the_next_sweep() {
     let mut told = 0;
     for left in [3, 1] {
         let settled = flows.settle(START + SECOND, 2, |due, ()| {
-            told += u32::from(matches!(due, Due::Tell(_)));
+            told += u32::from(matches!(due, Due::Report(_)));
         });
         assert_eq!((settled.over.len(), settled.is_all, flows.len()), (2, false, left));
     }
     assert!(
         flows
             .settle(START + SECOND, 2, |due, ()| {
-                told += u32::from(matches!(due, Due::Tell(_)));
+                told += u32::from(matches!(due, Due::Report(_)));
             })
             .is_all
     );
@@ -349,7 +349,7 @@ fn what_comes_back_from_a_translated_address_belongs_to_the_flow_that_was_sent()
         flows.count(&asked.flow, &answers, START + SECOND);
         flows.count(&sent.flow, &counters(60, START), START + SECOND);
     }
-    let traffic = |flows: &mut Flows<()>, key| flows.tell(key, START).unwrap().0.egress.traffic;
+    let traffic = |flows: &mut Flows<()>, key| flows.report(key, START).unwrap().0.egress.traffic;
     assert_eq!(traffic(&mut flows, &asked.flow).received_bytes, 0);
     let told = traffic(&mut flows, &sent.flow);
     assert_eq!((told.sent_bytes, told.received_bytes, told.received_packets), (60, 500, 2));
@@ -373,7 +373,7 @@ fn what_comes_back_from_two_translated_addresses_adds_up_and_is_not_looked_for_a
         }
     }
     let received = |flows: &mut Flows<()>| {
-        flows.tell(&sent.flow, START).unwrap().0.egress.traffic.received_bytes
+        flows.report(&sent.flow, START).unwrap().0.egress.traffic.received_bytes
     };
     assert_eq!(received(&mut flows), 1000);
     for port in 0..TRANSLATED_MAX as u16 {

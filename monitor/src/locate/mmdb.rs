@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     LocateError, codes,
-    seen::{Family, Found, Seen},
+    seen::{Found, IpVersion, Seen},
 };
 use crate::event::{CountryCode, Timestamp};
 
@@ -123,7 +123,7 @@ impl CountryFile {
         Ok(Self { file, layout })
     }
 
-    pub(super) fn ranges(&self, family: Family) -> impl Iterator<Item = (u64, Seen)> {
+    pub(super) fn ranges(&self, family: IpVersion) -> impl Iterator<Item = (u64, Seen)> {
         self.file.ranges(family, |entry| {
             let seen = country(entry, self.layout)?;
             let registered = match self.layout {
@@ -159,7 +159,7 @@ impl OperatorFile {
     /// `keep` is asked once for each record, not for each range.
     pub(super) fn ranges<'a, T: Copy + Default + 'a>(
         &'a self,
-        family: Family,
+        family: IpVersion,
         mut keep: impl FnMut(Found<'_>) -> T + 'a,
     ) -> impl Iterator<Item = (u64, T)> + 'a {
         self.file.ranges(family, move |entry| {
@@ -209,13 +209,13 @@ impl File {
     /// Ends early, and notes why, where the file can't be read. `read` is asked once for each record.
     fn ranges<'a, T: Copy + Default + 'a>(
         &'a self,
-        family: Family,
+        family: IpVersion,
         read: impl FnMut(&Entry<'a>) -> Result<T, MaxMindDbError> + 'a,
     ) -> impl Iterator<Item = (u64, T)> + 'a {
         let (spans, end) = match family {
-            Family::V4 => (vec![(0, "0.0.0.0/0".to_owned())], None),
-            Family::V6 if self.reader.metadata().ip_version == 4 => (vec![], None),
-            Family::V6 => (global_unicast(), Some(0x4000 << 48)),
+            IpVersion::V4 => (vec![(0, "0.0.0.0/0".to_owned())], None),
+            IpVersion::V6 if self.reader.metadata().ip_version == 4 => (vec![], None),
+            IpVersion::V6 => (global_unicast(), Some(0x4000 << 48)),
         };
         let mut ranges = LeafRanges {
             file: self,
@@ -268,7 +268,7 @@ fn global_unicast() -> Vec<(u64, String)> {
 /// The leaves of a tree, span after span.
 struct LeafRanges<'a, T, F> {
     file: &'a File,
-    family: Family,
+    family: IpVersion,
     spans: std::vec::IntoIter<(u64, String)>,
     within: Option<Within<'a, Vec<u8>>>,
     read: F,
@@ -305,8 +305,8 @@ impl<'a, T: Copy + Default, F: FnMut(&Entry<'a>) -> Result<T, MaxMindDbError>>
             let entry = entry.map_err(|error| one_line(&error))?;
             let network = entry.network().map_err(|error| one_line(&error))?;
             let start = match (network.ip(), self.family) {
-                (IpAddr::V4(address), Family::V4) => u64::from(u32::from(address)),
-                (IpAddr::V6(address), Family::V6) => (u128::from(address) >> 64) as u64,
+                (IpAddr::V4(address), IpVersion::V4) => u64::from(u32::from(address)),
+                (IpAddr::V6(address), IpVersion::V6) => (u128::from(address) >> 64) as u64,
                 // A tree without IPv4 shows the IPv6 network that all of it lies in.
                 _ => self.first,
             };

@@ -3,7 +3,7 @@
 use crate::event::CountryCode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(super) enum IpVersion {
     V4,
     V6,
 }

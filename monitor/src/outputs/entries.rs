@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Kept, LOOKUPS, Sum, Told, rollup,
+    Delivery, Kept, LOOKUPS, Sum, rollup,
     rollup::RollupTable,
     shares::{Holder, Shares, Worth},
     store::{Progress, StoreQueue},
@@ -63,7 +63,7 @@ impl Entries {
         }
     }
 
-    pub(super) fn deliver(&mut self, told: Told, kept: Kept) -> Kept {
+    pub(super) fn deliver(&mut self, told: Delivery, kept: Kept) -> Kept {
         let kept = self.keep(&told.record, kept);
         if kept == Kept::Itemised {
             // Where no other output holds it, it is ours alone and moves on uncopied.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use super::{Output, Told};
+use super::{Delivery, Output};
 use crate::event::Record;
 
 /// Records that the slowest listener may lag behind.
@@ -24,7 +24,7 @@ pub(super) struct Stream(pub(super) Sender);
 
 impl Output for Stream {
     /// To whoever listens; nobody is fine, and then nothing is kept.
-    fn deliver(&mut self, told: &Told) {
+    fn deliver(&mut self, told: &Delivery) {
         if self.0.receiver_count() > 0 {
             let _ = self.0.send(Arc::clone(&told.record));
         }

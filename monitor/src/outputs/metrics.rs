@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Output, Sum, Told};
+use super::{Delivery, Output, Sum};
 use crate::{
     event::{Attribution, Country, Origin, Record, Traffic, Transport, Verdict},
     metrics::{COUNTRY_LOCAL, COUNTRY_NONE, Metrics, TRANSPORT_OTHER},
@@ -12,7 +12,7 @@ use crate::{
 pub(super) struct Meters(pub(super) Arc<Metrics>);
 
 impl Output for Meters {
-    fn deliver(&mut self, told: &Told) {
+    fn deliver(&mut self, told: &Delivery) {
         if told.begins {
             self.count_flow(&told.record);
         }

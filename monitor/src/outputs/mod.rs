@@ -41,7 +41,7 @@ const LOOKUPS: &str = "lookups";
 /// under a stage of its own.
 pub trait Output: fmt::Debug + Send {
     /// A new state of a flow.
-    fn deliver(&mut self, told: &Told);
+    fn deliver(&mut self, told: &Delivery);
 
     /// Growth that is not worth a state. It is in the totals of the next state, and not in its growth.
     fn meter(&mut self, _record: &Record, _growth: Traffic) {}
@@ -52,7 +52,7 @@ pub trait Output: fmt::Debug + Send {
 
 /// A new state of a flow, and what is news of it.
 #[derive(Debug)]
-pub struct Told {
+pub struct Delivery {
     pub record: Arc<Record>,
     /// What came since the last state, or was metered since: each byte is told once.
     pub growth: Traffic,
@@ -111,7 +111,7 @@ impl Outputs {
     }
 
     /// Hands a new state of a flow to every output. `kept`: what the call before for this flow gave back.
-    pub fn deliver(&mut self, told: Told, kept: Kept) -> Kept {
+    pub fn deliver(&mut self, told: Delivery, kept: Kept) -> Kept {
         for output in &mut self.others {
             output.deliver(&told);
         }

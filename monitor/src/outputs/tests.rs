@@ -134,7 +134,7 @@ impl Rig {
         let begins = is_new && record.egress.phase == Phase::Sent;
         let violates = begins && record.is_violation();
         let record = Arc::new(record);
-        self.outputs.deliver(Told { record, growth, begins, violates }, kept)
+        self.outputs.deliver(Delivery { record, growth, begins, violates }, kept)
     }
 
     /// Everything that reached the ledger.

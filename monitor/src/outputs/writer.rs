@@ -163,7 +163,7 @@ impl<L: Ledger> Writer<L> {
             self.write_what_is_due();
         }
         if self.trouble.is_none() {
-            self.tell_losses();
+            self.note_losses();
             self.sync();
         }
         let mut in_vain = 0;
@@ -173,14 +173,14 @@ impl<L: Ledger> Writer<L> {
             self.try_again();
             in_vain = if self.backlog.len() < held { 0 } else { in_vain + 1 };
         }
-        if self.trouble.is_none() && self.tell_losses() {
+        if self.trouble.is_none() && self.note_losses() {
             self.sync();
         }
         let is_whole = self.trouble.is_none();
         if !is_whole {
             self.leave_unwritten();
         }
-        self.tell_size();
+        self.meter_size();
         is_whole
     }
 
@@ -191,7 +191,7 @@ impl<L: Ledger> Writer<L> {
             self.retained_at = Some(Instant::now());
         }
         if is_due(self.sized_at, SIZE_INTERVAL) {
-            self.tell_size();
+            self.meter_size();
         }
         if self.trouble.as_ref().is_some_and(|it| it.again_at <= Instant::now()) {
             self.try_again();
@@ -235,7 +235,7 @@ impl<L: Ledger> Writer<L> {
             return;
         }
         if self.due.is_sync_due(now) {
-            self.tell_losses();
+            self.note_losses();
             self.sync();
         } else if self.due.is_write_due(now) {
             self.make_readable();
@@ -275,7 +275,7 @@ impl<L: Ledger> Writer<L> {
     }
 
     /// The ledger itself tells what it did not get; whether there was such.
-    fn tell_losses(&mut self) -> bool {
+    fn note_losses(&mut self) -> bool {
         let full = self.shared.untold.swap(0, Ordering::Relaxed);
         let failed =
             Failure::ALL.map(|it| (it.reason(), std::mem::take(&mut self.lost[it as usize])));
@@ -292,7 +292,7 @@ impl<L: Ledger> Writer<L> {
 
     /// What was taken can be read, and outlives this process; it is not safe from a loss of power yet.
     fn make_readable(&mut self) {
-        self.tell_losses();
+        self.note_losses();
         if self.write("write", L::write) {
             self.due.wrote();
             self.tell_readable();
@@ -331,7 +331,7 @@ impl<L: Ledger> Writer<L> {
         }
         // The time of the loss ends with the word of it: that comes before what was held.
         let Some(trouble) = self.trouble.take() else { return };
-        self.tell_losses();
+        self.note_losses();
         while self.trouble.is_none()
             && let Some(entry) = self.backlog.pop()
         {
@@ -419,7 +419,7 @@ impl<L: Ledger> Writer<L> {
         tracing::error!("store: {unwritten} entries could not be written");
     }
 
-    fn tell_size(&mut self) {
+    fn meter_size(&mut self) {
         self.sized_at = Some(Instant::now());
         if let Some(size) = self.attempt("size", |ledger| ledger.size()) {
             self.metrics.store_bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));

@@ -26,12 +26,12 @@ impl Pipeline {
                 if sample.path == path::LOOPBACK {
                     self.judge_again(&flow);
                 }
-                self.tell(&flow, sample.at_ns);
+                self.report(&flow, sample.at_ns);
             }
             Observed::Sends(flow) => self.attribute_again(&flow, sample),
             Observed::Leaves(flow) => {
                 self.judge_again(&flow);
-                self.tell(&flow, sample.at_ns);
+                self.report(&flow, sample.at_ns);
             }
             Observed::Accepted(flow) => self.learn_accepted(&flow, sample),
             Observed::Found(flow) => self.learn_flow(&flow, sample),
@@ -71,7 +71,7 @@ impl Pipeline {
             self.enter(&sample, egress, Sender::Nobody);
             self.flows.orphan(&flow);
         } else {
-            self.tell(&flow, counters.last_ns);
+            self.report(&flow, counters.last_ns);
         }
     }
 
@@ -103,7 +103,7 @@ impl Pipeline {
             details.renew(&self.rules, egress);
             let is_sent = egress.phase == Phase::Sent;
             if is_sent {
-                self.tell(flow, sample.at_ns);
+                self.report(flow, sample.at_ns);
             }
         }
     }
@@ -149,7 +149,7 @@ impl Pipeline {
         let is_ready = !self.waits_for_digest(&details.sender);
         self.flows.add(sample, egress, details);
         if is_last || is_sent && is_ready {
-            self.tell(&sample.flow, sample.at_ns);
+            self.report(&sample.flow, sample.at_ns);
         }
         if is_last {
             self.flows.retire(&sample.flow);

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::Pipeline;
 use crate::{
-    attribute::Family,
+    attribute::LinkFamily,
     event::{Attribution, Origin, Process, Sender, Transport},
     probe::{Bypassed, Source},
 };
@@ -152,9 +152,9 @@ fn key(what: What, id: u64, ifindex: u32) -> FlowKey {
 
 impl Pipeline {
     /// About every second, before flows are settled.
-    pub(super) fn tell_bypassed(&mut self, source: &dyn Source, now: u64) {
+    pub(super) fn report_bypassed(&mut self, source: &dyn Source, now: u64) {
         self.processes.look_below_ip(now);
-        self.tell_xdp_sockets(now);
+        self.report_xdp_sockets(now);
         let senders = source.link_senders();
         self.bypasses.notice(senders.as_deref().unwrap_or_default(), now);
         let bypassed = source.bypassed();
@@ -186,8 +186,8 @@ impl Pipeline {
     }
 
     /// Such a socket is made to go around everything, so that it is told that there is one.
-    fn tell_xdp_sockets(&mut self, now: u64) {
-        let xdp = self.processes.below_ip().filter(|socket| socket.family == Family::Xdp);
+    fn report_xdp_sockets(&mut self, now: u64) {
+        let xdp = self.processes.below_ip().filter(|socket| socket.family == LinkFamily::Xdp);
         let held: Vec<(u64, Arc<Process>)> =
             xdp.filter_map(|socket| Some((socket.inode, socket.process.clone()?))).collect();
         for (inode, process) in held {
@@ -196,12 +196,12 @@ impl Pipeline {
         }
     }
 
-    /// Who can have sent by this interface, each process once. `is_told`: the kernel tells who
+    /// Who can have sent by this interface, each process once. `is_reported`: the kernel tells who
     /// sends; else whoever holds a socket that could.
     fn suspects(
         &mut self,
         ifindex: u32,
-        is_told: bool,
+        is_reported: bool,
         now: u64,
     ) -> Vec<(Arc<Process>, Attribution)> {
         let mut suspects: Vec<(Arc<Process>, Attribution)> = Vec::new();
@@ -216,7 +216,7 @@ impl Pipeline {
         for socket in self.processes.below_ip().filter(|socket| socket.reaches(ifindex)) {
             // An AF_XDP socket sends without a call.
             if let Some(process) = &socket.process
-                && (!is_told || socket.family == Family::Xdp)
+                && (!is_reported || socket.family == LinkFamily::Xdp)
                 && !suspects.iter().any(|(known, _)| known.pid == process.pid)
             {
                 suspects.push((Arc::clone(process), Attribution::Procfs));

@@ -29,7 +29,7 @@ impl Pipeline {
             // One that waits for its digest is told by a sweep.
             let known = self.flows.look(&flow).map(|(_, _, details)| details.sender.clone());
             if !known.is_some_and(|sender| self.waits_for_digest(&sender)) {
-                self.tell(&flow, now);
+                self.report(&flow, now);
             }
         }
         self.flows.is_unconfirmed()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::details::Details;
 use crate::{
     event::Phase,
-    flow::Telling,
-    outputs::{Outputs, Told},
+    flow::Report,
+    outputs::{Delivery, Outputs},
     rules::Rules,
 };
 
@@ -14,10 +14,10 @@ use crate::{
 pub(super) fn deliver(
     outputs: &mut Outputs,
     rules: &Arc<Rules>,
-    telling: Telling,
+    report: Report,
     details: &mut Details,
 ) {
-    let Telling { egress, growth, is_new } = telling;
+    let Report { egress, growth, is_new } = report;
     if !Arc::ptr_eq(rules.provenance(), &details.provenance) {
         details.renew(rules, &egress);
     }
@@ -26,6 +26,6 @@ pub(super) fn deliver(
     let begins = is_new && record.egress.phase == Phase::Sent;
     let violates = record.is_violation() && !details.is_counted;
     details.is_counted |= violates;
-    let told = Told { record, growth, begins, violates };
+    let told = Delivery { record, growth, begins, violates };
     details.kept = outputs.deliver(told, details.kept);
 }

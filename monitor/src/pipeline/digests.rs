@@ -39,7 +39,7 @@ impl Pipeline {
             }
         }
         let lost = self.processes.digests_lost();
-        for ((reason, now), told) in REASONS.iter().zip(lost).zip(&mut self.digests_lost_told) {
+        for ((reason, now), told) in REASONS.iter().zip(lost).zip(&mut self.digests_lost_counted) {
             let count = now - std::mem::replace(told, now);
             let labels = [STAGE, *reason];
             self.metrics.events_lost_total.with_label_values(&labels).inc_by(count);
@@ -61,7 +61,7 @@ impl Pipeline {
         details.renew(&self.rules, egress);
         // Also one that waited for it.
         if is_sent {
-            self.tell(flow, now_ns);
+            self.report(flow, now_ns);
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::{
 impl Pipeline {
     /// What passed by an interface with a socket, and is in no flow.
     pub(super) fn count_unattributed(&mut self, bytes: u64) {
-        let growth = bytes.saturating_sub(self.unattributed_told);
-        self.unattributed_told = bytes;
+        let growth = bytes.saturating_sub(self.unattributed_counted);
+        self.unattributed_counted = bytes;
         let origin = Origin::PacketSocket.word();
         self.metrics.unattributed_bytes_total.with_label_values(&[origin]).inc_by(growth);
     }
@@ -35,7 +35,7 @@ impl Pipeline {
 
     pub(super) fn count_names(&mut self) {
         let now = self.names.counters();
-        let before = std::mem::replace(&mut self.names_told, now);
+        let before = std::mem::replace(&mut self.names_counted, now);
         let lost = |reason, count| {
             self.metrics.events_lost_total.with_label_values(&[names::STAGE, reason]).inc_by(count);
         };
@@ -57,7 +57,8 @@ impl Pipeline {
 
     pub(super) fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
         let mut lost = Vec::new();
-        for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_told)) {
+        for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_counted))
+        {
             let count = now.saturating_sub(*told);
             *told = *now;
             lost.push((loss.reason(), count));

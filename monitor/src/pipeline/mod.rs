@@ -14,7 +14,7 @@ mod naming;
 mod probes;
 mod senders;
 mod unitemised;
-mod untold;
+mod unreported;
 mod via;
 
 use std::sync::Arc;
@@ -54,11 +54,11 @@ pub struct Pipeline {
     rules: Arc<Rules>,
     outputs: Outputs,
     metrics: Arc<Metrics>,
-    interfaces: probe::Names,
+    interfaces: probe::InterfaceNames,
     /// Questions to resolvers are records of their own.
-    tells_lookups: bool,
-    names_told: names::Counters,
-    unattributed_told: u64,
+    records_lookups: bool,
+    names_counted: names::Counters,
+    unattributed_counted: u64,
     bypasses: Bypasses,
     broken: Broken,
     sums: Sums,
@@ -67,8 +67,8 @@ pub struct Pipeline {
     steps: Steps,
     /// Samples found missing since the last sweep.
     missing: u64,
-    losses_told: [u64; Loss::ALL.len()],
-    digests_lost_told: [u64; attribute::digests::REASONS.len()],
+    losses_counted: [u64; Loss::ALL.len()],
+    digests_lost_counted: [u64; attribute::digests::REASONS.len()],
     /// Processes with their digests, since the last sweep.
     digested: Changed,
 }
@@ -86,7 +86,7 @@ impl Pipeline {
         let mut processes = processes;
         processes.set_rule_paths(&rules.policy.rule_paths());
         let flows = Flows::new(capacity, wall_offset_ns);
-        let losses_told = [0; Loss::ALL.len()];
+        let losses_counted = [0; Loss::ALL.len()];
         Self {
             processes,
             names: Names::default(),
@@ -94,25 +94,25 @@ impl Pipeline {
             rules,
             outputs,
             metrics,
-            interfaces: probe::Names::default(),
-            tells_lookups: false,
-            names_told: names::Counters::default(),
-            unattributed_told: 0,
+            interfaces: probe::InterfaceNames::default(),
+            records_lookups: false,
+            names_counted: names::Counters::default(),
+            unattributed_counted: 0,
             bypasses: Bypasses::default(),
             broken: Broken::default(),
             sums: Sums::default(),
             timeline: None,
             steps: Steps::default(),
             missing: 0,
-            losses_told,
-            digests_lost_told: [0; attribute::digests::REASONS.len()],
+            losses_counted,
+            digests_lost_counted: [0; attribute::digests::REASONS.len()],
             digested: Changed::default(),
         }
     }
 
     /// Makes each question to a resolver, and its answer, a record of its own.
-    pub fn tell_lookups(&mut self) {
-        self.tells_lookups = true;
+    pub fn record_lookups(&mut self) {
+        self.records_lookups = true;
     }
 
     /// Whose answers may satisfy a rule that allows.
@@ -130,7 +130,7 @@ impl Pipeline {
     }
 
     /// The names of interfaces, before the samples that need them.
-    pub fn set_interfaces(&mut self, names: probe::Names) {
+    pub fn set_interfaces(&mut self, names: probe::InterfaceNames) {
         self.interfaces = names;
     }
 
@@ -155,16 +155,16 @@ impl Pipeline {
 
     fn close(&mut self, end: &SocketEndSample) {
         self.names.end(end.cookie);
-        self.tell_unread(end.at_ns);
+        self.report_unread(end.at_ns);
         self.flows.close(end.cookie);
         for (flow, sender) in self.processes.closed(end) {
             self.learn_sender(&flow, sender, end.at_ns);
         }
     }
 
-    fn tell(&mut self, flow: &FlowKey, now_ns: u64) {
-        if let Some((telling, details)) = self.flows.tell(flow, now_ns) {
-            deliver(&mut self.outputs, &self.rules, telling, details);
+    fn report(&mut self, flow: &FlowKey, now_ns: u64) {
+        if let Some((report, details)) = self.flows.report(flow, now_ns) {
+            deliver(&mut self.outputs, &self.rules, report, details);
         }
     }
 
@@ -186,13 +186,13 @@ impl Pipeline {
         for (flow, sender) in self.processes.ask_again(now) {
             self.learn_sender(&flow, sender, now);
         }
-        self.tell_bypassed(source, now);
-        self.tell_probes(source, now);
+        self.report_bypassed(source, now);
+        self.note_probes(source, now);
         let (outputs, rules) = (&mut self.outputs, &self.rules);
         // New flows have the other half of the queue.
         let room = outputs.room() / 2;
         let settled = self.flows.settle(now, room, |due, details| match due {
-            Due::Tell(telling) => deliver(outputs, rules, telling, details),
+            Due::Report(report) => deliver(outputs, rules, report, details),
             Due::Meter(egress, growth) => {
                 outputs.meter(&details.record(egress.clone()), growth, details.kept);
             }
@@ -201,13 +201,13 @@ impl Pipeline {
         self.bypasses.forget(&settled.over);
         self.processes.expire(now);
         self.names.expire(now);
-        self.tell_unread(now);
+        self.report_unread(now);
         self.count_names();
         self.count_attribution();
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
         self.count_lost(flow::STAGE, flow::SAMPLE_MISSING, missing, wall);
         self.count_losses(source.losses()?, wall);
-        self.tell_unitemised(source, wall);
+        self.add_up_unitemised(source, wall);
         self.count_unattributed(source.unattributed_bytes());
         self.count_no_losses(source)?;
         self.outputs.tick(now, wall);
@@ -268,9 +268,9 @@ impl Pipeline {
     /// Tells what is untold and hands the outputs back, to be closed.
     pub fn finish(mut self, now_ns: u64, wall: Timestamp) -> Outputs {
         self.names.end_all();
-        self.tell_unread(now_ns);
+        self.report_unread(now_ns);
         let (outputs, rules) = (&mut self.outputs, &self.rules);
-        self.flows.finish(now_ns, |telling, details| deliver(outputs, rules, telling, details));
+        self.flows.finish(now_ns, |report, details| deliver(outputs, rules, report, details));
         self.outputs.flush(wall);
         self.outputs
     }

@@ -18,17 +18,17 @@ impl Pipeline {
         for learned in self.names.learn(sample) {
             match learned {
                 Learned::Said(said) => self.rename(flow, said, at_ns),
-                Learned::Asked(question) => self.tell_lookup(sample, question, None),
+                Learned::Asked(question) => self.record_lookup(sample, question, None),
                 Learned::Answered(answer) => {
-                    self.tell_lookup(sample, answer.question, Some(answer.addresses));
+                    self.record_lookup(sample, answer.question, Some(answer.addresses));
                 }
             }
         }
-        self.tell_unread(at_ns);
+        self.report_unread(at_ns);
     }
 
     /// Flows whose own names could not be read.
-    pub(super) fn tell_unread(&mut self, now_ns: u64) {
+    pub(super) fn report_unread(&mut self, now_ns: u64) {
         for flow in self.names.take_unread() {
             self.rename(&flow, ServerName::Undetermined, now_ns);
         }
@@ -36,20 +36,20 @@ impl Pipeline {
 
     /// A flow says itself where it goes, and is judged by that too from now on.
     fn rename(&mut self, flow: &FlowKey, said: ServerName, now_ns: u64) {
-        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        let Some((egress, is_reported, details)) = self.flows.look(flow) else { return };
         let is_news = details.say(said, &self.rules, egress);
-        if is_news && is_told {
-            self.tell(flow, now_ns);
+        if is_news && is_reported {
+            self.report(flow, now_ns);
         }
     }
 
-    fn tell_lookup(
+    fn record_lookup(
         &mut self,
         sample: &NameSample,
         question: Question,
         answer: Option<Vec<IpAddr>>,
     ) {
-        if !self.tells_lookups {
+        if !self.records_lookups {
             return;
         }
         let at = self.flows.wall(sample.head.at_ns);

@@ -30,7 +30,7 @@ impl Broken {
 
 impl Pipeline {
     /// About every second.
-    pub(super) fn tell_probes(&mut self, source: &mut dyn Source, now: u64) {
+    pub(super) fn note_probes(&mut self, source: &mut dyn Source, now: u64) {
         let (changes, unkept) = source.changes();
         let mut holes = unkept;
         for change in changes {

@@ -25,7 +25,7 @@ impl Pipeline {
     }
 
     fn hand_on(&mut self, flow: &FlowKey, process: &Arc<Process>, now_ns: u64) {
-        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        let Some((egress, is_reported, details)) = self.flows.look(flow) else { return };
         let has_sent = std::mem::replace(&mut details.is_sender_known, true)
             || details.sender.attribution() == Attribution::Socket;
         let Some(sender) = handed_on(&details.sender, process) else { return };
@@ -40,8 +40,8 @@ impl Pipeline {
         details.sender = sender;
         details.place = place;
         details.judgement = judgement;
-        if is_told {
-            self.tell(flow, now_ns);
+        if is_reported {
+            self.report(flow, now_ns);
         }
     }
 
@@ -65,11 +65,11 @@ impl Pipeline {
             let concerned = self.flows.keys_where(|details| is_concerned(&details.sender));
             let mut right = Changed::default();
             for flow in concerned {
-                let Some((egress, is_told, details)) = self.flows.look(&flow) else { continue };
+                let Some((egress, is_reported, details)) = self.flows.look(&flow) else { continue };
                 correct(&mut details.sender, &was, &is, &mut right);
                 details.renew(&self.rules, egress);
-                if is_told {
-                    self.tell(&flow, now_ns);
+                if is_reported {
+                    self.report(&flow, now_ns);
                 }
             }
         }
@@ -102,11 +102,11 @@ impl Pipeline {
 
     /// Who sends is known later than that something was sent.
     pub(super) fn learn_sender(&mut self, flow: &FlowKey, sender: Sender, now_ns: u64) {
-        let Some((egress, is_told, details)) = self.flows.look(flow) else { return };
+        let Some((egress, is_reported, details)) = self.flows.look(flow) else { return };
         details.sender = sender;
         details.renew(&self.rules, egress);
-        if is_told {
-            self.tell(flow, now_ns);
+        if is_reported {
+            self.report(flow, now_ns);
         }
     }
 }

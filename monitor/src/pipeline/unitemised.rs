@@ -24,7 +24,7 @@ pub const SHARE: &str = "share";
 const SETTLED_SWEEPS: u32 = 10;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct Delivery {
     sum: Unitemised,
     /// Sweeps since it grew.
     still: u32,
@@ -32,7 +32,7 @@ struct Told {
 
 /// What was told of each sum.
 #[derive(Debug, Default)]
-pub(super) struct Sums(FxHashMap<UnitemisedKey, Told>);
+pub(super) struct Sums(FxHashMap<UnitemisedKey, Delivery>);
 
 impl Sums {
     /// What was added since this was last asked; `None`: nothing.
@@ -42,7 +42,7 @@ impl Sums {
             told.still += 1;
             return None;
         }
-        let before = std::mem::replace(told, Told { sum: now, still: 0 }).sum;
+        let before = std::mem::replace(told, Delivery { sum: now, still: 0 }).sum;
         Some(Unitemised {
             flows: now.flows.saturating_sub(before.flows),
             packets: now.packets.saturating_sub(before.packets),
@@ -52,7 +52,7 @@ impl Sums {
 
     /// Those that are of other rules than these, and grow no more.
     fn take_settled(&mut self, generation: u32) -> Vec<UnitemisedKey> {
-        let is_settled = |key: &UnitemisedKey, told: &Told| {
+        let is_settled = |key: &UnitemisedKey, told: &Delivery| {
             // Those of no class are there from the start.
             let is_of_rules = key.generation == generation || key.class == UNASKED;
             !is_of_rules && told.still >= SETTLED_SWEEPS
@@ -68,7 +68,7 @@ impl Sums {
 
 impl Pipeline {
     /// About every second.
-    pub(super) fn tell_unitemised(&mut self, source: &mut dyn Source, at: Timestamp) {
+    pub(super) fn add_up_unitemised(&mut self, source: &mut dyn Source, at: Timestamp) {
         for (key, now) in source.unitemised() {
             let Some(growth) = self.sums.growth(key, now) else { continue };
             let (place, judgement) = judged(&self.rules, &key);

@@ -28,7 +28,7 @@ use super::{
     batch::{Batch, look_up},
     btf::Layout,
     cgroup,
-    interfaces::{Attaching, Follower, Names, SeenSince},
+    interfaces::{Attaching, Follower, InterfaceNames, SeenSince},
     load::{lacks_helper, loader},
     places::Places,
     reader::{Samples, waiting_max},
@@ -120,11 +120,11 @@ impl Kernel {
         let Map::HashMap(flows) = take(&mut ebpf, map::FLOWS)? else {
             return Err(ProbeError::Map { name: map::FLOWS, problem: "is no hash".into() });
         };
-        let tells_link_senders =
+        let sees_link_senders =
             |it: &Attachment| it.probe.name == program::LINK_SEND && it.outcome.is_ok();
         // The other variant can't count what it sees of each: all would seem to go around it.
         let is_seen = attach::is_loaded(&ebpf, program::UPLINK_EGRESS_NAMED);
-        let link_senders = if is_seen && attachments.iter().any(tells_link_senders) {
+        let link_senders = if is_seen && attachments.iter().any(sees_link_senders) {
             let table = HashMap::try_from(take(&mut ebpf, map::LINK_SENDERS)?);
             Some(table.map_err(unusable(map::LINK_SENDERS))?)
         } else {
@@ -179,14 +179,14 @@ impl Kernel {
     }
 
     /// Whether it is told who sends on a TCP connection that another made.
-    pub fn tells_senders(&self) -> bool {
+    pub fn sees_senders(&self) -> bool {
         let is_link_send = |it: &&Attachment| it.probe.name == program::LINK_SEND;
         self.reads & layout::reads::COOKIE != 0
             && self.attachments.iter().find(is_link_send).is_some_and(|it| it.outcome.is_ok())
     }
 
     /// Whether it is told who sends around every hook, and not only who could.
-    pub fn tells_link_senders(&self) -> bool {
+    pub fn sees_link_senders(&self) -> bool {
         self.link_senders.is_some()
     }
 
@@ -403,7 +403,7 @@ impl Source for Kernel {
         self.samples.depth()
     }
 
-    fn interfaces(&mut self) -> Option<Names> {
+    fn interfaces(&mut self) -> Option<InterfaceNames> {
         self.follower.told.new_names()
     }
 

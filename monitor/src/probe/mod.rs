@@ -21,7 +21,7 @@ mod trial;
 
 pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
 pub use cgroup::find as find_cgroup;
-pub use interfaces::{Attaching, Names, SeenSince, unknown_interfaces};
+pub use interfaces::{Attaching, InterfaceNames, SeenSince, unknown_interfaces};
 pub use kernel::Kernel;
 pub use load::Variant;
 use monitor_ebpf::{
@@ -33,7 +33,7 @@ pub use places::Places;
 pub use reader::waiting_max;
 pub use replay::{Recorder, Replay};
 use std::{io, path::PathBuf, time::Duration};
-pub use trial::{Answer, Trial};
+pub use trial::{Classified, Trial};
 
 /// What left by an interface around every hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,7 +163,7 @@ pub trait Source {
     }
 
     /// The names of interfaces, if they changed since they were last asked for.
-    fn interfaces(&mut self) -> Option<Names> {
+    fn interfaces(&mut self) -> Option<InterfaceNames> {
         None
     }
 
@@ -188,7 +188,7 @@ pub trait Source {
         (Vec::new(), 0)
     }
 
-    /// Names of interfaces in the configuration that stand for none.
+    /// InterfaceNames of interfaces in the configuration that stand for none.
     fn unknown_interfaces(&self) -> Vec<String> {
         Vec::new()
     }

@@ -19,7 +19,9 @@ use monitor_ebpf::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Bypassed, Mark, Names, ProbeChange, ProbeError, Progress, SeenSince, Source, Waker};
+use super::{
+    Bypassed, InterfaceNames, Mark, ProbeChange, ProbeError, Progress, SeenSince, Source, Waker,
+};
 
 const SAMPLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
@@ -136,7 +138,7 @@ impl<S: Source> Source for Recorder<S> {
         self.inner.waiting()
     }
 
-    fn interfaces(&mut self) -> Option<Names> {
+    fn interfaces(&mut self) -> Option<InterfaceNames> {
         self.inner.interfaces()
     }
 
@@ -324,8 +326,8 @@ mod tests {
             3
         }
 
-        fn interfaces(&mut self) -> Option<Names> {
-            Some(Names::default())
+        fn interfaces(&mut self) -> Option<InterfaceNames> {
+            Some(InterfaceNames::default())
         }
 
         fn unattributed_bytes(&self) -> u64 {

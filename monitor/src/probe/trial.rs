@@ -21,7 +21,7 @@ const PACKET: usize = ANSWERS + 8 * CLASSIFIED;
 
 /// What the probes say of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Classified {
     pub class: u16,
     pub verdict: Option<Verdict>,
     /// As [`Places::put`] returned it.
@@ -55,7 +55,7 @@ impl Trial {
     pub fn ask(
         &self,
         addresses: &[IpAddr],
-        mut each: impl FnMut(IpAddr, Answer),
+        mut each: impl FnMut(IpAddr, Classified),
     ) -> Result<(), ProbeError> {
         for some in addresses.chunks(CLASSIFIED) {
             let packet = packet(some);
@@ -64,7 +64,7 @@ impl Trial {
             for (address, answer) in some.iter().zip(answers[ANSWERS..].chunks_exact(8)) {
                 let [low, high] = answer.as_chunks::<4>().0 else { continue };
                 let low = u32::from_ne_bytes(*low);
-                let answer = Answer {
+                let answer = Classified {
                     class: low as u16,
                     verdict: verdict((low >> 16) as u8),
                     generation: u32::from_ne_bytes(*high),

@@ -24,12 +24,12 @@ pub(super) enum Kind {
     /// By transport.
     Ports(u8),
     /// By protocol. What the packet leaves by tells one family from the other, as no address does.
-    Raw(u8, Family),
-    Ping(Family),
+    Raw(u8, IpVersion),
+    Ping(IpVersion),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Family {
+pub(super) enum IpVersion {
     V4,
     V6,
 }
@@ -43,10 +43,10 @@ const FILES: [(&str, Kind); 10] = [
     ("udplite", Kind::Ports(136)),
     ("udplite6", Kind::Ports(136)),
     // The protocol stands where the others have the port.
-    ("raw", Kind::Raw(0, Family::V4)),
-    ("raw6", Kind::Raw(0, Family::V6)),
-    ("icmp", Kind::Ping(Family::V4)),
-    ("icmp6", Kind::Ping(Family::V6)),
+    ("raw", Kind::Raw(0, IpVersion::V4)),
+    ("raw6", Kind::Raw(0, IpVersion::V6)),
+    ("icmp", Kind::Ping(IpVersion::V4)),
+    ("icmp6", Kind::Ping(IpVersion::V6)),
 ];
 
 /// Every unspecified address is `0.0.0.0` here: a dual-stack socket sends IPv4 from `::`.
@@ -116,7 +116,7 @@ pub(super) fn ends(sample: &EgressSample) -> Vec<Ends> {
         let key = |local, remote| Ends { kind, local, remote };
         return vec![key(local, remote), key(local, NONE), key((ANY, local.1), NONE)];
     }
-    let family = if remote.0.is_ipv4() { Family::V4 } else { Family::V6 };
+    let family = if remote.0.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
     let raw = [Kind::Raw(transport, family), Kind::Raw(ANY_PROTOCOL, family)];
     let kinds = match (sample.socket_type, is_ping) {
         (RAW, _) => raw.to_vec(),

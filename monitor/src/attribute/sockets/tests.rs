@@ -50,9 +50,9 @@ fn sample(
 }
 
 /// Who holds the socket.
-fn held(answer: &Answer) -> Option<u32> {
+fn held(answer: &Searched) -> Option<u32> {
     match answer {
-        Answer::Held(place) => Some(place.tgid),
+        Searched::Held(place) => Some(place.tgid),
         _ => None,
     }
 }
@@ -98,7 +98,7 @@ fn sockets_that_look_alike_are_not_told_apart() {
     let ping = |ident, inode| line(&hex("0.0.0.0", ident), &hex("0.0.0.0", 0), inode);
     proc.net(101, "icmp", &[ping(7, 11), ping(8, 12)]);
     let sample = sample(2, 1, ("10.0.0.1", 0), ("203.0.113.9", 0));
-    assert_eq!(Sockets::default().holder(&proc.procfs(), &sample), Answer::Several);
+    assert_eq!(Sockets::default().holder(&proc.procfs(), &sample), Searched::Several);
 }
 
 #[test]
@@ -117,11 +117,11 @@ fn searches_are_rationed_and_counted() {
     proc.put(&Fields { pid: 101, ..Fields::default() });
     let mut sockets = Sockets::default();
     let mut sample = sample(2, 17, ("10.0.0.1", 99), ("203.0.113.9", 53));
-    assert_eq!(sockets.holder(&proc.procfs(), &sample), Answer::Nobody);
+    assert_eq!(sockets.holder(&proc.procfs(), &sample), Searched::Nobody);
     sample.at_ns += SEARCH_INTERVAL_NS - 1;
-    assert_eq!(sockets.holder(&proc.procfs(), &sample), Answer::Later);
+    assert_eq!(sockets.holder(&proc.procfs(), &sample), Searched::Later);
     sample.at_ns += 100 * SEARCH_INTERVAL_NS;
-    assert_eq!(sockets.holder(&proc.procfs(), &sample), Answer::Nobody);
+    assert_eq!(sockets.holder(&proc.procfs(), &sample), Searched::Nobody);
     assert_eq!((sockets.searches, sockets.postponed, sockets.cut), (2, 1, 0));
     sockets.expire(sample.at_ns + SEARCH_KEPT_NS + 1);
     assert!(sockets.latest.is_none());
@@ -182,7 +182,7 @@ fn in_a_namespace_that_is_not_told_the_connection_itself_decides_or_nothing() {
     sockets.begin(&proc.procfs(), 99 * SEC);
     assert!(sockets.is_accepted(&accepted(0)));
     let answer = sockets.holder(&proc.procfs(), &accepted(0));
-    let Answer::AtItsEnd(among) = answer else { panic!("{answer:?}") };
+    let Searched::AtItsEnd(among) = answer else { panic!("{answer:?}") };
     assert!(among.len() == 2 && among.contains(&101) && among.contains(&102));
     // A worker of the second has accepted it.
     let worker = Fields { pid: 103, netns: 8, sockets: &[13], ..Fields::default() };
@@ -217,7 +217,7 @@ fn a_socket_that_was_passed_on_belongs_to_who_holds_it_now() {
     // Again, before the next search is due.
     proc.put(&Fields { pid: 102, ..Fields::default() });
     proc.put(&Fields { pid: 103, sockets: &[11], ..Fields::default() });
-    assert_eq!(sockets.holder(&proc.procfs(), &sample), Answer::Later);
+    assert_eq!(sockets.holder(&proc.procfs(), &sample), Searched::Later);
     sample.at_ns += 2 * SEC;
     assert_eq!(held(&sockets.holder(&proc.procfs(), &sample)), Some(103));
 }
@@ -239,7 +239,7 @@ fn a_socket_that_nobody_holds_any_more_is_its_last_holders_only_if_that_one_clos
     sockets.begin(&proc.procfs(), 99 * SEC);
     proc.put(&Fields { pid: 101, ..Fields::default() });
     proc.net(2, "udp", &[]);
-    assert_eq!(sockets.holder(&proc.procfs(), &sample), Answer::AtItsEnd([101].into()));
+    assert_eq!(sockets.holder(&proc.procfs(), &sample), Searched::AtItsEnd([101].into()));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn another_socket_that_looks_like_a_closed_one_does_not_take_its_place() {
     sockets.begin(&proc.procfs(), 99 * SEC);
     proc.put(&Fields { pid: 101, ..Fields::default() });
     proc.net(101, "tcp", &[listener]);
-    assert_eq!(sockets.holder(&proc.procfs(), &accepted(0)), Answer::AtItsEnd([101].into()));
+    assert_eq!(sockets.holder(&proc.procfs(), &accepted(0)), Searched::AtItsEnd([101].into()));
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn who_held_a_socket_long_ago_is_searched_for_anew_unless_it_ran() {
     std::fs::write(proc.path().join("other"), "").unwrap();
     proc.put(&Fields { pid: 102, executable, sockets: &[11], ..Fields::default() });
     sample.runner.tgid = 0;
-    assert_eq!(sockets.holder(&proc.procfs(), &sample), Answer::Several);
+    assert_eq!(sockets.holder(&proc.procfs(), &sample), Searched::Several);
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn what_several_hold_is_nobodys_unless_they_are_one_program_of_one_user_in_one_c
         proc.net(fields.pid, "udp", std::slice::from_ref(&row));
         let answer = Sockets::default().holder(&proc.procfs(), &sample);
         assert_eq!(held(&answer), expected, "{:?}", (fields.pid, fields.executable));
-        assert!(expected.is_some() || answer == Answer::Several);
+        assert!(expected.is_some() || answer == Searched::Several);
         proc.remove(fields.pid);
     }
 }

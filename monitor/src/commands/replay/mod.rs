@@ -54,7 +54,7 @@ pub(super) fn run(global: &Global, args: &ReplayArgs) -> Outcome {
     let mut printer = Printer::new(global, args, &query, limit);
     let tally = judge_again(&reader, &query, &rejudge, &mut printer)?;
     printer.finish(&tally)?;
-    tell_of_rollups(&reader, &query, &rejudge)?;
+    warn_of_rollups(&reader, &query, &rejudge)?;
     let found = args.fail_on_violation && tally.new_violations > 0;
     Ok(if found { Exit::Violations } else { Exit::Fine })
 }
@@ -101,7 +101,7 @@ fn judge_again(
 }
 
 /// Roll-ups know neither address nor operator: they can't be judged again, which is said.
-fn tell_of_rollups(reader: &Reader, query: &Query, rejudge: &Rejudge) -> Result<(), Failure> {
+fn warn_of_rollups(reader: &Reader, query: &Query, rejudge: &Rejudge) -> Result<(), Failure> {
     let (mut flows, mut elsewhere) = (0_u64, 0_u64);
     EventSource::rollups(reader, &query.filter, &mut |rollup: Rollup| {
         flows += rollup.flows;

@@ -143,7 +143,7 @@ async fn bind(global: &Global, config: &Config) -> anyhow::Result<Sockets> {
 
 fn name_by(pipeline: &mut Pipeline, names: &NamesConfig, args: &RunArgs) {
     if names.queries {
-        pipeline.tell_lookups();
+        pipeline.record_lookups();
     }
     // Of a recording nobody knows where it was made.
     let namespace = args.replay.is_none().then(probe::namespace_cookie).flatten();
@@ -319,7 +319,7 @@ fn new_metrics(
         ..known
     })?;
     metrics.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
-    reload::tell_rules(&metrics, rules);
+    reload::meter_rules(&metrics, rules);
     for attachment in attachments {
         let attached = i64::from(attachment.outcome.is_ok());
         metrics.probe_attached.with_label_values(&[attachment.probe.name]).set(attached);

@@ -74,8 +74,8 @@ impl Reloader {
     }
 
     /// Once a day.
-    pub(super) fn tell_age(&self) {
-        tell_age(&self.metrics, &in_force(&self.rules), clock::wall());
+    pub(super) fn meter_age(&self) {
+        meter_age(&self.metrics, &in_force(&self.rules), clock::wall());
     }
 
     /// Blocks while it reads files.
@@ -101,7 +101,7 @@ impl Reloader {
         self.classes.put(&mut rules, Some(&in_force(&self.rules)));
         let rules = Arc::new(rules);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
-        tell_rules(&self.metrics, &rules);
+        meter_rules(&self.metrics, &rules);
         self.inbox.put(rules, config.store.record);
         tracing::info!("configuration, policy and database reloaded");
         Ok(())
@@ -130,7 +130,7 @@ pub(super) fn in_force(rules: &InForce) -> Arc<Rules> {
 }
 
 /// What the metrics say of the rules in force.
-pub(super) fn tell_rules(metrics: &Metrics, rules: &Rules) {
+pub(super) fn meter_rules(metrics: &Metrics, rules: &Rules) {
     metrics.set_policy(&hex(&rules.policy.sha256));
     let built = &metrics.geo_database_build_timestamp_seconds;
     built.reset();
@@ -139,12 +139,12 @@ pub(super) fn tell_rules(metrics: &Metrics, rules: &Rules) {
         built.with_label_values(&[database.label]).set(database.built_at.secs().cast_signed());
     }
     let now = clock::wall();
-    tell_age(metrics, rules, now);
+    meter_age(metrics, rules, now);
     metrics.config_last_reload_success_timestamp_seconds.set(now.secs().cast_signed());
 }
 
 /// Warns of databases that are old at `now`, in the log and as a metric.
-pub(super) fn tell_age(metrics: &Metrics, rules: &Rules, now: Timestamp) {
+pub(super) fn meter_age(metrics: &Metrics, rules: &Rules, now: Timestamp) {
     for database in rules.locator.databases() {
         let is_stale = database.freshness(now).is_stale();
         metrics.geo_database_stale.with_label_values(&[database.label]).set(is_stale.into());
@@ -228,7 +228,7 @@ mod tests {
         let stale = || reloader.metrics.geo_database_stale.with_label_values(&["country"]).get();
         for (days, expected) in [(0, 0), (179, 0), (180, 1), (1, 0)] {
             let now = Timestamp::from_secs(built + days * 86_400);
-            tell_age(&reloader.metrics, &rules, now);
+            meter_age(&reloader.metrics, &rules, now);
             assert_eq!(stale(), expected, "day {days}");
         }
     }

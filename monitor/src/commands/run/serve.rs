@@ -99,7 +99,7 @@ async fn keep_house(reloader: &Reloader, shutdown: Shutdown) {
             () = shutdown.clone().requested() => return,
         }
         if minutes % MINUTES_A_DAY == 0 {
-            reloader.tell_age();
+            reloader.meter_age();
         }
     }
 }

@@ -230,7 +230,7 @@ impl Fresh {
                 source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
                 self.read(source, pipeline)?;
             }
-            view.answer(asked, pipeline.untold(source.now_ns()));
+            view.answer(asked, pipeline.unreported(source.now_ns()));
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use super::{
     layers::Layers,
     mmdb::{CountryFile, OperatorFile},
     rows::{ClassRow, OperatorRow},
-    seen::{Family, Seen},
+    seen::{IpVersion, Seen},
     tables::{self, Tables, TablesError},
 };
 
@@ -84,7 +84,7 @@ impl Inputs<'_> {
                 self.merge(embedded.ranges4(), embedded.ranges6(), &merger, &mut finer)
             }
             CountryInput::File(file) => {
-                let (v4, v6) = (file.ranges(Family::V4), file.ranges(Family::V6));
+                let (v4, v6) = (file.ranges(IpVersion::V4), file.ranges(IpVersion::V6));
                 self.merge(v4, v6, &merger, &mut finer)
             }
         };
@@ -115,13 +115,13 @@ impl Inputs<'_> {
     ) -> Merged {
         let (mut runs4, mut runs6) = ((vec![], vec![]), (vec![], vec![]));
         let roster = &self.embedded.roster;
-        let v4 = self.sweep(Family::V4, countries4, roster.ranges4(), merger);
+        let v4 = self.sweep(IpVersion::V4, countries4, roster.ranges4(), merger);
         let v4 = v4.map(|(start, range)| {
             let merged = merger.borrow_mut().merge(&range);
             push_run(&mut runs4, start as u32, merged.operator);
             (start as u32, merged.class)
         });
-        let v6 = self.sweep(Family::V6, countries6, roster.ranges6(), merger);
+        let v6 = self.sweep(IpVersion::V6, countries6, roster.ranges6(), merger);
         let v6 = v6.map(|(start, range)| {
             let merged = merger.borrow_mut().merge(&range);
             push_run(&mut runs6, start, merged.operator);
@@ -182,7 +182,7 @@ impl Inputs<'_> {
 
     fn sweep<'a, C, H>(
         &'a self,
-        family: Family,
+        family: IpVersion,
         countries: C,
         holdings: H,
         merger: &'a RefCell<Merger<'_>>,
@@ -198,8 +198,8 @@ impl Inputs<'_> {
             ),
         };
         let segments = match family {
-            Family::V4 => self.layers.segments4(),
-            Family::V6 => self.layers.segments6(),
+            IpVersion::V4 => self.layers.segments4(),
+            IpVersion::V6 => self.layers.segments6(),
         };
         let operators = Head::new(operators);
         let grounds = merger.borrow_mut().grounds(segments);

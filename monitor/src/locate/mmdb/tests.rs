@@ -34,8 +34,8 @@ fn at<T: Copy + Default>(ranges: impl Iterator<Item = (u64, T)>, address: [u8; 4
 
 fn seen(record: Value) -> Seen {
     let file = CountryFile::open(bytes(&mmdb("Test", &[("203.0.113.0/24", record)]))).unwrap();
-    assert_eq!(at(file.ranges(Family::V4), [198, 51, 100, 1]), Seen::default());
-    let seen = at(file.ranges(Family::V4), [203, 0, 113, 9]);
+    assert_eq!(at(file.ranges(IpVersion::V4), [198, 51, 100, 1]), Seen::default());
+    let seen = at(file.ranges(IpVersion::V4), [203, 0, 113, 9]);
     assert!(file.failure().is_none());
     seen
 }
@@ -67,8 +67,8 @@ fn a_code_that_is_no_country_is_none() {
     let flat = |code| map(vec![("country_code", text(code))]);
     let networks = [("203.0.113.0/24", flat("EU")), ("198.51.100.0/24", flat("CN"))];
     let file = CountryFile::open(bytes(&mmdb("Test", &networks))).unwrap();
-    assert_eq!(at(file.ranges(Family::V4), [203, 0, 113, 9]).country, None);
-    assert_eq!(at(file.ranges(Family::V4), [198, 51, 100, 9]).country, CountryCode::new("CN"));
+    assert_eq!(at(file.ranges(IpVersion::V4), [203, 0, 113, 9]).country, None);
+    assert_eq!(at(file.ranges(IpVersion::V4), [198, 51, 100, 9]).country, CountryCode::new("CN"));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn ranges_of_ipv6_are_cut_to_their_upper_halves_and_end_where_they_end() {
         ("3fff:ffff:ffff:ffff::/64", flat("RU")),
     ];
     let file = CountryFile::open(bytes(&mmdb("Test", &networks))).unwrap();
-    let all: Vec<_> = file.ranges(Family::V6).collect();
+    let all: Vec<_> = file.ranges(IpVersion::V6).collect();
     assert!(all.is_sorted_by(|a, b| a.0 < b.0));
     let key = |group: u64| 0x2001_0db8 << 32 | group;
     let last = 0x3fff_ffff_ffff_ffff;
@@ -111,7 +111,7 @@ fn each_vendors_operator_is_found() {
             kept.borrow_mut().push((found.asn, name, found.country));
             kept.borrow().len()
         };
-        let number = at(file.ranges(Family::V4, keep), [203, 0, 113, 9]);
+        let number = at(file.ranges(IpVersion::V4, keep), [203, 0, 113, 9]);
         kept.take().swap_remove(number - 1)
     };
     let cloud = (Some(64500), Some("Cloud".to_owned()), None);
@@ -170,7 +170,7 @@ fn a_tree_that_leads_everywhere_from_everywhere_is_refused_in_bounded_time() {
         }
     }
     let file = CountryFile::open(bytes(&bomb)).unwrap();
-    assert!(file.ranges(Family::V6).count() <= LEAVES_MAX);
+    assert!(file.ranges(IpVersion::V6).count() <= LEAVES_MAX);
     assert!(file.failure().unwrap().to_string().contains("more than"));
 }
 

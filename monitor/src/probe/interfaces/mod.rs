@@ -40,8 +40,8 @@ const COMPARE: Duration = Duration::from_secs(1);
 /// Changes that nobody fetched yet; more of them are counted alone.
 const CHANGES_MAX: usize = 4096;
 
-/// Names of interfaces, by index.
-pub type Names = Arc<FxHashMap<u32, Arc<str>>>;
+/// InterfaceNames of interfaces, by index.
+pub type InterfaceNames = Arc<FxHashMap<u32, Arc<str>>>;
 
 /// Since when the program at an interface has seen whatever leaves by it, by index: nanoseconds of
 /// `CLOCK_BOOTTIME`.
@@ -50,7 +50,7 @@ pub type SeenSince = Arc<FxHashMap<u32, u64>>;
 /// What the thread tells.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    names: Mutex<Names>,
+    names: Mutex<InterfaceNames>,
     is_new: AtomicBool,
     seen: Mutex<SeenSince>,
     is_seen_new: AtomicBool,
@@ -61,7 +61,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn put(&self, names: Names) {
+    fn put(&self, names: InterfaceNames) {
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
         self.is_new.store(true, Ordering::Release);
     }
@@ -81,7 +81,7 @@ impl Told {
     }
 
     /// The names, if they changed since they were last asked for.
-    pub(super) fn new_names(&self) -> Option<Names> {
+    pub(super) fn new_names(&self) -> Option<InterfaceNames> {
         let is_new = self.is_new.swap(false, Ordering::Acquire);
         is_new.then(|| Arc::clone(&self.names.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -104,7 +104,7 @@ impl Told {
         mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Names in the configuration by which no interface goes.
+    /// InterfaceNames in the configuration by which no interface goes.
     pub(super) fn unknown(&self) -> Vec<String> {
         self.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -261,7 +261,7 @@ async fn follow(
     ready: &mpsc::SyncSender<()>,
 ) -> io::Result<()> {
     let mut kernel = Rtnetlink::open()?;
-    let mut names = Names::default();
+    let mut names = InterfaceNames::default();
     let compare = Ticks::every(COMPARE)?;
     // Attaching to one takes up to 20 ms (a grace period of RCU): what is down can wait for that.
     let mut extent = Extent::Up;

@@ -11,7 +11,7 @@ impl<D> Flows<D> {
     /// States of flows that differ from what was told of them, `most` of those that are `wanted`; gives
     /// back how many more there are. A flow whose socket is closed and which is silent has ended, as
     /// far as is known; those of which just this is news come last.
-    pub fn untold(
+    pub fn unreported(
         &self,
         now: BootNs,
         most: usize,
@@ -38,12 +38,12 @@ impl<D> Flows<D> {
 
 impl<D> Live<D> {
     fn is_growth(&self) -> bool {
-        !self.told || sum(self.egress.traffic) != self.told_sum
+        !self.reported || sum(self.egress.traffic) != self.reported_sum
     }
 
     fn is_news(&self, now: BootNs) -> bool {
         // An attempt that was not told may be none: its packet is waited for.
-        let is_sure = self.told || self.egress.phase == Phase::Sent;
+        let is_sure = self.reported || self.egress.phase == Phase::Sent;
         is_sure && (self.is_growth() || self.has_ended(now))
     }
 
@@ -77,7 +77,7 @@ mod tests {
             assert_eq!(flows.observe(&sample), Observed::New);
             let egress = flows.state(&sample, Origin::Process);
             flows.add(&sample, egress, cookie);
-            flows.tell(&flow, SECOND);
+            flows.report(&flow, SECOND);
         }
         flows
     }
@@ -89,22 +89,22 @@ mod tests {
         assert!(!flows.count(&flow, &counters, last_ns));
     }
 
-    fn untold(flows: &Flows<u64>, now: BootNs, most: usize) -> (Vec<(u64, Egress)>, u64) {
+    fn unreported(flows: &Flows<u64>, now: BootNs, most: usize) -> (Vec<(u64, Egress)>, u64) {
         let mut all = Vec::new();
-        let left_out = flows.untold(now, most, |_| true, |egress, of| all.push((*of, egress)));
+        let left_out = flows.unreported(now, most, |_| true, |egress, of| all.push((*of, egress)));
         (all, left_out)
     }
 
     #[test]
     fn what_grew_is_untold_until_it_is_told_and_what_did_not_is_not() {
         let mut flows = begun(1..4);
-        assert_eq!(untold(&flows, SECOND, 9).0, []);
+        assert_eq!(unreported(&flows, SECOND, 9).0, []);
         grow(&mut flows, 2, 1060, 2 * SECOND);
-        let (all, left_out) = untold(&flows, 2 * SECOND, 9);
+        let (all, left_out) = unreported(&flows, 2 * SECOND, 9);
         let told: Vec<_> = all.iter().map(|(of, it)| (*of, it.traffic.sent_bytes)).collect();
         assert_eq!((told, left_out, all[0].1.ended_at), (vec![(2, 1060)], 0, None));
         flows.settle(4 * SECOND, 9, |_, _| ());
-        assert_eq!(untold(&flows, 4 * SECOND, 9).0, []);
+        assert_eq!(unreported(&flows, 4 * SECOND, 9).0, []);
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         let mut flows = begun(1..2);
         flows.close(1);
         grow(&mut flows, 1, 1060, 3 * SECOND);
-        let end = |flows: &Flows<u64>, now| untold(flows, now, 9).0[0].1.ended_at;
+        let end = |flows: &Flows<u64>, now| unreported(flows, now, 9).0[0].1.ended_at;
         assert_eq!(end(&flows, 3 * SECOND), None);
         assert_eq!(end(&flows, 4 * SECOND).map(|it| it.0), Some(3 * SECOND));
         grow(&mut flows, 1, 2060, 4 * SECOND);
@@ -124,7 +124,7 @@ mod tests {
         let mut flows = begun(1..8);
         (1..4).for_each(|cookie| flows.close(cookie));
         (4..8).for_each(|cookie| grow(&mut flows, cookie, 1060, 2 * SECOND));
-        let (all, left_out) = untold(&flows, 2 * SECOND, 4);
+        let (all, left_out) = unreported(&flows, 2 * SECOND, 4);
         assert!(all.iter().all(|(of, _)| *of >= 4), "{all:?}");
         assert_eq!((all.len(), left_out), (4, 3));
     }

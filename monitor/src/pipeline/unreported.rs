@@ -17,7 +17,7 @@ impl Pipeline {
     }
 
     /// What the ledger does not hold yet of what it is to hold.
-    pub fn untold(&self, now_ns: u64) -> Snapshot {
+    pub fn unreported(&self, now_ns: u64) -> Snapshot {
         let outputs = &self.outputs;
         let mut records = Vec::new();
         let is_wanted = |details: &Details| match details.kept {
@@ -25,7 +25,7 @@ impl Pipeline {
             Kept::Added => outputs.is_itemised(&details.judgement),
             Kept::Unpaid => false,
         };
-        let left_out = self.flows.untold(now_ns, FLOWS_MAX, is_wanted, |egress, details| {
+        let left_out = self.flows.unreported(now_ns, FLOWS_MAX, is_wanted, |egress, details| {
             records.push(details.record(egress));
         });
         outputs.snapshot(records, left_out)
