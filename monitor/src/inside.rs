@@ -13,7 +13,7 @@ pub mod api {
     }
 }
 pub mod attribute {
-    pub use crate::attribute::{Clock, PROCESSES_MAX, Processes, Procfs};
+    pub use crate::attribute::{BootOffset, PROCESSES_MAX, Processes, Procfs};
 }
 pub mod config {
     pub use crate::config::{

@@ -86,9 +86,9 @@ pub fn zone(utc: bool) -> TimeZone {
 
 /// Writes times in one zone.
 #[derive(Clone, Debug)]
-pub struct Clock(TimeZone);
+pub struct Times(TimeZone);
 
-impl Clock {
+impl Times {
     pub fn new(utc: bool) -> Self {
         Self(zone(utc))
     }
@@ -293,6 +293,6 @@ mod tests {
     #[test]
     fn utc_is_marked_as_such() {
         let at = Time(Timestamp::from_secs(1_800_000_000));
-        assert_eq!(Clock::new(true).format(at), "2027-01-15 08:00:00Z");
+        assert_eq!(Times::new(true).format(at), "2027-01-15 08:00:00Z");
     }
 }

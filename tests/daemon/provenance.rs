@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 
 use geofenced::inside::{
-    attribute::{Clock, PROCESSES_MAX, Processes, Procfs},
+    attribute::{BootOffset, PROCESSES_MAX, Processes, Procfs},
     config::{Config, RecordMode, StoreConfig},
     ecs::hex,
     event::{Provenance, Record, Rollup, Timestamp, Verdict},
@@ -58,7 +58,7 @@ fn watching(config: &StoreConfig, rules: &Arc<Rules>) -> (Pipeline, StoreWriter)
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), 262_144, config.sync).unwrap();
     let outputs = Outputs::new(Arc::clone(&metrics), config, queue, live::channel());
-    let clock = Clock { wall_at_boot_ns: 0 };
+    let clock = BootOffset { wall_at_boot_ns: 0 };
     let processes =
         Processes::with(Procfs::at("/nonexistent"), "/etc/passwd", clock, PROCESSES_MAX);
     (Pipeline::new(processes, Arc::clone(rules), outputs, metrics, 1024, 0), writer)

@@ -30,7 +30,7 @@ pub struct Status {
     pub databases: Vec<Database>,
     pub store: Store,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock: Option<Clock>,
+    pub clock: Option<ClockState>,
     pub queues: Vec<Fill>,
     pub maps: Vec<Fill>,
     /// Flows that have not ended.
@@ -87,7 +87,7 @@ pub struct Store {
 
 /// By which clock times are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clock {
+pub struct ClockState {
     /// The kernel says that it is synchronised.
     pub trusted: bool,
     /// Which boot this is.
@@ -145,7 +145,7 @@ pub(crate) mod tests {
                 oldest: None,
                 index: "current".into(),
             },
-            clock: Some(Clock {
+            clock: Some(ClockState {
                 trusted: false,
                 boot: "0c4f7b6e-9d0a-4a55-8a0e-f3c2b1a09d01".into(),
                 steps: 1,

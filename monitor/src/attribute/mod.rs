@@ -93,12 +93,12 @@ impl AttributeError {
 
 /// Translates the probes' clock (`CLOCK_BOOTTIME`) into wall time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clock {
+pub struct BootOffset {
     /// The wall clock, in nanoseconds since the epoch, when the boot clock was 0.
     pub wall_at_boot_ns: u64,
 }
 
-impl Clock {
+impl BootOffset {
     /// By what both clocks show now.
     pub fn now() -> Self {
         let between = clock::Clock::host().now().timeline.wall_at_boot_ns;
@@ -120,7 +120,7 @@ pub type Correction = (Arc<Process>, Arc<Process>);
 /// The cache of processes. Samples come in the order in which the probes wrote them.
 pub struct Processes {
     procfs: Procfs,
-    clock: Clock,
+    clock: BootOffset,
     users: Users,
     table: Table,
     sockets: Sockets,
@@ -159,13 +159,13 @@ impl Processes {
 
     /// Of this host. Empty: call [`Self::scan`] after the probes are attached.
     pub fn new() -> Self {
-        Self::with(Procfs::host(), "/etc/passwd", Clock::now(), PROCESSES_MAX)
+        Self::with(Procfs::host(), "/etc/passwd", BootOffset::now(), PROCESSES_MAX)
     }
 
     pub fn with(
         procfs: Procfs,
         passwd: impl Into<PathBuf>,
-        clock: Clock,
+        clock: BootOffset,
         processes_max: usize,
     ) -> Self {
         Self {
@@ -211,7 +211,7 @@ impl Processes {
     }
 
     /// The wall clock may be set while processes live: later starts are told by the new one.
-    pub fn set_clock(&mut self, clock: Clock) {
+    pub fn set_clock(&mut self, clock: BootOffset) {
         self.clock = clock;
     }
 

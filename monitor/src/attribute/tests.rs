@@ -25,7 +25,7 @@ const EPOCH: u64 = 1_700_000_000 * SEC;
 fn over(proc: &FakeProc) -> Processes {
     let passwd = proc.path().join("passwd");
     std::fs::write(&passwd, "root:x:0:\nann:x:1000:\n_chrony:x:107:\n").unwrap();
-    Processes::with(proc.procfs(), passwd, Clock { wall_at_boot_ns: EPOCH }, 1000)
+    Processes::with(proc.procfs(), passwd, BootOffset { wall_at_boot_ns: EPOCH }, 1000)
 }
 
 /// The process that is named for `owner`.
@@ -411,7 +411,7 @@ fn the_table_stays_bounded_under_a_flood_of_forks() {
 #[test]
 fn proc_that_is_missing_is_an_error_that_names_it() {
     let mut processes =
-        Processes::with(Procfs::at("/nonexistent"), "/etc/passwd", Clock::now(), 10);
+        Processes::with(Procfs::at("/nonexistent"), "/etc/passwd", BootOffset::now(), 10);
     let error = processes.scan().unwrap_err().to_string();
     assert!(error.starts_with("can't list /nonexistent: "), "{error}");
     assert!(!error.contains('\n'));
@@ -419,10 +419,10 @@ fn proc_that_is_missing_is_an_error_that_names_it() {
 
 #[test]
 fn the_clock_translates_to_wall_time() {
-    let clock = Clock { wall_at_boot_ns: 5 };
+    let clock = BootOffset { wall_at_boot_ns: 5 };
     assert_eq!(clock.wall(7), Timestamp(12));
     // 2020-01-01: whatever the machine, it was booted later.
-    assert!(Clock::now().wall_at_boot_ns > 1_577_836_800 * SEC);
+    assert!(BootOffset::now().wall_at_boot_ns > 1_577_836_800 * SEC);
 }
 
 #[test]
@@ -435,7 +435,7 @@ fn real_children_are_named_from_the_real_proc() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let now = |clock: Clock| Clock::now().wall_at_boot_ns.abs_diff(clock.wall_at_boot_ns);
+    let now = |clock: BootOffset| BootOffset::now().wall_at_boot_ns.abs_diff(clock.wall_at_boot_ns);
     assert!(now(processes.clock) < 60 * SEC, "the wall clock was set during the test");
     let started_ns = Procfs::host().read(child.id()).unwrap().started_ns;
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());

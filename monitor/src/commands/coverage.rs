@@ -13,7 +13,7 @@ use crate::{
     ecs::Time,
     event::Timestamp,
     filter::RawFilter,
-    table::{Clock, small, span},
+    table::{Times, small, span},
     when,
 };
 
@@ -80,7 +80,7 @@ pub(super) fn run(global: &Global, args: &CoverageArgs) -> Outcome {
         }
         Output::Table => {
             if !coverage.gaps.is_empty() {
-                out::table(&mut out, &table(&coverage.gaps, &Clock::new(args.utc)))?;
+                out::table(&mut out, &table(&coverage.gaps, &Times::new(args.utc)))?;
             }
             writeln!(out, "{}", coverage.sentence())?;
         }
@@ -172,7 +172,7 @@ fn csv_row(gap: &Gap) -> [String; 6] {
     ]
 }
 
-fn table(gaps: &[Gap], clock: &Clock) -> comfy_table::Table {
+fn table(gaps: &[Gap], clock: &Times) -> comfy_table::Table {
     let rows = gaps.iter().map(|gap| {
         let nanoseconds = gap.to.0.0.saturating_sub(gap.from.0.0);
         vec![

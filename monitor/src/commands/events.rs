@@ -18,7 +18,7 @@ use crate::{
     event::{Certainty, Origin, Phase, Record, Timestamp, Transport},
     filter::{Query, RawFilter},
     summary::By,
-    table::{self, Clock, Column, Listing, WIDTH_UNKNOWN, bytes, printable, verdict_style},
+    table::{self, Column, Listing, Times, WIDTH_UNKNOWN, bytes, printable, verdict_style},
 };
 
 const fn column(head: &'static str, least: usize, share: usize) -> Column {
@@ -65,7 +65,7 @@ struct Printer {
 enum Form {
     Json,
     Csv,
-    Table { listing: Listing, clock: Clock, color: bool, is_full: bool, is_wide: bool },
+    Table { listing: Listing, clock: Times, color: bool, is_full: bool, is_wide: bool },
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
@@ -166,7 +166,7 @@ impl Printer {
                 let columns: &'static [Column] = if is_full { &FULL } else { &NARROW };
                 Form::Table {
                     listing: Listing::new(columns, width),
-                    clock: Clock::new(args.utc),
+                    clock: Times::new(args.utc),
                     color: global.color_on_stdout(),
                     is_full,
                     is_wide: width.is_none(),
@@ -236,7 +236,7 @@ impl Printer {
     }
 }
 
-fn cells(event: &Event<'_>, clock: &Clock, is_full: bool, is_wide: bool) -> Vec<(String, Style)> {
+fn cells(event: &Event<'_>, clock: &Times, is_full: bool, is_wide: bool) -> Vec<(String, Style)> {
     let plain = |text: String| (text, Style::new());
     let verdict = event.geofenced.verdict.as_ref();
     let time =

@@ -12,7 +12,7 @@ use crate::{
     ecs::{LOOKUP_COLUMNS, LookupEvent, lookup_row},
     event::Lookup,
     filter::Query,
-    table::{self, Clock, Column, Listing, WIDTH_UNKNOWN, printable},
+    table::{self, Column, Listing, Times, WIDTH_UNKNOWN, printable},
 };
 
 const fn column(head: &'static str, least: usize, share: usize) -> Column {
@@ -32,7 +32,7 @@ struct Printer {
     out: out::Stdout,
     form: Output,
     listing: Listing,
-    clock: Clock,
+    clock: Times,
     color: bool,
     shown: u64,
 }
@@ -57,7 +57,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
         out: out::stdout(),
         form: global.output,
         listing: Listing::new(&COLUMNS, width.filter(|_| !args.wide)),
-        clock: Clock::new(args.utc),
+        clock: Times::new(args.utc),
         color: global.color_on_stdout(),
         shown: 0,
     };
@@ -128,7 +128,7 @@ impl Printer {
     }
 }
 
-fn cells(event: &LookupEvent<'_>, clock: &Clock) -> [String; 6] {
+fn cells(event: &LookupEvent<'_>, clock: &Times) -> [String; 6] {
     let process = event.process.as_ref();
     let addresses: Vec<String> = event.dns.resolved_ip.iter().map(ToString::to_string).collect();
     let answer = match event.dns.r#type.as_ref() {

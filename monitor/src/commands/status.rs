@@ -11,7 +11,7 @@ use crate::{
     },
     cli::{Exit, Global, Output},
     outputs::live,
-    table::{Clock, bytes, printable, small, span, styled, verdict_style},
+    table::{Times, bytes, printable, small, span, styled, verdict_style},
 };
 
 pub(super) fn run(global: &Global) -> Outcome {
@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global) -> Outcome {
 
 /// Name and value, worst news not hidden at the end.
 fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
-    let clock = Clock::new(false);
+    let clock = Times::new(false);
     let good = |text: &str| styled(text, verdict_style("approved"), color);
     let bad = |text: &str| styled(text, verdict_style("unapproved"), color);
     let mut lines = Vec::new();
@@ -115,7 +115,7 @@ fn clock_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     let trust = styled(trust, verdict_style(verdict), color);
     let mut lines = vec![["clock".to_owned(), format!("{trust}; boot {}", printable(&clock.boot))]];
     if let Some(step) = &clock.last_step {
-        let by = Clock::new(false);
+        let by = Times::new(false);
         let (from, to) = (by.format(step.from), by.format(step.to));
         let text = format!("set {} times, last from {from} to {to}", clock.steps);
         lines.push([String::new(), styled(&text, verdict_style("unapproved"), color)]);

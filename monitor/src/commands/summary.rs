@@ -13,7 +13,7 @@ use crate::{
     cli::{Exit, Global, Output, SummaryArgs},
     filter::{Query, RawFilter},
     summary::{By, Row},
-    table::{Clock, bytes, printable, small, styled, verdict_style},
+    table::{Times, bytes, printable, small, styled, verdict_style},
 };
 
 const CSV_HEAD: [&str; 17] = [
@@ -133,7 +133,7 @@ fn addresses(row: &Row) -> String {
 
 fn table(global: &Global, args: &SummaryArgs, rows: &[Row]) -> comfy_table::Table {
     let color = global.color_on_stdout();
-    let clock = Clock::new(args.utc);
+    let clock = Times::new(args.utc);
     let head = args.by.word().to_uppercase();
     let mut heads = vec![head.as_str()];
     if args.by == By::Device {

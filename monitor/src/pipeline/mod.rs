@@ -30,7 +30,7 @@ use self::{
 };
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
-    attribute::{self, Clock, Processes},
+    attribute::{self, BootOffset, Processes},
     clock::Steps,
     config::RecordMode,
     decode::{Sample, decode},
@@ -177,7 +177,7 @@ impl Pipeline {
     ) -> Result<bool, ProbeError> {
         self.flows.set_wall_offset(wall_offset_ns);
         let wall_at_boot_ns = u64::try_from(wall_offset_ns).unwrap_or(0);
-        self.processes.set_clock(Clock { wall_at_boot_ns });
+        self.processes.set_clock(BootOffset { wall_at_boot_ns });
         let now = source.now_ns();
         self.flows.begin_sweep(source.progress());
         self.count(source, now)?;

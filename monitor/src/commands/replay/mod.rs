@@ -19,7 +19,7 @@ use crate::{
     rules::Rules,
     store::Reader,
     summary::NO_DESTINATION,
-    table::{self, Clock, bytes, printable, small, styled, verdict_style},
+    table::{self, Times, bytes, printable, small, styled, verdict_style},
 };
 
 /// The word for the database in the program.
@@ -124,7 +124,7 @@ struct Printer {
     out: out::Stdout,
     form: Output,
     color: bool,
-    clock: Clock,
+    clock: Times,
     /// `None`: each is shown at once.
     limit: Option<usize>,
     is_newest_first: bool,
@@ -140,7 +140,7 @@ impl Printer {
             out: out::stdout(),
             form: global.output,
             color: global.color_on_stdout(),
-            clock: Clock::new(args.utc),
+            clock: Times::new(args.utc),
             limit: limit.or(is_table.then_some(LISTED)),
             is_newest_first: query.newest_first,
             kept: VecDeque::new(),

@@ -201,7 +201,7 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     if let Some(path) = &args.replay {
         // Its processes are long gone: this host's /proc must not name them.
         let nowhere = Procfs::at("/nonexistent");
-        let clock = attribute::Clock::now();
+        let clock = attribute::BootOffset::now();
         let processes = Processes::with(nowhere, "/etc/passwd", clock, PROCESSES_MAX);
         let source = Box::new(Replay::open(path)?);
         let (attachments, attaching) = (Vec::new(), Attaching::default());

@@ -136,9 +136,9 @@ impl Facts {
         probes
     }
 
-    fn clock(&self, vitals: &Vitals) -> status::Clock {
+    fn clock(&self, vitals: &Vitals) -> status::ClockState {
         let last = *vitals.last_step.lock().unwrap_or_else(PoisonError::into_inner);
-        status::Clock {
+        status::ClockState {
             trusted: self.metrics.clock_trusted.get() == 1,
             boot: clock::Clock::host().now().timeline.boot.to_string(),
             steps: self.metrics.clock_steps_total.get(),
