@@ -188,7 +188,7 @@ pub trait Source {
         (Vec::new(), 0)
     }
 
-    /// InterfaceNames of interfaces in the configuration that stand for none.
+    /// Names of interfaces in the configuration that stand for none.
     fn unknown_interfaces(&self) -> Vec<String> {
         Vec::new()
     }

@@ -40,7 +40,7 @@ const COMPARE: Duration = Duration::from_secs(1);
 /// Changes that nobody fetched yet; more of them are counted alone.
 const CHANGES_MAX: usize = 4096;
 
-/// InterfaceNames of interfaces, by index.
+/// Names of interfaces, by index.
 pub type InterfaceNames = Arc<FxHashMap<u32, Arc<str>>>;
 
 /// Since when the program at an interface has seen whatever leaves by it, by index: nanoseconds of
@@ -104,7 +104,7 @@ impl Told {
         mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// InterfaceNames in the configuration by which no interface goes.
+    /// Names in the configuration by which no interface goes.
     pub(super) fn unknown(&self) -> Vec<String> {
         self.unknown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
