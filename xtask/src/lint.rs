@@ -19,7 +19,19 @@ pub fn all(console: &Console) -> Result<()> {
         .context("the format is not rustfmt's; run: cargo fmt --all")?;
     let mut clippy = host::cargo();
     clippy.args(["clippy", "--locked", "--workspace", "--all-targets"]);
-    console.step("clippy", clippy.args(["--", "--deny", "warnings"]))
+    console.step("clippy", clippy.args(["--", "--deny", "warnings"]))?;
+    fuzz_targets(console)
+}
+
+/// They are a workspace of their own, which nothing else here would compile. Nothing is linked, so
+/// libFuzzer needs not be built, nor a C++ compiler be there.
+fn fuzz_targets(console: &Console) -> Result<()> {
+    let mut check = host::cargo();
+    check.args(["check", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]);
+    check.env("CUSTOM_LIBFUZZER_PATH", paths::target().join("none/libFuzzer.a"));
+    console
+        .step("fuzz targets compile", &mut check)
+        .context("the targets in tests/fuzz no longer fit what they try")
 }
 
 /// rustup's minimal profile has neither.

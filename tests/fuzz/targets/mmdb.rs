@@ -34,12 +34,17 @@ impl Files {
 fuzz_target!(|bytes: &[u8]| {
     let tried = FILES.path("tried.mmdb");
     fs::write(&tried, bytes).expect("write the database");
-    let country =
-        Geo { database: Some(tried.clone()), operator_database: None, overrides: Vec::new() };
+    let country = Geo {
+        database: Some(tried.clone()),
+        operator_database: None,
+        overrides: Vec::new(),
+        operators: Vec::new(),
+    };
     let operator = Geo {
         database: Some(FILES.path("good.mmdb")),
         operator_database: Some(tried),
         overrides: Vec::new(),
+        operators: Vec::new(),
     };
     for geo in [country, operator] {
         let Ok(locator) = Locator::open(&geo, &[]) else { continue };
