@@ -162,7 +162,7 @@ pub extern "C" fn wakeup(verdict: u64) -> u64 {
 }
 
 /// How to submit what nobody waits for: the reader finds it within a second. It is woken, once, when
-/// that fills more than a quarter of the ring.
+/// that fills a part of the ring.
 #[inline(always)]
 fn quietly() -> u64 {
     if is_filling() && becomes(awake::HURRIED) {
@@ -189,9 +189,11 @@ fn urgently() -> u64 {
     }
 }
 
+/// Long before anything is refused: names are, from a quarter on, and the reader may have to wait for a
+/// processor.
 #[inline(always)]
 fn is_filling() -> bool {
-    SAMPLES.query(BPF_RB_AVAIL_DATA.into()) > SAMPLES.query(BPF_RB_RING_SIZE.into()) / 4
+    SAMPLES.query(BPF_RB_AVAIL_DATA.into()) > SAMPLES.query(BPF_RB_RING_SIZE.into()) / 16
 }
 
 /// Whether that is new.

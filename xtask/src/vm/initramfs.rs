@@ -109,8 +109,14 @@ pub(super) fn with_modules(work: &Path, image: &Path, kernel: &Kernel) -> Result
         bail!("no modules below {}", from.display());
     }
     for list in ["modules.builtin", "modules.order"] {
-        let target = root.join("lib/modules").join(release).join(list);
-        fs::copy(modules.join(list), target)?;
+        let (list, target) =
+            (modules.join(list), root.join("lib/modules").join(release).join(list));
+        // Packages from 7 on come without; then depmod finds nothing built in.
+        if list.is_file() {
+            copy(&list, &target)?;
+        } else {
+            fs::write(target, "")?;
+        }
     }
     let whole = work.join(format!("{}.initramfs", kernel.version));
     let packed = pack(&root, &work.join("modules.initramfs"))?;
