@@ -103,10 +103,10 @@ fn on_a_disk_that_others_fill_the_oldest_goes_first_and_all_goes_on() {
     let fill = |_: &Disk, site: &Site, lab: &Lab| {
         // About a megabyte is the store's own.
         lab.egress("burst-one-socket --to 203.0.113.9 --ports 10000-39999 --count 30000");
+        // Each has a first state and a last one.
         let stored = harness::eventually(|| {
-            let metrics = site.metrics();
-            let is_told = metrics.sum("geofenced_map_entries", &[("map", "flows")]) < 100.0;
-            (is_told && metrics.sum("geofenced_queue_depth", &[]) < 0.5).then_some(())
+            let records = site.metrics().sum("geofenced_store_records", &[]);
+            (records > 59_999.5).then_some(())
         });
         assert!(stored.is_some(), "{}", site.log());
         let mut other = fs::File::create(site.store().join("other")).expect("make a file");
