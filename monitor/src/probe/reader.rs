@@ -32,9 +32,9 @@ use super::{
 };
 use crate::sandbox;
 
-/// Samples that wait for the pipeline at most, of flows some 13 MB; as many may be on their way through
+/// Samples that wait for the pipeline at most, of flows some 25 MB; as many may be on their way through
 /// it. Then the ring fills, and the probes count.
-const WAITING_MAX: usize = 1 << 17;
+const WAITING_MAX: usize = 1 << 18;
 /// Of a host with memory for few flows.
 const WAITING_LEAST: usize = 1 << 14;
 /// Bytes that so many may take on average: those that name destinations are larger.
