@@ -395,6 +395,10 @@ impl Source for Kernel {
         self.samples.collect();
     }
 
+    fn collect_all(&mut self) {
+        self.samples.collect_all();
+    }
+
     fn progress(&mut self) -> Progress {
         self.samples.progress()
     }

@@ -111,8 +111,14 @@ pub trait Source {
     /// Hands over the samples that are there, at most `most`; returns how many.
     fn drain(&mut self, most: usize, each: &mut dyn FnMut(&[u8])) -> usize;
 
-    /// Fetches what the probes told without waking anyone, so that it is there to be drained.
+    /// Fetches what the probes told without waking anyone, so that it is there to be drained; but for
+    /// what is fetched within milliseconds anyway.
     fn collect(&mut self) {}
+
+    /// The same, for the last time: without exception.
+    fn collect_all(&mut self) {
+        self.collect();
+    }
 
     /// How far the samples are. All that is known of is drained where a source has none of its own.
     fn progress(&mut self) -> Progress {

@@ -37,10 +37,6 @@ impl Packed {
         self.bytes.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     pub(super) fn push(&mut self, sample: &[u8]) {
         let length = sample.len() as u32;
         if sample.len() != SIZE {

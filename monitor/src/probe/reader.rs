@@ -6,11 +6,12 @@
 //! milliseconds while it finds something, and the probes see that it is awake.
 
 use std::{
+    collections::VecDeque,
     fmt, io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, Ordering, fence},
     },
     thread,
     time::{Duration, Instant},
@@ -32,9 +33,9 @@ use super::{
 };
 use crate::sandbox;
 
-/// Samples that wait for the pipeline at most, of flows some 25 MB; as many may be on their way through
-/// it. Then the ring fills, and the probes count.
-const WAITING_MAX: usize = 1 << 18;
+/// Samples that wait for the pipeline at most, of flows some 50 MB: what a pipeline misses that has half a
+/// processor for some seconds. Then the ring fills, and the probes count.
+const WAITING_MAX: usize = 1 << 19;
 /// Of a host with memory for few flows.
 const WAITING_LEAST: usize = 1 << 14;
 /// Bytes that so many may take on average: those that name destinations are larger.
@@ -42,10 +43,12 @@ const WAITING_BYTES: usize = 128;
 
 /// How many samples may wait, where the kernel counts so many flows.
 pub fn waiting_max(max_flows: u32) -> usize {
-    (max_flows as usize).clamp(WAITING_LEAST, WAITING_MAX)
+    (2 * max_flows as usize).clamp(WAITING_LEAST, WAITING_MAX)
 }
 /// Samples copied before the pipeline is let in between.
-const CHUNK: usize = 512;
+const COPIED_MAX: usize = 512;
+/// Bytes of a chunk, after which another is begun. What is through the pipeline is given back by chunks.
+const CHUNK_BYTES: usize = 256 << 10;
 /// The reader's nice value. It must run within the 30 ms in which a burst fills the ring, however many
 /// others want the processor, and a burst is when they do.
 const NICE: i32 = -10;
@@ -62,16 +65,29 @@ struct Between {
     changed: Condvar,
     /// Whoever takes samples out of it; taken before `waiting`.
     ring: Mutex<RingBuf<MapData>>,
+    /// The reader looks again soon.
+    is_awake: AtomicBool,
     /// Ends the reader's rest.
     call: OwnedFd,
     positions: Positions,
 }
 
+/// What the pipeline takes at once.
 #[derive(Debug, Default)]
-struct Waiting {
-    /// In order.
+struct Chunk {
     samples: Packed,
     count: usize,
+    /// Where in the ring they end.
+    end: Mark,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// In order, none of them empty.
+    chunks: VecDeque<Chunk>,
+    /// In all of them.
+    count: usize,
+    bytes: usize,
     most: usize,
     /// Where in the ring they end.
     end: Mark,
@@ -84,7 +100,34 @@ struct Waiting {
 impl Waiting {
     /// The reader copies no more until the pipeline took what waits.
     fn is_full(&self) -> bool {
-        self.count >= self.most || self.samples.len() >= self.most * WAITING_BYTES
+        self.count >= self.most || self.bytes >= self.most * WAITING_BYTES
+    }
+
+    fn push(&mut self, sample: &[u8]) {
+        if self.chunks.back().is_none_or(|it| it.samples.len() >= CHUNK_BYTES) {
+            self.chunks.push_back(Chunk { end: self.end, ..Chunk::default() });
+        }
+        if let Some(Chunk { samples, count, .. }) = self.chunks.back_mut() {
+            let before = samples.len();
+            samples.push(sample);
+            *count += 1;
+            self.count += 1;
+            self.bytes += samples.len() - before;
+        }
+    }
+
+    fn ends_at(&mut self, end: Mark) {
+        self.end = end;
+        if let Some(last) = self.chunks.back_mut() {
+            last.end = end;
+        }
+    }
+
+    fn take(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.count -= chunk.count;
+        self.bytes -= chunk.samples.len();
+        Some(chunk)
     }
 }
 
@@ -140,6 +183,7 @@ impl Samples {
             waiting: Mutex::new(Waiting { end: begin, most, ..Waiting::default() }),
             changed: Condvar::new(),
             ring: Mutex::new(ring),
+            is_awake: AtomicBool::new(true),
             call,
             positions,
         });
@@ -165,11 +209,11 @@ impl Samples {
         }
         let waiting = self.end.0.lock();
         let nothing =
-            |waiting: &mut Waiting| waiting.samples.is_empty() && !waiting.ended && !waiting.wanted;
+            |waiting: &mut Waiting| waiting.chunks.is_empty() && !waiting.ended && !waiting.wanted;
         let waited = self.end.0.changed.wait_timeout_while(waiting, timeout, nothing);
         let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
         waiting.wanted = false;
-        if waiting.samples.is_empty() && waiting.ended {
+        if waiting.chunks.is_empty() && waiting.ended {
             return Err(io::Error::other("no reader"));
         }
         Ok(())
@@ -185,8 +229,16 @@ impl Samples {
         })
     }
 
-    /// Fetches what the reader was not woken for. Wakes nobody.
+    /// Fetches what the reader was not woken for. Wakes nobody. Not while the reader looks by itself: it
+    /// would wait for the pipeline, before which it has the processor.
     pub(super) fn collect(&self) {
+        if !self.end.0.is_awake.load(Ordering::Acquire) {
+            self.collect_all();
+        }
+    }
+
+    /// Fetches what there is.
+    pub(super) fn collect_all(&self) {
         while self.end.0.copy() > 0 && !self.end.0.lock().is_full() {}
     }
 
@@ -199,7 +251,7 @@ impl Samples {
         let between = &self.end.0;
         let submitted = between.positions.written();
         let waiting = between.lock();
-        let taken_in = match (!self.current.is_at_end(), waiting.samples.is_empty()) {
+        let taken_in = match (!self.current.is_at_end(), waiting.chunks.is_empty()) {
             (true, _) => self.taken_in,
             (false, false) => self.current_end,
             (false, true) => waiting.end,
@@ -210,10 +262,9 @@ impl Samples {
     /// The next sample that is there.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         if self.current.is_at_end() {
-            let Waiting { samples, count, end, .. } = &mut *self.end.0.lock();
-            self.current = mem::take(samples).into();
-            self.taken_in = mem::replace(&mut self.current_end, *end);
-            *count = 0;
+            let chunk = self.end.0.lock().take()?;
+            self.taken_in = mem::replace(&mut self.current_end, chunk.end);
+            self.current = chunk.samples.into();
             self.end.0.changed.notify_one();
         }
         self.current.next()
@@ -258,6 +309,7 @@ fn read(end: &End, bell: &Bell, awake: &Window) {
             },
             State::Tired | State::Asleep => State::Asleep,
         };
+        end.0.is_awake.store(state != State::Asleep, Ordering::Release);
         let rest = (state != State::Asleep).then_some(REST);
         match bell.rest(&end.0.call, rest) {
             Ok(rung) => has_rung = rung,
@@ -328,7 +380,7 @@ impl Between {
         }
         let copied = self.copy();
         // So much of what is not urgent is not left to its next sweep either.
-        if copied > 0 && (wakes || copied == CHUNK) {
+        if copied > 0 && (wakes || copied == COPIED_MAX) {
             self.changed.notify_one();
         }
         Some(copied)
@@ -338,15 +390,14 @@ impl Between {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let mut waiting = self.lock();
         let mut copied = 0;
-        while copied < CHUNK
+        while copied < COPIED_MAX
             && let Some(sample) = ring.next()
         {
-            waiting.samples.push(&sample);
+            waiting.push(&sample);
             copied += 1;
         }
-        waiting.count += copied;
         // Also past what was reserved and thrown away.
-        waiting.end = self.positions.read();
+        waiting.ends_at(self.positions.read());
         copied
     }
 }
@@ -357,16 +408,35 @@ mod tests {
 
     #[test]
     fn there_is_no_room_where_samples_are_many_or_large() {
-        let waiting = |count, bytes| {
-            let mut samples = Packed::default();
-            samples.push(&vec![0; bytes]);
-            Waiting { samples, count, most: WAITING_LEAST, ..Waiting::default() }
-        };
+        let waiting =
+            |count, bytes| Waiting { count, bytes, most: WAITING_LEAST, ..Waiting::default() };
         let bytes = WAITING_LEAST * WAITING_BYTES;
         for full in [waiting(WAITING_LEAST, 0), waiting(1, bytes)] {
             assert!(full.is_full());
         }
         let room = waiting(WAITING_LEAST - 1, bytes - 8);
         assert!(!room.is_full());
+    }
+
+    #[test]
+    fn samples_are_taken_by_chunks_in_order_and_each_gives_its_room_back() {
+        let mut waiting = Waiting { most: WAITING_LEAST, ..Waiting::default() };
+        let samples = |number: usize| vec![number as u8; CHUNK_BYTES / 3];
+        for number in 0..7 {
+            waiting.push(&samples(number));
+            waiting.ends_at(Mark(number + 1));
+        }
+        assert_eq!((waiting.count, waiting.chunks.len()), (7, 3));
+        let (mut taken, mut ends) = (0, Vec::new());
+        while let Some(chunk) = waiting.take() {
+            ends.push(chunk.end.0);
+            let mut unpacking = Unpacking::from(chunk.samples);
+            while let Some(sample) = unpacking.next() {
+                assert_eq!(sample, samples(taken));
+                taken += 1;
+            }
+            assert_eq!(waiting.count, 7 - taken);
+        }
+        assert_eq!((taken, ends, waiting.bytes), (7, vec![3, 6, 7], 0));
     }
 }

@@ -83,6 +83,10 @@ impl<S: Source> Source for Recorder<S> {
         self.inner.collect();
     }
 
+    fn collect_all(&mut self) {
+        self.inner.collect_all();
+    }
+
     fn progress(&mut self) -> Progress {
         let progress = self.inner.progress();
         let marks = [progress.submitted, progress.taken_in];

@@ -160,7 +160,7 @@ pub(super) fn watch(
 /// Takes in what is still in the ring, since it has left the machine, and tells all that is untold.
 fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result<(), ProbeError> {
     let _ = source.wait(LAST_SAMPLES);
-    source.collect();
+    source.collect_all();
     for _ in 0..DRAINS_AT_END {
         if source.drain(DRAIN, &mut |sample| pipeline.accept(sample)) == 0 {
             break;
