@@ -183,7 +183,7 @@ fn a_reload_takes_no_violation_back_and_what_it_says_stands_beside() {
     let (rules, record) = grown_over_a_reload(["US", "CN"]);
     assert!(record.is_violation(), "{record:?}");
     assert_eq!(record.verdict_now, Some(Verdict::Approved));
-    assert_eq!(record.provenance.unwrap().policy_sha256, rules[0].policy.sha256);
+    assert_eq!(record.provenance.as_ref().unwrap().policy_sha256, rules[0].policy.sha256);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn what_a_reload_no_longer_approves_is_in_violation_from_then_on() {
     let (rules, record) = grown_over_a_reload(["CN", "US"]);
     assert!(record.is_violation(), "{record:?}");
     assert_eq!(record.verdict_now, None);
-    assert_eq!(record.provenance.unwrap().policy_sha256, rules[1].policy.sha256);
+    assert_eq!(record.provenance.as_ref().unwrap().policy_sha256, rules[1].policy.sha256);
 }
 
 #[test]

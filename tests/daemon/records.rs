@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use geofenced::inside::event::{
-    Attribution, Certainty, Country, CountryCode, Egress, ExecutedFile, FlowId, Judgement,
-    Operator, Origin, Phase, Place, Process, Reason, Record, Sender, Timestamp, Traffic, Transport,
-    User, Verdict,
+    Attribution, Certainty, Country, CountryCode, Egress, ExecutedFile, Findings, FlowId,
+    Judgement, Operator, Origin, Phase, Place, Process, Reason, Record, Sender, Timestamp, Traffic,
+    Transport, User, Verdict,
 };
 
 /// 2027-01-15 08:00:00 UTC.
@@ -29,46 +29,48 @@ pub(crate) fn violation(number: u64) -> Record {
             traffic: Traffic { sent_bytes: 1536, sent_packets: 3, ..Traffic::default() },
             passage: geofenced::inside::event::Passage::default(),
         },
-        sender: Sender::Process {
-            process: Arc::new(Process {
-                pid: 42,
-                name: "curl".into(),
-                executable: Some("/usr/bin/curl".into()),
-                executable_claimed: None,
-                file: ExecutedFile::default(),
-                command_line: Some("curl https://example.org".into()),
-                started_at: Some(START),
-                parents: vec![],
-                user: User { id: 1000, name: Some("ana".into()) },
-                unit: None,
-                container: None,
-                cgroup: None,
-                netns: None,
-            }),
-            attribution: Attribution::Socket,
-            creator: None,
-        },
-        place: Place {
-            country: Country::Known(CountryCode::new("CN").unwrap()),
-            second: None,
-            operator: Some(Arc::new(Operator {
-                asn: Some(64_500),
-                name: Some("Example Cloud".into()),
-                country: None,
-                is_anycast: false,
-            })),
-            domain: None,
-            server_name: None,
-            via: None,
-        },
-        judgement: Judgement {
-            verdict: Verdict::Unapproved,
-            certainty: Certainty::Full,
-            reason: Reason::Country,
-        },
-        provenance: None,
-        verdict_now: None,
-        timeline: None,
+        findings: Arc::new(Findings {
+            sender: Sender::Process {
+                process: Arc::new(Process {
+                    pid: 42,
+                    name: "curl".into(),
+                    executable: Some("/usr/bin/curl".into()),
+                    executable_claimed: None,
+                    file: ExecutedFile::default(),
+                    command_line: Some("curl https://example.org".into()),
+                    started_at: Some(START),
+                    parents: vec![],
+                    user: User { id: 1000, name: Some("ana".into()) },
+                    unit: None,
+                    container: None,
+                    cgroup: None,
+                    netns: None,
+                }),
+                attribution: Attribution::Socket,
+                creator: None,
+            },
+            place: Place {
+                country: Country::Known(CountryCode::new("CN").unwrap()),
+                second: None,
+                operator: Some(Arc::new(Operator {
+                    asn: Some(64_500),
+                    name: Some("Example Cloud".into()),
+                    country: None,
+                    is_anycast: false,
+                })),
+                domain: None,
+                server_name: None,
+                via: None,
+            },
+            judgement: Judgement {
+                verdict: Verdict::Unapproved,
+                certainty: Certainty::Full,
+                reason: Reason::Country,
+            },
+            provenance: None,
+            verdict_now: None,
+            timeline: None,
+        }),
     }
 }
 

@@ -84,13 +84,12 @@ fn another_policy_turns_verdicts_round_and_the_table_says_which() {
 
 /// `record`, by another process.
 fn sent_by(record: Record, change: impl FnOnce(&mut Process)) -> Record {
-    let Sender::Process { process, attribution, creator } = record.sender else {
+    let mut record = record;
+    let Sender::Process { process, .. } = &mut record.sender else {
         panic!("records have a process")
     };
-    let mut process = (*process).clone();
-    change(&mut process);
-    let sender = Sender::Process { process: Arc::new(process), attribution, creator };
-    Record { sender, ..record }
+    change(Arc::make_mut(process));
+    record
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::{
 
 use geofenced::inside::event::{
     Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-    DomainSource, Egress, ExecutedFile, FlowId, Judgement, Operator, Origin, Phase, Place, Process,
-    Provenance, Reason, Record, Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
+    DomainSource, Egress, ExecutedFile, Findings, FlowId, Judgement, Operator, Origin, Phase,
+    Place, Process, Provenance, Reason, Record, Sender, Timeline, Timestamp, Traffic, Transport,
+    User, Verdict,
 };
 
 pub(super) const HOUR: u64 = 3_600_000_000_000;
@@ -196,23 +197,25 @@ impl Generator {
                 traffic: Traffic { sent_bytes: 60, sent_packets: 1, ..Traffic::default() },
                 passage: geofenced::inside::event::Passage::default(),
             },
-            sender: Sender::Process {
-                process: Arc::clone(sender),
-                attribution: Attribution::Socket,
-                creator: None,
-            },
-            place: place.clone(),
-            judgement: Judgement {
-                verdict: if unapproved { Verdict::Unapproved } else { Verdict::Approved },
-                certainty: Certainty::Full,
-                reason: Reason::Country,
-            },
-            provenance: Some(Arc::clone(&self.provenance)),
-            verdict_now: None,
-            timeline: Some(Timeline {
-                boot: BootId([7; 16]),
-                wall_at_boot_ns: START.cast_signed(),
-                is_trusted: true,
+            findings: Arc::new(Findings {
+                sender: Sender::Process {
+                    process: Arc::clone(sender),
+                    attribution: Attribution::Socket,
+                    creator: None,
+                },
+                place: place.clone(),
+                judgement: Judgement {
+                    verdict: if unapproved { Verdict::Unapproved } else { Verdict::Approved },
+                    certainty: Certainty::Full,
+                    reason: Reason::Country,
+                },
+                provenance: Some(Arc::clone(&self.provenance)),
+                verdict_now: None,
+                timeline: Some(Timeline {
+                    boot: BootId([7; 16]),
+                    wall_at_boot_ns: START.cast_signed(),
+                    is_trusted: true,
+                }),
             }),
         }
     }

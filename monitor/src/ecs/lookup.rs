@@ -158,7 +158,7 @@ mod tests {
     fn lookup() -> Lookup {
         Lookup {
             at: Timestamp::from_secs(1_800_000_000),
-            sender: full_record().sender,
+            sender: full_record().sender.clone(),
             server: "192.0.2.53:53".parse().unwrap(),
             transport: Transport::UDP,
             name: "example.org".into(),

@@ -9,7 +9,7 @@ use super::{
     community_id, hex,
 };
 use crate::event::{
-    Ancestor, CountryCode, Operator, Passage, Place, Process, Record, ServerName, Way,
+    Ancestor, CountryCode, Findings, Operator, Passage, Place, Process, Record, ServerName, Way,
 };
 
 impl<'a> From<&'a Record> for Event<'a> {
@@ -79,7 +79,7 @@ fn observer(passage: &Passage) -> Option<Observer<'_>> {
 }
 
 fn destination(record: &Record) -> Destination<'_> {
-    let Record { egress, place, .. } = record;
+    let (egress, place) = (&record.egress, &record.place);
     Destination {
         ip: egress.remote.map(|remote| remote.ip()),
         port: egress.remote.filter(|_| egress.transport.has_ports()).map(|it| it.port()),
@@ -141,7 +141,8 @@ fn clock_word(is_trusted: bool) -> &'static str {
 }
 
 fn geofenced(record: &Record) -> Geofenced<'_> {
-    let Record { egress, sender, place, judgement, verdict_now, provenance, timeline } = record;
+    let Record { egress, findings } = record;
+    let Findings { sender, place, judgement, verdict_now, provenance, timeline } = &**findings;
     let provenance = provenance.as_deref();
     let operator = place.operator.as_deref();
     let process = sender.process();

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::*;
 use crate::event::{
     Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-    DomainSource, Egress, ExecutedFile, FileId, FlowId, Judgement, Operator, Origin, Passage,
-    Place, Process, Provenance, Reason, Record, Sender, ServerName, Timeline, Traffic, Transport,
-    User, Via, Way,
+    DomainSource, Egress, ExecutedFile, FileId, Findings, FlowId, Judgement, Operator, Origin,
+    Passage, Place, Process, Provenance, Reason, Record, Sender, ServerName, Timeline, Traffic,
+    Transport, User, Via, Way,
 };
 
 fn ancestor(pid: u32) -> Ancestor {
@@ -86,36 +86,38 @@ pub(crate) fn full_record() -> Record {
                 received_packets: 1,
             },
         },
-        sender: Sender::Process {
-            process: Arc::new(process()),
-            attribution: Attribution::Socket,
-            creator: Some(Arc::new(Process { pid: 41, ..process() })),
-        },
-        place: Place {
-            country: Country::Known(CountryCode::new("CN").unwrap()),
-            second: CountryCode::new("HK"),
-            operator: Some(Arc::new(Operator {
-                asn: Some(64_500),
-                name: Some("Example Cloud".into()),
-                country: CountryCode::new("RU"),
-                is_anycast: true,
-            })),
-            via: Some(Box::new(hop())),
-            server_name: Some(hello()),
-            domain: Some(Domain {
-                name: "example.org".into(),
-                source: DomainSource::Dns,
-                is_trusted: true,
-            }),
-        },
-        judgement: Judgement {
-            verdict: Verdict::Unapproved,
-            certainty: Certainty::Full,
-            reason: Reason::Rule("no-cn".into()),
-        },
-        provenance: Some(Arc::new(provenance())),
-        verdict_now: None,
-        timeline: Some(timeline()),
+        findings: Arc::new(Findings {
+            sender: Sender::Process {
+                process: Arc::new(process()),
+                attribution: Attribution::Socket,
+                creator: Some(Arc::new(Process { pid: 41, ..process() })),
+            },
+            place: Place {
+                country: Country::Known(CountryCode::new("CN").unwrap()),
+                second: CountryCode::new("HK"),
+                operator: Some(Arc::new(Operator {
+                    asn: Some(64_500),
+                    name: Some("Example Cloud".into()),
+                    country: CountryCode::new("RU"),
+                    is_anycast: true,
+                })),
+                via: Some(Box::new(hop())),
+                server_name: Some(hello()),
+                domain: Some(Domain {
+                    name: "example.org".into(),
+                    source: DomainSource::Dns,
+                    is_trusted: true,
+                }),
+            },
+            judgement: Judgement {
+                verdict: Verdict::Unapproved,
+                certainty: Certainty::Full,
+                reason: Reason::Rule("no-cn".into()),
+            },
+            provenance: Some(Arc::new(provenance())),
+            verdict_now: None,
+            timeline: Some(timeline()),
+        }),
     }
 }
 

@@ -27,7 +27,7 @@ pub use self::{
     process::{
         Ancestor, Attribution, CLAIMED, ExecutedFile, FileId, PARENTS_MAX, Process, Sender, User,
     },
-    record::{Entry, Record, Rollup},
+    record::{Entry, Findings, Record, Rollup},
     traffic::Traffic,
     transport::{Transport, Way},
 };

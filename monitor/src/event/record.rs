@@ -1,6 +1,9 @@
 //! What the ledger holds: states of flows, complete, and what was added up.
 
-use std::sync::Arc;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use super::{
     Country, Egress, Judgement, Lookup, Notice, Phase, Place, Provenance, Sender, Timeline,
@@ -11,6 +14,14 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub egress: Egress,
+    /// Read as if it were the record's own.
+    pub findings: Arc<Findings>,
+}
+
+/// What was found out about a flow besides its packets: who, where, the verdict, and by which rules.
+/// Of a hundred thousand flows most share it with others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
     pub sender: Sender,
     pub place: Place,
     pub judgement: Judgement,
@@ -21,6 +32,21 @@ pub struct Record {
     pub provenance: Option<Arc<Provenance>>,
     /// By which clock the flow's start is told; `None`: stored by a version that did not tell.
     pub timeline: Option<Timeline>,
+}
+
+impl Deref for Record {
+    type Target = Findings;
+
+    fn deref(&self) -> &Findings {
+        &self.findings
+    }
+}
+
+/// Of this record alone.
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Findings {
+        Arc::make_mut(&mut self.findings)
+    }
 }
 
 impl Record {
@@ -57,7 +83,6 @@ impl Rollup {
 
 /// One entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly all entries are flows")]
 pub enum Entry {
     Flow(Record),
     Rollup(Rollup),

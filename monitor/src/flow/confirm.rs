@@ -144,10 +144,10 @@ impl<D> Live<D> {
 
     pub(super) fn send(&mut self, traffic: Traffic, is_confirmed: bool) {
         self.waiting = None;
-        self.egress.phase = Phase::Sent;
-        self.egress.traffic = self.with_beside(traffic);
+        self.state.phase = Phase::Sent;
+        self.state.traffic = self.with_beside(traffic);
         if !is_confirmed {
-            self.egress.passage.way = Way::Unconfirmed;
+            self.state.way = Way::Unconfirmed;
         }
     }
 }

@@ -46,7 +46,7 @@ impl<D> Flows<D> {
             if let Some(live) = self.live.get_mut(&flow) {
                 let answers = &mut live.beside.get_or_insert_default().answers;
                 *answers = answers.plus(more);
-                live.egress.traffic = live.egress.traffic.plus(more);
+                live.state.traffic = live.state.traffic.plus(more);
                 live.last_ns = live.last_ns.max(counters.last_ns);
             }
             return false;
@@ -58,17 +58,17 @@ impl<D> Flows<D> {
             live.weigh(&self.ways, traffic, counters.confirmed != 0, now);
             return false;
         }
-        if live.egress.phase == Phase::Attempt && traffic.sent_packets > 0 {
+        if live.state.phase == Phase::Attempt && traffic.sent_packets > 0 {
             live.sends_at = Some(now);
             return self.missing.is_lost(key, now);
         }
         live.last_ns = live.last_ns.max(counters.last_ns);
         // Set back, the wall clock must not take a flow's last packet back with it.
         let last_at = Timestamp(live.last_ns.saturating_add_signed(wall_offset_ns));
-        live.egress.last_at = live.egress.last_at.max(last_at);
-        live.egress.traffic = live.with_beside(traffic);
-        if live.egress.passage.way == Way::Unconfirmed && counters.confirmed != 0 {
-            live.egress.passage.way = Way::Confirmed;
+        live.state.last_at = live.state.last_at.max(last_at);
+        live.state.traffic = live.with_beside(traffic);
+        if live.state.way == Way::Unconfirmed && counters.confirmed != 0 {
+            live.state.way = Way::Confirmed;
             // That is news.
             live.reported = false;
         }
@@ -83,7 +83,7 @@ impl<D> Flows<D> {
         let is_sent = |it: &&FlowKey| {
             let live = self.live.get(it);
             let has_sent =
-                live.is_some_and(|it| it.egress.phase == Phase::Sent || it.waiting.is_some());
+                live.is_some_and(|it| it.state.phase == Phase::Sent || it.waiting.is_some());
             it.transport == key.transport && has_sent
         };
         let keys = self.by_socket.get(&key.cookie).filter(|keys| keys.len() <= TRANSLATED_MAX)?;

@@ -33,7 +33,7 @@ impl<D> Flows<D> {
         &mut self,
         now: BootNs,
         most: usize,
-        mut each: impl FnMut(Due<'_>, &mut D),
+        mut each: impl FnMut(Due, &mut D),
     ) -> Settled {
         let is_pressed = self.live.len() > self.capacity / 4 * 3;
         let is_stuck = self.is_stuck(now, most);
@@ -42,17 +42,17 @@ impl<D> Flows<D> {
         for (key, live) in &mut self.live {
             let is_passing = key.cookie & NO_SOCKET != 0;
             if (told < most || is_stuck) && live.is_over(now, is_pressed, is_passing) {
-                live.egress.ended_at = Some(live.egress.last_at);
-                each(Due::Report(live.report(now)), &mut live.details);
+                live.state.is_ended = true;
+                each(Due::Report(live.report(key, now)), &mut live.details);
                 over.push(*key);
                 told += 1;
             } else if told < most && live.is_due(now) {
-                each(Due::Report(live.report(now)), &mut live.details);
+                each(Due::Report(live.report(key, now)), &mut live.details);
                 told += 1;
-            } else if live.egress.phase == Phase::Sent && live.egress.traffic != live.metered {
-                let growth = live.egress.traffic.since(live.metered);
-                live.metered = live.egress.traffic;
-                each(Due::Meter(&live.egress, growth), &mut live.details);
+            } else if live.state.phase == Phase::Sent && live.state.traffic != live.metered {
+                let growth = live.state.traffic.since(live.metered);
+                live.metered = live.state.traffic;
+                each(Due::Meter(live.state.egress(key), growth), &mut live.details);
             } else if live.reported && live.attempt_of.is_some_and(|it| self.attempts.are_many(it))
             {
                 retired.push(*key);
@@ -77,8 +77,8 @@ impl<D> Flows<D> {
     pub(super) fn remove(&mut self, key: &FlowKey) {
         let Some(live) = self.live.remove(key) else { return };
         self.attempts.end(live.attempt_of);
-        if let (Some(local), Some(remote)) = (live.egress.local, live.egress.remote) {
-            self.closing.remove(&(local, remote));
+        if let Some(ends) = live.state.ends(key) {
+            self.closing.remove(&ends);
         }
         self.leave_socket(key, live.slot);
     }
@@ -105,15 +105,15 @@ impl<D> Flows<D> {
 
     /// Ends every flow, for the daemon is leaving.
     pub fn finish(&mut self, now: BootNs, mut report: impl FnMut(Report, &mut D)) {
-        for live in self.live.values_mut() {
+        for (key, live) in &mut self.live {
             // Its interface might still have been given it.
             if let Some(waiting) = live.waiting.as_deref().copied()
                 && !self.ways.is_watched(&waiting)
             {
                 live.send(waiting.traffic, false);
             }
-            if !live.reported || sum(live.egress.traffic) != live.reported_sum {
-                report(live.report(now), &mut live.details);
+            if !live.reported || sum(live.state.traffic) != live.reported_sum {
+                report(live.report(key, now), &mut live.details);
             }
         }
         self.live.clear();
@@ -125,13 +125,13 @@ impl<D> Flows<D> {
 impl<D> Live<D> {
     fn is_over(&self, now: BootNs, is_pressed: bool, is_passing: bool) -> bool {
         let silent = now.saturating_sub(self.last_ns);
-        let is_tcp = self.egress.transport == Transport::TCP;
+        let is_tcp = self.state.transport == Transport::TCP;
         if self.closed && self.waiting.is_some() {
             return silent > confirm::LINGER;
         }
         if self.closed {
             // A flow that sent nothing has nothing to wait for.
-            let lingers = is_tcp && self.egress.phase == Phase::Sent;
+            let lingers = is_tcp && self.state.phase == Phase::Sent;
             return silent > if lingers { TCP_LINGER } else { LINGER };
         }
         let idle = match (is_tcp, is_passing) {
@@ -147,19 +147,19 @@ impl<D> Live<D> {
 
     fn is_due(&self, now: BootNs) -> bool {
         // An attempt that has sent is no attempt: the sample that says so is on its way.
-        let is_superseded = self.egress.phase == Phase::Attempt && self.sends_at == Some(now);
-        let is_news = !self.reported || sum(self.egress.traffic) != self.reported_sum;
+        let is_superseded = self.state.phase == Phase::Attempt && self.sends_at == Some(now);
+        let is_news = !self.reported || sum(self.state.traffic) != self.reported_sum;
         now >= self.report_at && is_news && !is_superseded
     }
 
-    pub(super) fn report(&mut self, now: BootNs) -> Report {
-        let is_sent = self.egress.phase == Phase::Sent;
-        let growth = self.egress.traffic.since(self.metered);
+    pub(super) fn report(&mut self, key: &FlowKey, now: BootNs) -> Report {
+        let is_sent = self.state.phase == Phase::Sent;
+        let growth = self.state.traffic.since(self.metered);
         let is_new = is_sent && self.reported_sum == 0;
-        let report = Report { egress: self.egress.clone(), growth, is_new };
-        self.egress.revision += 1;
-        self.metered = self.egress.traffic;
-        self.reported_sum = sum(self.egress.traffic);
+        let report = Report { egress: self.state.egress(key), growth, is_new };
+        self.state.revision += 1;
+        self.metered = self.state.traffic;
+        self.reported_sum = sum(self.state.traffic);
         self.reported = true;
         self.report_at = now + self.report_after;
         self.report_after = (self.report_after * 2).min(REPORT_LONGEST);

@@ -7,6 +7,7 @@ mod confirm;
 mod count;
 mod life;
 mod missing;
+mod state;
 mod unreported;
 
 use std::{
@@ -26,6 +27,7 @@ use self::{
     attempts::Attempts,
     confirm::{Waiting, Ways},
     missing::Missing,
+    state::State,
 };
 use crate::event::{
     Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
@@ -48,14 +50,14 @@ const REPORT_FIRST: BootNs = 2 * SECOND;
 /// A live flow.
 #[derive(Debug)]
 pub struct Live<D> {
-    pub egress: Egress,
+    state: State,
     pub details: D,
     last_ns: BootNs,
     closed: bool,
     /// Whose attempt it is, while it is one that counts as such.
     attempt_of: Option<u32>,
     /// Where it stands among the flows of its socket.
-    slot: usize,
+    slot: u32,
     /// Begun by its counters alone.
     is_orphan: bool,
     /// The sweep that found an attempt to have sent, of which no sample has told yet.
@@ -118,11 +120,10 @@ pub struct Report {
 
 /// What a sweep finds due.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "handed on at once, and never kept")]
-pub enum Due<'a> {
+pub enum Due {
     Report(Report),
     /// Growth of a flow that is not to be told yet.
-    Meter(&'a Egress, Traffic),
+    Meter(Egress, Traffic),
 }
 
 /// What a sweep settled.
@@ -202,17 +203,17 @@ impl<D> Flows<D> {
         let waiting = self.ways.wait(sample, first_traffic(sample));
         let Some(live) = self.live.get_mut(&sample.flow) else { return Observed::New };
         if sample.phase == phase::SENT
-            && live.egress.phase == Phase::Sent
-            && live.egress.passage.way == Way::Loopback
+            && live.state.phase == Phase::Sent
+            && live.state.way == Way::Loopback
             && sample.path != path::LOOPBACK
         {
-            live.egress.passage.way = Way::Confirmed;
+            live.state.way = Way::Confirmed;
             return Observed::Leaves(sample.flow);
         }
-        let is_now_sent = sample.phase == phase::SENT && live.egress.phase != Phase::Sent;
+        let is_now_sent = sample.phase == phase::SENT && live.state.phase != Phase::Sent;
         if is_now_sent && waiting.is_some() {
             live.waiting = waiting.map(Box::new);
-            live.egress.local = Some(local(sample));
+            live.state.set_local(Some(local(sample)));
             // It has a place in the kernel's table now.
             self.attempts.end(live.attempt_of.take());
             self.unconfirmed.push(sample.flow);
@@ -220,16 +221,16 @@ impl<D> Flows<D> {
         }
         if is_now_sent {
             live.waiting = None;
-            live.egress.phase = Phase::Sent;
-            live.egress.traffic = first_traffic(sample);
-            live.egress.passage.is_uncounted = sample.flags & flags::UNCOUNTED != 0;
+            live.state.phase = Phase::Sent;
+            live.state.traffic = first_traffic(sample);
+            live.state.set_uncounted(sample.flags & flags::UNCOUNTED != 0);
             self.attempts.end(live.attempt_of.take());
             if sample.path == path::LOOPBACK {
-                live.egress.passage.way = Way::Loopback;
+                live.state.way = Way::Loopback;
             }
         }
-        if sample.phase == phase::SENT && live.egress.local.is_none() {
-            live.egress.local = Some(local(sample));
+        if sample.phase == phase::SENT && live.state.local().is_none() {
+            live.state.set_local(Some(local(sample)));
         }
         match (mem::take(&mut live.is_orphan), is_now_sent) {
             (true, _) => Observed::Found(sample.flow),
@@ -243,8 +244,8 @@ impl<D> Flows<D> {
     /// has sent; another flow is to be looked into and added, and then to be [`Self::orphan`].
     pub fn lose(&mut self, sample: &EgressSample) -> Observed {
         let Some(live) = self.live.get_mut(&sample.flow) else { return Observed::New };
-        live.egress.phase = Phase::Sent;
-        live.egress.traffic = first_traffic(sample);
+        live.state.phase = Phase::Sent;
+        live.state.traffic = first_traffic(sample);
         live.is_orphan = true;
         self.attempts.end(live.attempt_of.take());
         Observed::NowSent(sample.flow)
@@ -260,8 +261,8 @@ impl<D> Flows<D> {
     /// By which way a flow leaves, better known than before.
     pub fn correct(&mut self, key: &FlowKey, origin: Origin, passage: Passage) {
         if let Some(live) = self.live.get_mut(key) {
-            live.egress.origin = origin;
-            live.egress.passage = passage;
+            live.state.origin = origin;
+            live.state.set_passage(passage);
         }
     }
 
@@ -276,18 +277,19 @@ impl<D> Flows<D> {
 
     fn insert(&mut self, key: FlowKey, mut live: Box<Live<D>>) {
         let keys = self.by_socket.entry(key.cookie).or_insert_with(|| Vec::with_capacity(1));
-        live.slot = keys.len();
+        live.slot = u32::try_from(keys.len()).unwrap_or(u32::MAX);
         keys.push(key);
         self.live.insert(key, live);
     }
 
     /// In constant time: one socket can have every flow of the table.
-    fn leave_socket(&mut self, key: &FlowKey, slot: usize) {
+    fn leave_socket(&mut self, key: &FlowKey, slot: u32) {
+        let index = slot as usize;
         let Some(keys) = self.by_socket.get_mut(&key.cookie) else { return };
-        keys.swap_remove(slot);
+        keys.swap_remove(index);
         if keys.is_empty() {
             self.by_socket.remove(&key.cookie);
-        } else if let Some(moved) = keys.get(slot)
+        } else if let Some(moved) = keys.get(index)
             && let Some(live) = self.live.get_mut(moved)
         {
             live.slot = slot;
@@ -334,7 +336,7 @@ impl<D> Flows<D> {
         }
         let live = Live {
             attempt_of,
-            egress,
+            state: State::of(egress),
             details,
             last_ns: sample.at_ns,
             closed: false,
@@ -353,16 +355,16 @@ impl<D> Flows<D> {
     }
 
     /// What is known of a flow, and whether any state of it was told.
-    pub fn look(&mut self, key: &FlowKey) -> Option<(&Egress, bool, &mut D)> {
+    pub fn look(&mut self, key: &FlowKey) -> Option<(Egress, bool, &mut D)> {
         let live = self.live.get_mut(key)?;
-        Some((&live.egress, live.reported, &mut live.details))
+        Some((live.state.egress(key), live.reported, &mut live.details))
     }
 
     /// Forgets an attempt that was not told and is told by another flow; not one that has a packet of its
     /// own, which only was not confirmed yet.
     pub fn supersede(&mut self, key: &FlowKey) {
         let is_bare = |it: &Live<D>| {
-            it.egress.phase == Phase::Attempt && it.waiting.is_none() && it.sends_at.is_none()
+            it.state.phase == Phase::Attempt && it.waiting.is_none() && it.sends_at.is_none()
         };
         if self.live.get(key).is_some_and(|it| is_bare(it) && !it.reported) {
             self.remove(key);
@@ -393,7 +395,7 @@ impl<D> Flows<D> {
     /// Tells a flow now; `None` if there is no such flow.
     pub fn report(&mut self, key: &FlowKey, now: BootNs) -> Option<(Report, &mut D)> {
         let live = self.live.get_mut(key)?;
-        Some((live.report(now), &mut live.details))
+        Some((live.report(key, now), &mut live.details))
     }
 
     /// The socket was closed: its flows end when they fall silent.
@@ -401,9 +403,10 @@ impl<D> Flows<D> {
         for key in self.by_socket.get(&cookie).into_iter().flatten() {
             let Some(live) = self.live.get_mut(key) else { continue };
             live.closed = true;
-            let Egress { transport, local, remote, .. } = live.egress;
-            if let (Transport::TCP, Some(local), Some(remote)) = (transport, local, remote) {
-                self.closing.insert((local, remote), *key);
+            if live.state.transport == Transport::TCP
+                && let Some(ends) = live.state.ends(key)
+            {
+                self.closing.insert(ends, *key);
             }
         }
     }

@@ -103,11 +103,11 @@ fn an_accepted_socket_continues_the_flow_of_its_listeners_handshake() {
     let mut flows = flows();
     let handshake = sample(1, 6, phase::SENT);
     begin(&mut flows, &handshake);
-    let id = flows.live[&handshake.flow].egress.flow;
+    let id = flows.live[&handshake.flow].state.egress(&handshake.flow).flow;
     let mut accepted = sample(2, 6, phase::SENT);
     accepted.listener_cookie = 1;
     assert_eq!(flows.observe(&accepted), Observed::Accepted(accepted.flow));
-    assert_eq!(flows.live[&accepted.flow].egress.flow, id);
+    assert_eq!(flows.live[&accepted.flow].state.egress(&accepted.flow).flow, id);
     flows.close(2);
     assert_eq!(settle(&mut flows, START + 2 * TCP_LINGER).len(), 1);
     assert!(flows.live.is_empty());

@@ -20,16 +20,16 @@ impl<D> Flows<D> {
     ) -> u64 {
         let (mut shown, mut left_out) = (0, 0);
         for is_growth in [true, false] {
-            let all = self.live.values();
-            let news = all.filter(|it| it.is_growth() == is_growth && it.is_news(now));
-            for live in news.filter(|it| wanted(&it.details)) {
+            let all = self.live.iter();
+            let news = all.filter(|(_, it)| it.is_growth() == is_growth && it.is_news(now));
+            for (key, live) in news.filter(|(_, it)| wanted(&it.details)) {
                 if shown == most {
                     left_out += 1;
                     continue;
                 }
                 shown += 1;
-                let ended_at = live.has_ended(now).then_some(live.egress.last_at);
-                each(Egress { ended_at, ..live.egress.clone() }, &live.details);
+                let ended_at = live.has_ended(now).then_some(live.state.last_at);
+                each(Egress { ended_at, ..live.state.egress(key) }, &live.details);
             }
         }
         left_out
@@ -38,17 +38,17 @@ impl<D> Flows<D> {
 
 impl<D> Live<D> {
     fn is_growth(&self) -> bool {
-        !self.reported || sum(self.egress.traffic) != self.reported_sum
+        !self.reported || sum(self.state.traffic) != self.reported_sum
     }
 
     fn is_news(&self, now: BootNs) -> bool {
         // An attempt that was not told may be none: its packet is waited for.
-        let is_sure = self.reported || self.egress.phase == Phase::Sent;
+        let is_sure = self.reported || self.state.phase == Phase::Sent;
         is_sure && (self.is_growth() || self.has_ended(now))
     }
 
     fn has_ended(&self, now: BootNs) -> bool {
-        let is_sent = self.egress.phase == Phase::Sent;
+        let is_sent = self.state.phase == Phase::Sent;
         self.closed && is_sent && now.saturating_sub(self.last_ns) > LINGER
     }
 }

@@ -17,7 +17,7 @@ use prometheus::{IntCounter, IntGauge};
 use crate::{event::Entry, metrics::Metrics};
 
 /// Entries that wait for the ledger: some seconds of a slow card at a busy host's rate.
-pub const QUEUE_ENTRIES: usize = 49_152;
+pub const QUEUE_ENTRIES: usize = 131_072;
 /// Where the kernel counts few flows, memory is short.
 const QUEUE_LEAST: usize = 4_096;
 /// How long the last entries, all together, wait for room in a full queue.

@@ -9,7 +9,7 @@ use super::{Pipeline, details::Details, senders::asked_for, via};
 use crate::{
     attribute::Processes,
     decode::verdict,
-    event::{Egress, Judgement, Mac, Origin, Passage, Phase, Reason, Sender, Way},
+    event::{Egress, Findings, Judgement, Mac, Origin, Passage, Phase, Reason, Sender, Way},
     flow::{Observed, has_addresses},
     judge::judge,
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL},
@@ -100,7 +100,7 @@ impl Pipeline {
             details.sender = sender;
             let way = egress.passage.way;
             details.place.via = via::via(sample).map(|to| self.rules.via(to, way));
-            details.renew(&self.rules, egress);
+            details.renew(&self.rules, &egress);
             let is_sent = egress.phase == Phase::Sent;
             if is_sent {
                 self.report(flow, sample.at_ns);
@@ -129,24 +129,17 @@ impl Pipeline {
             egress.ended_at = Some(egress.last_at);
         }
         let is_last = is_uncounted || self.flows.is_crowded(sample);
-        let provenance = Arc::clone(self.rules.provenance());
-        let (kept, is_counted) = (Kept::default(), false);
-        let is_sender_known = false;
-        let timeline = self.timeline.clone();
-        let mut details = Details {
-            sender,
-            place,
-            judgement,
-            verdict_now: None,
-            provenance,
-            timeline,
-            kept,
-            is_counted,
-            is_sender_known,
-        };
-        self.ask_digest(&mut details.sender, &details.judgement);
+        let mut sender = sender;
+        self.ask_digest(&mut sender, &judgement);
         // One that waits for its digest is told by a sweep, if that does not come first.
-        let is_ready = !self.waits_for_digest(&details.sender);
+        let is_ready = !self.waits_for_digest(&sender);
+        let provenance = Some(Arc::clone(self.rules.provenance()));
+        let (verdict_now, timeline) = (None, self.timeline);
+        let findings = Findings { sender, place, judgement, verdict_now, provenance, timeline };
+        let (kept, is_counted, is_sender_known) = (Kept::default(), false, false);
+        let mut details =
+            Details { findings: Arc::new(findings), kept, is_counted, is_sender_known };
+        self.shared.share(&mut details.findings);
         self.flows.add(sample, egress, details);
         if is_last || is_sent && is_ready {
             self.report(&sample.flow, sample.at_ns);

@@ -15,8 +15,8 @@ impl Pipeline {
         if self.timeline.is_none() {
             notices.push(Notice::ClockRead(*now));
         }
-        if self.timeline.as_deref() != Some(&now.timeline) {
-            self.timeline = Some(now.timeline.into());
+        if self.timeline != Some(now.timeline) {
+            self.timeline = Some(now.timeline);
         }
         self.metrics.clock_trusted.set(i64::from(is_trusted));
         for notice in notices {

@@ -10,7 +10,7 @@ impl Pipeline {
     /// The flow goes by another way than was known.
     pub(super) fn judge_again(&mut self, flow: &FlowKey) {
         if let Some((egress, _, details)) = self.flows.look(flow) {
-            details.renew(&self.rules, egress);
+            details.renew(&self.rules, &egress);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::details::Details;
+use super::{details::Details, shared::Shared};
 use crate::{
     event::Phase,
     flow::Report,
@@ -14,13 +14,15 @@ use crate::{
 pub(super) fn deliver(
     outputs: &mut Outputs,
     rules: &Arc<Rules>,
+    shared: &mut Shared,
     report: Report,
     details: &mut Details,
 ) {
     let Report { egress, growth, is_new } = report;
-    if !Arc::ptr_eq(rules.provenance(), &details.provenance) {
+    if !details.is_by(rules) {
         details.renew(rules, &egress);
     }
+    shared.share(&mut details.findings);
     let record = Arc::new(details.record(egress));
     // An attempt never counts.
     let begins = is_new && record.egress.phase == Phase::Sent;

@@ -1,12 +1,12 @@
 //! What was found out about a flow besides its packets: who, where, the verdict, and by which rules.
 
-use std::sync::Arc;
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use crate::{
-    event::{
-        Egress, Judgement, Origin, Phase, Place, Provenance, Record, Sender, ServerName, Timeline,
-        Verdict,
-    },
+    event::{Egress, Findings, Origin, Phase, Place, Record, ServerName, Verdict},
     judge::{judge, severity},
     outputs::Kept,
     rules::Rules,
@@ -16,14 +16,7 @@ use crate::{
 /// image, and a silent flow can be hours old.
 #[derive(Debug)]
 pub(super) struct Details {
-    pub(super) sender: Sender,
-    pub(super) place: Place,
-    pub(super) judgement: Judgement,
-    /// As records tell it.
-    pub(super) verdict_now: Option<Verdict>,
-    pub(super) provenance: Arc<Provenance>,
-    /// By which its start is told; one for all that began by it.
-    pub(super) timeline: Option<Arc<Timeline>>,
+    pub(super) findings: Arc<Findings>,
     pub(super) kept: Kept,
     /// It was counted as a violation, which is done once.
     pub(super) is_counted: bool,
@@ -31,17 +24,29 @@ pub(super) struct Details {
     pub(super) is_sender_known: bool,
 }
 
+impl Deref for Details {
+    type Target = Findings;
+
+    fn deref(&self) -> &Findings {
+        &self.findings
+    }
+}
+
+/// Of this flow alone from here on.
+impl DerefMut for Details {
+    fn deref_mut(&mut self) -> &mut Findings {
+        Arc::make_mut(&mut self.findings)
+    }
+}
+
 impl Details {
     pub(super) fn record(&self, egress: Egress) -> Record {
-        Record {
-            egress,
-            sender: self.sender.clone(),
-            place: self.place.clone(),
-            judgement: self.judgement.clone(),
-            verdict_now: self.verdict_now,
-            provenance: Some(Arc::clone(&self.provenance)),
-            timeline: self.timeline.as_deref().copied(),
-        }
+        Record { egress, findings: Arc::clone(&self.findings) }
+    }
+
+    /// Whether it was judged by these rules.
+    pub(super) fn is_by(&self, rules: &Rules) -> bool {
+        self.provenance.as_ref().is_some_and(|it| Arc::ptr_eq(rules.provenance(), it))
     }
 
     /// Judges again, by what is known now and the rules in force. They take no violation back that was
@@ -51,7 +56,7 @@ impl Details {
         let via = via.map(|it| rules.via(it.address, egress.passage.way));
         let place = Place { domain, server_name, via, ..rules.locate(None, egress) };
         let judgement = judge(&rules.policy, egress, &self.sender, &place);
-        let is_by_others = !Arc::ptr_eq(rules.provenance(), &self.provenance);
+        let is_by_others = !self.is_by(rules);
         let is_objection = |verdict| verdict == Verdict::Unapproved;
         let was_violation =
             egress.phase == Phase::Sent && is_objection(self.judgement.verdict) && self.is_counted;
@@ -59,8 +64,9 @@ impl Details {
             self.verdict_now = Some(judgement.verdict);
             return;
         }
-        (self.place, self.judgement, self.verdict_now) = (place, judgement, None);
-        self.provenance = Arc::clone(rules.provenance());
+        let found = &mut **self;
+        (found.place, found.judgement, found.verdict_now) = (place, judgement, None);
+        found.provenance = Some(Arc::clone(rules.provenance()));
     }
 
     /// Takes in what the stream says. `false`: nothing of it needs to be told before the flow is

@@ -58,7 +58,7 @@ impl Pipeline {
             digested.change(process, |it| it.file.sha256 = Some(digest));
         }
         let is_sent = egress.phase == crate::event::Phase::Sent;
-        details.renew(&self.rules, egress);
+        details.renew(&self.rules, &egress);
         // Also one that waited for it.
         if is_sent {
             self.report(flow, now_ns);

@@ -13,6 +13,7 @@ mod losses;
 mod naming;
 mod probes;
 mod senders;
+mod shared;
 mod unitemised;
 mod unreported;
 mod via;
@@ -26,7 +27,7 @@ use monitor_ebpf::{
 
 use self::{
     bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, probes::Broken,
-    unitemised::Sums,
+    shared::Shared, unitemised::Sums,
 };
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
@@ -63,7 +64,7 @@ pub struct Pipeline {
     broken: Broken,
     sums: Sums,
     /// By which times are told now.
-    timeline: Option<Arc<Timeline>>,
+    timeline: Option<Timeline>,
     steps: Steps,
     /// Samples found missing since the last sweep.
     missing: u64,
@@ -71,6 +72,8 @@ pub struct Pipeline {
     digests_lost_counted: [u64; attribute::digests::REASONS.len()],
     /// Processes with their digests, since the last sweep.
     digested: Changed,
+    /// What flows have in common, since the last sweep.
+    shared: Shared,
 }
 
 impl Pipeline {
@@ -107,6 +110,7 @@ impl Pipeline {
             losses_counted,
             digests_lost_counted: [0; attribute::digests::REASONS.len()],
             digested: Changed::default(),
+            shared: Shared::default(),
         }
     }
 
@@ -164,7 +168,7 @@ impl Pipeline {
 
     fn report(&mut self, flow: &FlowKey, now_ns: u64) {
         if let Some((report, details)) = self.flows.report(flow, now_ns) {
-            deliver(&mut self.outputs, &self.rules, report, details);
+            deliver(&mut self.outputs, &self.rules, &mut self.shared, report, details);
         }
     }
 
@@ -188,13 +192,14 @@ impl Pipeline {
         }
         self.report_bypassed(source, now);
         self.note_probes(source, now);
-        let (outputs, rules) = (&mut self.outputs, &self.rules);
+        self.shared.forget();
+        let (outputs, rules, shared) = (&mut self.outputs, &self.rules, &mut self.shared);
         // New flows have the other half of the queue.
         let room = outputs.room() / 2;
         let settled = self.flows.settle(now, room, |due, details| match due {
-            Due::Report(report) => deliver(outputs, rules, report, details),
+            Due::Report(report) => deliver(outputs, rules, shared, report, details),
             Due::Meter(egress, growth) => {
-                outputs.meter(&details.record(egress.clone()), growth, details.kept);
+                outputs.meter(&details.record(egress), growth, details.kept);
             }
         });
         source.forget(&settled.over)?;
@@ -269,8 +274,9 @@ impl Pipeline {
     pub fn finish(mut self, now_ns: u64, wall: Timestamp) -> Outputs {
         self.names.end_all();
         self.report_unread(now_ns);
-        let (outputs, rules) = (&mut self.outputs, &self.rules);
-        self.flows.finish(now_ns, |report, details| deliver(outputs, rules, report, details));
+        let (outputs, rules, shared) = (&mut self.outputs, &self.rules, &mut self.shared);
+        let each = |report, details: &mut _| deliver(outputs, rules, shared, report, details);
+        self.flows.finish(now_ns, each);
         self.outputs.flush(wall);
         self.outputs
     }

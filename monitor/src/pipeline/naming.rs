@@ -37,7 +37,7 @@ impl Pipeline {
     /// A flow says itself where it goes, and is judged by that too from now on.
     fn rename(&mut self, flow: &FlowKey, said: ServerName, now_ns: u64) {
         let Some((egress, is_reported, details)) = self.flows.look(flow) else { return };
-        let is_news = details.say(said, &self.rules, egress);
+        let is_news = details.say(said, &self.rules, &egress);
         if is_news && is_reported {
             self.report(flow, now_ns);
         }

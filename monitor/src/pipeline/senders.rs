@@ -33,7 +33,7 @@ impl Pipeline {
         if sender.creator().is_some() {
             place.domain = place.domain.map(of_another);
         }
-        let judgement = judge(&self.rules.policy, egress, &sender, &place);
+        let judgement = judge(&self.rules.policy, &egress, &sender, &place);
         if has_sent && severity(judgement.verdict) < severity(details.judgement.verdict) {
             return;
         }
@@ -50,9 +50,11 @@ impl Pipeline {
         let processes = &self.processes;
         let mut renamed = Changed::default();
         self.flows.each(|details| {
-            let Sender::Process { process, .. } = &mut details.sender else { return };
+            let Sender::Process { process, .. } = &details.sender else { return };
             let known_as = processes.known_as(process);
-            if known_as != process.file.known_as {
+            if known_as != process.file.known_as
+                && let Sender::Process { process, .. } = &mut details.sender
+            {
                 renamed.change(process, |it| it.file.known_as = known_as);
             }
         });
@@ -67,7 +69,7 @@ impl Pipeline {
             for flow in concerned {
                 let Some((egress, is_reported, details)) = self.flows.look(&flow) else { continue };
                 correct(&mut details.sender, &was, &is, &mut right);
-                details.renew(&self.rules, egress);
+                details.renew(&self.rules, &egress);
                 if is_reported {
                     self.report(&flow, now_ns);
                 }
@@ -94,7 +96,7 @@ impl Pipeline {
             let known = if is_another { known.map(of_another) } else { known };
             details.place.domain = asked_for(sample, named.or(known));
             details.sender = sender;
-            details.renew(&self.rules, egress);
+            details.renew(&self.rules, &egress);
             let (mut sender, judgement) = (details.sender.clone(), details.judgement.clone());
             self.ask_digest(&mut sender, &judgement);
         }
@@ -104,7 +106,7 @@ impl Pipeline {
     pub(super) fn learn_sender(&mut self, flow: &FlowKey, sender: Sender, now_ns: u64) {
         let Some((egress, is_reported, details)) = self.flows.look(flow) else { return };
         details.sender = sender;
-        details.renew(&self.rules, egress);
+        details.renew(&self.rules, &egress);
         if is_reported {
             self.report(flow, now_ns);
         }

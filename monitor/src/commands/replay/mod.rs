@@ -173,7 +173,7 @@ impl Printer {
     }
 
     fn row(&self, change: &Change) -> Vec<String> {
-        let Record { egress, judgement, .. } = &change.now;
+        let (egress, judgement) = (&change.now.egress, &change.now.judgement);
         let (was, now) = (change.was.1.verdict.word(), judgement.verdict.word());
         let sent = match egress.phase {
             Phase::Attempt => Phase::Attempt.to_string(),

@@ -59,7 +59,10 @@ impl Rejudge {
         }
         let provenance = Some(self.provenance(&record));
         let was = (record.place.clone(), record.judgement.clone());
-        Some(Change { now: Record { place, judgement, provenance, ..record }, was })
+        let mut now = record;
+        let findings = Arc::make_mut(&mut now.findings);
+        (findings.place, findings.judgement, findings.provenance) = (place, judgement, provenance);
+        Some(Change { now, was })
     }
 
     /// The new policy, and the databases that the place is from.
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn the_other_address_of_a_way_is_judged_again_as_well() {
         let mut by_hop = record();
-        by_hop.place.via = full_record().place.via;
+        by_hop.place.via = full_record().place.via.clone();
         let change = rejudge(&["CN", "RU"], false).again(by_hop.clone()).unwrap();
         assert_eq!(change.now.judgement.verdict, Verdict::Approved);
         // Of its own, the hop is in RU.
@@ -255,14 +258,14 @@ mod tests {
 
     #[test]
     fn what_would_be_carries_what_it_would_rest_on() {
-        let stored = record().provenance.unwrap();
+        let stored = record().provenance.clone().unwrap();
         let by_stored = rejudge(&["CN", "RU"], false).again(record()).unwrap();
-        let now = by_stored.now.provenance.unwrap();
+        let now = by_stored.now.provenance.clone().unwrap();
         assert_ne!(now.policy_sha256, stored.policy_sha256);
         assert_eq!(now.databases, stored.databases);
         let mut denied = record();
         denied.judgement.verdict = Verdict::Unapproved;
         let located = rejudge(&["US"], true).again(denied).unwrap();
-        assert_ne!(located.now.provenance.unwrap().databases, stored.databases);
+        assert_ne!(located.now.provenance.clone().unwrap().databases, stored.databases);
     }
 }

@@ -1,5 +1,7 @@
 //! The stored form of flows: the fields that each has, and extras that only some have.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -22,8 +24,8 @@ use super::{
 };
 use crate::{
     event::{
-        Domain, DomainSource, Egress, FlowId, Judgement, Mac, Passage, Place, Reason, Record,
-        Sender, ServerName, Timestamp, Traffic, Transport, Way,
+        Domain, DomainSource, Egress, Findings, FlowId, Judgement, Mac, Passage, Place, Reason,
+        Record, Sender, ServerName, Timestamp, Traffic, Transport, Way,
     },
     filter::Filter,
     select::DestinationSelector,
@@ -248,7 +250,8 @@ fn add_extra(
 }
 
 pub(super) fn flow_to_stored(record: &Record, base: u64, into: &mut Interner) -> StoredFlow {
-    let Record { egress, sender, place, judgement, .. } = record;
+    let Record { egress, findings } = record;
+    let Findings { sender, place, judgement, .. } = &**findings;
     StoredFlow {
         id_low: (egress.flow.0 as u64).to_le_bytes(),
         id_offset: ((egress.flow.0 >> 64) as u64).wrapping_sub(egress.started_at.0).cast_signed(),
@@ -427,7 +430,8 @@ fn bare_from_stored(
         },
     };
     let (verdict_now, provenance, timeline) = (None, None, None);
-    Ok(Record { egress, sender, place, judgement, verdict_now, provenance, timeline })
+    let findings = Findings { sender, place, judgement, verdict_now, provenance, timeline };
+    Ok(Record { egress, findings: Arc::new(findings) })
 }
 
 pub(super) fn traffic_to_stored(traffic: Traffic) -> StoredTraffic {

@@ -9,9 +9,10 @@ use std::{
 use crate::{
     event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-        DomainSource, Egress, Entry, ExecutedFile, FileId, FlowId, Judgement, Lookup, Moment,
-        Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record,
-        Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User, Verdict, Via,
+        DomainSource, Egress, Entry, ExecutedFile, FileId, Findings, FlowId, Judgement, Lookup,
+        Moment, Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason,
+        Record, Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User, Verdict,
+        Via,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -90,12 +91,14 @@ impl History {
         };
         let record = Record {
             egress,
-            sender: self.sender(),
-            place: self.place(),
-            judgement: self.judgement(),
-            provenance: self.provenance(),
-            verdict_now: (self.random(9) == 0).then_some(Verdict::Approved),
-            timeline: self.timeline(),
+            findings: Arc::new(Findings {
+                sender: self.sender(),
+                place: self.place(),
+                judgement: self.judgement(),
+                provenance: self.provenance(),
+                verdict_now: (self.random(9) == 0).then_some(Verdict::Approved),
+                timeline: self.timeline(),
+            }),
         };
         if record.egress.ended_at.is_none() {
             self.open.push(record.clone());
