@@ -23,11 +23,16 @@ pub fn run(console: &Console) -> Result<()> {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         say(format_args!("      {}", file.display()));
     }
+    check(console)?;
+    say(format_args!("      {}", paths::target().join("doc/geofenced").display()));
+    Ok(())
+}
+
+/// The documentation of the API, for its links.
+pub fn check(console: &Console) -> Result<()> {
     let mut cargo = host::cargo();
     cargo
         .args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"])
         .env("RUSTDOCFLAGS", "--deny warnings");
-    console.step("docs", &mut cargo)?;
-    say(format_args!("      {}", paths::target().join("doc/geofenced").display()));
-    Ok(())
+    console.step("docs", &mut cargo)
 }

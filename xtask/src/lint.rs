@@ -1,10 +1,10 @@
-//! Format and clippy, with every warning an error.
+//! Format, clippy and the documentation's links, with every warning an error.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, console::Console, host, paths};
+use crate::{build, console::Console, docs, host, paths};
 
 pub fn run(console: &Console) -> Result<()> {
     build::probes(console)?;
@@ -20,6 +20,7 @@ pub fn all(console: &Console) -> Result<()> {
     let mut clippy = host::cargo();
     clippy.args(["clippy", "--locked", "--workspace", "--all-targets"]);
     console.step("clippy", clippy.args(["--", "--deny", "warnings"]))?;
+    docs::check(console)?;
     fuzz_targets(console)
 }
 

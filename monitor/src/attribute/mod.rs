@@ -111,7 +111,7 @@ impl BootOffset {
 }
 
 /// When a process last executed a program, by its tgid, as the kernel has it now: 0 as in
-/// [`Owner::executed_ns`].
+/// [`monitor_ebpf::sample::Owner::executed_ns`].
 pub type LastExec = Box<dyn Fn(u32) -> u64 + Send>;
 
 /// What was taken for a process turned out to be another program's: (as it was told, as it is).

@@ -62,7 +62,7 @@ impl Record {
 pub struct Rollup {
     /// Start of the hour.
     pub hour: Timestamp,
-    /// As [`Process::program`] tells it; empty for egress without a process.
+    /// As [`super::Process::program`] tells it; empty for egress without a process.
     pub program: Arc<str>,
     pub user: Option<User>,
     pub country: Country,
