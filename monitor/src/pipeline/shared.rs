@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 use crate::event::{CountryCode, Findings};
 
 /// Of so many at once another is looked for.
-const KNOWN_MAX: usize = 1_024;
+const KNOWN_MAX: usize = 4_096;
 
 /// Keeps what it knows alive, so it is to be forgotten soon.
 #[derive(Debug, Default)]
@@ -41,13 +41,15 @@ impl Shared {
     }
 }
 
-/// Of what mostly differs, by where it is in memory: what is told apart that is the same, is only kept twice.
+/// Of what mostly differs, much of it by where it is in memory: what is told apart that is the same, is only
+/// kept twice.
 fn digest(found: &Findings) -> u64 {
     let mut hasher = FxHasher::default();
     let of = |name: &Arc<str>| name.as_ptr().addr();
     let process = found.sender.process().map(|it| std::ptr::from_ref(it).addr());
     let place = &found.place;
-    let operator = place.operator.as_ref().map(|it| Arc::as_ptr(it).addr());
+    // Each is located by itself.
+    let operator = place.operator.as_ref().map(|it| (it.asn, it.is_anycast));
     let domain = place.domain.as_ref().map(|it| of(&it.name));
     let said = place.server_name.as_ref().and_then(|it| it.name().map(of));
     let code = place.country.code().map(CountryCode::bytes);
@@ -82,6 +84,22 @@ mod tests {
         shared.share(&mut other);
         assert_eq!(*other, before);
         assert_eq!(first, same);
+    }
+
+    #[test]
+    fn an_operator_that_was_found_twice_is_kept_once() {
+        let mut shared = Shared::default();
+        let same = full_record().findings;
+        let again = || {
+            let mut found = Findings::clone(&same);
+            let operator = found.place.operator.as_deref().cloned().unwrap();
+            found.place.operator = Some(Arc::new(operator));
+            Arc::new(found)
+        };
+        let (mut first, mut second) = (again(), again());
+        shared.share(&mut first);
+        shared.share(&mut second);
+        assert!(Arc::ptr_eq(&first, &second));
     }
 
     #[test]
