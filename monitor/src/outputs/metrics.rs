@@ -2,14 +2,31 @@
 
 use std::sync::Arc;
 
+use prometheus::IntCounter;
+use rustc_hash::FxHashMap;
+
 use super::{Delivery, Output, Sum};
 use crate::{
-    event::{Attribution, Country, Origin, Record, Traffic, Transport, Verdict},
+    event::{Attribution, Country, Origin, Reason, Record, Traffic, Transport, Verdict},
     metrics::{COUNTRY_LOCAL, COUNTRY_NONE, Metrics, TRANSPORT_OTHER},
 };
 
+/// With the counters of the labels that were needed: to find one by its words takes as long as to locate an
+/// address. There are as few as in what is scraped.
 #[derive(Debug)]
-pub(super) struct Meters(pub(super) Arc<Metrics>);
+pub(super) struct Meters {
+    metrics: Arc<Metrics>,
+    flows: FxHashMap<(Verdict, Country, &'static str), IntCounter>,
+    attributions: FxHashMap<Attribution, IntCounter>,
+    violations: FxHashMap<(Country, Reason), IntCounter>,
+    sent: FxHashMap<(Verdict, Country), Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    bytes: IntCounter,
+    packets: IntCounter,
+}
 
 impl Output for Meters {
     fn deliver(&mut self, told: &Delivery) {
@@ -27,7 +44,7 @@ impl Output for Meters {
     }
 
     fn add_up(&mut self, sum: &Sum) {
-        let metrics = &self.0;
+        let metrics = &self.metrics;
         let verdict = sum.judgement.verdict.word();
         let country = country_label(&sum.place.country);
         let flows = &metrics.egress_flows_total;
@@ -45,34 +62,60 @@ impl Output for Meters {
 }
 
 impl Meters {
-    fn count_flow(&self, record: &Record) {
-        let verdict = record.judgement.verdict.word();
-        let country = country_label(&record.place.country);
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            flows: FxHashMap::default(),
+            attributions: FxHashMap::default(),
+            violations: FxHashMap::default(),
+            sent: FxHashMap::default(),
+        }
+    }
+
+    fn count_flow(&mut self, record: &Record) {
+        let (verdict, country) = (record.judgement.verdict, record.place.country);
         let transport = transport_label(record.egress.transport);
-        self.0.egress_flows_total.with_label_values(&[verdict, country, transport]).inc();
-        let attribution = record.sender.attribution().word();
-        self.0.attribution_total.with_label_values(&[attribution]).inc();
+        let all = &self.metrics.egress_flows_total;
+        let labels = [verdict.word(), country_label(&country), transport];
+        let key = (verdict, country, transport);
+        self.flows.entry(key).or_insert_with(|| all.with_label_values(&labels)).inc();
+        let (attribution, all) = (record.sender.attribution(), &self.metrics.attribution_total);
+        let find = || all.with_label_values(&[attribution.word()]);
+        self.attributions.entry(attribution).or_insert_with(find).inc();
     }
 
-    fn count_violation(&self, record: &Record) {
-        let country = country_label(&record.place.country);
-        let reason = record.judgement.reason.to_string();
-        self.0.violations_total.with_label_values(&[country, &reason]).inc();
+    fn count_violation(&mut self, record: &Record) {
+        let (country, reason) = (record.place.country, record.judgement.reason.clone());
+        let all = &self.metrics.violations_total;
+        let find = || all.with_label_values(&[country_label(&country), &reason.to_string()]);
+        if let Reason::Rule(_) = reason {
+            // Rules come and go with each reload.
+            return find().inc();
+        }
+        self.violations.entry((country, reason.clone())).or_insert_with(find).inc();
     }
 
-    fn count_growth(&self, record: &Record, growth: Traffic) {
+    fn count_growth(&mut self, record: &Record, growth: Traffic) {
         if growth.sent_packets == 0 && growth.sent_bytes == 0 {
             return;
         }
-        let labels = [record.judgement.verdict.word(), country_label(&record.place.country)];
-        self.0.egress_bytes_total.with_label_values(&labels).inc_by(growth.sent_bytes);
-        self.0.egress_packets_total.with_label_values(&labels).inc_by(growth.sent_packets);
+        let (verdict, country) = (record.judgement.verdict, record.place.country);
+        let metrics = &self.metrics;
+        let sent = self.sent.entry((verdict, country)).or_insert_with(|| {
+            let labels = [verdict.word(), country_label(&country)];
+            Sent {
+                bytes: metrics.egress_bytes_total.with_label_values(&labels),
+                packets: metrics.egress_packets_total.with_label_values(&labels),
+            }
+        });
+        sent.bytes.inc_by(growth.sent_bytes);
+        sent.packets.inc_by(growth.sent_packets);
         // What is forwarded, wrapped or the kernel's own has no process to be named.
         let is_passing =
             matches!(record.egress.origin, Origin::Forwarded | Origin::Tunnel | Origin::Kernel);
         if record.sender.attribution() == Attribution::None && !is_passing {
             let origin = record.egress.origin.word();
-            let bytes = &self.0.unattributed_bytes_total;
+            let bytes = &metrics.unattributed_bytes_total;
             bytes.with_label_values(&[origin]).inc_by(growth.sent_bytes);
         }
     }

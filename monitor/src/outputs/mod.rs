@@ -101,7 +101,7 @@ impl Outputs {
         live: live::Sender,
     ) -> Self {
         let others: Vec<Box<dyn Output>> =
-            vec![Box::new(Meters(Arc::clone(&metrics))), Box::new(live::Stream(live))];
+            vec![Box::new(Meters::new(Arc::clone(&metrics))), Box::new(live::Stream(live))];
         Self { entries: Entries::new(metrics, config, store), others }
     }
 

@@ -31,6 +31,11 @@ use crate::{
 
 /// Entries that are written at once at most.
 const BATCH_ENTRIES: usize = 16_384;
+/// While entries come one after the other, they are let gather for so long: each waking of this thread costs
+/// the pipeline, which does it, more than to hand an entry over.
+const GATHERING: Duration = Duration::from_millis(2);
+/// Longer ago, the last was one of its own.
+const NEAR: Duration = Duration::from_millis(10);
 /// How often old segments are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_mins(1);
 /// How often the size of the store is measured.
@@ -153,10 +158,17 @@ impl<L: Ledger> Writer<L> {
 
     /// Whether everything was written.
     fn run(mut self, queue: &Receiver<Handed>) -> bool {
+        let mut took_at = None;
         while !self.is_ending {
             self.keep_house();
             match queue.recv_timeout(self.patience()) {
-                Ok(first) => self.take_what_is_there(first, queue),
+                Ok(first) => {
+                    if took_at.is_some_and(|at: Instant| at.elapsed() < NEAR) {
+                        thread::sleep(GATHERING);
+                    }
+                    self.take_what_is_there(first, queue);
+                    took_at = Some(Instant::now());
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => self.is_ending = true,
             }

@@ -12,7 +12,6 @@ use crate::{
     event::{Egress, Findings, Judgement, Mac, Origin, Passage, Phase, Reason, Sender, Way},
     flow::{Observed, has_addresses},
     judge::judge,
-    metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL},
     outputs::Kept,
 };
 
@@ -112,7 +111,7 @@ impl Pipeline {
         let origin = egress.origin;
         egress.passage = self.passage(sample);
         let class = self.rules.class(sample);
-        let mut place = self.rules.locate(class, &egress);
+        let mut place = self.located.locate(&self.rules, class, &egress);
         place.via = via::via(sample).map(|to| self.rules.via(to, egress.passage.way));
         // Who came to this host asked for no name of his own.
         if origin != Origin::Accepted
@@ -153,8 +152,7 @@ impl Pipeline {
     fn count_class(&self, sample: &EgressSample, class: Option<u16>, judgement: &Judgement) {
         // That verdict is on the address alone.
         let class = class.filter(|_| sample.flow.malformed == 0 && sample.flow.via == 0);
-        let by = if class.is_some() { CLASSIFIED_BY_KERNEL } else { CLASSIFIED_BY_DAEMON };
-        self.metrics.classified_flows_total.with_label_values(&[by]).inc();
+        self.classified[usize::from(class.is_some())].inc();
         let is_by_rule = matches!(judgement.reason, Reason::Rule(_));
         if class.is_some() && !is_by_rule && verdict(sample.verdict) != Some(judgement.verdict) {
             tracing::debug!("the probes' verdict on class {:?} is another", class);

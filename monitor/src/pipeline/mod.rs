@@ -9,6 +9,7 @@ mod confirm;
 mod deliver;
 mod details;
 mod digests;
+mod located;
 mod losses;
 mod naming;
 mod probes;
@@ -24,10 +25,11 @@ use monitor_ebpf::{
     loss::Loss,
     sample::{FlowKey, SocketEndSample},
 };
+use prometheus::IntCounter;
 
 use self::{
-    bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, probes::Broken,
-    shared::Shared, unitemised::Sums,
+    bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, located::Located,
+    probes::Broken, shared::Shared, unitemised::Sums,
 };
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
@@ -37,7 +39,7 @@ use crate::{
     decode::{Sample, decode},
     event::{Entry, Notice, Timeline, Timestamp},
     flow::{self, Due, Flows},
-    metrics::Metrics,
+    metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
     names::{self, Names, Resolvers},
     outputs::Outputs,
     probe::{self, ProbeError, Source},
@@ -74,6 +76,9 @@ pub struct Pipeline {
     digested: Changed,
     /// What flows have in common, since the last sweep.
     shared: Shared,
+    located: Located,
+    /// Flows that the daemon located, and the kernel.
+    classified: [IntCounter; 2],
 }
 
 impl Pipeline {
@@ -90,6 +95,8 @@ impl Pipeline {
         processes.set_rule_paths(&rules.policy.rule_paths());
         let flows = Flows::new(capacity, wall_offset_ns);
         let losses_counted = [0; Loss::ALL.len()];
+        let classified = [CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL]
+            .map(|by| metrics.classified_flows_total.with_label_values(&[by]));
         Self {
             processes,
             names: Names::default(),
@@ -111,6 +118,8 @@ impl Pipeline {
             digests_lost_counted: [0; attribute::digests::REASONS.len()],
             digested: Changed::default(),
             shared: Shared::default(),
+            located: Located::default(),
+            classified,
         }
     }
 
@@ -129,6 +138,7 @@ impl Pipeline {
     pub fn adopt(&mut self, rules: Arc<Rules>, mode: RecordMode) {
         self.processes.set_rule_paths(&rules.policy.rule_paths());
         self.rename_files();
+        self.located.forget();
         self.rules = rules;
         self.outputs.set_mode(mode);
     }
