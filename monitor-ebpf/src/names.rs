@@ -36,6 +36,8 @@ pub mod map {
     pub const STARTS: &str = "STARTS";
     pub const INTERFACES: &str = "INTERFACES";
     pub const LINK_SENDERS: &str = "LINK_SENDERS";
+    pub const TRANSITS: &str = "TRANSITS";
+    pub const TUNNELS: &str = "TUNNELS";
     pub const LOSSES: &str = "LOSSES";
     pub const INDEX4: &str = "INDEX4";
     pub const CLASSES4: &str = "CLASSES4";

@@ -1,7 +1,14 @@
 //! Memory that is bounded from outside, once the daemon has begun, and a million destinations: the daemon lives, and each flow is
 //! stored, added up or counted as lost. Needs root and the memory controller.
 
+use std::fs;
+
+use geofenced::inside::{
+    config::{Capture, NamesConfig},
+    probe::Kernel,
+};
 use harness::{Lab, Memory, Metrics, Running, Side, Site};
+use monitor_ebpf::settings;
 use serde_json::Value;
 
 const FLOWS: u64 = 1_000_000;
@@ -18,6 +25,33 @@ fn stored(site: &Site) -> f64 {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let rows = said.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     rows.filter_map(|row| row["flows"].as_f64()).sum()
+}
+
+/// What the kernel charges for the maps of this process.
+fn maps() -> u64 {
+    let all = fs::read_dir("/proc/self/fdinfo").expect("descriptors of this process");
+    let infos = all.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    let memlock = |info: String| -> Option<u64> {
+        let line = info.lines().find_map(|line| line.strip_prefix("memlock:"))?;
+        info.contains("map_type:").then(|| line.trim().parse().ok())?
+    };
+    infos.filter_map(memlock).sum()
+}
+
+#[test]
+fn where_few_flows_are_counted_the_tables_beside_them_are_small_too() {
+    let lab = Lab::new();
+    let of = |max_flows| {
+        let cgroup = Some(lab.cgroup.path().to_owned());
+        let ring_bytes = settings::RING_BYTES;
+        let capture = Capture { interfaces: None, cgroup, ring_bytes, max_flows };
+        let kernel = Kernel::attach(&capture, &NamesConfig::default()).expect("attach the probes");
+        let bytes = maps();
+        drop(kernel);
+        bytes
+    };
+    let (small, default) = (of(1024), of(settings::FLOWS));
+    assert!(small < 40 << 20 && small + (12 << 20) < default, "{small} {default}");
 }
 
 fn bounded(floods: &[String], check: impl FnOnce(&Site, &Metrics, &str)) {

@@ -249,6 +249,7 @@ impl Processes {
         self.sockets.expire(now_boot_ns);
         self.older.expire(now_boot_ns);
         self.connections.expire(now_boot_ns);
+        self.users.expire();
         if self.hosts.refresh() {
             self.rename_files();
         }

@@ -15,17 +15,29 @@ pub(super) struct Users {
     /// Modification time and length of the file that `names` is of.
     read: Option<(SystemTime, u64)>,
     names: FxHashMap<u32, Arc<str>>,
+    /// It was looked at since [`Users::expire`].
+    is_fresh: bool,
 }
 
 impl Users {
     pub(super) fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), read: None, names: FxHashMap::default() }
+        Self { path: path.into(), read: None, names: FxHashMap::default(), is_fresh: false }
     }
 
-    /// With the name that the file has for `id` now; without, when it has none or can't be read.
+    /// With the name that the file has for `id`; without, when it has none or can't be read. Who is new is
+    /// found at once, and another name of who was there after [`Users::expire`].
     pub(super) fn user(&mut self, id: u32) -> User {
-        self.refresh();
+        if !self.is_fresh || !self.names.contains_key(&id) {
+            self.refresh();
+            self.is_fresh = true;
+        }
         User { id, name: self.names.get(&id).cloned() }
+    }
+
+    /// The file may have changed; about every second. To look at each program that starts would cost more
+    /// than what else is done for one.
+    pub(super) fn expire(&mut self) {
+        self.is_fresh = false;
     }
 
     fn refresh(&mut self) {
@@ -94,9 +106,15 @@ mod tests {
         assert_eq!(name(&mut users, 1000), None);
         fs::write(&path, "ann:x:1000:\n").unwrap();
         assert_eq!(name(&mut users, 1000).as_deref(), Some("ann"));
-        fs::write(&path, "belinda:x:1000:\n").unwrap();
+        fs::write(&path, "belinda:x:1000:\nnew:x:1001:\n").unwrap();
+        assert_eq!(name(&mut users, 1000).as_deref(), Some("ann"));
+        assert_eq!(name(&mut users, 1001).as_deref(), Some("new"));
         assert_eq!(name(&mut users, 1000).as_deref(), Some("belinda"));
+        fs::write(&path, "carla:x:1000:\n").unwrap();
+        users.expire();
+        assert_eq!(name(&mut users, 1000).as_deref(), Some("carla"));
         fs::remove_file(&path).unwrap();
+        users.expire();
         assert_eq!(name(&mut users, 1000), None);
     }
 }

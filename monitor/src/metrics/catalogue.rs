@@ -85,6 +85,10 @@ catalogue! {
         "Size of the store on disk.";
     STORE_RECORDS: Gauge "store_records" [],
         "Entries in the store.";
+    STORE_FLOWS: Gauge "store_flows" [],
+        "Flows of which the first state is in the store. Each flow has one.";
+    STORE_FLOWS_LOST: Counter "store_flows_lost_total" ["reason"],
+        "Flows of which the first state was lost, by the reasons of events_lost_total{stage=\"store\"}, which counts all their states. A later state may be there. Flows that are recorded one by one are as many as store_flows and these, as long as retention has deleted nothing.";
     STORE_WRITABLE: Gauge "store_writable" [],
         "1 while the store takes what it is given; 0 while it tries again what failed. Part of /readyz.";
     STORE_ERRORS: Counter "store_errors_total" ["operation"],
@@ -114,7 +118,9 @@ catalogue! {
     CLOCK_STEPS: Counter "clock_steps_total" [],
         "Times that the wall clock was found set, by a tenth of a second or more.";
     EVENT_LATENCY: Histogram "event_latency_seconds" [],
-        "From the kernel's timestamp of a flow's first packet or attempt to its record being safe on disk.";
+        "From the kernel's timestamp of a flow's first packet or attempt to its record being written, where \
+         every query reads it. Within a second; a query has it written at once. Safe from a loss of power it is \
+         after that: a violation in the same second, the rest within `[store] sync`.";
 }
 
 const PREAMBLE: &str = "\
@@ -135,7 +141,7 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `country` | ISO 3166-1 alpha-2 of the destination; `local` for local addresses; `none` where no database knows the country |
 | `transport` | `tcp`, `udp`, `icmp` and the other named ones of `events`; `other` for the rest |
 | `reason` of violations | `country` `operator` `unlocated` `undetermined` `malformed` `rule:<name>`, bounded by the rules of the configuration |
-| `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions), `detached` (nobody looked, for up to a second each time), `attempt-share` (an attempt of a user whose share of the flow table or the ring was used up), `share` (a flow of such a user: it is added up, not lost); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full`, `disk-full` `read-only` `disk-failed` (the ledger took nothing, by why, and more came than is held in memory), `gave-way` (it was written, and had to go for what is newer on a full disk), `unwritten` (the daemon ended); `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
+| `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions), `detached` (nobody looked, for up to a second each time), `attempt-share` (an attempt of a user whose share of the flow table or the ring was used up), `share` (a flow of such a user: it is added up, not lost); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full`, `disk-full` `read-only` `disk-failed` (the ledger took nothing, by why, and more came than is held in memory), `gave-way` (it was written, and had to go for what is newer on a full disk), `unwritten` (the daemon ended), in states of flows, of which a short flow has two; `notices`: the same of what the ledger says of itself, `queue-full` `disk-full` `read-only` `disk-failed` `gave-way` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
 | `reason` of answers | `pipeline-busy` `store-behind` `room` |
 | `event` of the store | `entry-appended` `entry-synced` `block-synced` `write-error` `text-cut` `block-corrupt` `chain-break` `segment-deleted` `index-set-aside` `index-panic` `index-error` `tail-cut` |
 | `event` of attribution | `process-evicted` `program-forgotten` `unenriched` `socket-search` `socket-search-postponed` `socket-search-cut` |

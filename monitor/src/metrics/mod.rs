@@ -78,6 +78,8 @@ pub struct Metrics {
     pub queue_capacity: IntGaugeVec,
     pub store_bytes: IntGauge,
     pub store_records: IntGauge,
+    pub store_flows: IntGauge,
+    pub store_flows_lost_total: IntCounterVec,
     pub store_writable: IntGauge,
     pub store_errors_total: IntCounterVec,
     pub store_events_total: IntCounterVec,
@@ -126,6 +128,8 @@ impl Metrics {
             queue_capacity: gauges(r, &catalogue::QUEUE_CAPACITY)?,
             store_bytes: gauge(r, &catalogue::STORE_BYTES)?,
             store_records: gauge(r, &catalogue::STORE_RECORDS)?,
+            store_flows: gauge(r, &catalogue::STORE_FLOWS)?,
+            store_flows_lost_total: counters(r, &catalogue::STORE_FLOWS_LOST)?,
             store_writable: gauge(r, &catalogue::STORE_WRITABLE)?,
             store_errors_total: counters(r, &catalogue::STORE_ERRORS)?,
             store_events_total: counters(r, &catalogue::STORE_EVENTS)?,
@@ -173,6 +177,9 @@ impl Metrics {
         }
         for (stage, reason) in &known.losses {
             self.events_lost_total.with_label_values(&[stage, reason]);
+            if stage == "store" {
+                self.store_flows_lost_total.with_label_values(&[reason]);
+            }
         }
         for reason in &known.decode_reasons {
             self.decode_errors_total.with_label_values(&[reason]);

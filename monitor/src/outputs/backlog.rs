@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{shares::Worth, store::weight};
+use super::{lost::Lost, shares::Worth};
 use crate::event::Entry;
 
 /// Entries that wait: some 10 MB.
@@ -15,9 +15,10 @@ const SHED: usize = ENTRIES_MAX / 8;
 pub(super) struct Backlog(VecDeque<Box<Entry>>);
 
 impl Backlog {
-    /// Holds an entry; gives back how much had to go for it, as it is counted.
-    pub(super) fn push(&mut self, entry: Box<Entry>) -> u64 {
-        let lost = if self.0.len() >= ENTRIES_MAX { self.shed() } else { 0 };
+    /// Holds an entry; gives back what had to go for it.
+    pub(super) fn push(&mut self, entry: Box<Entry>) -> Lost {
+        let is_full = self.0.len() >= ENTRIES_MAX;
+        let lost = if is_full { self.shed() } else { Lost::default() };
         self.0.push_back(entry);
         lost
     }
@@ -39,19 +40,19 @@ impl Backlog {
         self.0.len()
     }
 
-    /// How much is in it, as it is counted; it is empty after.
-    pub(super) fn drain(&mut self) -> u64 {
-        self.0.drain(..).map(|entry| weight(&entry)).sum()
+    /// What is in it; it is empty after.
+    pub(super) fn drain(&mut self) -> Lost {
+        self.0.drain(..).map(|entry| Lost::of(&entry)).sum()
     }
 
-    fn shed(&mut self) -> u64 {
-        let (mut left, mut lost) = (SHED, 0);
+    fn shed(&mut self) -> Lost {
+        let (mut left, mut lost) = (SHED, Lost::default());
         for is_it in [is_lesser as fn(&Entry) -> bool, |entry| !is_word(entry), |_| true] {
             self.0.retain(|entry| {
                 let goes = left > 0 && is_it(entry);
                 if goes {
                     left -= 1;
-                    lost += weight(entry);
+                    lost += Lost::of(entry);
                 }
                 !goes
             });
@@ -92,11 +93,11 @@ mod tests {
     fn what_was_no_violation_goes_first_and_of_the_rest_the_oldest_and_nothing_uncounted() {
         let mut backlog = Backlog::default();
         let notice = Entry::Notice { at: Timestamp(1), notice: Notice::Alive };
-        let mut lost = backlog.push(Box::new(notice.clone()));
+        let mut lost = backlog.push(Box::new(notice.clone())).events;
         let many = (ENTRIES_MAX + SHED * 3 / 2) as u32;
         for number in 0..many {
             let verdict = if number % 4 == 1 { Verdict::Approved } else { Verdict::Unapproved };
-            lost += backlog.push(flow(number, verdict));
+            lost += backlog.push(flow(number, verdict)).events;
         }
         assert_eq!(backlog.len() as u64 + lost, u64::from(many) + 1);
         assert_eq!(*backlog.pop().unwrap(), notice);
@@ -110,10 +111,10 @@ mod tests {
             .collect();
         assert_eq!(violations, (0..many).filter(|it| it % 4 != 1).collect::<Vec<_>>());
         for number in many..many * 2 {
-            lost += backlog.push(flow(number, Verdict::Unapproved));
+            lost += backlog.push(flow(number, Verdict::Unapproved)).events;
         }
         let Entry::Flow(oldest) = *backlog.pop().unwrap() else { panic!("a flow") };
         assert!(oldest.egress.revision > many / 4, "{}", oldest.egress.revision);
-        assert_eq!(backlog.drain() + lost + 2, u64::from(many) * 2 + 1);
+        assert_eq!(backlog.drain().events + lost + 2, u64::from(many) * 2 + 1);
     }
 }

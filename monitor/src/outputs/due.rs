@@ -134,12 +134,22 @@ mod tests {
         assert_eq!(due.next(), Some(now + WRITE));
         due.wrote();
         assert!(due.is_sync_due(now + WRITE) && !due.is_unwritten());
+        due.synced();
+        for after in [0, 900] {
+            due.took(&flow(3, Verdict::Approved), now + Duration::from_millis(after));
+        }
+        assert!(due.is_write_due(now + WRITE) && !due.is_sync_due(now + WRITE));
+        assert!(due.is_sync_due(now + INTERVAL));
     }
 
     #[test]
     fn an_interval_below_a_second_is_for_all() {
-        let (mut due, now) = (Due::new(Duration::from_millis(100)), Instant::now());
-        due.took(&flow(1, Verdict::Approved), now);
-        assert_eq!(due.next(), Some(now + Duration::from_millis(100)));
+        let interval = Duration::from_millis(100);
+        for verdict in [Verdict::Approved, Verdict::Unapproved] {
+            let (mut due, now) = (Due::new(interval), Instant::now());
+            due.took(&flow(1, verdict), now);
+            assert_eq!(due.next(), Some(now + interval));
+            assert!(due.is_write_due(now + interval) && due.is_sync_due(now + interval));
+        }
     }
 }

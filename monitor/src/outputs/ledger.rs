@@ -1,6 +1,9 @@
 //! The store as the writer thread uses it.
 
-use super::store::{Failure, Ledger, LedgerSize};
+use super::{
+    lost::Lost,
+    store::{Failure, Ledger, LedgerSize},
+};
 use crate::{
     event::Entry,
     store::{Store, StoreError},
@@ -24,8 +27,10 @@ impl Ledger for Store {
             _ => Failure::Other,
         }
     }
-    fn make_room(&mut self) -> Result<u64, StoreError> {
-        Self::make_room(self).map(|deleted| deleted.entries)
+    fn make_room(&mut self) -> Result<Lost, StoreError> {
+        let deleted = Self::make_room(self)?;
+        let (flows, notices) = (deleted.flows, deleted.notices);
+        Ok(Lost { events: deleted.entries - notices, flows, notices })
     }
     fn retain(&mut self) -> Result<(), StoreError> {
         Self::retain(self).map(drop)
@@ -35,6 +40,7 @@ impl Ledger for Store {
         Ok(LedgerSize {
             bytes: stats.ledger_bytes + stats.index_bytes,
             records: stats.flow_states + stats.rollups + stats.notices,
+            flows: stats.flows,
         })
     }
 }

@@ -6,6 +6,7 @@ mod due;
 mod entries;
 mod ledger;
 pub mod live;
+pub mod lost;
 mod metrics;
 pub mod rollup;
 mod shares;
@@ -192,18 +193,16 @@ pub fn known_labels(countries: &[CountryCode]) -> KnownLabels {
         attributions: words(Attribution::ALL),
         origins: words(Origin::ALL),
         violations: violations.collect(),
-        losses: vec![
-            loss(store::STAGE, store::QUEUE_FULL),
-            loss(store::STAGE, store::UNWRITTEN),
-            loss(store::STAGE, store::GAVE_WAY),
-            loss(store::STAGE, store::Failure::Full.reason()),
-            loss(store::STAGE, store::Failure::ReadOnly.reason()),
-            loss(store::STAGE, store::Failure::Other.reason()),
-            loss(rollup::STAGE, rollup::TABLE_FULL),
-            loss(rollup::STAGE, rollup::SHARE),
-            loss(LOOKUPS, rollup::SHARE),
-            loss(live::STAGE, crate::api::SLOW_CLIENT),
-        ],
+        losses: [store::STAGE, lost::NOTICES]
+            .into_iter()
+            .flat_map(|stage| store::losses().map(move |reason| loss(stage, reason)))
+            .chain([
+                loss(rollup::STAGE, rollup::TABLE_FULL),
+                loss(rollup::STAGE, rollup::SHARE),
+                loss(LOOKUPS, rollup::SHARE),
+                loss(live::STAGE, crate::api::SLOW_CLIENT),
+            ])
+            .collect(),
         queues: vec![(store::STAGE.to_owned(), store::QUEUE_ENTRIES as u64)],
         store_events: STORE_EVENTS.map(str::to_owned).to_vec(),
         lacks: view::REASONS.map(str::to_owned).to_vec(),

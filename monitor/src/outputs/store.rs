@@ -12,8 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::IntGauge;
 
+use super::lost::{Counter, Lost, Untold};
 use crate::{event::Entry, metrics::Metrics};
 
 /// Entries that wait for the ledger: some seconds of a slow card at a busy host's rate.
@@ -55,11 +56,18 @@ impl Failure {
     }
 }
 
+/// Why the store can lose something.
+pub fn losses() -> impl Iterator<Item = &'static str> {
+    [QUEUE_FULL, UNWRITTEN, GAVE_WAY].into_iter().chain(Failure::ALL.map(Failure::reason))
+}
+
 /// How much the ledger holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LedgerSize {
     pub bytes: u64,
     pub records: u64,
+    /// Flows of which the first state is there.
+    pub flows: u64,
 }
 
 /// What the writer needs of the store.
@@ -74,9 +82,8 @@ pub trait Ledger: Send + 'static {
     /// writes it again.
     fn sync(&mut self) -> Result<(), Self::Error>;
     fn failure(error: &Self::Error) -> Failure;
-    /// Gives up what is worth least, after an error for want of room; how many entries that were safe
-    /// are gone.
-    fn make_room(&mut self) -> Result<u64, Self::Error>;
+    /// Gives up what is worth least, after an error for want of room; what that was safe is gone.
+    fn make_room(&mut self) -> Result<Lost, Self::Error>;
     /// Removes what is too old or too much.
     fn retain(&mut self) -> Result<(), Self::Error>;
     fn size(&self) -> Result<LedgerSize, Self::Error>;
@@ -86,7 +93,7 @@ pub trait Ledger: Send + 'static {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// Dropped and not yet told to the ledger.
-    pub(super) untold: AtomicU64,
+    pub(super) untold: Untold,
     /// The ledger takes nothing.
     pub(super) is_failing: AtomicBool,
     /// Entries that were put into the queue.
@@ -126,8 +133,8 @@ pub struct StoreQueue {
     depth: IntGauge,
     /// Until then the last entries wait for room.
     closing: Option<Instant>,
-    lost_full: IntCounter,
-    lost_gone: IntCounter,
+    lost_full: Counter,
+    lost_gone: Counter,
 }
 
 impl StoreQueue {
@@ -149,9 +156,8 @@ impl StoreQueue {
         };
         self.depth.dec();
         let Some(entry) = entry else { return };
-        let weight = weight(&entry);
-        lost.inc_by(weight);
-        self.shared.untold.fetch_add(weight, Ordering::Relaxed);
+        lost.add(Lost::of(&entry));
+        self.shared.untold.add(Lost::of(&entry));
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -192,24 +198,15 @@ pub(super) fn queue(
 ) -> (StoreQueue, Receiver<Handed>, Arc<Shared>) {
     let (sender, receiver) = mpsc::sync_channel(capacity);
     let shared = Arc::new(Shared::default());
-    let lost = &metrics.events_lost_total;
     let queue = StoreQueue {
         entries: sender,
         shared: Arc::clone(&shared),
         capacity: i64::try_from(capacity).unwrap_or(i64::MAX),
         depth: metrics.queue_depth.with_label_values(&[STAGE]),
         closing: None,
-        lost_full: lost.with_label_values(&[STAGE, QUEUE_FULL]),
-        lost_gone: lost.with_label_values(&[STAGE, UNWRITTEN]),
+        lost_full: Counter::new(metrics, QUEUE_FULL),
+        lost_gone: Counter::new(metrics, UNWRITTEN),
     };
     metrics.queue_capacity.with_label_values(&[STAGE]).set(queue.capacity);
     (queue, receiver, shared)
-}
-
-/// How much of what is counted an entry stands for: flows, or itself.
-pub(super) fn weight(entry: &Entry) -> u64 {
-    match entry {
-        Entry::Rollup(rollup) => rollup.flows.max(1),
-        _ => 1,
-    }
 }

@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use super::{rollup::RollupTable, shares::Shares, store::Ledger, *};
+use super::{lost::Lost, rollup::RollupTable, shares::Shares, store::Ledger, *};
 use crate::{
     ecs::tests::{bare_record, full_record},
     event::{Moment, Notice, Phase, Rollup},
@@ -72,16 +72,16 @@ impl Ledger for Memory {
             _ => store::Failure::Other,
         }
     }
-    fn make_room(&mut self) -> Result<u64, Self::Error> {
+    fn make_room(&mut self) -> Result<Lost, Self::Error> {
         self.fails("make-room")?;
-        Ok(self.entries.lock().unwrap().drain(..10).count() as u64)
+        Ok(self.entries.lock().unwrap().drain(..10).map(|entry| Lost::of(&entry)).sum())
     }
     fn retain(&mut self) -> Result<(), Self::Error> {
         self.fails("retain")
     }
     fn size(&self) -> Result<store::LedgerSize, Self::Error> {
         let records = self.entries.lock().unwrap().len() as u64;
-        self.fails("size").map(|()| store::LedgerSize { bytes: records * 100, records })
+        self.fails("size").map(|()| store::LedgerSize { bytes: records * 100, records, flows: 0 })
     }
 }
 
@@ -339,6 +339,40 @@ fn what_a_full_queue_drops_is_counted_and_told_in_the_ledger() {
 }
 
 #[test]
+fn each_flow_is_stored_or_counted_once_and_notices_that_are_lost_are_counted_apart() {
+    let (open, gate) = mpsc::channel();
+    let memory = Memory { gate: Some(Arc::new(Mutex::new(gate))), ..Memory::default() };
+    let mut rig = rig(RecordMode::All, memory, 2);
+    for revision in [0, 1].repeat(5) {
+        let mut state = full_record();
+        state.egress.revision = revision;
+        rig.deliver(state, sent(1, 1), revision == 0, Kept::Added);
+    }
+    for _ in 0..5 {
+        rig.outputs.note(Entry::Notice { at: Timestamp(1), notice: Notice::Alive });
+    }
+    let lost =
+        |stage| rig.metrics.events_lost_total.with_label_values(&[stage, store::QUEUE_FULL]).get();
+    let (flows, notices) = (lost(store::STAGE), lost(lost::NOTICES));
+    assert!((7..=8).contains(&flows) && notices == 5, "{flows} {notices}");
+    let first = rig.metrics.store_flows_lost_total.with_label_values(&[store::QUEUE_FULL]).get();
+    open.send(()).unwrap();
+    let (entries, _) = rig.finish();
+    let is_first = |entry: &&Entry| matches!(entry, Entry::Flow(it) if it.egress.revision == 0);
+    assert_eq!(entries.iter().filter(is_first).count() as u64 + first, 5);
+    let told: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Notice { notice: Notice::Lost { stage, count, .. }, .. } => {
+                Some((stage.as_ref(), *count))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(store::STAGE, flows), (lost::NOTICES, notices)]);
+}
+
+#[test]
 fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
     let memory = Memory::default();
     *memory.failures.lock().unwrap() = vec!["append", "sync", "sync", "retain", "size"];
@@ -439,7 +473,7 @@ fn at_the_end_more_than_the_queue_holds_is_told() {
 }
 
 #[test]
-fn latency_runs_from_the_kernel_to_the_disk_for_first_states() {
+fn latency_runs_from_the_kernel_until_a_query_can_show_it_for_first_states() {
     let mut rig = rig(RecordMode::All, Memory::default(), 16);
     let mut first = full_record();
     first.egress.revision = 0;

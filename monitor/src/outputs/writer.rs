@@ -18,14 +18,15 @@ use prometheus::IntGauge;
 use super::{
     backlog::Backlog,
     due::Due,
+    lost::{Counter, Lost},
     store::{
         self, Failure, GAVE_WAY, Handed, Ledger, QUEUE_FULL, STAGE, Shared, StoreQueue, UNWRITTEN,
-        queue_entries, weight,
+        queue_entries,
     },
 };
 use crate::{
     clock::Clock,
-    event::{Entry, Moment, Notice},
+    event::{Entry, Moment},
     metrics::Metrics,
 };
 
@@ -110,10 +111,10 @@ struct Writer<L> {
     shared: Arc<Shared>,
     now: fn() -> Moment,
     due: Due,
-    /// Kernel times of the flows that began and are not safe yet, by the boot clock.
+    /// Kernel times of the flows that began and can't be read yet, by the boot clock.
     began: Vec<u64>,
     /// Entries appended and not safe yet, as they are counted.
-    unsynced: u64,
+    unsynced: Lost,
     /// Entries taken out of the queue.
     taken: u64,
     sized_at: Option<Instant>,
@@ -122,7 +123,7 @@ struct Writer<L> {
     trouble: Option<Trouble>,
     backlog: Backlog,
     /// Lost by reason, and not yet told to the ledger.
-    lost: [u64; Failure::ALL.len()],
+    lost: [Lost; Failure::ALL.len()],
     /// When the log was told of a failure.
     said: Option<(Failure, Instant)>,
 }
@@ -144,14 +145,14 @@ impl<L: Ledger> Writer<L> {
             now,
             due,
             began: Vec::new(),
-            unsynced: 0,
+            unsynced: Lost::default(),
             taken: 0,
             sized_at: None,
             retained_at: None,
             is_ending: false,
             trouble: None,
             backlog: Backlog::default(),
-            lost: [0; Failure::ALL.len()],
+            lost: [Lost::default(); Failure::ALL.len()],
             said: None,
         }
     }
@@ -267,8 +268,7 @@ impl<L: Ledger> Writer<L> {
         let lost = self.backlog.push(entry);
         let failure = self.trouble.as_ref().map_or(Failure::Other, |it| it.failure);
         self.lost[failure as usize] += lost;
-        let labels = [STAGE, failure.reason()];
-        self.metrics.events_lost_total.with_label_values(&labels).inc_by(lost);
+        Counter::new(&self.metrics, failure.reason()).add(lost);
     }
 
     /// Gives it back if the ledger did not take it.
@@ -276,7 +276,7 @@ impl<L: Ledger> Writer<L> {
         if !self.write("append", |ledger| ledger.append(&entry)) {
             return Err(entry);
         }
-        self.unsynced += weight(&entry);
+        self.unsynced += Lost::of(&entry);
         if let Entry::Flow(record) = &*entry
             && record.egress.revision == 0
             && let Some(timeline) = record.timeline
@@ -288,15 +288,14 @@ impl<L: Ledger> Writer<L> {
 
     /// The ledger itself tells what it did not get; whether there was such.
     fn note_losses(&mut self) -> bool {
-        let full = self.shared.untold.swap(0, Ordering::Relaxed);
+        let full = self.shared.untold.take();
         let failed =
             Failure::ALL.map(|it| (it.reason(), std::mem::take(&mut self.lost[it as usize])));
         let all = [(QUEUE_FULL, full)].into_iter().chain(failed);
         let at = (self.now)().wall();
         let mut is_any = false;
-        for (reason, count) in all.filter(|(_, count)| *count > 0) {
-            let notice = Notice::Lost { stage: STAGE.into(), reason: reason.into(), count };
-            self.take(Box::new(Entry::Notice { at, notice }));
+        for entry in all.flat_map(|(reason, lost)| lost.notes(reason, at)) {
+            self.take(Box::new(entry));
             is_any = true;
         }
         is_any
@@ -308,6 +307,7 @@ impl<L: Ledger> Writer<L> {
         if self.write("write", L::write) {
             self.due.wrote();
             self.tell_readable();
+            self.meter_latency();
         }
     }
 
@@ -322,15 +322,21 @@ impl<L: Ledger> Writer<L> {
         if !self.write("sync", L::sync) {
             return false;
         }
-        self.unsynced = 0;
+        self.unsynced = Lost::default();
         self.due.synced();
         self.tell_readable();
+        self.meter_latency();
+        true
+    }
+
+    /// Until a query can show it. That it is safe from a loss of power, too, takes as long as the
+    /// configuration lets it.
+    fn meter_latency(&mut self) {
         let now = (self.now)().boot_ns;
         for at in self.began.drain(..) {
             let seconds = Duration::from_nanos(now.saturating_sub(at)).as_secs_f64();
             self.metrics.event_latency_seconds.observe(seconds);
         }
-        true
     }
 
     /// Writes what is pending and what is held, or fails again.
@@ -367,11 +373,10 @@ impl<L: Ledger> Writer<L> {
             return;
         }
         let Some(gone) = self.attempt("make-room", L::make_room) else { return };
-        if let Some(trouble) = self.trouble.as_mut().filter(|_| gone > 0) {
+        if let Some(trouble) = self.trouble.as_mut().filter(|_| gone != Lost::default()) {
             trouble.made_room_at = Some(Instant::now());
         }
-        let labels = [STAGE, GAVE_WAY];
-        self.metrics.events_lost_total.with_label_values(&labels).inc_by(gone);
+        Counter::new(&self.metrics, GAVE_WAY).add(gone);
     }
 
     /// Appends or syncs; a failure is told once, and begins or goes on with trouble.
@@ -426,9 +431,11 @@ impl<L: Ledger> Writer<L> {
 
     /// What a ledger that fails to the end leaves behind.
     fn leave_unwritten(&mut self) {
-        let unwritten = self.backlog.drain() + self.unsynced;
-        self.metrics.events_lost_total.with_label_values(&[STAGE, UNWRITTEN]).inc_by(unwritten);
-        tracing::error!("store: {unwritten} entries could not be written");
+        let mut lost = self.backlog.drain();
+        lost += self.unsynced;
+        Counter::new(&self.metrics, UNWRITTEN).add(lost);
+        let Lost { events, notices, .. } = lost;
+        tracing::error!("store: {events} events and {notices} notices could not be written");
     }
 
     fn meter_size(&mut self) {
@@ -436,6 +443,7 @@ impl<L: Ledger> Writer<L> {
         if let Some(size) = self.attempt("size", |ledger| ledger.size()) {
             self.metrics.store_bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
             self.metrics.store_records.set(i64::try_from(size.records).unwrap_or(i64::MAX));
+            self.metrics.store_flows.set(i64::try_from(size.flows).unwrap_or(i64::MAX));
         }
     }
 }

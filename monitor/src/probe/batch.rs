@@ -1,4 +1,4 @@
-//! The flow table, read many entries a call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not
+//! A hash table, read many entries a call (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6), which aya does not
 //! offer: one call a flow would cost a busy gateway a core.
 
 use std::{
@@ -6,15 +6,15 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-use monitor_ebpf::sample::{FlowCounters, FlowKey};
-use zerocopy::{FromBytes, FromZeros};
+use monitor_ebpf::sample::FlowKey;
+use zerocopy::FromBytes;
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 
-/// Entries asked for at first; doubled while a hash bucket holds more.
-const BATCH: usize = 1024;
+/// Entries of flows asked for at first; doubled while a hash bucket holds more.
+pub(super) const BATCH: usize = 1024;
 const BATCH_MAX: usize = 1 << 18;
 
 /// `union bpf_attr`, `batch` (`include/uapi/linux/bpf.h`).
@@ -42,29 +42,30 @@ struct ElementAttr {
     flags: u64,
 }
 
-/// Buffers for reading a flow table, kept from sweep to sweep.
-pub(super) struct Batch {
-    keys: Vec<FlowKey>,
-    values: Vec<FlowCounters>,
+/// Buffers for reading a hash table of these keys and values, kept from sweep to sweep.
+pub(super) struct Batch<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
 }
 
-impl Batch {
-    pub(super) fn new() -> Self {
+impl<K: FromBytes + Copy, V: FromBytes + Copy> Batch<K, V> {
+    /// `entries`: asked for at first.
+    pub(super) fn new(entries: usize) -> Self {
         let mut batch = Self { keys: Vec::new(), values: Vec::new() };
-        batch.resize(BATCH);
+        batch.resize(entries);
         batch
     }
 
     fn resize(&mut self, entries: usize) {
-        self.keys.resize_with(entries, FlowKey::new_zeroed);
-        self.values.resize_with(entries, FlowCounters::new_zeroed);
+        self.keys.resize_with(entries, K::new_zeroed);
+        self.values.resize_with(entries, V::new_zeroed);
     }
 
     /// Every entry once, but for those that come, go or move meanwhile.
     pub(super) fn read(
         &mut self,
         map: BorrowedFd<'_>,
-        each: &mut dyn FnMut(FlowKey, FlowCounters),
+        each: &mut dyn FnMut(K, V),
     ) -> io::Result<()> {
         let mut position = 0_u32;
         let mut begun = false;
@@ -103,6 +104,45 @@ impl Batch {
             begun = true;
         }
     }
+}
+
+/// The first values of an array of which each of `cpus` processors has its own (Linux 5.13): those of the
+/// first, then those of the next. `values`: one for each processor of each key.
+pub(super) fn look_up_array(
+    map: BorrowedFd<'_>,
+    cpus: usize,
+    values: &mut [u64],
+) -> io::Result<()> {
+    let mut keys = vec![0_u32; values.len() / cpus.max(1)];
+    let mut next = 0_u32;
+    let mut attr = BatchAttr {
+        out_batch: (&raw mut next) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: keys.len() as u32,
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        ..BatchAttr::default()
+    };
+    // SAFETY: keys hold `count` entries, and values as many for each processor.
+    let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+    match result {
+        // The end of the array.
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ if attr.count as usize == keys.len() => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// One value of such an array.
+pub(super) fn look_up_index(map: BorrowedFd<'_>, index: u32, values: &mut [u64]) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        key: (&raw const index) as u64,
+        value: values.as_mut_ptr() as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: by the caller there is a value for each processor.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }
 }
 
 /// The value of one entry. `T` is the map's.

@@ -3,36 +3,36 @@
 use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
-    os::fd::AsFd,
     path::Path,
     time::Duration,
 };
 
 use aya::{
     Ebpf, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, Map, MapData, RingBuf},
 };
 use aya_log::EbpfLogger;
 use monitor_ebpf::{
     ABI_VERSION, layout,
-    loss::{HOUSEKEEPING, Loss, WITHOUT_FLOW_BYTES, WITHOUT_FLOW_PACKETS},
+    loss::Loss,
     names::{map, program, setting},
     sample::{FlowCounters, FlowKey, LinkSender, ProcessStart, Unitemised, UnitemisedKey},
-    settings::naming,
+    settings::{self, naming},
 };
 use zerocopy::FromBytes;
 
 use super::{
     Attachment, Bypassed, ProbeChange, ProbeError, Progress, Source, Waker,
     attach::{self, Guarded, attach_all},
-    batch::{Batch, look_up},
     btf::Layout,
     cgroup,
+    counters::Counters,
     interfaces::{Attaching, Follower, InterfaceNames, SeenSince},
     load::{lacks_helper, loader},
     places::Places,
     reader::{Samples, waiting_max},
     shares::Shares,
+    table::FlowTable,
 };
 use crate::{
     clock,
@@ -41,14 +41,16 @@ use crate::{
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GEOFENCED_PROBES_OBJECT"));
 
+/// 0.9 MB rather than 14.
+const TRANSITS_LEAST: u32 = 4096;
+
 /// The attached probes. Dropping it detaches them.
 pub struct Kernel {
     samples: Samples,
-    flows: MapData,
-    losses: PerCpuArray<MapData, u64>,
+    flows: FlowTable,
+    losses: Counters,
     /// By tgid; `None` where the kernel can't tell which of the sends a hook saw.
     link_senders: Option<HashMap<MapData, u32, [u8; size_of::<LinkSender>()]>>,
-    batch: Batch,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     attachments: Vec<Attachment>,
     flows_capacity: u32,
@@ -131,8 +133,7 @@ impl Kernel {
             None
         };
         let ring = RingBuf::try_from(take(&mut ebpf, map::SAMPLES)?);
-        let losses =
-            PerCpuArray::try_from(take(&mut ebpf, map::LOSSES)?).map_err(unusable(map::LOSSES))?;
+        let losses = Counters::take(&mut ebpf)?;
         let starts = take(&mut ebpf, map::STARTS)
             .and_then(|map| HashMap::try_from(map).map(Starts).map_err(unusable(map::STARTS)))?;
         let cgroup_sets = take(&mut ebpf, map::CGROUPS).and_then(|map| {
@@ -154,8 +155,7 @@ impl Kernel {
             samples,
             losses,
             link_senders,
-            flows,
-            batch: Batch::new(),
+            flows: FlowTable::new(flows),
             log,
             attachments,
             flows_capacity: capture.max_flows,
@@ -208,15 +208,6 @@ impl Kernel {
     /// Which sets of cgroups need not be asked for. Once: another thread says so.
     pub fn take_cgroup_sets(&mut self) -> Option<CgroupSets> {
         self.cgroup_sets.take()
-    }
-
-    /// One of the probes' counters of what they do not tell.
-    fn counted(&self, index: u32) -> Result<u64, ProbeError> {
-        let per_cpu = self
-            .losses
-            .get(&index, 0)
-            .map_err(|error| ProbeError::Map { name: map::LOSSES, problem: error.to_string() })?;
-        Ok(per_cpu.iter().sum())
     }
 }
 
@@ -308,6 +299,8 @@ fn load(
         .verifier_log_level(VerifierLogLevel::STATS)
         .map_max_entries(map::SAMPLES, capture.ring_bytes)
         .map_max_entries(map::FLOWS, capture.max_flows)
+        .map_max_entries(map::TRANSITS, transits(capture.max_flows))
+        .map_max_entries(map::TUNNELS, transits(capture.max_flows))
         .override_global(setting::NAMING, &naming, true)
         .override_global(setting::MARK, &mark, true)
         .override_global(setting::CAPACITY, &capture.max_flows, true)
@@ -333,6 +326,12 @@ fn follow(
         attach::has_interfaces(&ebpf) && !capture.interfaces.as_ref().is_some_and(Vec::is_empty);
     let (listed, is_partial) = (capture.interfaces.clone(), capture.cgroup.is_some());
     Follower::start(ebpf, guarded, listed, follows, is_partial).map_err(ProbeError::Wait)
+}
+
+/// Forwarded flows that are told apart: where few flows are counted, memory is short. Never more than by
+/// default, and then enough for more than can be counted.
+fn transits(max_flows: u32) -> u32 {
+    max_flows.saturating_mul(4).clamp(TRANSITS_LEAST, settings::TRANSITS)
 }
 
 /// Random, and of this run alone.
@@ -440,12 +439,11 @@ impl Source for Kernel {
         if let Some(log) = &mut self.log {
             log.flush();
         }
-        let flows = self.flows.fd().as_fd();
-        self.batch.read(flows, each).map_err(|error| flows_error(&error))
+        self.flows.read(&self.shares, each).map_err(|error| flows_error(&error))
     }
 
     fn counters(&mut self, flow: &FlowKey) -> Option<FlowCounters> {
-        look_up(self.flows.fd().as_fd(), flow).ok().flatten()
+        self.flows.counters(flow)
     }
 
     fn seen(&mut self) -> Option<SeenSince> {
@@ -453,10 +451,10 @@ impl Source for Kernel {
     }
 
     fn forget(&mut self, flows: &[FlowKey]) -> Result<(), ProbeError> {
-        self.shares.forget(&self.flows, flows).map_err(|error| flows_error(&error))
+        self.flows.forget(&self.shares, flows).map_err(|error| flows_error(&error))
     }
 
-    fn unitemised(&self) -> Vec<(UnitemisedKey, Unitemised)> {
+    fn unitemised(&mut self) -> Vec<(UnitemisedKey, Unitemised)> {
         self.shares.sums()
     }
 
@@ -465,19 +463,15 @@ impl Source for Kernel {
     }
 
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError> {
-        let mut totals = [0; Loss::ALL.len()];
-        for (loss, total) in Loss::ALL.into_iter().zip(&mut totals) {
-            *total = self.counted(loss as u32)?;
-        }
-        Ok(totals)
+        self.losses.losses()
     }
 
     fn housekeeping_frames(&self) -> Result<u64, ProbeError> {
-        self.counted(HOUSEKEEPING)
+        self.losses.housekeeping()
     }
 
     fn without_flow(&self) -> Result<(u64, u64), ProbeError> {
-        Ok((self.counted(WITHOUT_FLOW_PACKETS)?, self.counted(WITHOUT_FLOW_BYTES)?))
+        self.losses.without_flow()
     }
 
     fn now_ns(&self) -> u64 {

@@ -5,6 +5,7 @@ mod attach;
 mod batch;
 mod btf;
 mod cgroup;
+mod counters;
 mod interfaces;
 mod kernel;
 mod link;
@@ -16,6 +17,7 @@ mod positions;
 mod reader;
 mod replay;
 mod shares;
+mod table;
 mod tracefs;
 mod trial;
 
@@ -146,7 +148,7 @@ pub trait Source {
     fn losses(&self) -> Result<[u64; Loss::ALL.len()], ProbeError>;
 
     /// What left and is in no flow, since its user had used up a share: added up so far.
-    fn unitemised(&self) -> Vec<(UnitemisedKey, Unitemised)> {
+    fn unitemised(&mut self) -> Vec<(UnitemisedKey, Unitemised)> {
         Vec::new()
     }
 

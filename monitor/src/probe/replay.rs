@@ -122,7 +122,7 @@ impl<S: Source> Source for Recorder<S> {
         self.inner.losses()
     }
 
-    fn unitemised(&self) -> Vec<(UnitemisedKey, Unitemised)> {
+    fn unitemised(&mut self) -> Vec<(UnitemisedKey, Unitemised)> {
         self.inner.unitemised()
     }
 

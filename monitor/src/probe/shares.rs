@@ -5,7 +5,7 @@ use std::{io, os::fd::AsFd, sync::atomic::Ordering};
 
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData},
+    maps::{HashMap, IterableMap as _, Map, MapData},
 };
 use monitor_ebpf::{
     names::map,
@@ -13,17 +13,26 @@ use monitor_ebpf::{
     sample::{FlowCounters, FlowKey, Unitemised, UnitemisedKey},
     share::{self, NOBODY, Share},
 };
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
-use super::{ProbeError, batch, places::Window};
+use super::{
+    ProbeError,
+    batch::{self, Batch},
+    places::Window,
+};
 
-type Bytes<T, const N: usize> = HashMap<MapData, [u8; N], T>;
+type Sums = HashMap<MapData, [u8; size_of::<UnitemisedKey>()], [u8; size_of::<Unitemised>()]>;
+
+/// Sums asked for at once at first.
+const SUMS: usize = 64;
 
 pub(super) struct Shares {
-    /// Mapped only where it is written.
+    /// Mapped only where it is written, but for that of all.
     accounts: MapData,
+    all: Option<Window>,
     once: MapData,
-    sums: Bytes<[u8; size_of::<Unitemised>()], { size_of::<UnitemisedKey>() }>,
+    sums: Sums,
+    read: Batch<UnitemisedKey, Unitemised>,
 }
 
 impl Shares {
@@ -39,7 +48,7 @@ impl Shares {
             name: map::UNITEMISED,
             problem: error.to_string(),
         };
-        let mut sums: Bytes<_, _> = HashMap::try_from(take(map::UNITEMISED)?).map_err(unusable)?;
+        let mut sums: Sums = HashMap::try_from(take(map::UNITEMISED)?).map_err(unusable)?;
         // What a full table has no row for goes here.
         let nothing: [u8; size_of::<Unitemised>()] = [0; _];
         for verdict in [
@@ -52,7 +61,13 @@ impl Shares {
             let key = UnitemisedKey { uid: NOBODY, verdict, ..UnitemisedKey::default() };
             sums.insert(bytes(&key), nothing, 0).map_err(unusable)?;
         }
-        Ok(Self { accounts, once, sums })
+        let all = Window::of::<Share>(&accounts, share::ALL, 1).ok();
+        Ok(Self { accounts, all, once, sums, read: Batch::new(SUMS) })
+    }
+
+    /// As many as there are in the flow table, or a few more; `None`: not known.
+    pub(super) fn entries(&self) -> Option<u64> {
+        Some(self.all.as_ref()?.counter(0)?.load(Ordering::Acquire))
     }
 
     /// Removes flows, and gives back the places that they took.
@@ -80,15 +95,12 @@ impl Shares {
         Ok(())
     }
 
-    /// What was added up so far.
-    pub(super) fn sums(&self) -> Vec<(UnitemisedKey, Unitemised)> {
-        // Nothing is removed while this reads but by this thread.
-        let entries = self.sums.iter().map_while(Result::ok);
-        let read = |(key, sum): ([u8; _], [u8; _])| {
-            let key = UnitemisedKey::read_from_bytes(&key).ok()?;
-            Some((key, Unitemised::read_from_bytes(&sum).ok()?))
-        };
-        entries.filter_map(read).collect()
+    /// What was added up so far, as far as it can be read.
+    pub(super) fn sums(&mut self) -> Vec<(UnitemisedKey, Unitemised)> {
+        let mut sums = Vec::new();
+        // What is not read grows until it is.
+        let _ = self.read.read(self.sums.map().fd().as_fd(), &mut |key, sum| sums.push((key, sum)));
+        sums
     }
 
     /// Rows to which nothing is added any more.

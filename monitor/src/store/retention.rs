@@ -26,6 +26,10 @@ pub struct Deleted {
     pub bytes: u64,
     /// Entries in them: states of flows, roll-ups, lookups and notices.
     pub entries: u64,
+    /// Flows of which the first state was in them.
+    pub flows: u64,
+    /// Notices among the entries.
+    pub notices: u64,
     /// Earliest and latest instant in them.
     pub span: Option<(Timestamp, Timestamp)>,
 }
@@ -43,6 +47,8 @@ impl Deleted {
         self.segments.sort_unstable();
         self.bytes += other.bytes;
         self.entries += other.entries;
+        self.flows += other.flows;
+        self.notices += other.notices;
         if let Some((from, to)) = other.span {
             self.stretch(from, to);
         }
@@ -240,6 +246,8 @@ fn remove(scan: &Scan, segment: Candidate, deleted: &mut Deleted) -> Result<(), 
     deleted.segments.push(segment.number.into());
     deleted.bytes += segment.bytes;
     deleted.entries += totals.flows + totals.rollups + totals.notices;
+    deleted.flows += totals.firsts;
+    deleted.notices += totals.notices;
     if totals.first <= totals.last {
         deleted.stretch(Timestamp(totals.first), Timestamp(totals.last));
     }

@@ -40,7 +40,9 @@ pub struct QueryStats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Contents {
     pub blocks: u64,
+    /// States of flows, and those among them that are a flow's first.
     pub flows: u64,
+    pub firsts: u64,
     pub rollups: u64,
     pub notices: u64,
     /// Earliest and latest instant of any entry, nanoseconds since the epoch.
@@ -50,7 +52,7 @@ pub(crate) struct Contents {
 
 impl Default for Contents {
     fn default() -> Self {
-        Self { blocks: 0, flows: 0, rollups: 0, notices: 0, first: u64::MAX, last: 0 }
+        Self { blocks: 0, flows: 0, firsts: 0, rollups: 0, notices: 0, first: u64::MAX, last: 0 }
     }
 }
 
@@ -60,6 +62,7 @@ impl Contents {
         self.join(&Self {
             blocks: 1,
             flows: summary.flows.into(),
+            firsts: summary.flows.saturating_sub(summary.restated).into(),
             rollups: summary.rollups.into(),
             notices: summary.notices.into(),
             first: summary.first.min(summary.other_first),
@@ -70,6 +73,7 @@ impl Contents {
     pub(crate) fn join(&mut self, other: &Self) {
         self.blocks += other.blocks;
         self.flows += other.flows;
+        self.firsts += other.firsts;
         self.rollups += other.rollups;
         self.notices += other.notices;
         self.first = self.first.min(other.first);

@@ -173,9 +173,16 @@ impl Attached {
                 Some(_) => {}
             }
         }
-        for link in links {
-            self.compare(link);
-        }
+    }
+
+    /// Whether something could not be attached, and is to be tried again.
+    pub(super) fn is_refused(&self) -> bool {
+        self.interfaces.values().any(|watched| watched.is_refused)
+    }
+
+    /// What links sent by the kernel's count, beside what was seen.
+    pub(super) fn compare(&mut self, links: &[Link]) {
+        links.iter().for_each(|link| self.compare_one(link));
     }
 
     /// Names in the configuration that stand for nothing, as long as they do.
@@ -360,7 +367,7 @@ impl Attached {
         }
     }
 
-    fn compare(&mut self, link: &Link) {
+    fn compare_one(&mut self, link: &Link) {
         let Some(watched) = self.interfaces.get(&link.index) else { return };
         // Without its program nothing is counted here, and all that leaves would have gone around it.
         let uplink = self.uplink();

@@ -5,6 +5,7 @@
 mod attached;
 mod compare;
 mod held;
+mod listing;
 mod roles;
 mod rtnetlink;
 
@@ -27,7 +28,7 @@ use tokio::{runtime, sync::oneshot};
 use self::{
     attached::{Attached, Extent},
     held::{Held, Looked},
-    rtnetlink::Rtnetlink,
+    listing::Listing,
 };
 use super::{Bypassed, ProbeChange, attach::Guarded, link::Link};
 use crate::{sandbox, ticks::Ticks};
@@ -260,18 +261,21 @@ async fn follow(
     mut stopped: oneshot::Receiver<()>,
     ready: &mpsc::SyncSender<()>,
 ) -> io::Result<()> {
-    let mut kernel = Rtnetlink::open()?;
+    let mut listing = Listing::open()?;
     let mut names = InterfaceNames::default();
     let compare = Ticks::every(COMPARE)?;
     // Attaching to one takes up to 20 ms (a grace period of RCU): what is down can wait for that.
     let mut extent = Extent::Up;
+    let mut is_news = true;
     let mut problem = None;
     loop {
         let mut changes = Vec::new();
-        match look(&kernel, &mut keeper.attached, extent, &mut changes).await {
-            Ok(now) if now != *names => {
+        let attached = &mut keeper.attached;
+        match look(&mut listing, attached, is_news, extent, &mut changes).await {
+            Ok(Some(now)) if now != *names => {
                 names = Arc::new(now);
                 told.put(Arc::clone(&names));
+                problem = None;
             }
             Ok(_) => problem = None,
             // Once: it would be said each second.
@@ -292,23 +296,35 @@ async fn follow(
         }
         tokio::select! {
             _ = &mut stopped => return Ok(()),
-            ticked = compare.next() => ticked?,
-            changed = kernel.changed() => changed?,
+            ticked = compare.next() => {
+                ticked?;
+                is_news = false;
+            }
+            changed = listing.changed() => {
+                changed?;
+                is_news = true;
+            }
         }
     }
 }
 
+/// The names of what is there, unless nothing changed.
 async fn look(
-    kernel: &Rtnetlink,
+    listing: &mut Listing,
     attached: &mut Attached,
+    is_news: bool,
     extent: Extent,
     changes: &mut Vec<ProbeChange>,
-) -> Result<FxHashMap<u32, Arc<str>>, LookError> {
+) -> Result<Option<FxHashMap<u32, Arc<str>>>, LookError> {
     attached.mark();
-    let links = rtnetlink::links()?;
-    let routed = kernel.routed().await?;
-    attached.update(&links, &routed, extent, changes);
-    Ok(links.into_iter().map(|mut link| (link.index, mem::take(&mut link.name).into())).collect())
+    if !listing.look(is_news || attached.is_refused()).await? {
+        attached.compare(&listing.links);
+        return Ok(None);
+    }
+    attached.update(&listing.links, &listing.routed, extent, changes);
+    attached.compare(&listing.links);
+    let names = listing.links.iter().map(|link| (link.index, link.name.as_str().into()));
+    Ok(Some(names.collect()))
 }
 
 /// Why the interfaces could not be listed.

@@ -29,8 +29,9 @@ use rtnetlink::{
 
 use super::roles::Link;
 
-/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_ROUTE` (`linux/rtnetlink.h`).
-const GROUPS: [u32; 3] = [1, 7, 11];
+/// `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_ROUTE`, `RTNLGRP_NEXTHOP`
+/// (`linux/rtnetlink.h`): with an address or a next hop routes go that nobody is told of.
+const GROUPS: [u32; 5] = [1, 5, 7, 11, 32];
 /// More than the kernel puts into one piece of an answer; what is cut of a change's word tells as
 /// much.
 const PIECE: usize = 1 << 16;
@@ -39,6 +40,8 @@ const PIECE: usize = 1 << 16;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_NEWLINK: u16 = 16;
+const RTM_NEWSTATS: u16 = 92;
+const RTM_GETSTATS: u16 = 94;
 
 /// A connection to the kernel.
 pub(super) struct Rtnetlink {
@@ -94,28 +97,64 @@ impl Rtnetlink {
 
 /// Every link of this network namespace. Takes no privilege, and answers at once.
 pub(super) fn links() -> io::Result<Vec<Link>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_DUMP | NLM_F_REQUEST;
-    let asked = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(asked));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let mut links = Vec::new();
-    loop {
-        let (piece, _) = socket.recv_from_full()?;
-        if read(&piece, &mut links)? {
-            return Ok(links);
+    Asked::open()?.links()
+}
+
+/// A socket on which links are asked for.
+pub(super) struct Asked(Socket);
+
+impl Asked {
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self(socket))
+    }
+
+    /// After an error what is left of the answer may come as another's: ask on a new one.
+    pub(super) fn links(&self) -> io::Result<Vec<Link>> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_DUMP | NLM_F_REQUEST;
+        let asked = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(asked));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        let mut links = Vec::new();
+        self.ask(&bytes, |kind, message| {
+            if kind == RTM_NEWLINK {
+                links.extend(link(message));
+            }
+        })?;
+        Ok(links)
+    }
+
+    /// What links sent by now, a fifth of the work of [`Self::links`]. `false`: they are not the ones that
+    /// are there.
+    pub(super) fn count(&self, links: &mut [Link]) -> io::Result<bool> {
+        let (mut seen, mut is_known) = (0, true);
+        self.ask(&get_stats(), |kind, message| {
+            if kind == RTM_NEWSTATS {
+                seen += 1;
+                is_known &= count(message, links);
+            }
+        })?;
+        Ok(is_known && seen == links.len())
+    }
+
+    fn ask(&self, question: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+        self.0.send(question, 0)?;
+        loop {
+            let (piece, _) = self.0.recv_from_full()?;
+            if read(&piece, &mut each)? {
+                return Ok(());
+            }
         }
     }
 }
 
 /// One piece of the answer. `true`: the last.
-fn read(mut piece: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
+fn read(mut piece: &[u8], each: &mut impl FnMut(u16, &[u8])) -> io::Result<bool> {
     while let Ok(message) = NetlinkBuffer::new_checked(piece) {
         match message.message_type() {
             NLMSG_DONE => return Ok(true),
@@ -123,13 +162,47 @@ fn read(mut piece: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
                 let code = message.payload().first_chunk().map_or(0, |it| i32::from_ne_bytes(*it));
                 return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
             }
-            RTM_NEWLINK => links.extend(link(message.payload())),
-            _ => {}
+            kind => each(kind, message.payload()),
         }
         let length = (message.length() as usize).next_multiple_of(4);
         piece = piece.get(length..).unwrap_or_default();
     }
     Ok(false)
+}
+
+/// `struct if_stats_msg` (`linux/if_link.h`): family, padding (24 bits), index, what is wanted.
+const IF_STATS_MSG: usize = 12;
+/// The attribute that is wanted, and the bit that says so: `struct rtnl_link_stats64`.
+const IFLA_STATS_LINK_64: u16 = 1;
+
+/// The crate knows no such message.
+fn get_stats() -> Vec<u8> {
+    let length = 16 + IF_STATS_MSG;
+    let mut message = Vec::with_capacity(length);
+    message.extend((length as u32).to_ne_bytes());
+    message.extend(RTM_GETSTATS.to_ne_bytes());
+    message.extend((NLM_F_DUMP | NLM_F_REQUEST).to_ne_bytes());
+    // Number and sender, then the family and the index of all.
+    message.extend([0; 16]);
+    message.extend((1_u32 << (IFLA_STATS_LINK_64 - 1)).to_ne_bytes());
+    message
+}
+
+/// Puts what a link sent beside its name. `false`: it is not among them, or that can't be read.
+fn count(message: &[u8], links: &mut [Link]) -> bool {
+    let index = message.get(4..).and_then(|it| it.first_chunk()).map(|it| u32::from_ne_bytes(*it));
+    let Some(link) = links.iter_mut().find(|link| Some(link.index) == index) else { return false };
+    let attributes = attributes(message.get(IF_STATS_MSG..).unwrap_or_default());
+    let mut stats = attributes.filter(|(kind, _)| *kind == IFLA_STATS_LINK_64);
+    stats.next().is_some_and(|(_, value)| sent(value, link))
+}
+
+/// From `struct rtnl_link_stats64`: packets and bytes that came, then those that left.
+fn sent(stats: &[u8], link: &mut Link) -> bool {
+    let long = |at: usize| stats.get(at * 8..)?.first_chunk().map(|it| u64::from_ne_bytes(*it));
+    let (Some(packets), Some(bytes)) = (long(1), long(3)) else { return false };
+    (link.sent_packets, link.sent_bytes) = (packets, bytes);
+    true
 }
 
 /// Attributes of a link (`linux/if_link.h`).
@@ -171,16 +244,13 @@ fn link(message: &[u8]) -> Option<Link> {
     let mut is_elsewhere = false;
     for (kind, value) in attributes(message.get(IFINFOMSG..)?) {
         let number = || value.first_chunk().map(|it| u32::from_ne_bytes(*it));
-        let long = |at: usize| value.get(at * 8..)?.first_chunk().map(|it| u64::from_ne_bytes(*it));
         match kind {
             ifla::IFNAME => (link.name, link.is_named_in_text) = shown(value),
             ifla::LINK => link.lower = number(),
             ifla::MASTER => link.master = number(),
             ifla::LINK_NETNSID => is_elsewhere = true,
-            // `struct rtnl_link_stats64`: packets and bytes that came, then those that left.
             ifla::STATS64 => {
-                link.sent_packets = long(1).unwrap_or_default();
-                link.sent_bytes = long(3).unwrap_or_default();
+                sent(value, &mut link);
             }
             ifla::LINKINFO => {
                 let info = attributes(value).find(|(kind, _)| *kind == ifla::INFO_KIND);
@@ -269,7 +339,36 @@ mod tests {
             let _ = link(&message[..length]);
         }
         assert_eq!(link(&message).unwrap().name, "eth");
-        let mut links = Vec::new();
-        assert!(!read(&message, &mut links).unwrap());
+        assert!(!read(&message, &mut |_, _| {}).unwrap());
+        let mut links = [Link { index: 7, ..Link::default() }];
+        let mut stats = vec![0; IF_STATS_MSG];
+        stats[4] = 7;
+        stats.extend_from_slice(&[36, 0, 1, 0]);
+        (0..32).for_each(|byte| stats.push(byte));
+        for length in 0..stats.len() {
+            assert!(!count(&stats[..length], &mut links), "{length}");
+        }
+        assert!(count(&stats, &mut links));
+        assert_eq!(links[0].sent_bytes, u64::from_ne_bytes([24, 25, 26, 27, 28, 29, 30, 31]));
+        stats[4] = 8;
+        assert!(!count(&stats, &mut links));
+    }
+
+    #[test]
+    fn what_links_sent_is_asked_for_again_and_again_and_a_link_that_came_or_went_is_noticed() {
+        let asked = Asked::open().unwrap();
+        let mut links = asked.links().unwrap();
+        for _ in 0..3 {
+            let before = links.clone();
+            links.iter_mut().for_each(|link| (link.sent_bytes, link.sent_packets) = (0, 0));
+            // Another may come just then.
+            if asked.count(&mut links).unwrap() {
+                let is_counted = |(it, before): (&Link, &Link)| it.sent_bytes >= before.sent_bytes;
+                assert!(links.iter().zip(&before).all(is_counted), "{links:?} {before:?}");
+            }
+        }
+        let others = Link { index: u32::MAX, ..Link::default() };
+        assert!(!asked.count(&mut [links.clone(), vec![others]].concat()).unwrap());
+        assert!(!asked.count(&mut links[1..]).unwrap());
     }
 }

@@ -42,6 +42,8 @@ pub struct StoreStats {
     pub blocks: u64,
     /// States of flows; a flow may have several.
     pub flow_states: u64,
+    /// Flows of which the first state is there.
+    pub flows: u64,
     pub rollups: u64,
     pub notices: u64,
     /// Of any entry; `None` in an empty store.
@@ -160,6 +162,7 @@ impl Reader {
         stats.index_bytes = files::bytes_below(&files::index(&self.root));
         stats.blocks = totals.blocks;
         stats.flow_states = totals.flows;
+        stats.flows = totals.firsts;
         stats.rollups = totals.rollups;
         stats.notices = totals.notices;
         if totals.first <= totals.last {

@@ -197,6 +197,10 @@ fn retention_by_size_deletes_the_oldest_segments_and_their_index() {
     assert!(after.ledger_bytes + after.index_bytes <= store.max_bytes);
     assert_eq!(before.segments - after.segments, deleted.segments.len() as u64);
     assert_eq!(deleted.entries, 4000 - after.flow_states - after.rollups - after.notices);
+    assert_eq!(
+        (deleted.flows, deleted.notices),
+        (before.flows - after.flows, before.notices - after.notices)
+    );
     assert!(after.oldest > before.oldest && after.segments > 2);
     let kept = &entries[deleted.entries as usize..];
     let query = everything();

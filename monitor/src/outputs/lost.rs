@@ -1,0 +1,109 @@
+//! What the store loses: states of flows, or rows that stand for flows; among them the first states, since a
+//! flow has one and no more; and apart from them notices. So of whatever flows were made it can be reckoned
+//! up that each was stored or is counted here. Loses nothing itself.
+
+use std::{
+    iter::Sum,
+    ops::AddAssign,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use prometheus::IntCounter;
+
+use super::store::STAGE;
+use crate::{
+    event::{Entry, Notice, Timestamp},
+    metrics::Metrics,
+};
+
+/// `stage` of notices that are lost, for the same reasons as all else.
+pub const NOTICES: &str = "notices";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// States of flows, questions for names, and flows that are added up.
+    pub events: u64,
+    /// First states among them.
+    pub flows: u64,
+    pub notices: u64,
+}
+
+impl Lost {
+    pub(super) fn of(entry: &Entry) -> Self {
+        let (events, flows, notices) = match entry {
+            Entry::Flow(record) => (1, u64::from(record.egress.revision == 0), 0),
+            Entry::Rollup(rollup) => (rollup.flows.max(1), 0, 0),
+            Entry::Lookup(_) => (1, 0, 0),
+            Entry::Notice { .. } => (0, 0, 1),
+        };
+        Self { events, flows, notices }
+    }
+
+    /// What the ledger is told of it.
+    pub(super) fn notes(self, reason: &'static str, at: Timestamp) -> impl Iterator<Item = Entry> {
+        let each = [(STAGE, self.events), (NOTICES, self.notices)].into_iter();
+        each.filter(|(_, count)| *count > 0).map(move |(stage, count)| {
+            let notice = Notice::Lost { stage: stage.into(), reason: reason.into(), count };
+            Entry::Notice { at, notice }
+        })
+    }
+}
+
+impl AddAssign for Lost {
+    fn add_assign(&mut self, more: Self) {
+        self.events += more.events;
+        self.flows += more.flows;
+        self.notices += more.notices;
+    }
+}
+
+impl Sum for Lost {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum += one;
+            sum
+        })
+    }
+}
+
+/// The metric of what is lost for one reason.
+#[derive(Clone, Debug)]
+pub(super) struct Counter {
+    events: IntCounter,
+    flows: IntCounter,
+    notices: IntCounter,
+}
+
+impl Counter {
+    pub(super) fn new(metrics: &Metrics, reason: &str) -> Self {
+        let of = |stage| metrics.events_lost_total.with_label_values(&[stage, reason]);
+        let flows = metrics.store_flows_lost_total.with_label_values(&[reason]);
+        Self { events: of(STAGE), flows, notices: of(NOTICES) }
+    }
+
+    pub(super) fn add(&self, lost: Lost) {
+        self.events.inc_by(lost.events);
+        self.flows.inc_by(lost.flows);
+        self.notices.inc_by(lost.notices);
+    }
+}
+
+/// Lost by one thread, and not yet told to the ledger by another.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    events: AtomicU64,
+    notices: AtomicU64,
+}
+
+impl Untold {
+    pub(super) fn add(&self, lost: Lost) {
+        self.events.fetch_add(lost.events, Ordering::Relaxed);
+        self.notices.fetch_add(lost.notices, Ordering::Relaxed);
+    }
+
+    /// The ledger is told of no first states.
+    pub(super) fn take(&self) -> Lost {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        Lost { events: take(&self.events), flows: 0, notices: take(&self.notices) }
+    }
+}
