@@ -14,8 +14,7 @@ use crate::{
 };
 
 /// Debian packages that the tests use.
-const PACKAGES: [Wanted<'static>; 8] = [
-    ("btrfs-progs", "mkfs.btrfs: a disk with a quota"),
+const PACKAGES: [Wanted<'static>; 7] = [
     ("dnsmasq-base", "dnsmasq: leases addresses to a device on the LAN of the lab"),
     ("ethtool", "ethtool: segmentation off, so that packets on the wire can be counted"),
     ("iproute2", "ip: network namespaces and veth pairs for real packets"),

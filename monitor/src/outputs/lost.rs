@@ -10,12 +10,12 @@ use std::{
 
 use prometheus::IntCounter;
 
-use super::store::STAGE;
 use crate::{
     event::{Entry, Notice, Timestamp},
     metrics::Metrics,
 };
 
+pub const STAGE: &str = "store";
 /// `stage` of notices that are lost, for the same reasons as all else.
 pub const NOTICES: &str = "notices";
 

@@ -14,6 +14,7 @@ use std::{
 
 use prometheus::IntGauge;
 
+pub use super::lost::STAGE;
 use super::lost::{Counter, Lost, Untold};
 use crate::{event::Entry, metrics::Metrics};
 
@@ -25,7 +26,6 @@ const QUEUE_LEAST: usize = 4_096;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 const CLOSE_POLL: Duration = Duration::from_millis(5);
 
-pub const STAGE: &str = "store";
 pub const QUEUE_FULL: &str = "queue-full";
 /// The writer ended with entries it could not write.
 pub const UNWRITTEN: &str = "unwritten";

@@ -182,7 +182,9 @@ impl Attached {
 
     /// What links sent by the kernel's count, beside what was seen.
     pub(super) fn compare(&mut self, links: &[Link]) {
-        links.iter().for_each(|link| self.compare_one(link));
+        for link in links {
+            self.compare_one(link);
+        }
     }
 
     /// Names in the configuration that stand for nothing, as long as they do.

@@ -360,7 +360,9 @@ mod tests {
         let mut links = asked.links().unwrap();
         for _ in 0..3 {
             let before = links.clone();
-            links.iter_mut().for_each(|link| (link.sent_bytes, link.sent_packets) = (0, 0));
+            for link in &mut links {
+                (link.sent_bytes, link.sent_packets) = (0, 0);
+            }
             // Another may come just then.
             if asked.count(&mut links).unwrap() {
                 let is_counted = |(it, before): (&Link, &Link)| it.sent_bytes >= before.sent_bytes;
