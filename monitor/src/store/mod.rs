@@ -231,7 +231,8 @@ impl Store {
     /// would delete first, until there should be room for what is pending; at last the segment that is
     /// written. Nothing deleted: nothing is left to give up.
     pub fn make_room(&mut self) -> Result<Deleted, StoreError> {
-        let active = self.writer.progress().segment;
+        let progress = self.writer.progress();
+        let active = progress.segment;
         let wanted = self.writer.pending_bytes() + SPARE_BYTES;
         let mut deleted = Deleted::default();
         if self.index.as_ref().is_some_and(Index::yield_room) {
@@ -239,7 +240,8 @@ impl Store {
         }
         let mut result = retention::give_way(self.reader.scan(), active, wanted, &mut deleted);
         if result.is_ok() && deleted.segments.is_empty() {
-            result = retention::give_up(self.reader.scan(), active, SEGMENT_LEAST, &mut deleted);
+            let (scan, durable) = (self.reader.scan(), progress.bytes);
+            result = retention::give_up(scan, active, durable, SEGMENT_LEAST, &mut deleted);
             if deleted.segments.contains(&active.into()) {
                 self.writer.leave_segment();
             }

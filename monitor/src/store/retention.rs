@@ -111,10 +111,12 @@ pub(super) fn give_way(
     settle(scan, deleted, result)
 }
 
-/// Deletes one segment, the active one, if it is longer than this.
+/// Deletes one segment, the active one, if it is longer than this. `durable`: what lies behind that in the
+/// file is with the writer still, and will be written elsewhere.
 pub(super) fn give_up(
     scan: &Scan,
     active: u32,
+    durable: u64,
     longer_than: u64,
     deleted: &mut Deleted,
 ) -> Result<(), StoreError> {
@@ -122,7 +124,7 @@ pub(super) fn give_up(
         let segment = segments(scan)?.into_iter().find(|it| it.number == active);
         segment
             .filter(|it| it.bytes > longer_than)
-            .map_or(Ok(()), |segment| remove(scan, segment, deleted))
+            .map_or(Ok(()), |segment| remove_below(scan, segment, durable, deleted))
     })();
     settle(scan, deleted, result)
 }
@@ -239,7 +241,17 @@ fn has_violations(scan: &Scan, segment: u32) -> Result<bool, StoreError> {
 }
 
 fn remove(scan: &Scan, segment: Candidate, deleted: &mut Deleted) -> Result<(), StoreError> {
-    let totals = scan.contents(segment.number)?;
+    remove_below(scan, segment, u64::MAX, deleted)
+}
+
+/// Of what is in the file only what begins before `end` goes with it.
+fn remove_below(
+    scan: &Scan,
+    segment: Candidate,
+    end: u64,
+    deleted: &mut Deleted,
+) -> Result<(), StoreError> {
+    let totals = scan.contents_below(segment.number, end)?;
     let directory = scan.ledger();
     let path = segment_path(directory, segment.number);
     fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;

@@ -154,8 +154,17 @@ impl Scan {
 
     /// What a segment holds, by the heads of its blocks; all zero if it is gone.
     pub(super) fn contents(&self, segment: u32) -> Result<Contents, StoreError> {
+        self.contents_below(segment, u64::MAX)
+    }
+
+    /// The same of the blocks that begin before this place in the file.
+    pub(super) fn contents_below(&self, segment: u32, end: u64) -> Result<Contents, StoreError> {
         let mut totals = Contents::default();
-        self.walk(segment, 0, true, &mut QueryStats::default(), |_, head| totals.add(head))?;
+        self.walk(segment, 0, true, &mut QueryStats::default(), |at, head| {
+            if at < end {
+                totals.add(head);
+            }
+        })?;
         Ok(totals)
     }
 

@@ -114,6 +114,29 @@ fn where_one_segment_is_all_it_gives_way_to_what_is_pending() {
 }
 
 #[test]
+fn what_is_in_the_file_and_not_yet_on_the_disk_is_not_given_up_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(36);
+    let mut store = Store::open(&super::config(directory.path())).unwrap();
+    let old = history.entries(4_000);
+    write(&mut store, &old, &mut history);
+    let pending = history.entries(500);
+    for entry in &pending {
+        store.append(entry).unwrap();
+    }
+    store.write().unwrap();
+    let before = store.reader().stats().unwrap();
+    let deleted = make_room(&mut store);
+    assert_eq!(deleted.segments, [1]);
+    store.sync().unwrap();
+    let after = store.reader().stats().unwrap();
+    assert_eq!(deleted.flows + after.flows, before.flows);
+    // But for the notice of what was removed.
+    let all = |it: &crate::store::query::StoreStats| it.flow_states + it.rollups + it.notices;
+    assert_eq!(deleted.entries + all(&after), all(&before) + 1);
+}
+
+#[test]
 fn a_segment_that_somebody_else_removed_does_not_keep_the_next_from_being_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut history = History::new(33);
