@@ -1,4 +1,4 @@
-//! A disk that takes nothing more: full of the store, full of other people's files, read-only.
+//! A disk that takes nothing more: full of the store, full of other people's files, over a quota, read-only.
 //! Whatever flows are made meanwhile, as many are stored and counted as lost, neither more nor less; the daemon
 //! answers throughout, and it recovers by itself. Needs root.
 
@@ -142,4 +142,10 @@ fn on_a_disk_that_others_fill_the_oldest_goes_first_and_all_goes_on() {
 fn on_a_disk_that_became_read_only_all_goes_on_and_is_written_later_or_counted() {
     let begin = |disk: &Disk, _: &Site, _: &Lab| disk.remount("ro");
     survives(tmpfs("size=64M"), begin, &["read-only"], |disk, _| disk.remount("rw"));
+}
+
+#[test]
+fn on_a_disk_whose_quota_is_used_up_the_oldest_goes_first_and_a_larger_quota_is_enough() {
+    let disk = |site: &Site| Disk::with_quota(&site.store(), "1M");
+    survives(disk, |_, _, _| {}, &["gave-way", "disk-full"], |disk, _| disk.allow("128M"));
 }

@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// Debian packages that the tests use.
-const PACKAGES: [Wanted<'static>; 7] = [
+const PACKAGES: [Wanted<'static>; 8] = [
+    ("btrfs-progs", "mkfs.btrfs: a disk with a quota"),
     ("dnsmasq-base", "dnsmasq: leases addresses to a device on the LAN of the lab"),
     ("ethtool", "ethtool: segmentation off, so that packets on the wire can be counted"),
     ("iproute2", "ip: network namespaces and veth pairs for real packets"),
