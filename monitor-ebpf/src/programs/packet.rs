@@ -134,7 +134,7 @@ fn answered(skb: *mut __sk_buff, key: &FlowKey) -> Option<*mut FlowCounters> {
     FLOWS.get_ptr_mut(key)
 }
 
-/// The stack is full: of 512 bytes, 432 here where it is asked who runs, 64 in `stops4` and 16 in `look`.
+/// The stack is full: of 512 bytes, 448 here where it is asked who runs, 48 in `stops4` and 16 in `look`.
 /// With more, kernels refuse the programs that ask, and the one that doesn't is loaded in their place.
 #[inline(always)]
 fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
