@@ -11,6 +11,7 @@ use monitor_ebpf::{
     names::map,
     places::verdict,
     sample::{FlowCounters, FlowKey, Unitemised, UnitemisedKey},
+    settings,
     share::{self, NOBODY, Share},
 };
 use zerocopy::{FromBytes, IntoBytes};
@@ -23,6 +24,7 @@ pub(super) struct Shares {
     /// Mapped only where it is written.
     accounts: MapData,
     once: MapData,
+    forgotten: MapData,
     sums: Bytes<[u8; size_of::<Unitemised>()], { size_of::<UnitemisedKey>() }>,
 }
 
@@ -34,6 +36,9 @@ impl Shares {
         };
         let other = |name| ProbeError::Map { name, problem: "is of another type".into() };
         let Map::Array(accounts) = take(map::SHARES)? else { return Err(other(map::SHARES)) };
+        let Map::Array(forgotten) = take(map::FORGOTTEN)? else {
+            return Err(other(map::FORGOTTEN));
+        };
         let Map::LruHashMap(once) = take(map::ONCE)? else { return Err(other(map::ONCE)) };
         let unusable = |error: aya::maps::MapError| ProbeError::Map {
             name: map::UNITEMISED,
@@ -52,7 +57,7 @@ impl Shares {
             let key = UnitemisedKey { uid: NOBODY, verdict, ..UnitemisedKey::default() };
             sums.insert(bytes(&key), nothing, 0).map_err(unusable)?;
         }
-        Ok(Self { accounts, once, sums })
+        Ok(Self { accounts, once, forgotten, sums })
     }
 
     /// Removes flows, and gives back the places that they took.
@@ -62,19 +67,25 @@ impl Shares {
         }
         let (flows, once) = (flows.fd().as_fd(), self.once.fd().as_fd());
         let window = Window::of::<Share>(&self.accounts, 0, share::ALL as usize + 1)?;
+        let forgotten = Window::of::<u64>(&self.forgotten, 0, settings::FORGOTTEN as usize)?;
         for key in keys {
-            let Some(counters) = batch::look_up::<FlowCounters>(flows, key)? else {
-                // Only an attempt. Its socket may try again.
-                batch::delete(once, key)?;
-                continue;
-            };
-            if batch::delete(flows, key)? {
-                for slot in [counters.account, share::ALL] {
-                    let at = slot as usize * size_of::<Share>();
-                    if let Some(entries) = window.counter(at) {
-                        entries.fetch_sub(1, Ordering::Relaxed);
+            if let Some(counters) = batch::look_up::<FlowCounters>(flows, key)? {
+                if batch::delete(flows, key)? {
+                    for slot in [counters.account, share::ALL] {
+                        let at = slot as usize * size_of::<Share>();
+                        if let Some(entries) = window.counter(at) {
+                            entries.fetch_sub(1, Ordering::Relaxed);
+                        }
                     }
                 }
+            } else {
+                // Only an attempt. Its socket may try again.
+                batch::delete(once, key)?;
+            }
+            // After it is gone: who finds it in the table until then asks here before.
+            let slot = key.cookie as usize & (settings::FORGOTTEN as usize - 1);
+            if let Some(count) = forgotten.counter(slot * size_of::<u64>()) {
+                count.fetch_add(1, Ordering::Release);
             }
         }
         Ok(())
