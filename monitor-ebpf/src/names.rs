@@ -49,6 +49,8 @@ pub mod map {
     pub const SHARES: &str = "SHARES";
     pub const UNITEMISED: &str = "UNITEMISED";
     pub const AWAKE: &str = "AWAKE";
+    pub const FORGOTTEN: &str = "FORGOTTEN";
+    pub const SUSPENDED: &str = "SUSPENDED";
     pub const CGROUPS: &str = "CGROUPS";
     /// Its size is the version of the contract.
     pub const ABI: &str = "ABI";
@@ -58,6 +60,8 @@ pub mod map {
 pub mod setting {
     /// One byte of [`crate::settings::naming`].
     pub const NAMING: &str = "NAMING";
+    /// One byte: whether the kernel has the clock that is cheaper to read.
+    pub const COARSE: &str = "COARSE";
     /// One byte of [`crate::layout::reads`].
     pub const READS: &str = "READS";
     /// Four bytes that nobody else knows.

@@ -31,6 +31,12 @@ pub const SENDERS: u32 = 1 << 14;
 /// Processes whose start time the kernel remembers for socket owners.
 pub const STARTS: u32 = 1 << 15;
 
+/// Counters of forgotten flows, each of many sockets. A power of two.
+pub const FORGOTTEN: u32 = 1 << 12;
+
+/// Counters of executed programs, each of many processes. A power of two.
+pub const EXECUTIONS: u32 = 1 << 12;
+
 /// Sets of cgroups whose paths user space knows.
 pub const CGROUPS: u32 = 4096;
 

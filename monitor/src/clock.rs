@@ -63,6 +63,13 @@ struct Reading {
     error_ns: u64,
 }
 
+/// How long this host was suspended since it booted: by so much the monotonic clock is behind that of the
+/// boot. Rather a few nanoseconds too little than too much.
+pub fn suspended_ns() -> u64 {
+    let boot = boot_ns();
+    boot.saturating_sub(ns(ClockId::Monotonic))
+}
+
 impl Clock {
     /// That of this host.
     pub fn host() -> Self {

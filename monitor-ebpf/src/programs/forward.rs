@@ -11,15 +11,16 @@ use aya_ebpf::{
 use monitor_ebpf::sample::{FlowKey, Interface, Transit, path, side};
 
 use super::{
+    direct::{self, Plain},
     emit::Passage,
     flow, fragments,
     frame::{self, Opened},
     headers,
     kernel::{self, Packet, Sender},
-    link,
+    known, link,
     maps::{self, FLOWS, INTERFACES, TRANSITS, TUNNELS},
     mark::{self, Above},
-    shares,
+    shares, transit,
 };
 
 /// `TC_ACT_UNSPEC`, `TCX_NEXT`: the next program decides.
@@ -44,7 +45,14 @@ pub fn device_ingress(context: TcContext) -> i32 {
     let skb = context.skb.skb;
     mark::clear(skb);
     if let Some(interface) = interface(skb) {
-        let opened = open(skb, link_bytes(interface));
+        let bytes = link_bytes(interface);
+        if bytes == direct::ETHERNET
+            && let Some(plain) = Plain::framed(skb)
+        {
+            enter(skb, interface, &plain.packet);
+            return NEXT;
+        }
+        let opened = open(skb, bytes);
         if opened.is_ip()
             && let Some(packet) = read(skb, opened)
         {
@@ -121,12 +129,12 @@ fn enter(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
         transport: packet.transport,
         malformed: packet.malformed,
     };
-    let mut hash = digest(packet);
+    let mut hash = transit::digest(packet);
     // A flow that another has the place of takes the next; a third pushes the first out.
     for _ in 0..2 {
         match TRANSITS.get_ptr(&hash) {
             // SAFETY: a value of the table; the verifier proved the pointer.
-            Some(known) if unsafe { !is_of(&*known, packet) } => {
+            Some(known) if unsafe { !transit::is_of(&*known, packet) } => {
                 hash = hash.rotate_left(16).wrapping_mul(0x9e37_79b1) | 1;
             }
             // The first interface says more than the bridge behind it.
@@ -151,16 +159,6 @@ fn enter(skb: *mut __sk_buff, interface: *mut Interface, packet: &Packet) {
 fn set_hash(skb: *mut __sk_buff, hash: u32) {
     // SAFETY: the helper takes the program's context.
     unsafe { bpf_set_hash(skb, hash) };
-}
-
-#[inline(always)]
-fn is_of(transit: &Transit, packet: &Packet) -> bool {
-    transit.source == packet.source
-        && transit.destination == packet.destination
-        && transit.source_port == packet.source_port
-        && transit.destination_port == packet.destination_port
-        && transit.transport == packet.transport
-        && transit.malformed == packet.malformed
 }
 
 /// What is to be done with what leaves.
@@ -232,6 +230,9 @@ fn go_on(skb: *mut __sk_buff, interface: *mut Interface) {
 #[inline(always)]
 fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
     let Some(interface) = interface(skb) else { return };
+    if known::goes_out(skb, interface) {
+        return;
+    }
     let (bytes, segments) = kernel::lengths(skb);
     let bytes = u64::from(bytes);
     let opened = open(skb, link_bytes(interface));
@@ -245,9 +246,8 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
     // SAFETY: values of the table; the verifier proved the pointer. The helper takes the context.
     unsafe {
         maps::add(&raw mut (*interface).link_bytes, bytes);
-        maps::add(&raw mut (*interface).wire_bytes, bytes);
-        maps::add(&raw mut (*interface).packets, segments);
         maps::add(&raw mut (*interface).frames, 1);
+        maps::add(&raw mut (*interface).cut_packets, segments - 1);
         if flags_of(interface) & side::TUNNEL != 0 {
             let hash = bpf_get_hash_recalc(skb);
             let _ = TUNNELS.insert(&hash, &ifindex(skb), 0);
@@ -258,7 +258,7 @@ fn leave<const NAMED: bool>(skb: *mut __sk_buff) {
             if segments > 1 {
                 let sent = packet.bytes + u64::from(opened.at()) * packet.packets;
                 // SAFETY: as above.
-                unsafe { maps::add(&raw mut (*interface).wire_bytes, sent - bytes) };
+                unsafe { maps::add(&raw mut (*interface).cut_bytes, sent - bytes) };
             }
             if todo & todo::COME_BACK != 0 {
                 come_back(&packet);
@@ -310,7 +310,7 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
         }
         is_moved = sender == Sender::Socket;
     } else if key.cookie != 0 {
-        is_moved = sender == Sender::Socket && is_another(&key, packet);
+        is_moved = sender == Sender::Socket && is_another(skb, &key, packet);
     }
     match sender {
         Sender::Packet => {
@@ -350,8 +350,14 @@ fn account<const NAMED: bool>(skb: *mut __sk_buff, interface: *mut Interface, pa
 /// Of a socket's packet that no flow is known of, whether it is none that its hook saw as it is: the socket
 /// named another address, or the packet was cut within its headers, so that nobody can read them.
 #[inline(always)]
-fn is_another(key: &FlowKey, packet: &Packet) -> bool {
-    packet.malformed != 0 || shares::is_only_attempted(key)
+fn is_another(skb: *mut __sk_buff, key: &FlowKey, packet: &Packet) -> bool {
+    if packet.malformed != 0 {
+        return true;
+    }
+    shares::is_only_attempted(key).unwrap_or_else(|| {
+        let storage = kernel::storage(kernel::packet_socket(skb).socket, false);
+        storage.is_some_and(|storage| known::is_attempted(storage, key))
+    })
 }
 
 /// A packet of nobody's: forwarded, out of a tunnel device, or the kernel's own. `false`: it comes
@@ -364,39 +370,22 @@ fn pass_through(
     passage: &mut Passage,
     local: &mut ([u8; 16], u16),
 ) -> bool {
-    // SAFETY: a context field.
-    let hash = unsafe { (&raw const (*skb).hash).read_volatile() };
-    if let Some(transit) = TRANSITS.get_ptr(&hash) {
-        // SAFETY: a value of the table; the verifier proved the pointer.
-        let transit = unsafe { &*transit };
-        let is_its = transit.transport == packet.transport
-            && (transit.destination == packet.destination
-                || transit.destination_port == packet.destination_port);
-        if is_its {
-            if transit.cookie != 0 {
-                let socket = FlowKey {
-                    cookie: transit.cookie,
-                    remote: transit.destination,
-                    remote_port: transit.destination_port,
-                    local_port: 0,
-                    transport: transit.transport,
-                    malformed: transit.malformed,
-                    via: packet.via,
-                };
-                if let Some(counters) = FLOWS.get_ptr_mut(&socket)
-                    && flow::confirm(counters)
-                {
-                    return false;
-                }
+    if let Some(transit) = transit::of(skb, packet) {
+        if transit.cookie != 0 {
+            let socket = transit::socket_key(transit, packet.via);
+            if let Some(counters) = FLOWS.get_ptr_mut(&socket)
+                && flow::confirm(counters)
+            {
+                return false;
             }
-            key.cookie = flow::stranger(&transit.source);
-            key.local_port = transit.source_port;
-            *local = (transit.source, transit.source_port);
-            passage.path = path::FORWARDED;
-            passage.mac = transit.mac;
-            passage.from_ifindex = transit.ifindex;
-            return true;
         }
+        key.cookie = flow::stranger(&transit.source);
+        key.local_port = transit.source_port;
+        *local = (transit.source, transit.source_port);
+        passage.path = path::FORWARDED;
+        passage.mac = transit.mac;
+        passage.from_ifindex = transit.ifindex;
+        return true;
     }
     wrap(skb, packet, key, passage);
     let is_encapsulation = matches!(packet.transport, 4 | 41 | 47 | 50 | 51 | 115);
@@ -426,18 +415,4 @@ fn wrap(skb: *mut __sk_buff, packet: &Packet, key: &mut FlowKey, passage: &mut P
             passage.from_ifindex = ifindex;
         }
     }
-}
-
-/// Of the 5-tuple; never 0, which means that there is none.
-#[inline(always)]
-fn digest(packet: &Packet) -> u32 {
-    let ports = u64::from(packet.source_port) << 32
-        | u64::from(packet.destination_port) << 8
-        | u64::from(packet.transport);
-    let mut mixed =
-        flow::mix(&packet.source) ^ flow::mix(&packet.destination).rotate_left(17) ^ ports;
-    mixed = mixed.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^= mixed >> 33;
-    mixed = mixed.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    (mixed >> 32) as u32 | 1
 }

@@ -1,21 +1,26 @@
-//! The only reader of the kernel's stable structures: `__sk_buff`, `bpf_sock`, `bpf_sock_addr`, and
-//! helper results. Nothing here needs BTF or a struct offset of one kernel; `layout` is for those.
+//! The only reader of the kernel's stable structures: `__sk_buff`, `bpf_sock`, and helper
+//! results; `named` reads `bpf_sock_addr`. Nothing here needs BTF or a struct offset of one kernel; `layout` is for those.
 
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
+    Global,
+    bindings::{__sk_buff, bpf_sock},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
         generated::{
             bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie,
-            bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_sk_storage_get, bpf_skb_load_bytes,
+            bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_sk_fullsock, bpf_sk_storage_get,
+            bpf_skb_load_bytes,
         },
     },
 };
-use monitor_ebpf::sample::{Owner, ProcessStart, Runner, SocketOwner};
+use monitor_ebpf::{
+    sample::{Owner, ProcessStart, Runner, SocketOwner, path},
+    settings,
+};
 
-use super::maps::{OWNERS, STARTS};
+use super::maps::{EXECUTIONS, OWNERS, STARTS, SUSPENDED};
 
 /// `BPF_SK_STORAGE_GET_F_CREATE` (`include/uapi/linux/bpf.h`).
 const CREATE: u64 = 1;
@@ -24,6 +29,22 @@ const CREATE: u64 = 1;
 pub fn now_ns() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Whether there is a clock that is cheaper to read (Linux 5.11). User space sets it before load.
+#[unsafe(no_mangle)]
+static COARSE: Global<u8> = Global::new(0);
+
+/// The same, up to a tick of the kernel ago.
+#[inline(always)]
+pub fn recently_ns() -> u64 {
+    if COARSE.load() != 0
+        && let Some(suspended) = SUSPENDED.get_ptr(0)
+    {
+        // SAFETY: a value of the map, read whole; a helper without arguments.
+        return unsafe { bpf_ktime_get_coarse_ns().wrapping_add(suspended.read_volatile()) };
+    }
+    now_ns()
 }
 
 /// Cookie of the socket behind a `__sk_buff`, `bpf_sock_addr` or `bpf_sock` context; 0 if none.
@@ -110,69 +131,17 @@ pub fn start(tgid: u32) -> ProcessStart {
     unsafe { STARTS.get(tgid) }.copied().unwrap_or_default()
 }
 
+/// Where it is counted that this process executes a program. Other processes are counted there too: if it did
+/// not change, this one is what it was.
+#[inline(always)]
+pub fn executions(tgid: u32) -> Option<*mut u64> {
+    EXECUTIONS.get_ptr_mut(tgid & (settings::EXECUTIONS - 1))
+}
+
 #[inline(always)]
 pub fn netns_cookie<T>(context: *mut T) -> u64 {
     // SAFETY: the helper takes the program's context.
     unsafe { bpf_get_netns_cookie(context.cast()) }
-}
-
-/// What `bpf_sock_addr` says of a destination.
-pub struct Named {
-    pub socket: *mut bpf_sock,
-    pub remote: [u8; 16],
-    pub remote_port: u16,
-    pub transport: u8,
-    pub socket_type: u8,
-}
-
-/// Destination of connect4 and sendmsg4.
-#[inline(always)]
-pub fn named4(context: *mut bpf_sock_addr) -> Named {
-    // SAFETY: context fields; the verifier rewrites each load.
-    let address = unsafe { (*context).user_ip4 };
-    named(context, mapped(address.to_ne_bytes()))
-}
-
-/// Destination of connect6 and sendmsg6.
-#[inline(always)]
-pub fn named6(context: *mut bpf_sock_addr) -> Named {
-    // SAFETY: as above. Volatile, since the verifier refuses the wide loads LLVM would merge
-    // these four into.
-    let words = unsafe {
-        [
-            (&raw const (*context).user_ip6[0]).read_volatile(),
-            (&raw const (*context).user_ip6[1]).read_volatile(),
-            (&raw const (*context).user_ip6[2]).read_volatile(),
-            (&raw const (*context).user_ip6[3]).read_volatile(),
-        ]
-    };
-    let mut remote = [0; 16];
-    remote[..4].copy_from_slice(&words[0].to_ne_bytes());
-    remote[4..8].copy_from_slice(&words[1].to_ne_bytes());
-    remote[8..12].copy_from_slice(&words[2].to_ne_bytes());
-    remote[12..].copy_from_slice(&words[3].to_ne_bytes());
-    named(context, remote)
-}
-
-#[inline(always)]
-fn named(context: *mut bpf_sock_addr, remote: [u8; 16]) -> Named {
-    // SAFETY: context fields; the verifier rewrites each load.
-    let (socket, port, protocol, kind) = unsafe {
-        (
-            (*context).__bindgen_anon_1.sk,
-            (*context).user_port,
-            (*context).protocol,
-            (*context).type_,
-        )
-    };
-    Named {
-        socket,
-        remote,
-        remote_port: u16::from_be(port as u16),
-        // 262 is IPPROTO_MPTCP, which is TCP on the wire.
-        transport: if protocol == 262 { 6 } else { protocol as u8 },
-        socket_type: kind as u8,
-    }
 }
 
 #[inline(always)]
@@ -186,7 +155,7 @@ pub fn mapped(address: [u8; 4]) -> [u8; 16] {
 
 /// `enum { BPF_TCP_LISTEN = 10 }` (`include/uapi/linux/bpf.h`).
 const LISTEN: u32 = 10;
-const SOCK_RAW: u8 = 3;
+pub const SOCK_RAW: u8 = 3;
 /// Values of [`protocol`] (`linux/if_ether.h`).
 pub const IPV4: u16 = 0x0800;
 pub const IPV6: u16 = 0x86dd;
@@ -232,6 +201,16 @@ pub fn protocol(skb: *mut __sk_buff) -> u16 {
     // SAFETY: a context field.
     let protocol = unsafe { (&raw const (*skb).protocol).read_volatile() };
     u16::from_be(protocol as u16)
+}
+
+/// Of [`path`]: routing chose the interface that it is on its way to. In each network namespace this number
+/// is that of loopback, and of no other.
+#[inline(always)]
+pub fn way_out(skb: *mut __sk_buff) -> (u32, u8) {
+    const LOOPBACK: u32 = 1;
+    // SAFETY: a context field.
+    let out = unsafe { (&raw const (*skb).ifindex).read_volatile() };
+    (out, if out == LOOPBACK { path::LOOPBACK } else { path::SOCKET })
 }
 
 /// Whether the packet, or what it wraps, came in by an interface.
@@ -312,6 +291,30 @@ pub fn sender<const NAMED: bool>(skb: *mut __sk_buff, packet: &Packet) -> Sender
         return Sender::Wrapped;
     }
     Sender::Socket
+}
+
+/// The socket that a packet of TCP or UDP is of, as this one sent it: as [`sender`] has it.
+#[inline(always)]
+pub fn origin(skb: *mut __sk_buff, packet: &Packet) -> Option<*mut bpf_sock> {
+    let PacketSocket { socket, socket_type, .. } = packet_socket(skb);
+    if socket.is_null() || socket_type == SOCK_RAW {
+        return None;
+    }
+    // SAFETY: fields of a full socket; the verifier rewrites each load.
+    let (protocol, port) = unsafe {
+        (
+            (&raw const (*socket).protocol).read_volatile(),
+            (&raw const (*socket).src_port).read_volatile(),
+        )
+    };
+    let is_its = protocol == u32::from(packet.transport) && port == u32::from(packet.source_port);
+    is_its.then_some(socket)
+}
+
+#[inline(always)]
+pub fn has_socket(skb: *mut __sk_buff) -> bool {
+    // SAFETY: a context field.
+    !unsafe { (*skb).__bindgen_anon_2.sk }.is_null()
 }
 
 /// What a packet's headers say.
@@ -400,29 +403,30 @@ pub fn load<const N: usize>(skb: *mut __sk_buff, at: u32) -> Option<[u8; N]> {
     if failed == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
 }
 
-/// Keeps a value beside [`forgotten`]'s, until [`kept`]: the stack is short of room.
+/// Keeps a value beside [`forgotten`]'s, until [`kept`]: the stack is short of room. There is some for 5
+/// words; `AT`: from 1 on.
 #[inline(always)]
-pub fn keep(skb: *mut __sk_buff, value: u32) {
+pub fn keep<const AT: usize>(skb: *mut __sk_buff, value: u32) {
     // SAFETY: a context field for the program's own use, as there.
     unsafe {
         asm!(
             "*(u32 *)({skb} + {cb}) = {value}",
             skb = in(reg) skb,
-            cb = const core::mem::offset_of!(__sk_buff, cb) + 4,
+            cb = const core::mem::offset_of!(__sk_buff, cb) + 4 * AT,
             value = in(reg) u64::from(value),
         );
     }
 }
 
 #[inline(always)]
-pub fn kept(skb: *mut __sk_buff) -> u32 {
+pub fn kept<const AT: usize>(skb: *mut __sk_buff) -> u32 {
     let value: u64;
     // SAFETY: as above.
     unsafe {
         asm!(
             "{value} = *(u32 *)({skb} + {cb})",
             skb = in(reg) skb,
-            cb = const core::mem::offset_of!(__sk_buff, cb) + 4,
+            cb = const core::mem::offset_of!(__sk_buff, cb) + 4 * AT,
             value = out(reg) value,
         );
     }

@@ -127,21 +127,15 @@ fn cgroups(task: u64, unified: u64) -> Option<u64> {
     let set: u64 = read(task, &TASK_CGROUPS)?;
     let first = CSS_SET_SUBSYSTEMS.load();
     let count = CSS_SET_REFCOUNT.load().wrapping_sub(first) / 8;
+    // All of them, and what is behind them if there are fewer: a call for each would take as long as all that
+    // is read of them.
+    let controllers: [u64; CONTROLLERS_MAX as usize] = read(set, &CSS_SET_SUBSYSTEMS)?;
     let mut number = (set ^ unified.wrapping_mul(SPREAD)).wrapping_mul(SPREAD);
-    for nth in 0..CONTROLLERS_MAX {
+    for (nth, controller) in (0..).zip(controllers) {
         if nth >= count {
             break;
         }
-        let mut controller = MaybeUninit::<u64>::uninit();
-        let from = set.wrapping_add((first + 8 * nth).into());
-        // SAFETY: the helper writes the whole value, or fails; a bad address is an error, not a fault.
-        let failed =
-            unsafe { bpf_probe_read_kernel(controller.as_mut_ptr().cast(), 8, from as *const _) };
-        if failed != 0 {
-            return None;
-        }
-        // SAFETY: written, by the above.
-        let serial: u64 = read(unsafe { controller.assume_init() }, &CSS_SERIAL)?;
+        let serial: u64 = read(controller, &CSS_SERIAL)?;
         number = (number ^ serial).wrapping_mul(SPREAD);
     }
     Some(number)
@@ -178,8 +172,8 @@ fn arguments(sample: &mut ExecSample, task: u64) -> Option<()> {
 /// meanwhile may mix two paths, of which user space trusts none that does not lead to the inode.
 #[inline(always)]
 fn climb(sample: &mut ExecSample, mut mount: u64, mut dentry: u64) -> Option<()> {
+    let mut root: u64 = read(mount, &VFSMOUNT_ROOT)?;
     for _ in 0..STEPS_MAX {
-        let root: u64 = read(mount, &VFSMOUNT_ROOT)?;
         if dentry == root {
             let whole = mount.wrapping_sub(MOUNT_VFSMOUNT.load().into());
             let parent: u64 = read(whole, &MOUNT_PARENT)?;
@@ -189,6 +183,7 @@ fn climb(sample: &mut ExecSample, mut mount: u64, mut dentry: u64) -> Option<()>
             }
             dentry = read(whole, &MOUNT_POINT)?;
             mount = parent.wrapping_add(MOUNT_VFSMOUNT.load().into());
+            root = read(mount, &VFSMOUNT_ROOT)?;
             continue;
         }
         append(sample, read(dentry, &DENTRY_NAME)?)?;

@@ -67,6 +67,14 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> =
 pub static STARTS: LruHashMap<u32, ProcessStart> =
     LruHashMap::with_max_entries(settings::STARTS, 0);
 
+/// How often user space forgot flows, by the lowest bits of their cookies: it adds after it removed one.
+#[map]
+pub static FORGOTTEN: Array<u64> = Array::with_max_entries(settings::FORGOTTEN, BPF_F_MMAPABLE);
+
+/// How often programs were executed, by [`kernel::executions`](super::kernel::executions).
+#[map]
+pub static EXECUTIONS: Array<u64> = Array::with_max_entries(settings::EXECUTIONS, 0);
+
 /// Processes that send on sockets below IP, by tgid.
 #[map]
 pub static LINK_SENDERS: LruHashMap<u32, LinkSender> =
@@ -99,6 +107,10 @@ pub static ACTIVE: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// Whether the ring's reader is awake, one of `settings::awake`. Mapped: the reader says so itself.
 #[map]
 pub static AWAKE: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// For how long this host was suspended since it booted, in nanoseconds. User space keeps it up to date.
+#[map]
+pub static SUSPENDED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Of which `ExecSample::cgroups` user space knows the paths. LRU: what is pushed out is asked again.
 #[map]

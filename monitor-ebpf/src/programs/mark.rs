@@ -60,6 +60,13 @@ pub fn of(skb: *mut __sk_buff) -> Option<Above> {
     }
 }
 
+/// Whether there may be a note at it.
+#[inline(always)]
+pub fn is_any(skb: *mut __sk_buff) -> bool {
+    // SAFETY: a context field.
+    (unsafe { (&raw const (*skb).tc_index).read_volatile() }) != 0
+}
+
 /// What comes in was looked at by nobody here.
 #[inline(always)]
 pub fn clear(skb: *mut __sk_buff) {

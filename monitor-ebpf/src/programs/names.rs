@@ -7,14 +7,14 @@ use monitor_ebpf::{
     loss::Loss,
     sample::{
         ANSWERS, FlowCounters, FlowKey, HELLO_BYTES, HELLO_PACKETS, NAME_PAYLOADS, NAMING_DONE,
-        PLAIN_BYTES, PLAIN_PACKETS, QUIC_LEAST, QUIC_PACKETS, SCRAP, SocketOwner, UNANSWERED,
-        stream, told,
+        NAMING_LOOKS, PLAIN_BYTES, PLAIN_PACKETS, QUIC_LEAST, QUIC_PACKETS, SCRAP, SocketOwner,
+        UNANSWERED, stream, told,
     },
     settings::naming,
 };
 
 use super::{
-    emit,
+    direct, emit,
     kernel::{self, Packet, TCP, UDP},
     maps::{self, FLOWS},
 };
@@ -99,6 +99,29 @@ pub fn arrive(skb: *mut __sk_buff, packet: &Packet, flow: &FlowKey, counters: *m
     }
     let storage = kernel::storage(kernel::packet_socket(skb).socket, false);
     tell(skb, told::ANSWER, &payload, flow, storage.as_deref());
+}
+
+/// Whether a packet that comes in may be told for what it says.
+#[inline(always)]
+pub fn may_answer(packet: &Packet) -> bool {
+    packet.source_port == DNS && NAMING.load() != 0
+}
+
+/// Whether a packet that goes out names nothing, as [`leave`] finds; then it is counted as looked at.
+/// `payload`: of `direct::Plain`.
+#[inline(always)]
+pub fn has_none(counters: *mut FlowCounters, flow: &FlowKey, payload: u32) -> bool {
+    // SAFETY: a value of the table; the verifier proved the pointer.
+    let counters = unsafe { &mut *counters };
+    if NAMING.load() == 0 || counters.naming >= NAMING_LOOKS || payload == direct::NOTHING {
+        return true;
+    }
+    let is_long = payload as u8 & LONG_HEADER == LONG_HEADER;
+    if flow.transport != UDP || flow.remote_port == DNS || is_long {
+        return false;
+    }
+    begin_datagrams(counters);
+    true
 }
 
 /// A packet goes out: what [`leave`] needs to know of it. 0: it names nothing.
@@ -205,6 +228,14 @@ fn look_at_stream(
     if is_plain { told::PLAIN } else { told::TLS }
 }
 
+#[inline(always)]
+fn begin_datagrams(counters: &mut FlowCounters) {
+    if counters.naming == 0 {
+        counters.naming_left = QUIC_PACKETS;
+    }
+    counters.naming += 1;
+}
+
 /// What a datagram is.
 #[inline(always)]
 fn look_at_datagram(
@@ -213,10 +244,7 @@ fn look_at_datagram(
     counters: &mut FlowCounters,
     first: &mut [u8; 16],
 ) -> u8 {
-    if counters.naming == 0 {
-        counters.naming_left = QUIC_PACKETS;
-    }
-    counters.naming += 1;
+    begin_datagrams(counters);
     let Some(there) = kernel::load_into(skb, payload.at, payload.bytes, first) else { return 0 };
     if there < 5 {
         return 0;

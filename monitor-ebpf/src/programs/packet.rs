@@ -7,8 +7,7 @@ use monitor_ebpf::{
     loss::Loss,
     places::verdict,
     sample::{
-        FlowCounters, FlowKey, NAMING_LOOKS, Runner, SocketOwner, flags, once, ownership, path,
-        phase,
+        FlowCounters, FlowKey, NAMING_LOOKS, Runner, SocketOwner, flags, once, ownership, phase,
     },
 };
 
@@ -17,12 +16,14 @@ use super::{
     flow::count,
     headers,
     kernel::{self, IPV6, Packet, PacketSocket, TCP},
-    layout,
+    known, layout,
     maps::{self, FLOWS, NOEXIST, ONCE, add},
     names, places, shares,
 };
 
 const PASS: i32 = 1;
+/// Where in the packet's own memory it is noted what may name in it.
+const OUTLINE: usize = 1;
 
 #[cgroup_skb(egress)]
 pub fn packet_egress(context: SkBuffContext) -> i32 {
@@ -52,6 +53,9 @@ const WHOLE: u8 = 2;
 #[inline(always)]
 fn egress<const ASKED: u8>(context: &SkBuffContext) {
     let skb = context.skb.skb;
+    if known::leaves(skb) {
+        return;
+    }
     match headers::packet::<true>(skb, 0, is_v6(skb)) {
         Some(mut packet) => {
             packet.forget(skb);
@@ -73,6 +77,9 @@ fn is_v6(skb: *mut __sk_buff) -> bool {
 #[cgroup_skb(ingress)]
 pub fn packet_ingress(context: SkBuffContext) -> i32 {
     let skb = context.skb.skb;
+    if known::arrives(skb) {
+        return PASS;
+    }
     if let Some(packet) = headers::packet::<false>(skb, 0, is_v6(skb)) {
         let key = FlowKey {
             cookie: kernel::cookie(skb),
@@ -120,8 +127,10 @@ fn handshake(skb: *mut __sk_buff, mut key: FlowKey) -> Option<*mut FlowCounters>
 /// translates.
 #[inline(always)]
 fn answered(skb: *mut __sk_buff, key: &FlowKey) -> Option<*mut FlowCounters> {
-    ONCE.get_ptr(key)?;
     let storage = kernel::storage(kernel::packet_socket(skb).socket, false)?;
+    if !known::is_attempted(storage, key) && ONCE.get_ptr(key).is_none() {
+        return None;
+    }
     let account = shares::take(shares::holder(Some(storage)), verdict::LOCAL);
     if account == shares::REFUSED {
         return None;
@@ -134,7 +143,7 @@ fn answered(skb: *mut __sk_buff, key: &FlowKey) -> Option<*mut FlowCounters> {
     FLOWS.get_ptr_mut(key)
 }
 
-/// The stack is full: of 512 bytes, 432 here where it is asked who runs, 64 in `stops4` and 16 in `look`.
+/// The stack is full: of 512 bytes, 448 here where it is asked who runs, 48 in `stops4` and 16 in `look`.
 /// With more, kernels refuse the programs that ask, and the one that doesn't is loaded in their place.
 #[inline(always)]
 fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
@@ -156,12 +165,12 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         key.local_port = packet.source_port;
     }
     let now = kernel::now_ns();
-    kernel::keep(skb, names::outline(packet));
+    kernel::keep::<OUTLINE>(skb, names::outline(packet));
     if let Some(counters) = FLOWS.get_ptr_mut(&key) {
         // SAFETY: a value of the table; the verifier proved the pointer.
         let (is_first, looks) = unsafe { ((*counters).sent_packets == 0, (*counters).naming) };
         if looks >= NAMING_LOOKS {
-            kernel::keep(skb, 0);
+            kernel::keep::<OUTLINE>(skb, 0);
         }
         count(counters, packet, now);
         if begins(counters, &way, is_first) {
@@ -192,7 +201,7 @@ fn leave<const ASKED: u8>(skb: *mut __sk_buff, packet: &Packet) {
         let from = (&way, runner::<ASKED>(skb, packet));
         begin::<ASKED>(skb, &key, packet, &socket, from, now);
     }
-    names::leave(skb, kernel::kept(skb), &key);
+    names::leave(skb, kernel::kept::<OUTLINE>(skb), &key);
 }
 
 /// Whether a known flow is to be told: it sends for the first time, or the first time by another way
@@ -222,14 +231,9 @@ struct Way {
     fragmented: u8,
 }
 
-/// Routing chose the interface; in each network namespace this number is that of loopback, and of no
-/// other.
 #[inline(always)]
 fn way(skb: *mut __sk_buff, packet: &Packet) -> Way {
-    const LOOPBACK: u32 = 1;
-    // SAFETY: a context field.
-    let out = unsafe { (&raw const (*skb).ifindex).read_volatile() };
-    let path = if out == LOOPBACK { path::LOOPBACK } else { path::SOCKET };
+    let (out, path) = kernel::way_out(skb);
     // However they came about.
     let path = kernel::forgotten(skb, path.into()) as u8;
     let fragmented = kernel::forgotten(skb, packet.is_fragment().into()) as u8;
@@ -288,7 +292,9 @@ fn begin<const ASKED: u8>(
     });
     let is_counted = FLOWS.insert(key, &counters, NOEXIST).is_ok();
     if is_counted {
-        let _ = ONCE.remove(key);
+        if !known::was_named(skb) {
+            let _ = ONCE.remove(key);
+        }
     } else {
         shares::give_back(account);
         if let Some(counters) = FLOWS.get_ptr_mut(key) {

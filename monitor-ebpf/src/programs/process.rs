@@ -6,7 +6,10 @@ use aya_ebpf::{
 };
 use monitor_ebpf::{sample::ProcessStart, tracepoint};
 
-use super::{emit, kernel, maps::STARTS};
+use super::{
+    emit, kernel,
+    maps::{STARTS, add},
+};
 
 /// `CLONE_THREAD` (`include/uapi/linux/sched.h`).
 const CLONE_THREAD: u64 = 0x0001_0000;
@@ -31,6 +34,7 @@ pub fn process_exec(context: TracePointContext) -> u32 {
 /// Numbers the program that a process is from now on; returns its parent, 0 if not known.
 #[inline(always)]
 fn become_program(tgid: u32, executed_ns: u64) -> u32 {
+    note_another(tgid);
     if let Some(start) = STARTS.get_ptr_mut(&tgid) {
         // SAFETY: a value of the table; the verifier proved the pointer. Its process alone executes.
         unsafe {
@@ -42,6 +46,15 @@ fn become_program(tgid: u32, executed_ns: u64) -> u32 {
     // LRU: as below.
     let _ = STARTS.insert(&tgid, &start, 0);
     0
+}
+
+/// This number stands for another program from now on. Only its own threads compare, and none runs.
+#[inline(always)]
+fn note_another(tgid: u32) {
+    if let Some(count) = kernel::executions(tgid) {
+        // SAFETY: a value of the map.
+        unsafe { add(count, 1) };
+    }
 }
 
 /// `task:task_newtask`, not `sched:sched_process_fork`: its record has the clone flags, so that a
@@ -63,6 +76,7 @@ pub fn process_fork(context: TracePointContext) -> u32 {
         let start = ProcessStart { started_ns: now, executed_ns: 0, parent_tgid, reserved: 0 };
         // LRU: insertion fails only for want of memory, and then /proc knows the start.
         let _ = STARTS.insert(child, start, 0);
+        note_another(child);
         emit::fork(parent_tgid, child, now);
     }
     0

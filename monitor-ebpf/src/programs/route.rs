@@ -167,7 +167,8 @@ pub extern "C" fn stops6(skb: *mut __sk_buff, at: u64, routing: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn stops4(skb: *mut __sk_buff, at: u64, length: u64) -> u64 {
     let (at, end) = (at as u32, length as u32);
-    let (mut place, mut last, mut left) = (20, 0, 0);
+    // How many stops are left, above the place of the last: one word, for the stack is short of room.
+    let (mut place, mut stops) = (20, 0);
     for _ in 0..40 {
         if place >= end {
             break;
@@ -188,17 +189,18 @@ pub extern "C" fn stops4(skb: *mut __sk_buff, at: u64, length: u64) -> u64 {
                     return UNREADABLE4;
                 };
                 let next = u32::from(next);
-                if last != 0 || bytes < 3 || next < 4 || (next <= bytes && next + 3 > bytes) {
+                if stops != 0 || bytes < 3 || next < 4 || (next <= bytes && next + 3 > bytes) {
                     return UNREADABLE4;
                 }
-                left = if next > bytes { 0 } else { (bytes - next + 1) / 4 };
-                last = place + next - 1 + left.saturating_sub(1) * 4;
+                let left = if next > bytes { 0 } else { (bytes - next + 1) / 4 };
+                stops = left << 16 | (place + next - 1 + left.saturating_sub(1) * 4);
             }
         }
         place = kernel::forgotten(skb, place + bytes);
     }
+    let left = stops >> 16;
     if left == 0 {
         return u64::from(DESTINATION4);
     }
-    weigh_all::<false>(skb, at, last, 4_u32.wrapping_neg(), left)
+    weigh_all::<false>(skb, at, stops & 0xffff, 4_u32.wrapping_neg(), left)
 }

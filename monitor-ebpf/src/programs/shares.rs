@@ -143,12 +143,12 @@ pub fn is_known(key: &FlowKey, what: u32) -> bool {
     false
 }
 
-/// Whether the socket only named the destination, as far as is remembered, and its hook saw no packet to
-/// it.
+/// Whether the socket only named the destination, as far as the table remembers, and its hook saw no packet
+/// to it.
 #[inline(always)]
-pub fn is_only_attempted(key: &FlowKey) -> bool {
+pub fn is_only_attempted(key: &FlowKey) -> Option<bool> {
     // SAFETY: a value of the table; the verifier proved the pointer.
-    ONCE.get_ptr(key).is_some_and(|known| unsafe { *known } == once::ATTEMPT)
+    ONCE.get_ptr(key).map(|known| unsafe { *known } == once::ATTEMPT)
 }
 
 /// Adds up a packet that is told by nothing else.

@@ -193,8 +193,27 @@ pub struct SocketOwner {
     /// The last user; `tgid` 0 while only the creator is known.
     pub user: Owner,
     /// Whether the end of this socket is of interest.
-    pub has_flows: u32,
-    pub reserved: u32,
+    pub has_flows: u16,
+    /// How often user space had forgotten flows, as far as that is counted together with this socket's, when
+    /// `known` was in the table.
+    pub forgotten: u16,
+    /// How often processes executed programs, as far as that is counted together with the user's, when it
+    /// touched the socket last.
+    pub executions: u32,
+    /// In one word that no other CPU sees half of ([`known`]): the flow that this socket's hook counted a
+    /// packet into last, if an interface was given one of it before; or the destination that was named last,
+    /// to which nothing went yet; else 0.
+    pub known: u64,
+    /// Its remote address, of IPv6, as it lies in memory.
+    pub known_high: u64,
+    pub known_low: u64,
+}
+
+/// [`SocketOwner::known`]: the address of IPv4 in the low half, above it the port, the transport, and these.
+pub mod known {
+    pub const COUNTED: u64 = 1 << 56;
+    pub const ATTEMPTED: u64 = 1 << 57;
+    pub const V6: u64 = 1 << 58;
 }
 
 /// A new flow, or an attempt at one.
@@ -266,14 +285,28 @@ pub struct Interface {
     /// What left by it, of any protocol, as the kernel's own statistics count it: the link header
     /// included, a GSO packet once.
     pub link_bytes: u64,
-    /// The same with the headers of each segment, as a card that segments counts it.
-    pub wire_bytes: u64,
-    /// Segments of a GSO packet each.
-    pub packets: u64,
-    /// A GSO packet once.
+    /// Packets, as they count.
     pub frames: u64,
+    /// What a card that segments counts besides, since each segment has headers of its own.
+    pub cut_bytes: u64,
+    /// Segments but for the first of each.
+    pub cut_packets: u64,
     /// IP bytes of packets with a socket that no flow is known of.
     pub unaccounted_bytes: u64,
+}
+
+impl Interface {
+    /// As a card that segments counts.
+    #[inline]
+    pub const fn wire_bytes(&self) -> u64 {
+        self.link_bytes + self.cut_bytes
+    }
+
+    /// Segments of a GSO packet each.
+    #[inline]
+    pub const fn packets(&self) -> u64 {
+        self.frames + self.cut_packets
+    }
 }
 
 /// Value of the table of packets on their way through, by `skb->hash`: the packet before NAT.
@@ -357,7 +390,8 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 32);
     assert!(size_of::<FlowCounters>() == 64);
     assert!(size_of::<Owner>() == 72);
-    assert!(size_of::<SocketOwner>() == 160);
+    // With the kernel's 72 bytes before it, it takes 256.
+    assert!(size_of::<SocketOwner>() == 184);
     assert!(size_of::<ProcessStart>() == 24);
     assert!(size_of::<EgressSample>() == 328);
     assert!(size_of::<Interface>() == 48);

@@ -13,6 +13,10 @@ use aya::{
         CgroupAttachMode, LinkOrder, Program, SchedClassifier, TcAttachType, tc::TcAttachOptions,
     },
 };
+use rustix::{
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    thread::{UnshareFlags, unshare_unsafe},
+};
 
 /// Where `cargo xtask bench` left the object.
 const OBJECT: &str = "GEOFENCED_EMPTY";
@@ -24,8 +28,9 @@ pub(super) struct Empty {
 }
 
 impl Empty {
-    /// To be called in the network namespace of the interfaces.
+    /// To be called in the network namespace of the interfaces, on a thread that ends soon.
     pub(super) fn attach(cgroup: &Path) -> Self {
+        provide_tracefs();
         let object = env::var_os(OBJECT).expect("GEOFENCED_EMPTY; use cargo xtask bench");
         let object = fs::read(object).expect("the empty programs");
         let mut programs = Ebpf::load(&object).expect("load the empty programs");
@@ -37,6 +42,19 @@ impl Empty {
         }
         Self { _programs: programs, ids }
     }
+}
+
+/// As the daemon does: where nobody mounted it, only this thread sees it.
+fn provide_tracefs() {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    if Path::new(TRACEFS).join("events").is_dir() {
+        return;
+    }
+    // SAFETY: the thread gives up sharing its mounts and working directory; no descriptors change.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.expect("a mount namespace");
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)
+        .expect("mounts of its own");
+    mount("tracefs", TRACEFS, "tracefs", MountFlags::empty(), None).expect("tracefs");
 }
 
 fn attach(
@@ -88,12 +106,12 @@ fn interfaces(
     is_ingress: bool,
 ) -> Result<(), aya::programs::ProgramError> {
     let direction = if is_ingress { TcAttachType::Ingress } else { TcAttachType::Egress };
-    for entry in fs::read_dir("/sys/class/net").expect("interfaces").flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    // /sys shows the interfaces of whoever mounted it.
+    let text = fs::read_to_string("/proc/thread-self/net/dev").expect("interfaces");
+    let names = text.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim());
+    for name in names.filter(|name| *name != "lo") {
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-        if name != "lo" {
-            program.attach_with_options(&name, direction, first)?;
-        }
+        program.attach_with_options(name, direction, first)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use super::{
     lab::{Destination, Watch},
     times::Times,
-    work::{OPERATIONS, Operation},
+    work::Operation,
 };
 
 /// Processor time of an operation in nanoseconds, by round.
@@ -88,11 +88,11 @@ pub(super) fn machine(rounds: usize) {
     println!("Linux {kernel}, {model}, {cores} cores, load before {load}; {rounds} rounds.\n");
 }
 
-pub(super) fn operations(samples: &Samples) {
+pub(super) fn operations(samples: &Samples, operations: &[Operation]) {
     println!(
         "| an operation, in processor time | bare, ns | empty programs | to an approved country | to an unapproved one | bpftrace, maps | control |\n|---|---|---|---|---|---|---|"
     );
-    for operation in OPERATIONS {
+    for operation in operations.iter().copied() {
         let bare = quartiles(samples.of(operation, Watch::Bare, Destination::Unapproved))[1];
         let ratio = |watch, to| {
             let cell =
@@ -112,11 +112,11 @@ pub(super) fn operations(samples: &Samples) {
     println!();
 }
 
-pub(super) fn programs(sums: &Sums) {
+pub(super) fn programs(sums: &Sums, operations: &[Operation]) {
     println!(
         "| an operation, in the programs' run time net of empty ones | to an approved country, ns | to an unapproved one, ns | of it |\n|---|---|---|---|"
     );
-    for operation in OPERATIONS {
+    for operation in operations.iter().copied() {
         let [approved, unapproved] =
             [Destination::Approved, Destination::Unapproved].map(|to| sums.net(operation, to));
         let total = |net: &BTreeMap<&str, f64>| net.values().sum::<f64>();

@@ -84,7 +84,7 @@ impl<K: FromBytes + Copy, V: FromBytes + Copy> Batch<K, V> {
             // u32, as hash maps want them.
             let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
             let is_last = match result {
-                Ok(()) => false,
+                Ok(_) => false,
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
                 Err(error)
                     if error.raw_os_error() == Some(libc::ENOSPC)
@@ -142,7 +142,7 @@ pub(super) fn look_up_index(map: BorrowedFd<'_>, index: u32, values: &mut [u64])
         ..ElementAttr::default()
     };
     // SAFETY: by the caller there is a value for each processor.
-    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }.map(drop)
 }
 
 /// The value of one entry. `T` is the map's.
@@ -156,7 +156,7 @@ pub(super) fn look_up<T: FromBytes>(map: BorrowedFd<'_>, key: &FlowKey) -> io::R
     };
     // SAFETY: key and value have the map's sizes.
     match unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) } {
-        Ok(()) => Ok(Some(value)),
+        Ok(_) => Ok(Some(value)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
@@ -171,18 +171,18 @@ pub(super) fn delete(map: BorrowedFd<'_>, key: &FlowKey) -> io::Result<bool> {
     };
     // SAFETY: the key has the map's key size.
     match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
-        Ok(()) => Ok(true),
+        Ok(_) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// bpf(2).
+/// bpf(2); what it returns is a descriptor for some commands.
 ///
 /// # Safety
 /// `attr` is what the command expects, and the memory it points to is there for it.
-unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+pub(super) unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: by the caller.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

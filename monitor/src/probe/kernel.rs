@@ -26,6 +26,7 @@ use super::{
     attach::{self, Guarded, attach_all},
     btf::Layout,
     cgroup,
+    coarse::{self, Suspended},
     counters::Counters,
     interfaces::{Attaching, Follower, InterfaceNames, SeenSince},
     load::{lacks_helper, loader},
@@ -58,6 +59,7 @@ pub struct Kernel {
     starts: Option<Starts>,
     cgroup_sets: Option<CgroupSets>,
     shares: Shares,
+    suspended: Suspended,
     follower: Follower,
     reads: u8,
 }
@@ -148,6 +150,7 @@ impl Kernel {
         let Map::Array(awake) = take(&mut ebpf, map::AWAKE)? else {
             return Err(ProbeError::Map { name: map::AWAKE, problem: "is no array".into() });
         };
+        let suspended = Suspended::take(&mut ebpf)?;
         let (ring, most) = (ring.map_err(unusable(map::SAMPLES))?, waiting_max(capture.max_flows));
         let samples = Samples::start(ring, &awake, most).map_err(ProbeError::Wait)?;
         let (follower, attaching) = follow(ebpf, guarded, capture)?;
@@ -163,6 +166,7 @@ impl Kernel {
             starts: Some(starts),
             cgroup_sets: Some(cgroup_sets),
             shares,
+            suspended,
             follower,
             reads,
         };
@@ -293,7 +297,7 @@ fn load(
     cgroup: &Path,
     layout: &Layout,
 ) -> Result<Loaded, ProbeError> {
-    let (mut loader, mark) = (loader(), secret());
+    let (mut loader, mark, coarse) = (loader(), secret(), u8::from(coarse::is_there()));
     loader
         // Why it refuses, not how it came to that.
         .verifier_log_level(VerifierLogLevel::STATS)
@@ -304,6 +308,7 @@ fn load(
         .override_global(setting::NAMING, &naming, true)
         .override_global(setting::MARK, &mark, true)
         .override_global(setting::CAPACITY, &capture.max_flows, true)
+        .override_global(setting::COARSE, &coarse, true)
         .override_global(setting::READS, &layout.reads, true);
     for (name, offset) in &layout.offsets {
         loader.override_global(name, offset, true);
@@ -439,6 +444,7 @@ impl Source for Kernel {
         if let Some(log) = &mut self.log {
             log.flush();
         }
+        self.suspended.tell();
         self.flows.read(&self.shares, each).map_err(|error| flows_error(&error))
     }
 

@@ -5,6 +5,7 @@ mod attach;
 mod batch;
 mod btf;
 mod cgroup;
+mod coarse;
 mod counters;
 mod interfaces;
 mod kernel;

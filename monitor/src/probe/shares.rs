@@ -11,6 +11,7 @@ use monitor_ebpf::{
     names::map,
     places::verdict,
     sample::{FlowCounters, FlowKey, Unitemised, UnitemisedKey},
+    settings,
     share::{self, NOBODY, Share},
 };
 use zerocopy::IntoBytes;
@@ -31,6 +32,7 @@ pub(super) struct Shares {
     accounts: MapData,
     all: Option<Window>,
     once: MapData,
+    forgotten: MapData,
     sums: Sums,
     read: Batch<UnitemisedKey, Unitemised>,
 }
@@ -43,6 +45,9 @@ impl Shares {
         };
         let other = |name| ProbeError::Map { name, problem: "is of another type".into() };
         let Map::Array(accounts) = take(map::SHARES)? else { return Err(other(map::SHARES)) };
+        let Map::Array(forgotten) = take(map::FORGOTTEN)? else {
+            return Err(other(map::FORGOTTEN));
+        };
         let Map::LruHashMap(once) = take(map::ONCE)? else { return Err(other(map::ONCE)) };
         let unusable = |error: aya::maps::MapError| ProbeError::Map {
             name: map::UNITEMISED,
@@ -62,7 +67,7 @@ impl Shares {
             sums.insert(bytes(&key), nothing, 0).map_err(unusable)?;
         }
         let all = Window::of::<Share>(&accounts, share::ALL, 1).ok();
-        Ok(Self { accounts, all, once, sums, read: Batch::new(SUMS) })
+        Ok(Self { accounts, all, once, forgotten, sums, read: Batch::new(SUMS) })
     }
 
     /// As many as there are in the flow table, or a few more; `None`: not known.
@@ -77,19 +82,25 @@ impl Shares {
         }
         let (flows, once) = (flows.fd().as_fd(), self.once.fd().as_fd());
         let window = Window::of::<Share>(&self.accounts, 0, share::ALL as usize + 1)?;
+        let forgotten = Window::of::<u64>(&self.forgotten, 0, settings::FORGOTTEN as usize)?;
         for key in keys {
-            let Some(counters) = batch::look_up::<FlowCounters>(flows, key)? else {
-                // Only an attempt. Its socket may try again.
-                batch::delete(once, key)?;
-                continue;
-            };
-            if batch::delete(flows, key)? {
-                for slot in [counters.account, share::ALL] {
-                    let at = slot as usize * size_of::<Share>();
-                    if let Some(entries) = window.counter(at) {
-                        entries.fetch_sub(1, Ordering::Relaxed);
+            if let Some(counters) = batch::look_up::<FlowCounters>(flows, key)? {
+                if batch::delete(flows, key)? {
+                    for slot in [counters.account, share::ALL] {
+                        let at = slot as usize * size_of::<Share>();
+                        if let Some(entries) = window.counter(at) {
+                            entries.fetch_sub(1, Ordering::Relaxed);
+                        }
                     }
                 }
+            } else {
+                // Only an attempt. Its socket may try again.
+                batch::delete(once, key)?;
+            }
+            // After it is gone: who finds it in the table until then asks here before.
+            let slot = key.cookie as usize & (settings::FORGOTTEN as usize - 1);
+            if let Some(count) = forgotten.counter(slot * size_of::<u64>()) {
+                count.fetch_add(1, Ordering::Release);
             }
         }
         Ok(())

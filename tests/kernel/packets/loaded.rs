@@ -41,6 +41,8 @@ pub(crate) struct Loaded {
     transits: Table<u32, [u8; size_of::<Transit>()]>,
     losses: PerCpuArray<MapData, u64>,
     shares: Array<MapData, [u8; size_of::<Share>()]>,
+    /// Packets and bytes of the flow that was told last, as the table had them.
+    pub(crate) counted: (u64, u64),
 }
 
 impl Loaded {
@@ -73,17 +75,18 @@ impl Loaded {
         let bytes: [u8; size_of::<Interface>()] =
             interface.as_bytes().try_into().expect("its size");
         interfaces.insert(IFINDEX, bytes, 0).expect("name an interface");
-        Self { ebpf, samples, flows, interfaces, transits, losses, shares }
+        Self { ebpf, samples, flows, interfaces, transits, losses, shares, counted: (0, 0) }
     }
 
-    /// Runs a program over a frame; `None` if the kernel takes no such frame for a packet.
-    pub(crate) fn run(&self, name: &str, frame: &[u8], cut: Cut) -> Option<i32> {
+    /// Runs a program over a frame, for one socket as often as that; `None` if the kernel takes no such frame for a packet.
+    pub(crate) fn run(&self, name: &str, frame: &[u8], cut: Cut, times: u32) -> Option<i32> {
         let mut context = [0_u8; CONTEXT_BYTES];
         context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&cut.segments.to_ne_bytes());
         context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&cut.size.to_ne_bytes());
         let options = || TestRunOptions {
             data_in: Some(frame),
             ctx_in: Some(&context),
+            repeat: times,
             ..TestRunOptions::default()
         };
         let result = match self.ebpf.program(name) {
@@ -117,6 +120,7 @@ impl Loaded {
             let counters = self.flows.get(&key, 0).expect("what is told is counted");
             self.flows.remove(&key).expect("forget it");
             let counters = FlowCounters::read_from_bytes(&counters).expect("its size");
+            self.counted = (counters.sent_packets, counters.sent_bytes);
             for slot in [counters.account, share::ALL] {
                 self.give_back(slot);
             }

@@ -100,18 +100,18 @@ impl Comparison {
             let (bytes, packets) = if is_software && !is_cut {
                 (counted.link_bytes, counted.frames)
             } else {
-                (counted.wire_bytes, counted.packets)
+                (counted.wire_bytes(), counted.packets())
             };
             let packets = i128::from(link.sent_packets) - i128::from(packets);
             (i128::from(link.sent_bytes) - i128::from(bytes), packets)
         };
         // The first counts of the kernel are from before the program was there.
         let Some(marked) = self.marked else { return };
-        let gap = counted.wire_bytes.saturating_sub(marked.wire_bytes);
+        let gap = counted.wire_bytes().saturating_sub(marked.wire_bytes());
         // Counted before the kernel was asked: more than this had not left around the program.
         let new = Baseline {
             gap,
-            packets: marked.packets,
+            packets: marked.packets(),
             cut: excess(&marked, true),
             whole: excess(&marked, false),
         };
@@ -120,7 +120,7 @@ impl Comparison {
             before.improve(new);
             return;
         }
-        let seen_packets = counted.packets.saturating_sub(before.packets);
+        let seen_packets = counted.packets().saturating_sub(before.packets);
         let before = if is_cut { before.cut } else { before.whole };
         let (bytes, packets) = excess(counted, is_cut);
         let tolerated = if is_software { 0 } else { seen_packets * CARD_ADDS_BYTES };
@@ -151,7 +151,7 @@ impl Comparison {
 /// Whether a device without hardware has GSO packets cut before it counts them, as it does with its
 /// own GSO switched off: then it sends nearer to as many packets as there are segments.
 fn is_segmenting(counted: &Interface, sent_packets: u64) -> bool {
-    let further = counted.packets.saturating_sub(counted.frames);
+    let further = counted.cut_packets;
     further > 0 && sent_packets.saturating_sub(counted.frames) * 2 >= further
 }
 
@@ -190,10 +190,8 @@ mod tests {
         fn second(&mut self, packets: u64, around: u64) -> u64 {
             self.sent.0 += packets * (PACKET + self.adds) + around;
             self.sent.1 += packets + around.div_ceil(PACKET);
-            self.seen.wire_bytes += packets * PACKET;
-            self.seen.link_bytes = self.seen.wire_bytes;
-            self.seen.packets += packets;
-            self.seen.frames = self.seen.packets;
+            self.seen.link_bytes += packets * PACKET;
+            self.seen.frames += packets;
             self.seconds += 1;
             if self.seconds.is_multiple_of(self.every) {
                 self.told = self.sent;
