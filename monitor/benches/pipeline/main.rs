@@ -113,7 +113,7 @@ fn main() {
 /// What the processor did, by this clock.
 fn spent(clock: ClockId) -> Duration {
     let now = clock_gettime(clock);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned() as u32)
 }
 
 fn throughput(flows: u64) {
@@ -165,9 +165,9 @@ fn turn(mode: RecordMode, ring: &Ring) -> [f64; 2] {
             rig.pipeline.sweep(&mut source, 0).expect("a sweep");
         }
     }
-    let pipeline = spent(ClockId::ThreadCPUTime) - before[0];
+    let pipeline = spent(ClockId::ThreadCPUTime).saturating_sub(before[0]);
     rig.finish();
-    let all = spent(ClockId::ProcessCPUTime) - before[1];
+    let all = spent(ClockId::ProcessCPUTime).saturating_sub(before[1]);
     [pipeline, all].map(|it| it.as_nanos() as f64 / ring.len() as f64)
 }
 
