@@ -108,22 +108,25 @@ impl Follower<'_> {
     fn catch_up(&mut self) -> io::Result<()> {
         self.shared.make_way()?;
         self.shared.set_aside()?;
-        {
+        // Of one moment: of a segment that ends meanwhile the rest is read before the next, since what goes on
+        // as it was is known from the blocks before.
+        let progress = {
             let mut state = self.shared.lock();
             if state.has_no_room {
                 return Ok(());
             }
             state.seen = state.progress;
-        }
+            state.progress
+        };
         for segment in files::segments(&self.shared.ledger)? {
-            let (progress, covered) = {
+            let covered = {
                 let state = self.shared.lock();
                 let period = state.periods.get(&period_of(segment));
                 if period.is_some_and(Period::is_broken) {
                     // Broke while this went on: set aside in the next round.
                     continue;
                 }
-                (state.progress, period.and_then(|period| period.covered(segment)).copied())
+                period.and_then(|period| period.covered(segment)).copied()
             };
             let is_whole = segment < progress.segment;
             if segment > progress.segment || covered.is_some_and(|covered| covered.complete) {
