@@ -118,7 +118,7 @@ pub trait Source {
     /// what is fetched within milliseconds anyway.
     fn collect(&mut self) {}
 
-    /// The same, for the last time: without exception.
+    /// The same without exception: for who asks for what is there now, and at the end.
     fn collect_all(&mut self) {
         self.collect();
     }

@@ -55,6 +55,8 @@ const NICE: i32 = -10;
 /// How long the reader rests between two looks while it is awake. Each waking costs whoever sends
 /// some 15 us; resting, it is woken only when the ring fills, and for what only `/proc` can tell.
 const REST: Duration = Duration::from_millis(10);
+/// A reader that was asked to look and did not for so long has no processor.
+const ASKED: Duration = Duration::from_millis(20);
 /// For which it is woken this often at most.
 const BUSY: Duration = Duration::from_millis(1);
 
@@ -93,6 +95,9 @@ struct Waiting {
     end: Mark,
     /// Somebody wants the pipeline to look up from waiting.
     wanted: bool,
+    /// How often the pipeline asked for all that there is, and to how much of that the reader has looked since.
+    asked: u64,
+    looked: u64,
     /// One of the two ends is gone.
     ended: bool,
 }
@@ -140,6 +145,26 @@ impl fmt::Debug for Between {
 impl Between {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the reader look now. `false`: it did not for so long, or has no room.
+    fn ask(&self, timeout: Duration) -> bool {
+        let mut waiting = self.lock();
+        waiting.asked += 1;
+        let own = waiting.asked;
+        self.call();
+        let is_open = |it: &mut Waiting| it.looked < own && !it.is_full() && !it.ended;
+        let waited = self.changed.wait_timeout_while(waiting, timeout, is_open);
+        waited.unwrap_or_else(PoisonError::into_inner).0.looked >= own
+    }
+
+    /// All that was submitted before it was asked for so often lies there.
+    fn looked(&self, asked: u64) {
+        let mut waiting = self.lock();
+        if waiting.looked < asked {
+            waiting.looked = asked;
+            self.changed.notify_one();
+        }
     }
 
     fn call(&self) {
@@ -237,9 +262,14 @@ impl Samples {
         }
     }
 
-    /// Fetches what there is.
+    /// Fetches what there is. A reader that is awake is asked to; it comes before others, so that takes as
+    /// long as it takes.
     pub(super) fn collect_all(&self) {
-        while self.end.0.copy() > 0 && !self.end.0.lock().is_full() {}
+        let between = &*self.end.0;
+        if between.is_awake.load(Ordering::Acquire) && between.ask(ASKED) {
+            return;
+        }
+        while between.copy() > 0 && !between.lock().is_full() {}
     }
 
     /// How many wait.
@@ -288,13 +318,14 @@ fn read(end: &End, bell: &Bell, awake: &Window) {
     let (mut has_rung, mut was_wanted) = (true, false);
     loop {
         // Before the ring is looked at: what is urgent from here on leaves word again.
-        let is_wanted = is_wanted(awake);
+        let (is_wanted, asked) = (is_wanted(awake), end.0.lock().asked);
         // What only `/proc` can tell of rings and leaves none; and who left it may not have submitted yet.
         let wakes = has_rung || is_wanted || was_wanted;
         while end.0.copy_into_room(wakes).is_some_and(|copied| copied > 0) {}
         if end.0.lock().ended {
             return;
         }
+        end.0.looked(asked);
         was_wanted = is_wanted;
         state = match state {
             _ if is_wanted => State::Awake,
@@ -364,6 +395,8 @@ impl Bell {
                 Err(error) => return Err(error),
             }
         }
+        // Answered by what comes now. Where there was none, there is nothing to read.
+        let _ = rustix::io::read(call, &mut [0; size_of::<u64>()]);
         Ok(has_rung)
     }
 }

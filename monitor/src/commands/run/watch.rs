@@ -226,7 +226,7 @@ impl Fresh {
             // A recording has its samples and counters where they were.
             if !source.is_recorded() {
                 // Much is told without waking anyone.
-                source.collect();
+                source.collect_all();
                 source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
                 self.read(source, pipeline)?;
             }
