@@ -60,7 +60,7 @@ enum Command {
     Test(test::Args),
     /// What watching costs, operation by operation, against nothing and against empty programs; as root
     Bench(bench::Args),
-    /// Format and clippy alone
+    /// Format, clippy and the links of the documentation alone
     Lint,
     /// The rules that no compiler checks: who may use what, heads, lengths
     Tidy,
