@@ -61,7 +61,7 @@ impl Watched {
     /// What is told of flows to the address, by phase.
     fn told(&mut self, wanted: u8) -> Vec<EgressSample> {
         let samples = &mut self.samples;
-        self.kernel.collect();
+        self.kernel.collect_all();
         let _ = self.kernel.wait(Duration::from_millis(20));
         self.kernel.drain(1_000_000, &mut |bytes| {
             if let Ok((sample, _)) = EgressSample::read_from_prefix(bytes)

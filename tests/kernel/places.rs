@@ -235,7 +235,7 @@ fn three_hundred_changes_under_the_lookups_of_two_threads_never_mix_generations(
 
 /// Adds what was told of flows since.
 fn samples(kernel: &mut Kernel, samples: &mut Vec<EgressSample>) {
-    kernel.collect();
+    kernel.collect_all();
     kernel.drain(usize::MAX, &mut |bytes| {
         if let Ok((sample, _)) = EgressSample::read_from_prefix(bytes)
             && sample.kind == kind::EGRESS
