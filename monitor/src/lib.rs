@@ -5,11 +5,7 @@
 
 // The modules are nobody's but the crate's, so that the compiler says what none of it uses; `pub`
 // in them says what one offers to the others.
-#![allow(
-    rustdoc::private_intra_doc_links,
-    unreachable_pub,
-    reason = "in a module, `pub` is for the crate's other modules"
-)]
+#![allow(unreachable_pub, reason = "in a module, `pub` is for the crate's other modules")]
 
 mod api;
 mod attribute;

@@ -239,7 +239,9 @@ async fn answer(
         let turn = ticket.begin();
         request.extensions_mut().insert(ticket.peer());
         let answer = service.call(request);
-        async move { answer.await.map(|answer| answer.map(|body| Body::new(Told { body, turn }))) }
+        async move {
+            answer.await.map(|answer| answer.map(|body| Body::new(Told { body, _turn: turn })))
+        }
     });
     let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), requests));
     let mut is_ending = false;
@@ -277,8 +279,8 @@ async fn refuse(
 #[derive(Debug)]
 struct Told {
     body: Body,
-    #[expect(dead_code, reason = "kept for its drop")]
-    turn: table::Turn,
+    /// Kept for its drop.
+    _turn: table::Turn,
 }
 
 impl HttpBody for Told {

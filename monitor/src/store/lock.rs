@@ -20,7 +20,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Held as long as it lives.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held for the lock on it")] File);
+pub(super) struct Lock {
+    /// The lock is on it.
+    _file: File,
+}
 
 fn lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..TRIES {
@@ -69,5 +72,5 @@ pub(super) fn take(directory: &Path) -> Result<Lock, StoreError> {
     if let Err(error) = told {
         tracing::debug!(%error, "cannot write the pid into the lock file");
     }
-    Ok(Lock(file))
+    Ok(Lock { _file: file })
 }
