@@ -24,10 +24,15 @@ use zerocopy::IntoBytes as _;
 use crate::rig::geofenced;
 
 fn rules(folder: &Path, approved: &str) -> Arc<Rules> {
+    rules_of(folder, approved, "CN")
+}
+
+/// `country`: where 203.0.113.0/24 is.
+fn rules_of(folder: &Path, approved: &str, country: &str) -> Arc<Rules> {
     let path = folder.join("config.toml");
     let text = format!(
         "[policy]\napproved_countries = [\"{approved}\"]\n\
-         [[geo.override]]\nnetwork = \"203.0.113.0/24\"\ncountry = \"CN\"\n"
+         [[geo.override]]\nnetwork = \"203.0.113.0/24\"\ncountry = \"{country}\"\n"
     );
     fs::write(&path, text).unwrap();
     let config = Config::load(&path).unwrap();
@@ -139,6 +144,27 @@ fn records_before_and_after_a_reload_carry_the_rules_of_their_own_time() {
     }
     assert_ne!(records[0].provenance, records[1].provenance);
     assert_ne!(records[0].judgement.verdict, records[1].judgement.verdict);
+}
+
+#[test]
+fn a_destination_that_was_located_before_a_reload_is_where_the_new_rules_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = ["CN", "RU"].map(|country| rules_of(folder.path(), "US", country));
+    let mut config = Config::builtin().store;
+    config.path = folder.path().join("store");
+    let (mut pipeline, writer) = watching(&config, &rules[0]);
+    pipeline.accept(datagram(1_000_000_000).as_bytes());
+    pipeline.adopt(Arc::clone(&rules[1]), RecordMode::All);
+    pipeline.accept(datagram(2_000_000_000).as_bytes());
+    drop(pipeline.finish(3_000_000_000, Timestamp::from_secs(3)));
+    assert!(writer.join());
+    let records = records(&Reader::open(&config.path).unwrap());
+    let countries: BTreeMap<_, _> = records
+        .iter()
+        .map(|it| (it.egress.started_at, it.place.country.code().unwrap().to_string()))
+        .collect();
+    let countries: Vec<&str> = countries.values().map(String::as_str).collect();
+    assert_eq!(countries, ["CN", "RU"]);
 }
 
 #[test]
