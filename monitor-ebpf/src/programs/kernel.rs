@@ -1,5 +1,6 @@
-//! The only reader of the kernel's stable structures: `__sk_buff`, `bpf_sock`, and helper
-//! results; `named` reads `bpf_sock_addr`. Nothing here needs BTF or a struct offset of one kernel; `layout` is for those.
+//! The only reader of the kernel's stable structures `__sk_buff` and `bpf_sock`, and of helper results;
+//! `named` reads `bpf_sock_addr`. Nothing here needs BTF or a struct offset of one kernel; `layout` is for
+//! those.
 
 use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 

@@ -31,9 +31,10 @@ use super::{
     interfaces::{Attaching, Follower, InterfaceNames, SeenSince},
     load::{lacks_helper, loader},
     places::Places,
-    reader::{Samples, waiting_max},
+    reader::Samples,
     shares::Shares,
     table::FlowTable,
+    waiting::waiting_max,
 };
 use crate::{
     clock,

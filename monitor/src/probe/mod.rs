@@ -21,6 +21,7 @@ mod shares;
 mod table;
 mod tracefs;
 mod trial;
+mod waiting;
 
 pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
 pub use cgroup::find as find_cgroup;
@@ -33,10 +34,10 @@ use monitor_ebpf::{
 };
 pub use namespace::namespace_cookie;
 pub use places::Places;
-pub use reader::waiting_max;
 pub use replay::{Recorder, Replay};
 use std::{io, path::PathBuf, time::Duration};
 pub use trial::{Classified, Trial};
+pub use waiting::waiting_max;
 
 /// What left by an interface around every hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

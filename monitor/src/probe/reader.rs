@@ -6,7 +6,6 @@
 //! milliseconds while it finds something, and the probes see that it is awake.
 
 use std::{
-    collections::VecDeque,
     fmt, io, mem,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
@@ -26,46 +25,30 @@ use rustix::{
 };
 
 use super::{
-    Mark, Progress, Waker,
-    packed::{Packed, Unpacking},
-    places::Window,
-    positions::Positions,
+    Mark, Progress, Waker, packed::Unpacking, places::Window, positions::Positions,
+    waiting::Waiting,
 };
 use crate::sandbox;
 
-/// Samples that wait for the pipeline at most, of flows some 50 MB: what a pipeline misses that has half a
-/// processor for some seconds. Then the ring fills, and the probes count.
-const WAITING_MAX: usize = 1 << 19;
-/// Of a host with memory for few flows.
-const WAITING_LEAST: usize = 1 << 14;
-/// Bytes that so many may take on average: those that name destinations are larger.
-const WAITING_BYTES: usize = 128;
-
-/// How many samples may wait, where the kernel counts so many flows.
-pub fn waiting_max(max_flows: u32) -> usize {
-    (2 * max_flows as usize).clamp(WAITING_LEAST, WAITING_MAX)
-}
 /// Samples copied before the pipeline is let in between.
 const COPIED_MAX: usize = 512;
-/// Bytes of a chunk, after which another is begun. What is through the pipeline is given back by chunks.
-const CHUNK_BYTES: usize = 256 << 10;
 /// The reader's nice value. It must run within the 30 ms in which a burst fills the ring, however many
 /// others want the processor, and a burst is when they do.
 const NICE: i32 = -10;
 /// How long the reader rests between two looks while it is awake. Each waking costs whoever sends
 /// some 15 us; resting, it is woken only when the ring fills, and for what only `/proc` can tell.
 const REST: Duration = Duration::from_millis(10);
-/// A reader that was asked to look and did not for so long has no processor.
-const ASKED: Duration = Duration::from_millis(20);
 /// For which it is woken this often at most.
 const BUSY: Duration = Duration::from_millis(1);
+/// A reader that was asked to look and did not for so long has no processor.
+const ASKED: Duration = Duration::from_millis(20);
 
 /// What is between the reader and the pipeline. At most one of the two waits for the other, so one
 /// condition serves both.
 struct Between {
-    waiting: Mutex<Waiting>,
+    handover: Mutex<Handover>,
     changed: Condvar,
-    /// Whoever takes samples out of it; taken before `waiting`.
+    /// Whoever takes samples out of it; taken before `handover`.
     ring: Mutex<RingBuf<MapData>>,
     /// The reader looks again soon.
     is_awake: AtomicBool,
@@ -74,25 +57,9 @@ struct Between {
     positions: Positions,
 }
 
-/// What the pipeline takes at once.
-#[derive(Debug, Default)]
-struct Chunk {
-    samples: Packed,
-    count: usize,
-    /// Where in the ring they end.
-    end: Mark,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// In order, none of them empty.
-    chunks: VecDeque<Chunk>,
-    /// In all of them.
-    count: usize,
-    bytes: usize,
-    most: usize,
-    /// Where in the ring they end.
-    end: Mark,
+#[derive(Debug)]
+struct Handover {
+    waiting: Waiting,
     /// Somebody wants the pipeline to look up from waiting.
     wanted: bool,
     /// How often the pipeline asked for all that there is, and to how much of that the reader has looked since.
@@ -102,40 +69,6 @@ struct Waiting {
     ended: bool,
 }
 
-impl Waiting {
-    /// The reader copies no more until the pipeline took what waits.
-    fn is_full(&self) -> bool {
-        self.count >= self.most || self.bytes >= self.most * WAITING_BYTES
-    }
-
-    fn push(&mut self, sample: &[u8]) {
-        if self.chunks.back().is_none_or(|it| it.samples.len() >= CHUNK_BYTES) {
-            self.chunks.push_back(Chunk { end: self.end, ..Chunk::default() });
-        }
-        if let Some(Chunk { samples, count, .. }) = self.chunks.back_mut() {
-            let before = samples.len();
-            samples.push(sample);
-            *count += 1;
-            self.count += 1;
-            self.bytes += samples.len() - before;
-        }
-    }
-
-    fn ends_at(&mut self, end: Mark) {
-        self.end = end;
-        if let Some(last) = self.chunks.back_mut() {
-            last.end = end;
-        }
-    }
-
-    fn take(&mut self) -> Option<Chunk> {
-        let chunk = self.chunks.pop_front()?;
-        self.count -= chunk.count;
-        self.bytes -= chunk.samples.len();
-        Some(chunk)
-    }
-}
-
 impl fmt::Debug for Between {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Between").finish_non_exhaustive()
@@ -143,26 +76,26 @@ impl fmt::Debug for Between {
 }
 
 impl Between {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Handover> {
+        self.handover.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the reader look now. `false`: it did not for so long, or has no room.
     fn ask(&self, timeout: Duration) -> bool {
-        let mut waiting = self.lock();
-        waiting.asked += 1;
-        let own = waiting.asked;
+        let mut handover = self.lock();
+        handover.asked += 1;
+        let own = handover.asked;
         self.call();
-        let is_open = |it: &mut Waiting| it.looked < own && !it.is_full() && !it.ended;
-        let waited = self.changed.wait_timeout_while(waiting, timeout, is_open);
+        let is_open = |it: &mut Handover| it.looked < own && !it.waiting.is_full() && !it.ended;
+        let waited = self.changed.wait_timeout_while(handover, timeout, is_open);
         waited.unwrap_or_else(PoisonError::into_inner).0.looked >= own
     }
 
     /// All that was submitted before it was asked for so often lies there.
     fn looked(&self, asked: u64) {
-        let mut waiting = self.lock();
-        if waiting.looked < asked {
-            waiting.looked = asked;
+        let mut handover = self.lock();
+        if handover.looked < asked {
+            handover.looked = asked;
             self.changed.notify_one();
         }
     }
@@ -205,7 +138,13 @@ impl Samples {
         let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell = Bell::of(ring.as_fd(), call.as_fd())?;
         let between = Arc::new(Between {
-            waiting: Mutex::new(Waiting { end: begin, most, ..Waiting::default() }),
+            handover: Mutex::new(Handover {
+                waiting: Waiting::new(begin, most),
+                wanted: false,
+                asked: 0,
+                looked: 0,
+                ended: false,
+            }),
             changed: Condvar::new(),
             ring: Mutex::new(ring),
             is_awake: AtomicBool::new(true),
@@ -232,13 +171,12 @@ impl Samples {
         if !self.current.is_at_end() {
             return Ok(());
         }
-        let waiting = self.end.0.lock();
-        let nothing =
-            |waiting: &mut Waiting| waiting.chunks.is_empty() && !waiting.ended && !waiting.wanted;
-        let waited = self.end.0.changed.wait_timeout_while(waiting, timeout, nothing);
-        let (mut waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        waiting.wanted = false;
-        if waiting.chunks.is_empty() && waiting.ended {
+        let handover = self.end.0.lock();
+        let nothing = |it: &mut Handover| it.waiting.is_empty() && !it.ended && !it.wanted;
+        let waited = self.end.0.changed.wait_timeout_while(handover, timeout, nothing);
+        let (mut handover, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        handover.wanted = false;
+        if handover.waiting.is_empty() && handover.ended {
             return Err(io::Error::other("no reader"));
         }
         Ok(())
@@ -269,22 +207,22 @@ impl Samples {
         if between.is_awake.load(Ordering::Acquire) && between.ask(ASKED) {
             return;
         }
-        while between.copy() > 0 && !between.lock().is_full() {}
+        while between.copy() > 0 && !between.lock().waiting.is_full() {}
     }
 
     /// How many wait.
     pub(super) fn depth(&self) -> usize {
-        self.end.0.lock().count
+        self.end.0.lock().waiting.count()
     }
 
     pub(super) fn progress(&self) -> Progress {
         let between = &self.end.0;
         let submitted = between.positions.written();
-        let waiting = between.lock();
-        let taken_in = match (!self.current.is_at_end(), waiting.chunks.is_empty()) {
+        let waiting = &between.lock().waiting;
+        let taken_in = match (!self.current.is_at_end(), waiting.is_empty()) {
             (true, _) => self.taken_in,
             (false, false) => self.current_end,
-            (false, true) => waiting.end,
+            (false, true) => waiting.end(),
         };
         Progress { submitted, taken_in }
     }
@@ -292,7 +230,7 @@ impl Samples {
     /// The next sample that is there.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         if self.current.is_at_end() {
-            let chunk = self.end.0.lock().take()?;
+            let chunk = self.end.0.lock().waiting.take()?;
             self.taken_in = mem::replace(&mut self.current_end, chunk.end);
             self.current = chunk.samples.into();
             self.end.0.changed.notify_one();
@@ -405,7 +343,7 @@ impl Between {
     /// Copies a chunk of what the ring has, once there is room for it; `None`: nobody wants it.
     /// `wakes`: the pipeline, if there was something.
     fn copy_into_room(&self, wakes: bool) -> Option<usize> {
-        let full = |waiting: &mut Waiting| waiting.is_full() && !waiting.ended;
+        let full = |it: &mut Handover| it.waiting.is_full() && !it.ended;
         let room = self.changed.wait_while(self.lock(), full);
         let is_ended = room.unwrap_or_else(PoisonError::into_inner).ended;
         if is_ended {
@@ -421,7 +359,7 @@ impl Between {
 
     fn copy(&self) -> usize {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut waiting = self.lock();
+        let waiting = &mut self.lock().waiting;
         let mut copied = 0;
         while copied < COPIED_MAX
             && let Some(sample) = ring.next()
@@ -432,44 +370,5 @@ impl Between {
         // Also past what was reserved and thrown away.
         waiting.ends_at(self.positions.read());
         copied
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_no_room_where_samples_are_many_or_large() {
-        let waiting =
-            |count, bytes| Waiting { count, bytes, most: WAITING_LEAST, ..Waiting::default() };
-        let bytes = WAITING_LEAST * WAITING_BYTES;
-        for full in [waiting(WAITING_LEAST, 0), waiting(1, bytes)] {
-            assert!(full.is_full());
-        }
-        let room = waiting(WAITING_LEAST - 1, bytes - 8);
-        assert!(!room.is_full());
-    }
-
-    #[test]
-    fn samples_are_taken_by_chunks_in_order_and_each_gives_its_room_back() {
-        let mut waiting = Waiting { most: WAITING_LEAST, ..Waiting::default() };
-        let samples = |number: usize| vec![number as u8; CHUNK_BYTES / 3];
-        for number in 0..7 {
-            waiting.push(&samples(number));
-            waiting.ends_at(Mark(number + 1));
-        }
-        assert_eq!((waiting.count, waiting.chunks.len()), (7, 3));
-        let (mut taken, mut ends) = (0, Vec::new());
-        while let Some(chunk) = waiting.take() {
-            ends.push(chunk.end.0);
-            let mut unpacking = Unpacking::from(chunk.samples);
-            while let Some(sample) = unpacking.next() {
-                assert_eq!(sample, samples(taken));
-                taken += 1;
-            }
-            assert_eq!(waiting.count, 7 - taken);
-        }
-        assert_eq!((taken, ends, waiting.bytes), (7, vec![3, 6, 7], 0));
     }
 }

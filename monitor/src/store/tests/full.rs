@@ -1,6 +1,6 @@
 //! What the store gives up where the disk is full, and that the rest is as it was.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::{
     ask,
@@ -23,6 +23,19 @@ fn removed(store: &Store) -> Vec<u64> {
     };
     store.reader().notices(None, None, each).unwrap();
     all
+}
+
+/// A store of one segment, and what it was given since, in order.
+fn one_segment(directory: &Path, seed: u64, given: usize) -> (Store, Vec<Entry>) {
+    let mut history = History::new(seed);
+    let mut store = Store::open(&super::config(directory)).unwrap();
+    write(&mut store, &history.entries(4_000), &mut history);
+    assert_eq!(store.reader().scan().segments().unwrap(), [1]);
+    let pending = history.entries(given);
+    for entry in &pending {
+        store.append(entry).unwrap();
+    }
+    (store, pending)
 }
 
 /// The index goes at the first call, segments at the next.
@@ -89,16 +102,8 @@ fn the_writer_waits_for_no_database_of_the_index() {
 #[test]
 fn where_one_segment_is_all_it_gives_way_to_what_is_pending() {
     let directory = tempfile::tempdir().unwrap();
-    let mut history = History::new(32);
-    let mut store = Store::open(&super::config(directory.path())).unwrap();
-    let old = history.entries(4_000);
-    write(&mut store, &old, &mut history);
-    assert_eq!(store.reader().scan().segments().unwrap(), [1]);
     // So many that whole blocks wait for the next sync.
-    let pending: Vec<Entry> = history.entries(2_500);
-    for entry in &pending {
-        store.append(entry).unwrap();
-    }
+    let (mut store, pending) = one_segment(directory.path(), 32, 2_500);
     let deleted = make_room(&mut store);
     assert_eq!(deleted.segments, [1]);
     store.sync().unwrap();
@@ -116,14 +121,7 @@ fn where_one_segment_is_all_it_gives_way_to_what_is_pending() {
 #[test]
 fn what_is_in_the_file_and_not_yet_on_the_disk_is_not_given_up_with_it() {
     let directory = tempfile::tempdir().unwrap();
-    let mut history = History::new(36);
-    let mut store = Store::open(&super::config(directory.path())).unwrap();
-    let old = history.entries(4_000);
-    write(&mut store, &old, &mut history);
-    let pending = history.entries(500);
-    for entry in &pending {
-        store.append(entry).unwrap();
-    }
+    let (mut store, _) = one_segment(directory.path(), 36, 500);
     store.write().unwrap();
     let before = store.reader().stats().unwrap();
     let deleted = make_room(&mut store);
