@@ -6,19 +6,19 @@ use geofenced::inside::probe::{ProbeError, Source};
 use monitor_ebpf::{
     loss::Loss,
     sample::{
-        EgressSample, ExecSample, FlowCounters, FlowKey, ForkSample, Owner, SocketEndSample, kind,
-        ownership, path, path_end, phase,
+        EgressSample, ExecSample, FlowCounters, FlowKey, Owner, kind, ownership, path, path_end,
+        phase,
     },
 };
-use zerocopy::{FromZeros as _, Immutable, IntoBytes};
+use zerocopy::FromZeros as _;
 
-const PROGRAMS: u64 = 64;
+pub(super) const PROGRAMS: u64 = 64;
 const DESTINATIONS: u64 = 251;
 /// By the source's clock.
 pub(super) const START_NS: u64 = 1_000_000_000_000;
 pub(super) const SECOND_NS: u64 = 1_000_000_000;
 /// Between a flow and the next.
-const BETWEEN_NS: u64 = 1_000;
+pub(super) const BETWEEN_NS: u64 = 1_000;
 
 pub(super) fn key(number: u64) -> FlowKey {
     // All over the IPv4 addresses that are given to somebody.
@@ -33,7 +33,7 @@ pub(super) fn key(number: u64) -> FlowKey {
     }
 }
 
-fn owner(number: u64) -> Owner {
+pub(super) fn owner(number: u64) -> Owner {
     let mut comm = [0; 16];
     let name = format!("program{}", number % PROGRAMS);
     comm[..name.len()].copy_from_slice(name.as_bytes());
@@ -74,51 +74,6 @@ pub(super) fn sent(number: u64) -> EgressSample {
         sent_packets: 1,
         owner: owner(number),
         ..EgressSample::default()
-    }
-}
-
-pub(super) fn attempt(number: u64) -> EgressSample {
-    EgressSample {
-        phase: phase::ATTEMPT,
-        local: [0; 16],
-        local_port: 0,
-        sent_bytes: 0,
-        sent_packets: 0,
-        ..sent(number)
-    }
-}
-
-pub(super) fn end(number: u64) -> SocketEndSample {
-    let EgressSample { flow: FlowKey { cookie, .. }, at_ns, owner, .. } = sent(number);
-    SocketEndSample { kind: kind::SOCKET_END, tgid: owner.tgid, at_ns, cookie }
-}
-
-pub(super) fn fork(number: u64) -> ForkSample {
-    let at_ns = START_NS + number * BETWEEN_NS;
-    let child_tgid = 100_000 + number as u32;
-    ForkSample { kind: kind::FORK, parent_tgid: 1, child_tgid, reserved: 0, at_ns }
-}
-
-/// One after the other, as they lie in the ring.
-#[derive(Default)]
-pub(super) struct Ring {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Ring {
-    pub(super) fn push(&mut self, sample: &(impl IntoBytes + Immutable)) {
-        self.bytes.extend_from_slice(sample.as_bytes());
-        self.ends.push(self.bytes.len());
-    }
-
-    pub(super) fn samples(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins.zip(&self.ends).map(|(begin, end)| &self.bytes[begin..*end])
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
     }
 }
 

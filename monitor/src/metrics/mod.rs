@@ -25,7 +25,7 @@ pub const CLASSIFIED_BY_KERNEL: &str = "kernel";
 pub const CLASSIFIED_BY_DAEMON: &str = "daemon";
 
 /// Seconds: a loaded Raspberry Pi with a slow card lies in the middle.
-const LATENCY_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const LATENCY_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// Label values known before anything happens: their series are created at 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

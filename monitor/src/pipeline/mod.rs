@@ -12,6 +12,7 @@ mod digests;
 mod located;
 mod losses;
 mod naming;
+mod pace;
 mod probes;
 mod senders;
 mod shared;
@@ -19,7 +20,7 @@ mod unitemised;
 mod unreported;
 mod via;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use monitor_ebpf::{
     loss::Loss,
@@ -29,7 +30,7 @@ use prometheus::IntCounter;
 
 use self::{
     bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, located::Located,
-    probes::Broken, shared::Shared, unitemised::Sums,
+    pace::Pace, probes::Broken, shared::Shared, unitemised::Sums,
 };
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
@@ -77,6 +78,7 @@ pub struct Pipeline {
     /// What flows have in common, since the last sweep.
     shared: Shared,
     located: Located,
+    pace: Pace,
     /// Flows that the daemon located, and the kernel.
     classified: [IntCounter; 2],
 }
@@ -119,6 +121,7 @@ impl Pipeline {
             digested: Changed::default(),
             shared: Shared::default(),
             located: Located::default(),
+            pace: Pace::default(),
             classified,
         }
     }
@@ -182,8 +185,13 @@ impl Pipeline {
         }
     }
 
-    /// Reads the counters of every flow, tells what grew and what ended, and makes room. `false` if
-    /// the outputs had no room for all that was due: sweep again soon.
+    /// The next sweep reads every counter, however long that took last.
+    pub fn hurry(&mut self) {
+        self.pace.hurry();
+    }
+
+    /// Reads the counters of every flow, tells what grew and what ended, and makes room; but if that takes
+    /// long, not each time. `false` if the outputs had no room for all that was due: sweep again soon.
     pub fn sweep(
         &mut self,
         source: &mut dyn Source,
@@ -193,8 +201,13 @@ impl Pipeline {
         let wall_at_boot_ns = u64::try_from(wall_offset_ns).unwrap_or(0);
         self.processes.set_clock(BootOffset { wall_at_boot_ns });
         let now = source.now_ns();
-        self.flows.begin_sweep(source.progress());
-        self.count(source, now)?;
+        // A recording has its counters where they were.
+        let is_whole = source.is_recorded() || self.pace.is_due(now);
+        let began = Instant::now();
+        if is_whole {
+            self.flows.begin_sweep(source.progress());
+            self.count(source, now)?;
+        }
         let missing = std::mem::take(&mut self.missing);
         self.learn_digests(now);
         for (flow, sender) in self.processes.ask_again(now) {
@@ -203,17 +216,7 @@ impl Pipeline {
         self.report_bypassed(source, now);
         self.note_probes(source, now);
         self.shared.forget();
-        let (outputs, rules, shared) = (&mut self.outputs, &self.rules, &mut self.shared);
-        // New flows have the other half of the queue.
-        let room = outputs.room() / 2;
-        let settled = self.flows.settle(now, room, |due, details| match due {
-            Due::Report(report) => deliver(outputs, rules, shared, report, details),
-            Due::Meter(egress, growth) => {
-                outputs.meter(&details.record(egress), growth, details.kept);
-            }
-        });
-        source.forget(&settled.over)?;
-        self.bypasses.forget(&settled.over);
+        let is_all = !is_whole || self.settle(source, now, began)?;
         self.processes.expire(now);
         self.names.expire(now);
         self.report_unread(now);
@@ -226,6 +229,29 @@ impl Pipeline {
         self.count_unattributed(source.unattributed_bytes());
         self.count_no_losses(source)?;
         self.outputs.tick(now, wall);
+        Ok(is_all)
+    }
+
+    /// Tells what is due and forgets what is over. `false`: there was no room for all of it.
+    fn settle(
+        &mut self,
+        source: &mut dyn Source,
+        now: u64,
+        began: Instant,
+    ) -> Result<bool, ProbeError> {
+        let (outputs, rules, shared) = (&mut self.outputs, &self.rules, &mut self.shared);
+        // New flows have the other half of the queue.
+        let room = outputs.room() / 2;
+        let settled = self.flows.settle(now, room, |due, details| match due {
+            Due::Report(report) => deliver(outputs, rules, shared, report, details),
+            Due::Meter(egress, growth) => {
+                outputs.meter(&details.record(egress), growth, details.kept);
+            }
+        });
+        source.forget(&settled.over)?;
+        self.bypasses.forget(&settled.over);
+        let is_pressed = !settled.is_all || self.flows.is_filling();
+        self.pace.keep(now, began.elapsed(), is_pressed);
         Ok(settled.is_all)
     }
 
