@@ -162,6 +162,8 @@ pub struct Fold {
     absence: &'static str,
     /// Probes off their hook, since when.
     detached: BTreeMap<String, u64>,
+    /// Since when no packet of the self-test was seen.
+    untested: Option<u64>,
     removed: Vec<(u64, u64)>,
     removed_segments: Vec<u64>,
 }
@@ -178,6 +180,7 @@ impl Fold {
             seen_at,
             absence: "not-running",
             detached: BTreeMap::new(),
+            untested: None,
             removed: Vec::new(),
             removed_segments: Vec::new(),
         }
@@ -237,6 +240,10 @@ impl Fold {
                 let since = at_ns.saturating_sub(ALIVE_NS);
                 self.gap(since, at_ns, Extent::Degraded, "daemon", "open-flows", Some(*flows));
             }
+            Notice::SelfTestFailed { since } => {
+                self.untested.get_or_insert(since.0);
+            }
+            Notice::SelfTestPassed => self.end_untested(at_ns),
             Notice::Alive
             | Notice::ClockRead(_)
             | Notice::Reloaded { .. }
@@ -255,6 +262,14 @@ impl Fold {
         self.gap(self.seen_at, at_ns, Extent::Blind, "daemon", reason, None);
         self.is_watching = true;
         self.detached.clear();
+        self.end_untested(self.seen_at);
+    }
+
+    /// The daemon looked, and did not see what it sent itself.
+    fn end_untested(&mut self, at_ns: u64) {
+        if let Some(since) = self.untested.take() {
+            self.gap(since, at_ns, Extent::Blind, "self-test", "failed", None);
+        }
     }
 
     fn gap(
@@ -294,6 +309,7 @@ impl Fold {
         for (place, since) in std::mem::take(&mut self.detached) {
             self.gap(since, end, Extent::Degraded, "probe", &place, None);
         }
+        self.end_untested(if self.is_watching { end } else { self.seen_at });
         if !self.is_watching || end > self.seen_at {
             let reason = if self.is_watching { "no-word-since" } else { self.absence };
             self.gap(self.seen_at, end, Extent::Blind, "daemon", reason, None);

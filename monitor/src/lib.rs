@@ -35,6 +35,7 @@ mod probe;
 mod rules;
 mod sandbox;
 mod select;
+mod self_test;
 mod shutdown;
 mod store;
 mod summary;

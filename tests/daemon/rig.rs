@@ -228,6 +228,7 @@ fn status() -> Status {
             oldest: None,
             index: "current".into(),
         },
+        self_test: None,
         clock: None,
         queues: vec![],
         maps: vec![],

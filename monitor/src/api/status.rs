@@ -31,6 +31,8 @@ pub struct Status {
     pub store: Store,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockState>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTestState>,
     pub queues: Vec<Fill>,
     pub maps: Vec<Fill>,
     /// Flows that have not ended.
@@ -98,6 +100,17 @@ pub struct ClockState {
     pub last_step: Option<Step>,
 }
 
+/// A packet of the daemon's own, and whether it is seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfTestState {
+    /// `passed`, `failing`, `waiting` (for the first), or `off`.
+    pub state: String,
+    /// How often it failed, or why it is off.
+    pub detail: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_passed: Option<Time>,
+}
+
 /// The wall clock was set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -153,6 +166,11 @@ pub(crate) mod tests {
                     from: Time(Timestamp::from_secs(1_700_000_000)),
                     to: Time(Timestamp::from_secs(1_800_000_000)),
                 }),
+            }),
+            self_test: Some(SelfTestState {
+                state: "failing".into(),
+                detail: "failed 2 times".into(),
+                last_passed: Some(Time(Timestamp::from_secs(1_800_000_000))),
             }),
             queues: vec![Fill { name: "store".into(), entries: 1, capacity: 65_536 }],
             maps: vec![],

@@ -154,6 +154,12 @@ impl Procfs {
         })
     }
 
+    /// Of this process, below the mount of cgroup v2.
+    pub fn own_cgroup(&self) -> Option<String> {
+        let text = fs::read_to_string(self.root.join("self/cgroup")).ok()?;
+        unified(&text)
+    }
+
     /// Whether threads of a process go on whose leader ended: it is there, and was started then.
     pub(super) fn has_threads(&self, pid: u32, is_it: impl Fn(u64) -> bool) -> bool {
         let path = self.root.join(pid.to_string()).join("stat");

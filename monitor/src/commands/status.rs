@@ -7,7 +7,7 @@ use crate::{
     api::{
         Status,
         client::Client,
-        status::{Fill, Store},
+        status::{Fill, SelfTestState, Store},
     },
     cli::{Exit, Global, Output},
     outputs::live,
@@ -85,6 +85,9 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     let store = &status.store;
     add("store", store_line(store));
     store.oldest.iter().for_each(|oldest| add("oldest", clock.format(*oldest)));
+    if let Some(test) = &status.self_test {
+        add("self-test", self_test_line(test, color));
+    }
     for [name, value] in clock_lines(status, color) {
         add(&name, value);
     }
@@ -94,6 +97,17 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     status.maps.iter().for_each(|map| add("map", fill(map)));
     status.details.iter().for_each(|(name, value)| add(name, value.to_string()));
     lines
+}
+
+fn self_test_line(test: &SelfTestState, color: bool) -> String {
+    let (state, detail) = (printable(&test.state), printable(&test.detail));
+    let state = match &*test.state {
+        "failing" => styled(&state, verdict_style("unapproved"), color),
+        "passed" => styled(&state, verdict_style("approved"), color),
+        _ => state.into_owned(),
+    };
+    let last = test.last_passed.map(|at| format!(", last seen {}", Times::new(false).format(at)));
+    format!("{state}{}; {detail}", last.unwrap_or_default())
 }
 
 fn store_line(store: &Store) -> String {

@@ -102,6 +102,7 @@ impl Config {
                 cgroup: None,
                 ring_bytes: settings::RING_BYTES,
                 max_flows: settings::FLOWS,
+                self_test: Some(Duration::from_mins(1)),
             },
             names: NamesConfig::default(),
             store: StoreConfig {
@@ -217,6 +218,8 @@ pub struct Capture {
     pub ring_bytes: u32,
     /// Flows the kernel counts at once (`max_flows`, default 262144).
     pub max_flows: u32,
+    /// How often a packet of the daemon's own is to be seen; `None`: never.
+    pub self_test: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

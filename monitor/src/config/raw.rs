@@ -96,6 +96,7 @@ pub(super) struct RawCapture {
     pub(super) cgroup: Option<Text>,
     pub(super) ring_buffer: Option<Text>,
     pub(super) max_flows: Option<Spanned<i64>>,
+    pub(super) self_test: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -242,11 +242,14 @@ impl Check<'_> {
         let ring = self.optional(key, raw.ring_buffer.as_ref(), values::ring_bytes)?;
         let flows =
             self.number("capture.max_flows", raw.max_flows.as_ref(), FLOWS_LEAST, FLOWS_MOST)?;
+        let each = raw.self_test.as_ref();
+        let each = self.optional("capture.self_test", each, values::optional_duration)?;
         Ok(Capture {
             interfaces,
             cgroup: cgroup.unwrap_or(defaults.cgroup),
             ring_bytes: ring.unwrap_or(defaults.ring_bytes),
             max_flows: flows.unwrap_or(defaults.max_flows),
+            self_test: each.unwrap_or(defaults.self_test),
         })
     }
 

@@ -113,6 +113,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     )
 }
 
+/// The same, or "" for never.
+pub(super) fn optional_duration(text: &str) -> Result<Option<Duration>, String> {
+    if text.is_empty() { Ok(None) } else { duration(text).map(Some) }
+}
+
 /// A whole number and a unit.
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -166,3 +166,22 @@ fn damage_is_told_and_is_a_gap() {
     let end = "the ledger is not whole: 1 damaged stretch, 4 blocks missing, 1 segment missing";
     assert!(told.sentence().ends_with(end), "{}", told.sentence());
 }
+
+#[test]
+fn a_failed_self_test_is_blindness_since_the_last_that_passed_until_the_next() {
+    let failed = |since| Notice::SelfTestFailed { since: at(since) };
+    let of = |notices: &[(u64, Notice)]| {
+        let told = gaps(&coverage(notices, (5, 40), None)).into_iter();
+        let told = told.filter(|(.., cause)| cause == "self-test failed");
+        told.map(|(from, to, extent, _)| (from, to, extent)).collect::<Vec<_>>()
+    };
+    let over =
+        [(5, started()), (20, failed(14)), (26, Notice::SelfTestPassed), (40, Notice::Alive)];
+    assert_eq!(of(&over), [(14, 26, Extent::Blind)]);
+    let open = [(5, started()), (20, failed(14)), (40, Notice::Alive)];
+    assert_eq!(of(&open), [(14, 40, Extent::Blind)]);
+    let stopped = [(5, started()), (20, failed(14)), (21, Notice::Stopped)];
+    assert_eq!(of(&stopped), [(14, 21, Extent::Blind)]);
+    let again = [(5, started()), (20, failed(14)), (22, Notice::Alive), (30, started())];
+    assert_eq!(of(&again), [(14, 22, Extent::Blind)]);
+}

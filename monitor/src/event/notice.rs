@@ -37,4 +37,9 @@ pub enum Notice {
     /// The daemon before ended without a word, after its last one: so many flows that had sent were not
     /// over by then. What they sent after their last state, of a minute at most, is not known.
     LostSight { flows: u64 },
+    /// A packet of the daemon's own was not seen, or could not be sent. The last that was seen was sent at
+    /// `since`: from then on others may be unseen, too.
+    SelfTestFailed { since: Timestamp },
+    /// It is seen again.
+    SelfTestPassed,
 }

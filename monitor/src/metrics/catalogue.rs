@@ -73,6 +73,10 @@ catalogue! {
         "Which program of a probe was loaded: 1 if it is the one that tells most of those whose helpers this kernel has, 0 if a better one was refused (the log says why).";
     PROBE_DETACHMENTS: Counter "probe_detachments_total" ["probe"],
         "Times that a probe was found taken off its hook, or behind another program.";
+    SELF_TESTS: Counter "self_tests_total" ["result"],
+        "Packets that the daemon sent itself, in a network namespace of its own, each [capture] self_test: passed if it was seen to leave, failed if not. All 0: no test can be made here (geofenced status says why).";
+    SELF_TEST_LAST_SUCCESS: Gauge "self_test_last_success_timestamp_seconds" [],
+        "When the last of them that was seen was sent; 0: none was.";
     MAP_ENTRIES: Gauge "map_entries" ["map"],
         "Entries in a bounded table.";
     MAP_CAPACITY: Gauge "map_capacity" ["map"],

@@ -27,6 +27,9 @@ pub const CLASSIFIED_BY_DAEMON: &str = "daemon";
 /// Seconds: a loaded Raspberry Pi with a slow card lies in the middle.
 const LATENCY_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
 
+/// Values of `result` of the self-test.
+pub const SELF_TEST_RESULTS: [&str; 2] = ["passed", "failed"];
+
 /// Label values known before anything happens: their series are created at 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownLabels {
@@ -72,6 +75,8 @@ pub struct Metrics {
     pub probe_attached: IntGaugeVec,
     pub probe_variant: IntGaugeVec,
     pub probe_detachments_total: IntCounterVec,
+    pub self_tests_total: IntCounterVec,
+    pub self_test_last_success_timestamp_seconds: IntGauge,
     pub map_entries: IntGaugeVec,
     pub map_capacity: IntGaugeVec,
     pub queue_depth: IntGaugeVec,
@@ -122,6 +127,8 @@ impl Metrics {
             probe_attached: gauges(r, &catalogue::PROBE_ATTACHED)?,
             probe_variant: gauges(r, &catalogue::PROBE_VARIANT)?,
             probe_detachments_total: counters(r, &catalogue::PROBE_DETACHMENTS)?,
+            self_tests_total: counters(r, &catalogue::SELF_TESTS)?,
+            self_test_last_success_timestamp_seconds: gauge(r, &catalogue::SELF_TEST_LAST_SUCCESS)?,
             map_entries: gauges(r, &catalogue::MAP_ENTRIES)?,
             map_capacity: gauges(r, &catalogue::MAP_CAPACITY)?,
             queue_depth: gauges(r, &catalogue::QUEUE_DEPTH)?,
@@ -214,6 +221,9 @@ impl Metrics {
         }
         for by in [CLASSIFIED_BY_KERNEL, CLASSIFIED_BY_DAEMON] {
             self.classified_flows_total.with_label_values(&[by]);
+        }
+        for result in SELF_TEST_RESULTS {
+            self.self_tests_total.with_label_values(&[result]);
         }
         for result in ["success", "failure"] {
             self.config_reloads_total.with_label_values(&[result]);

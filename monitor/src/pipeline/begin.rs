@@ -17,6 +17,7 @@ use crate::{
 
 impl Pipeline {
     pub(super) fn egress(&mut self, sample: &EgressSample) {
+        self.see_own(sample);
         match self.flows.observe(sample) {
             Observed::Known => {}
             Observed::NowSent(flow) => {
@@ -136,8 +137,8 @@ impl Pipeline {
         let (verdict_now, timeline) = (None, self.timeline);
         let findings = Findings { sender, place, judgement, verdict_now, provenance, timeline };
         let (kept, is_counted, is_sender_known) = (Kept::default(), false, false);
-        let mut details =
-            Details { findings: Arc::new(findings), kept, is_counted, is_sender_known };
+        let (findings, is_own) = (Arc::new(findings), self.is_own(sample.flow.cookie));
+        let mut details = Details { findings, kept, is_counted, is_sender_known, is_own };
         self.shared.share(&mut details.findings);
         self.flows.add(sample, egress, details);
         if is_last || is_sent && is_ready {

@@ -18,6 +18,9 @@ pub(super) fn deliver(
     report: Report,
     details: &mut Details,
 ) {
+    if details.is_own {
+        return;
+    }
     let Report { egress, growth, is_new } = report;
     if !details.is_by(rules) {
         details.renew(rules, &egress);

@@ -22,6 +22,8 @@ pub(super) struct Details {
     pub(super) is_counted: bool,
     /// It was told of this very process that it sends on the connection.
     pub(super) is_sender_known: bool,
+    /// It is of the self-test, and nobody is told of it.
+    pub(super) is_own: bool,
 }
 
 impl Deref for Details {

@@ -14,6 +14,7 @@ mod losses;
 mod naming;
 mod pace;
 mod probes;
+mod proof;
 mod senders;
 mod shared;
 mod unitemised;
@@ -45,6 +46,7 @@ use crate::{
     outputs::Outputs,
     probe::{self, ProbeError, Source},
     rules::Rules,
+    self_test::SelfTest,
 };
 
 /// `stage` of what the probes lose.
@@ -79,6 +81,7 @@ pub struct Pipeline {
     shared: Shared,
     located: Located,
     pace: Pace,
+    self_test: Option<SelfTest>,
     /// Flows that the daemon located, and the kernel.
     classified: [IntCounter; 2],
 }
@@ -122,6 +125,7 @@ impl Pipeline {
             shared: Shared::default(),
             located: Located::default(),
             pace: Pace::default(),
+            self_test: None,
             classified,
         }
     }
@@ -215,6 +219,7 @@ impl Pipeline {
         }
         self.report_bypassed(source, now);
         self.note_probes(source, now);
+        self.note_self_test(now);
         self.shared.forget();
         let is_all = !is_whole || self.settle(source, now, began)?;
         self.processes.expire(now);
@@ -244,9 +249,10 @@ impl Pipeline {
         let room = outputs.room() / 2;
         let settled = self.flows.settle(now, room, |due, details| match due {
             Due::Report(report) => deliver(outputs, rules, shared, report, details),
-            Due::Meter(egress, growth) => {
+            Due::Meter(egress, growth) if !details.is_own => {
                 outputs.meter(&details.record(egress), growth, details.kept);
             }
+            Due::Meter(..) => {}
         });
         source.forget(&settled.over)?;
         self.bypasses.forget(&settled.over);

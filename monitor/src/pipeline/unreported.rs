@@ -21,6 +21,7 @@ impl Pipeline {
         let outputs = &self.outputs;
         let mut records = Vec::new();
         let is_wanted = |details: &Details| match details.kept {
+            _ if details.is_own => false,
             Kept::Itemised => true,
             Kept::Added => outputs.is_itemised(&details.judgement),
             Kept::Unpaid => false,

@@ -7,6 +7,7 @@
 
 mod classes;
 mod reload;
+mod self_test;
 mod serve;
 mod status;
 mod watch;
@@ -47,6 +48,7 @@ use crate::{
     },
     rules::Rules,
     sandbox,
+    self_test::SelfTest,
     shutdown::{self, Trigger},
     store::Store,
 };
@@ -58,7 +60,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     // Before anything is opened: a descriptor a probe, an interface, a segment.
     let descriptors = connections::descriptors();
     let (mut rules, opened) = open_both(&config, args)?;
-    let Opened { mut source, attachments, mut processes, places, attaching } = opened;
+    let Opened { mut source, attachments, mut processes, places, attaching, self_test } = opened;
     let classes = Classes::new(places);
     classes.put(&mut rules, None);
     let rules = Arc::new(rules);
@@ -72,7 +74,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
-    let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
+    let reader = store.reader();
+    let facts = Facts::new(&config, &attachments, &self_test, reader, Arc::clone(&metrics));
     let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let max_flows = config.capture.max_flows;
@@ -90,6 +93,9 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         now.timeline.wall_at_boot_ns,
     );
     name_by(&mut pipeline, &config.names, args);
+    if let Ok(test) = self_test {
+        pipeline.prove(test);
+    }
     attaching.wait();
     give_back_memory();
     let watching_since = note_start(&mut pipeline, started(&attachments, &rules), &now);
@@ -195,6 +201,8 @@ struct Opened {
     processes: Processes,
     places: Option<Places>,
     attaching: Attaching,
+    /// Or why there is none.
+    self_test: Result<SelfTest, String>,
 }
 
 fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
@@ -205,7 +213,8 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
         let processes = Processes::with(nowhere, "/etc/passwd", clock, PROCESSES_MAX);
         let source = Box::new(Replay::open(path)?);
         let (attachments, attaching) = (Vec::new(), Attaching::default());
-        return Ok(Opened { source, attachments, processes, places: None, attaching });
+        let self_test = Err("a recording has none".to_owned());
+        return Ok(Opened { source, attachments, processes, places: None, attaching, self_test });
     }
     let (mut kernel, attaching) = Kernel::begin(&config.capture, &config.names).map_err(failure)?;
     let (places, starts) = (kernel.take_places(), kernel.take_starts());
@@ -247,7 +256,8 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     if let Some(mut sets) = cgroup_sets {
         processes.set_know_cgroups(Box::new(move |set| sets.know(set)));
     }
-    Ok(Opened { source, attachments, processes, places, attaching })
+    let self_test = self_test::start(&config.capture);
+    Ok(Opened { source, attachments, processes, places, attaching, self_test })
 }
 
 pub(super) fn failure(error: ProbeError) -> Failure {

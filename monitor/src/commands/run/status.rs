@@ -19,10 +19,12 @@ use crate::{
     clock,
     config::Config,
     ecs::{Time, hex},
+    event::Moment,
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
     outputs,
     probe::{Attachment, tier_of, waiting_max},
     rules::Rules,
+    self_test::{SelfTest, Standing},
     store::Reader,
 };
 
@@ -35,12 +37,15 @@ pub(super) struct Facts {
     reader: Reader,
     metrics: Arc<Metrics>,
     max_flows: u32,
+    /// Or why there is none.
+    self_test: Result<SelfTest, String>,
 }
 
 impl Facts {
     pub(super) fn new(
         config: &Config,
         attachments: &[Attachment],
+        self_test: &Result<SelfTest, String>,
         reader: Reader,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -59,6 +64,7 @@ impl Facts {
             reader,
             metrics,
             max_flows: config.capture.max_flows,
+            self_test: self_test.clone(),
         }
     }
 
@@ -100,6 +106,7 @@ impl Facts {
             databases: databases(rules),
             store: self.store(),
             clock: Some(self.clock(vitals)),
+            self_test: Some(self.self_test(&now)),
             queues: vec![
                 fill(
                     watch::SAMPLES,
@@ -144,6 +151,23 @@ impl Facts {
             steps: self.metrics.clock_steps_total.get(),
             last_step: last.map(|(from, to)| status::Step { from: Time(from), to: Time(to) }),
         }
+    }
+
+    fn self_test(&self, now: &Moment) -> status::SelfTestState {
+        let (word, detail, last_passed) = match &self.self_test {
+            Err(why) => ("off", why.clone(), None),
+            Ok(test) => {
+                let Standing { last_passed_ns, is_failing, failed, .. } = test.standing();
+                let last = last_passed_ns.map(|at_ns| Time(now.timeline.wall(at_ns)));
+                let word = match last {
+                    _ if is_failing => "failing",
+                    Some(_) => "passed",
+                    None => "waiting",
+                };
+                (word, format!("failed {failed} times"), last)
+            }
+        };
+        status::SelfTestState { state: word.to_owned(), detail, last_passed }
     }
 
     fn store(&self) -> Store {

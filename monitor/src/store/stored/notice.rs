@@ -26,6 +26,8 @@ pub(super) enum StoredNotice {
     ClockStepped { from: u64, to: u64 },
     LostSight { flows: u64 },
     Policy { sha256: [u8; 32], lines: Vec<Text> },
+    SelfTestFailed { since: u64 },
+    SelfTestPassed,
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -74,6 +76,8 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         },
         Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
         Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
+        Notice::SelfTestFailed { since } => StoredNotice::SelfTestFailed { since: since.0 },
+        Notice::SelfTestPassed => StoredNotice::SelfTestPassed,
     }
 }
 
@@ -123,5 +127,9 @@ pub(super) fn notice_from_stored(
             Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
         }
         StoredNotice::LostSight { flows } => Notice::LostSight { flows },
+        StoredNotice::SelfTestFailed { since } => {
+            Notice::SelfTestFailed { since: Timestamp(since) }
+        }
+        StoredNotice::SelfTestPassed => Notice::SelfTestPassed,
     })
 }
