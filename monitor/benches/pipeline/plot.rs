@@ -15,6 +15,12 @@ impl Series {
         Self { name, points: Vec::new() }
     }
 
+    /// Bytes that each took beyond the last row: what the first ones take is of whatever they need first.
+    pub(super) fn each(&self, count: u64, bytes: u64) -> String {
+        let Some((fewer, megabytes)) = self.points.last() else { return "-".to_owned() };
+        format!("{:.0}", (bytes as f64 - megabytes * 1e6) / (count as f64 - fewer))
+    }
+
     /// A logarithm has no zero.
     pub(super) fn add(&mut self, count: u64, value: f64) {
         self.points.push((count as f64, value.max(0.01)));

@@ -71,7 +71,7 @@ fn flows(memory: &mut Vec<Series>, time: &mut Vec<Series>) {
             times.sort_by(f64::total_cmp);
             times[TURNS / 2]
         });
-        let each = all / flows;
+        let each = taken.each(flows, all);
         println!("| {flows} | {each} | {:.1} | {:.1} | {:.1} |", times[0], times[1], times[2]);
         taken.add(flows, all as f64 / 1e6);
         swept.add(flows, times[0]);
@@ -100,7 +100,8 @@ fn processes(memory: &mut Vec<Series>, time: &mut Vec<Series>) {
         }
         let took = began.elapsed().as_secs_f64();
         let all = resident("self").saturating_sub(before);
-        println!("| {processes} | {} | {:.1} |", all / processes, took * 1e6 / processes as f64);
+        let (each, us) = (taken.each(processes, all), took * 1e6 / processes as f64);
+        println!("| {processes} | {each} | {us:.1} |");
         taken.add(processes, all as f64 / 1e6);
         told.add(processes, took * 1e3);
         rig.finish();

@@ -74,10 +74,9 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
-    let reader = store.reader();
-    let facts = Facts::new(&config, &attachments, &self_test, reader, Arc::clone(&metrics));
-    let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
+    let facts = Facts::new(&config, &attachments, &self_test, reader.clone(), Arc::clone(&metrics));
+    let live = live::channel();
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
@@ -93,9 +92,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         now.timeline.wall_at_boot_ns,
     );
     name_by(&mut pipeline, &config.names, args);
-    if let Ok(test) = self_test {
-        pipeline.prove(test);
-    }
+    self_test.into_iter().for_each(|test| pipeline.prove(test));
     attaching.wait();
     give_back_memory();
     let watching_since = note_start(&mut pipeline, started(&attachments, &rules), &now);
