@@ -44,7 +44,7 @@ fn where_few_flows_are_counted_the_tables_beside_them_are_small_too() {
     let of = |max_flows| {
         let cgroup = Some(lab.cgroup.path().to_owned());
         let ring_bytes = settings::RING_BYTES;
-        let capture = Capture { interfaces: None, cgroup, ring_bytes, max_flows };
+        let capture = Capture { interfaces: None, cgroup, ring_bytes, max_flows, self_test: None };
         let kernel = Kernel::attach(&capture, &NamesConfig::default()).expect("attach the probes");
         let bytes = maps();
         drop(kernel);
