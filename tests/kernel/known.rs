@@ -37,6 +37,7 @@ impl Watched {
             cgroup: None,
             ring_bytes: settings::RING_BYTES,
             max_flows: settings::FLOWS,
+            self_test: None,
         };
         // The interfaces are those of the thread's namespace.
         let attach =

@@ -255,6 +255,7 @@ fn three_hundred_changes_under_traffic_lose_no_flow_and_mix_no_generations() {
         ring_bytes: settings::RING_BYTES,
         // None of them is ever forgotten here.
         max_flows: 1 << 20,
+        self_test: None,
     };
     let mut kernel = Kernel::attach(&capture, &NamesConfig::default()).expect("attach the probes");
     let mut places = kernel.take_places().expect("where tables go");

@@ -34,6 +34,7 @@ impl Tap {
             cgroup,
             ring_bytes: settings::RING_BYTES,
             max_flows: settings::FLOWS,
+            self_test: None,
         };
         let kernel = Kernel::attach(&capture, &NamesConfig::default()).expect("attach the probes");
         Self { kernel, samples: Vec::new(), counters: HashMap::new() }

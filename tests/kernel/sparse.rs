@@ -19,6 +19,7 @@ fn attach(lab: &Lab, max_flows: u32) -> Kernel {
         cgroup: Some(lab.cgroup.path().to_owned()),
         ring_bytes: settings::RING_BYTES,
         max_flows,
+        self_test: None,
     };
     Kernel::attach(&capture, &NamesConfig::default()).expect("attach the probes")
 }
