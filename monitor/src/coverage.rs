@@ -241,6 +241,7 @@ impl Fold {
             | Notice::ClockRead(_)
             | Notice::Reloaded { .. }
             | Notice::Policy { .. }
+            | Notice::Host(_)
             | Notice::AddedUp { .. } => {}
         }
         // After a step back it is where the clock is now.

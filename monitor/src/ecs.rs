@@ -10,7 +10,7 @@ use std::{borrow::Cow, net::IpAddr, ops::Not};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::event::{DatabaseId, Phase, Timestamp, Verdict};
+use crate::event::{DatabaseId, Host, Phase, Timestamp, Verdict};
 
 pub use columns::{COLUMNS, row};
 pub use community_id::community_id;
@@ -72,6 +72,9 @@ pub struct Event<'a> {
     /// What the stream itself says, of TLS and of QUIC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls<'a>>,
+    /// That wrote the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostFields<'a>>,
     pub geofenced: Geofenced<'a>,
 }
 
@@ -115,6 +118,20 @@ pub struct Side<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceFields<'a> {
     pub name: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFields<'a> {
+    pub name: Text<'a>,
+    /// The machine id, hashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Text<'a>>,
+}
+
+impl<'a> From<&'a Host> for HostFields<'a> {
+    fn from(host: &'a Host) -> Self {
+        Self { name: host.name.as_ref().into(), id: host.id.map(|id| hex(&id).into()) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,9 +36,9 @@ pub mod ecs {
 pub mod event {
     pub use crate::event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-        DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Judgement, Lookup, Notice,
-        Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record, Rollup,
-        Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
+        DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Host, Judgement, Lookup,
+        Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record,
+        Rollup, Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
     };
 }
 pub mod filter {

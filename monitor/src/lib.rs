@@ -21,6 +21,7 @@ mod ecs;
 mod event;
 mod filter;
 mod flow;
+mod host;
 #[doc(hidden)]
 pub mod inside;
 mod judge;

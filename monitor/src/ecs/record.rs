@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     AutonomousSystem, BootFields, Container, Creator, DatabaseFields, Destination, Endpoint, Event,
-    Geo, Geofenced, HashFields, InterfaceFields, Meta, Network, Observer, Organization,
+    Geo, Geofenced, HashFields, HostFields, InterfaceFields, Meta, Network, Observer, Organization,
     PolicyFields, ProcessFields, Service, Side, Text, Time, Tls, TlsClient, UserFields,
     community_id, hex,
 };
@@ -56,6 +56,11 @@ impl<'a> From<&'a Record> for Event<'a> {
             service: process.and_then(|it| text(it.unit.as_ref())).map(|name| Service { name }),
             observer: observer(&egress.passage),
             tls: tls(&record.place),
+            host: record
+                .provenance
+                .as_ref()
+                .and_then(|it| it.host.as_deref())
+                .map(HostFields::from),
             geofenced: geofenced(record),
         }
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::*;
 use crate::event::{
     Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-    DomainSource, Egress, ExecutedFile, FileId, Findings, FlowId, Judgement, Operator, Origin,
-    Passage, Place, Process, Provenance, Reason, Record, Sender, ServerName, Timeline, Traffic,
-    Transport, User, Via, Way,
+    DomainSource, Egress, ExecutedFile, FileId, Findings, FlowId, Host, Judgement, Operator,
+    Origin, Passage, Place, Process, Provenance, Reason, Record, Sender, ServerName, Timeline,
+    Traffic, Transport, User, Via, Way,
 };
 
 fn ancestor(pid: u32) -> Ancestor {
@@ -130,6 +130,7 @@ fn provenance() -> Provenance {
             dated: Timestamp::from_secs(1_790_812_800),
             sha256: [0xcd; 32],
         }],
+        host: Some(Arc::new(Host { name: "uav-7".into(), id: Some([0xef; 32]) })),
     }
 }
 

@@ -2,6 +2,7 @@
 //! (each border converts: `store::stored` to bytes, `ecs` to JSON, `metrics` to labels).
 
 mod flow;
+mod host;
 mod judgement;
 mod lookup;
 mod mac;
@@ -17,6 +18,7 @@ mod words;
 
 pub use self::{
     flow::{Egress, FlowId, Origin, Passage, Phase, canonical},
+    host::Host,
     judgement::{Certainty, DatabaseId, Judgement, Provenance, Reason, Verdict},
     lookup::Lookup,
     mac::Mac,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Moment, Timestamp};
+use super::{Host, Moment, Timestamp};
 
 /// What the ledger must tell besides flows, so that silence can be told from blindness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,4 +37,6 @@ pub enum Notice {
     /// The daemon before ended without a word, after its last one: so many flows that had sent were not
     /// over by then. What they sent after their last state, of a minute at most, is not known.
     LostSight { flows: u64 },
+    /// Which host writes from here on: at each start, at a reload that changes it, and once a day.
+    Host(Arc<Host>),
 }

@@ -35,7 +35,7 @@ use crate::{
     connections,
     decode::DecodeError,
     event::{Moment, Notice, Timestamp},
-    flow,
+    flow, host,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
@@ -127,6 +127,7 @@ fn note_start(pipeline: &mut Pipeline, started: Notice, now: &Moment) -> Timesta
     let watching_since = Clock::host().now().wall();
     pipeline.note(watching_since, started);
     pipeline.note_policy(watching_since);
+    pipeline.note_host(watching_since);
     pipeline.look_at_clock(now);
     watching_since
 }
@@ -184,7 +185,7 @@ fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure
         (locator.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)), opened)
     });
     // What is wrong with the configuration is told first.
-    let rules = Rules::new(config.policy.clone(), locator?);
+    let rules = Rules::new(config.policy.clone(), locator?).on(host::host(&config.host));
     Ok((rules, opened?))
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::FormError,
+    host::{StoredHost, host_from_stored, host_to_stored},
     text::{Text, TextInterner, Texts},
 };
 use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
@@ -26,6 +27,7 @@ pub(super) enum StoredNotice {
     ClockStepped { from: u64, to: u64 },
     LostSight { flows: u64 },
     Policy { sha256: [u8; 32], lines: Vec<Text> },
+    Host(StoredHost),
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -74,6 +76,7 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         },
         Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
         Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
+        Notice::Host(host) => StoredNotice::Host(host_to_stored(host, into)),
     }
 }
 
@@ -123,5 +126,6 @@ pub(super) fn notice_from_stored(
             Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
         }
         StoredNotice::LostSight { flows } => Notice::LostSight { flows },
+        StoredNotice::Host(host) => Notice::Host(host_from_stored(&host, texts)?),
     })
 }
