@@ -242,6 +242,7 @@ impl Fold {
             | Notice::Reloaded { .. }
             | Notice::Policy { .. }
             | Notice::Host(_)
+            | Notice::Mark(_)
             | Notice::AddedUp { .. } => {}
         }
         // After a step back it is where the clock is now.

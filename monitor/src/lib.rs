@@ -27,6 +27,7 @@ pub mod inside;
 mod judge;
 mod locate;
 mod logging;
+mod marks;
 mod metrics;
 mod names;
 mod outputs;

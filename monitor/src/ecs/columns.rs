@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 85] = [
+pub const COLUMNS: [&str; 88] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -91,6 +91,9 @@ pub const COLUMNS: [&str; 85] = [
     "geofenced.revision",
     "geofenced.last_seen",
     "geofenced.verdict_now",
+    "geofenced.interval",
+    "geofenced.declared.purpose",
+    "geofenced.declared.interval",
 ];
 
 /// The values of [`COLUMNS`]; absent ones are empty, lists joined by spaces, those of objects by

@@ -6,6 +6,7 @@ mod host;
 mod judgement;
 mod lookup;
 mod mac;
+mod mark;
 mod moment;
 mod naming;
 mod notice;
@@ -22,6 +23,7 @@ pub use self::{
     judgement::{Certainty, DatabaseId, Judgement, Provenance, Reason, Verdict},
     lookup::Lookup,
     mac::Mac,
+    mark::{Mark, MarkKind, SHARES_MAX, Share},
     moment::{BootId, Moment, Timeline, Timestamp},
     naming::{Domain, DomainSource, ServerName},
     notice::Notice,

@@ -1,6 +1,7 @@
 //! The outputs together, over a ledger in memory.
 
 mod losses;
+mod notes;
 mod shares;
 
 use std::{

@@ -39,7 +39,7 @@ use crate::{
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
-    outputs::{self, Outputs, live, view::View},
+    outputs::{self, Outputs, live, marking::Marking, view::View},
     pipeline::{self, Pipeline},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
@@ -79,6 +79,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
+    let marking = Marking::new(reader.clone(), outputs.noter());
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
@@ -108,8 +109,10 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
+    let marks = Arc::new(marking);
     let events = Arc::new(Current::new(reader, view));
-    let api = Api { events, live, watching_since, status, locate, metrics: Arc::clone(&metrics) };
+    let api =
+        Api { events, live, watching_since, status, locate, marks, metrics: Arc::clone(&metrics) };
     let serving =
         Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));

@@ -4,7 +4,7 @@
 //!
 //! Each file holds one form with both conversions, and imports only what stands before it:
 //! `error`, `again`, `words`, `socket`, `text`, then `place`, `executed`, `process`, `host`, `basis`, `timeline`,
-//! then `tables`, then `sender`, `flow`, `rollup`, `notice`, `lookup`, then `entry`, then `payload`.
+//! then `tables`, then `sender`, `flow`, `rollup`, `mark`, `notice`, `lookup`, then `entry`, then `payload`.
 //!
 //! Fields are in postcard's order, so a form may be extended by new enum variants at the end of
 //! an enum, and by nothing else, without a new format version.
@@ -17,6 +17,7 @@ mod executed;
 mod flow;
 mod host;
 mod lookup;
+mod mark;
 mod notice;
 #[cfg(test)]
 mod numbers;

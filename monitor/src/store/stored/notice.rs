@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::FormError,
     host::{StoredHost, host_from_stored, host_to_stored},
+    mark::{StoredMark, mark_from_stored, mark_to_stored},
     text::{Text, TextInterner, Texts},
 };
 use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
@@ -28,6 +29,7 @@ pub(super) enum StoredNotice {
     LostSight { flows: u64 },
     Policy { sha256: [u8; 32], lines: Vec<Text> },
     Host(StoredHost),
+    Mark(StoredMark),
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -77,6 +79,7 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
         Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
         Notice::Host(host) => StoredNotice::Host(host_to_stored(host, into)),
+        Notice::Mark(mark) => StoredNotice::Mark(mark_to_stored(mark, into)),
     }
 }
 
@@ -127,5 +130,6 @@ pub(super) fn notice_from_stored(
         }
         StoredNotice::LostSight { flows } => Notice::LostSight { flows },
         StoredNotice::Host(host) => Notice::Host(host_from_stored(&host, texts)?),
+        StoredNotice::Mark(mark) => Notice::Mark(mark_from_stored(&mark, texts)?),
     })
 }

@@ -5,11 +5,15 @@ use super::{
     basis::{StoredBasis, basis_to_stored},
     flow::StoredExtra,
     host::host_to_stored,
+    mark::mark_to_stored,
     notice::StoredNotice,
     tables::Interner,
     timeline::StoredTimeline,
 };
-use crate::ecs::tests::full_record;
+use crate::{
+    ecs::tests::full_record,
+    event::{Mark, MarkKind, Moment},
+};
 
 #[test]
 fn who_wrote_has_numbers_of_its_own_in_notices_and_in_what_verdicts_rest_on() {
@@ -17,6 +21,11 @@ fn who_wrote_has_numbers_of_its_own_in_notices_and_in_what_verdicts_rest_on() {
     let provenance = full_record().provenance.clone().unwrap();
     let host = host_to_stored(provenance.host.as_ref().unwrap(), &mut interner.texts);
     assert_eq!(postcard::to_allocvec(&StoredNotice::Host(host)).unwrap()[0], 14);
+    let moment = Moment { boot_ns: 0, timeline: full_record().timeline.unwrap() };
+    let (kind, name) = (MarkKind::Start, "LDM on".into());
+    let mark = Mark { kind, name, note: None, shares: vec![], moment };
+    let mark = mark_to_stored(&mark, &mut interner.texts);
+    assert_eq!(postcard::to_allocvec(&StoredNotice::Mark(mark)).unwrap()[0], 15);
     let basis = super::basis::Basis::of_rollup(Some(&provenance));
     let basis = basis_to_stored(&basis, &mut interner.bases, &mut interner.texts);
     assert!(matches!(basis, StoredBasis::ToldBy { .. }), "{basis:?}");

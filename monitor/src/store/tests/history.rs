@@ -10,9 +10,9 @@ use crate::{
     event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
         DomainSource, Egress, Entry, ExecutedFile, FileId, Findings, FlowId, Host, Judgement,
-        Lookup, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance,
-        Reason, Record, Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User,
-        Verdict, Via,
+        Lookup, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process,
+        Provenance, Reason, Record, Rollup, Sender, ServerName, Share, Timeline, Timestamp,
+        Traffic, Transport, User, Verdict, Via,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -327,6 +327,24 @@ impl History {
             },
             Notice::ClockStepped { from: Timestamp(count), to: Timestamp(3) },
             Notice::LostSight { flows: count },
+            Notice::Mark(Arc::new(Mark {
+                kind: if count.is_multiple_of(2) { MarkKind::Start } else { MarkKind::Stop },
+                name: "LDM on".into(),
+                note: count.is_multiple_of(3).then(|| "seen by Bo".into()),
+                shares: vec![Share {
+                    destination: "203.0.113.0/24".into(),
+                    purpose: "maps".into(),
+                    until: count.is_multiple_of(5).then_some(Timestamp(count)),
+                }],
+                moment: Moment {
+                    boot_ns: count,
+                    timeline: Timeline {
+                        boot: BootId([4; 16]),
+                        wall_at_boot_ns: 7,
+                        is_trusted: false,
+                    },
+                },
+            })),
             Notice::Host(Arc::new(Host { name: "uav-7".into(), id: Some([count as u8; 32]) })),
             Notice::ClockRead(Moment {
                 boot_ns: count,
