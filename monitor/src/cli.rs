@@ -1,5 +1,7 @@
 //! The command line: what may be typed, and the exit codes. Parsing only; `commands` does the work.
 
+mod mark;
+
 use std::{
     io::{IsTerminal, stdout},
     net::IpAddr,
@@ -12,6 +14,8 @@ use crate::{
     filter::{RawFilter, hash_digits},
     summary::By,
 };
+
+pub use mark::{MarkArgs, MarkCommand, TypedShare};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit it was built from; `unknown` outside of `cargo xtask build`.
@@ -146,8 +150,16 @@ Examples:
 Examples:
   geofenced coverage --since 7d
   geofenced coverage --since 2026-11-24T08:00:00Z --until 2026-11-24T09:00:00Z -o json
-  geofenced coverage --since 24h --fail-on-gap")]
+  geofenced coverage --interval \"LDM on\" --fail-on-gap")]
     Coverage(CoverageArgs),
+    /// Name a stretch of time in the ledger, and say what is shared in it on purpose
+    #[command(after_help = "\
+Examples:
+  geofenced mark start \"LDM on\"
+  geofenced mark stop \"LDM on\"
+  geofenced mark list
+  geofenced summary --by operator --interval \"LDM on\"")]
+    Mark(MarkArgs),
     /// Show a policy by the hash by which records name it
     #[command(after_help = "\
 Examples:
@@ -248,6 +260,9 @@ pub struct CoverageArgs {
     /// Before then [default: now]
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
+    /// Of an interval that was marked: the last of that name, or NAME#2 the second one
+    #[arg(long, value_name = "NAME")]
+    pub interval: Option<String>,
     /// Exit with 4 if there is a gap, or the ledger is not whole
     #[arg(long)]
     pub fail_on_gap: bool,
@@ -271,7 +286,7 @@ pub struct GapArgs {
 #[derive(Clone, Debug, Args)]
 pub struct EventsArgs {
     /// Show what comes from now on, until interrupted
-    #[arg(short, long, conflicts_with_all = ["since", "until", "limit", "reverse", "coverage", "fail_on_gap"])]
+    #[arg(short, long, conflicts_with_all = ["since", "until", "interval", "limit", "reverse", "coverage", "fail_on_gap"])]
     pub follow: bool,
     /// Show questions to resolvers and their answers instead (stored with `[names] queries = true`).
     /// Of the filters those by time, process, user, unit, destination and transport apply

@@ -248,6 +248,8 @@ impl Fold {
             | Notice::ClockRead(_)
             | Notice::Reloaded { .. }
             | Notice::Policy { .. }
+            | Notice::Host(_)
+            | Notice::Mark(_)
             | Notice::AddedUp { .. } => {}
         }
         // After a step back it is where the clock is now.

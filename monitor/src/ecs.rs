@@ -4,17 +4,19 @@
 mod columns;
 mod community_id;
 mod lookup;
+mod mark;
 mod record;
 
 use std::{borrow::Cow, net::IpAddr, ops::Not};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::event::{DatabaseId, Phase, Timestamp, Verdict};
+use crate::event::{DatabaseId, Host, Phase, Timestamp, Verdict};
 
 pub use columns::{COLUMNS, row};
 pub use community_id::community_id;
 pub use lookup::{LOOKUP_COLUMNS, LookupEvent, lookup_row};
+pub use mark::{MarkEvent, MarkFields, ShareFields};
 
 type Text<'a> = Cow<'a, str>;
 
@@ -72,6 +74,9 @@ pub struct Event<'a> {
     /// What the stream itself says, of TLS and of QUIC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls<'a>>,
+    /// That wrote the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostFields<'a>>,
     pub geofenced: Geofenced<'a>,
 }
 
@@ -115,6 +120,20 @@ pub struct Side<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceFields<'a> {
     pub name: Text<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFields<'a> {
+    pub name: Text<'a>,
+    /// The machine id, hashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Text<'a>>,
+}
+
+impl<'a> From<&'a Host> for HostFields<'a> {
+    fn from(host: &'a Host) -> Self {
+        Self { name: host.name.as_ref().into(), id: host.id.map(|id| hex(&id).into()) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -290,6 +309,19 @@ pub struct Geofenced<'a> {
     /// What later rules say of what was in violation of those of its time, and no longer is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict_now: Option<Text<'a>>,
+    /// Names of the marked intervals that any of the flow's life is in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interval: Vec<Text<'a>>,
+    /// What somebody declared to be shared, and is of this flow. A claim: the verdict is as without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<DeclaredFields<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredFields<'a> {
+    pub purpose: Text<'a>,
+    /// In which it was declared.
+    pub interval: Text<'a>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

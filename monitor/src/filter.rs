@@ -9,6 +9,7 @@ use crate::{
         CLAIMED, CountryCode, Lookup, Origin, Phase, Record, Rollup, Timestamp, Transport, Verdict,
     },
     locate::codes,
+    marks::{Interval, Intervals},
     select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
     when,
 };
@@ -25,6 +26,11 @@ pub struct RawFilter {
     #[arg(long, value_name = "TIME", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// Within an interval that was marked: the last of that name, or NAME#2 the second one (see
+    /// `geofenced mark list`). A flow is in it when any of its life is
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
     /// Countries of the destination, ISO 3166-1 alpha-2: CN,RU
     #[arg(long, value_name = "CC,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +102,8 @@ pub struct FilterError {
 pub struct Filter {
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
+    /// Of which `since` and `until` are the bounds by the wall clock.
+    pub during: Option<Interval>,
     pub countries: Vec<CountryCode>,
     pub operator: Option<OperatorSelector>,
     pub process: Option<ProcessSelector>,
@@ -144,6 +152,7 @@ impl Filter {
         let egress = &record.egress;
         let process = record.sender.process();
         self.overlaps(egress.started_at, egress.last_at)
+            && self.during.as_ref().is_none_or(|it| it.overlaps(record))
             && (self.countries.is_empty()
                 || record.place.country.code().is_some_and(|code| self.countries.contains(&code)))
             && self.operator.as_ref().is_none_or(|o| o.matches(record.place.operator.as_deref()))
@@ -229,12 +238,20 @@ impl RawFilter {
         Ok(Self { since, until, ..self.clone() })
     }
 
-    /// `now` is what spans count back from. Dates and times without an offset are of UTC.
+    /// Where no interval can be asked for.
     pub fn parse(&self, now: Timestamp) -> Result<Query, FilterError> {
+        self.parse_among(now, &Intervals::default())
+    }
+
+    /// `now` is what spans count back from. Dates and times without an offset are of UTC.
+    pub fn parse_among(&self, now: Timestamp, intervals: &Intervals) -> Result<Query, FilterError> {
         let time = |text: &str| when::parse(text, now, &TimeZone::UTC);
-        let filter = Filter {
+        let mut filter = Filter {
             since: one("since", self.since.as_deref(), time)?,
             until: one("until", self.until.as_deref(), time)?,
+            during: one("interval", self.interval.as_deref(), |asked| {
+                intervals.find(asked).cloned()
+            })?,
             countries: many("country", self.country.as_deref(), parse_country)?,
             operator: one("operator", self.operator.as_deref(), OperatorSelector::parse)?,
             process: one("process", self.process.as_deref(), ProcessSelector::parse)?,
@@ -269,6 +286,10 @@ impl RawFilter {
                 option: "until",
                 problem: "ends before --since begins".into(),
             });
+        }
+        if let Some((since, until)) = filter.during.as_ref().map(Interval::window) {
+            filter.since = filter.since.max(since);
+            filter.until = [filter.until, until].into_iter().flatten().min();
         }
         let limit = one("limit", self.limit.as_deref(), parse_limit)?;
         Ok(Query { filter, limit, newest_first: self.reverse })

@@ -3,7 +3,8 @@
 
 pub mod api {
     pub use crate::api::{
-        Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, SourceError,
+        Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, MarkRefusal,
+        Marks, SourceError,
     };
     pub mod server {
         pub use crate::api::server::{BOUNDS, bind};
@@ -36,9 +37,9 @@ pub mod ecs {
 pub mod event {
     pub use crate::event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-        DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Judgement, Lookup, Notice,
-        Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record, Rollup,
-        Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
+        DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Host, Judgement, Lookup, Mark,
+        MarkKind, Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason,
+        Record, Rollup, Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
     };
 }
 pub mod filter {
@@ -55,6 +56,9 @@ pub mod locate {
     pub mod tables {
         pub use crate::locate::tables::{Tables, TablesRef};
     }
+}
+pub mod marks {
+    pub use crate::marks::Intervals;
 }
 pub mod metrics {
     pub use crate::metrics::{KnownLabels, Metrics};

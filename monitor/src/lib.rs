@@ -21,11 +21,13 @@ mod ecs;
 mod event;
 mod filter;
 mod flow;
+mod host;
 #[doc(hidden)]
 pub mod inside;
 mod judge;
 mod locate;
 mod logging;
+mod marks;
 mod metrics;
 mod names;
 mod outputs;

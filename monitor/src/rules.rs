@@ -7,7 +7,7 @@ use monitor_ebpf::{places::UNASKED, sample::EgressSample};
 
 use crate::{
     config::Policy,
-    event::{Country, DatabaseId, Egress, Place, Provenance, Verdict, Via, Way},
+    event::{Country, DatabaseId, Egress, Host, Place, Provenance, Verdict, Via, Way},
     flow::has_addresses,
     judge::judge_place,
     locate::{ClassRow, Locator},
@@ -33,8 +33,15 @@ impl Rules {
             sha256: database.sha256,
         });
         let databases = databases.collect();
-        let provenance = Arc::new(Provenance { policy_sha256: policy.sha256, databases });
+        let provenance =
+            Arc::new(Provenance { policy_sha256: policy.sha256, databases, host: None });
         Self { policy, locator, provenance, generation: 0 }
+    }
+
+    /// The same, in force on this host.
+    pub fn on(mut self, host: Host) -> Self {
+        Arc::make_mut(&mut self.provenance).host = Some(Arc::new(host));
+        self
     }
 
     /// The verdict on each class of addresses, without the policy's rules: for the probes. They say

@@ -43,6 +43,14 @@ pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, S
     }
 }
 
+/// The same of what is still to come: spans count from now on.
+pub fn parse_ahead(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
+    match back(text).and_then(|span| u64::try_from(span.as_nanos()).ok()) {
+        Some(ahead) => Ok(Timestamp(now.0.saturating_add(ahead))),
+        None => parse(text, now, zone),
+    }
+}
+
 /// In UTC, to the nanosecond.
 pub fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(at.0.into()).map_or_else(|_| "now".into(), |at| at.to_string())

@@ -4,6 +4,7 @@
 mod api;
 mod cli;
 mod connections;
+mod marks;
 mod places;
 mod policies;
 mod prometheus;

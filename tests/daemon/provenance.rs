@@ -6,7 +6,7 @@ use geofenced::inside::{
     attribute::{BootOffset, PROCESSES_MAX, Processes, Procfs},
     config::{Config, RecordMode, StoreConfig},
     ecs::hex,
-    event::{Provenance, Record, Rollup, Timestamp, Verdict},
+    event::{Host, Notice, Provenance, Record, Rollup, Timestamp, Verdict},
     filter::{Filter, Query},
     locate::Locator,
     metrics::{KnownLabels, Metrics},
@@ -218,6 +218,44 @@ fn what_a_reload_no_longer_approves_is_in_violation_from_then_on() {
     assert!(record.is_violation(), "{record:?}");
     assert_eq!(record.verdict_now, None);
     assert_eq!(record.provenance.as_ref().unwrap().policy_sha256, rules[1].policy.sha256);
+}
+
+#[test]
+fn a_host_that_gets_another_name_has_it_on_what_is_written_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = |name: &str| Host { name: name.into(), id: Some([7; 32]) };
+    let of = |name: &str| {
+        let plain = Arc::try_unwrap(rules(folder.path(), "US")).unwrap();
+        Arc::new(plain.on(host(name)))
+    };
+    let mut config = Config::builtin().store;
+    config.path = folder.path().join("store");
+    let (mut pipeline, writer) = watching(&config, &of("uav-7"));
+    pipeline.note_host(Timestamp::from_secs(1));
+    pipeline.accept(datagram(1).as_bytes());
+    pipeline.adopt(of("uav-8"), RecordMode::All);
+    pipeline.note_host(Timestamp::from_secs(2));
+    pipeline.accept(datagram(2).as_bytes());
+    drop(pipeline.finish(3_000_000_000, Timestamp::from_secs(3)));
+    assert!(writer.join());
+    let reader = Reader::open(&config.path).unwrap();
+    let name = |record: &Record| record.provenance.as_ref()?.host.as_ref()?.name.to_string().into();
+    let names: Vec<Option<String>> = records(&reader).iter().map(name).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    // The first is still open at the reload: its violation stays under what held then.
+    assert_eq!(names[1].as_deref(), Some("uav-8"));
+    assert_eq!(names[0].as_deref(), Some("uav-7"));
+    let mut told = Vec::new();
+    let noted = reader.notices(None, None, |_, notice| {
+        told.extend(if let Notice::Host(host) = notice {
+            Some(host.name.to_string())
+        } else {
+            None
+        });
+        ControlFlow::Continue(())
+    });
+    noted.unwrap();
+    assert_eq!(told, ["uav-7", "uav-8"]);
 }
 
 #[test]

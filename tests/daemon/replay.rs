@@ -210,6 +210,29 @@ fn a_datagram_to_an_unapproved_country_is_stored_with_its_process() {
     assert!(event["event"]["end"].is_string(), "its socket was closed: {event}");
 }
 
+#[test]
+fn a_record_says_which_host_wrote_it_wherever_its_ledger_is_read() {
+    for record in ["unapproved", "all"] {
+        let directory = TempDir::new().unwrap();
+        let store = format!("record = \"{record}\"");
+        replay(&directory, &one_datagram(), &store, "[host]\nname = \"uav-7\"\n");
+        let file = directory.path().join("config.toml");
+        let here = fs::read_to_string(&file).unwrap();
+        fs::write(&file, here.replace("uav-7", "ground")).unwrap();
+        let events = asked(&directory, &["events"]);
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0]["host"]["name"], "uav-7", "{}", events[0]);
+        let id = &events[0]["host"]["id"];
+        let has_one = fs::read_to_string("/etc/machine-id").is_ok_and(|it| it.trim().len() == 32);
+        assert_eq!(id.as_str().map(str::len), has_one.then_some(64), "{id}");
+        let csv = geofenced(&file, &["events", "-o", "csv"]).1;
+        let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let column = lines.next().unwrap().iter().position(|it| *it == "host.name").unwrap();
+        assert!(csv.lines().next().unwrap().contains("host.name,host.id,"));
+        assert!(lines.next().unwrap().contains(&"uav-7"), "column {column}: {csv}");
+    }
+}
+
 /// The flow of [`one_datagram`], as its counters tell it in the sweep of this second.
 fn counted(recording: &mut Recording, second: u64, taken_in: u64) {
     let flow =

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -15,15 +15,16 @@ use std::{
 
 use geofenced::inside::{
     api::{
-        Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, SourceError,
-        server,
+        Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, MarkRefusal,
+        Marks, SourceError, server,
         status::{self, Status},
     },
     connections,
     coverage::{Alive, Coverage, Gap, Integrity},
     ecs::Time,
-    event::{Lookup, Record, Rollup, Timestamp},
+    event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
+    marks::Intervals,
     metrics::{KnownLabels, Metrics},
     outputs::live,
     shutdown::{self, Shutdown, Trigger},
@@ -128,6 +129,23 @@ impl EventSource for Events {
     }
 }
 
+/// Marks in memory.
+#[derive(Default)]
+struct Marked(Mutex<Arc<Intervals>>);
+
+impl Marks for Marked {
+    fn known(&self) -> Arc<Intervals> {
+        Arc::clone(&self.0.lock().unwrap())
+    }
+    fn put(&self, mark: Mark) -> Result<(), MarkRefusal> {
+        let mut known = self.0.lock().unwrap();
+        let wrong = |problem: String| MarkRefusal { problem, is_wrong: true };
+        known.check(&mark).map_err(|error| wrong(error.to_string()))?;
+        Arc::make_mut(&mut known).add(&mark);
+        Ok(())
+    }
+}
+
 /// Serves until dropped.
 pub(crate) struct Daemon {
     pub(crate) directory: TempDir,
@@ -159,6 +177,7 @@ impl Daemon {
             watching_since: START,
             status: Arc::new(status),
             locate: Arc::new(located),
+            marks: Arc::new(Marked::default()),
             metrics: Arc::clone(&metrics),
         };
         let socket = directory.path().join("geofenced.sock");

@@ -9,7 +9,7 @@ use std::{
 
 use geofenced::inside::event::{
     Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-    DomainSource, Egress, ExecutedFile, Findings, FlowId, Judgement, Operator, Origin, Phase,
+    DomainSource, Egress, ExecutedFile, Findings, FlowId, Host, Judgement, Operator, Origin, Phase,
     Place, Process, Provenance, Reason, Record, Sender, Timeline, Timestamp, Traffic, Transport,
     User, Verdict,
 };
@@ -76,7 +76,8 @@ fn provenance() -> Arc<Provenance> {
         sha256: std::array::from_fn(|at| sha256.wrapping_mul(31).wrapping_add((at * at) as u8)),
     };
     let databases = vec![database("country", 7), database("second", 8), database("operator", 9)];
-    Arc::new(Provenance { policy_sha256: [0x5a; 32], databases })
+    let host = Host { name: "uav-7.example.org".into(), id: Some([0x7b; 32]) };
+    Arc::new(Provenance { policy_sha256: [0x5a; 32], databases, host: Some(Arc::new(host)) })
 }
 
 impl Generator {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, Response, body::Incoming, client::conn::http1, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, body::Incoming, client::conn::http1, header, http::request};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, runtime::Runtime};
@@ -71,6 +71,21 @@ impl Client {
         })
     }
 
+    /// Puts one JSON document there, and gets one.
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(not_understood)?;
+        self.runtime.block_on(async {
+            let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+            let response = self.send(request, body.into()).await?;
+            let body = response.into_body().collect().await.map_err(broke_off)?.to_bytes();
+            serde_json::from_slice(&body).map_err(not_understood)
+        })
+    }
+
     /// Each line of an NDJSON answer, without its end, until `each` has enough.
     pub fn lines<E: From<ClientError>>(
         &self,
@@ -112,6 +127,15 @@ impl Client {
         path: &str,
         parameters: &impl Serialize,
     ) -> Result<Response<Incoming>, ClientError> {
+        let query = serde_urlencoded::to_string(parameters).map_err(not_understood)?;
+        self.send(Request::get(format!("{path}?{query}")), Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        request: request::Builder,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -124,10 +148,9 @@ impl Client {
             http1::handshake(TokioIo::new(stream)).await.map_err(broke_off)?;
         // Ends with the connection; its error is also the sender's or the body's.
         tokio::spawn(connection);
-        let query = serde_urlencoded::to_string(parameters).map_err(not_understood)?;
-        let request = Request::get(format!("{path}?{query}"))
+        let request = request
             .header(header::HOST, "geofenced")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(not_understood)?;
         let response = sender.send_request(request).await.map_err(broke_off)?;
         if response.status().is_success() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Each, EventSource, IsOver, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage},
-    event::{Lookup, Record, Rollup, Timestamp},
+    event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     outputs::view::{Snapshot, View},
     store::Reader,
@@ -65,6 +65,9 @@ impl EventSource for Current {
     }
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         EventSource::lookups(&self.reader, query, each)
+    }
+    fn marks(&self) -> Result<Vec<Arc<Mark>>, SourceError> {
+        EventSource::marks(&self.reader)
     }
     fn policy(&self, begins: &str) -> Result<Option<PolicyText>, SourceError> {
         EventSource::policy(&self.reader, begins)

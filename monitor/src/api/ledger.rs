@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Each, EventSource, IsOver, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage},
-    event::{Lookup, Record, Rollup, Timestamp},
+    event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     store::{Reader, StoreError},
     summary::Totals,
@@ -36,6 +36,9 @@ impl EventSource for Reader {
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         Self::lookups(self, query, each)?;
         Ok(())
+    }
+    fn marks(&self) -> Result<Vec<Arc<Mark>>, SourceError> {
+        Ok(Self::marks(self)?)
     }
     fn policy(&self, begins: &str) -> Result<Option<PolicyText>, SourceError> {
         let found = Self::policy(self, begins)?;

@@ -5,6 +5,7 @@ pub mod client;
 mod current;
 mod ledger;
 mod located;
+mod marking;
 mod reasoning;
 pub mod server;
 mod slots;
@@ -21,8 +22,9 @@ use crate::{
     coverage::{Alive, Coverage},
     devices::Leases,
     ecs::{AutonomousSystem, Geo},
-    event::{Lookup, Record, Rollup, Timestamp},
+    event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
+    marks::Intervals,
     metrics::Metrics,
     summary::{By, Row, Span, Summary, Totals},
 };
@@ -67,6 +69,10 @@ pub trait EventSource: Send + Sync {
     /// Lookups that match, in the order asked for; none when the filter asks for what they don't
     /// hold.
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError>;
+    /// Marks in the order of the ledger.
+    fn marks(&self) -> Result<Vec<Arc<Mark>>, SourceError> {
+        Ok(Vec::new())
+    }
     /// The policy whose hash begins so.
     fn policy(&self, _begins: &str) -> Result<Option<PolicyText>, SourceError> {
         Ok(None)
@@ -78,6 +84,23 @@ pub trait EventSource: Send + Sync {
         window: (Option<Timestamp>, Timestamp),
         alive: Option<Alive>,
     ) -> Result<Coverage, SourceError>;
+}
+
+/// Where marks are put.
+pub trait Marks: Send + Sync {
+    /// As they were when the last one was put.
+    fn known(&self) -> Arc<Intervals>;
+    /// Returns once it is safe on the disk. Blocks.
+    fn put(&self, mark: Mark) -> Result<(), MarkRefusal>;
+}
+
+/// Why a mark was not put, in one line.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct MarkRefusal {
+    pub problem: String,
+    /// By who asks: what it says fits not to what runs.
+    pub is_wrong: bool,
 }
 
 /// Whether nobody waits for an answer any more.
@@ -130,6 +153,7 @@ pub struct Api {
     pub watching_since: Timestamp,
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     pub locate: Arc<dyn Fn(IpAddr) -> Located + Send + Sync>,
+    pub marks: Arc<dyn Marks>,
     pub metrics: Arc<Metrics>,
 }
 

@@ -15,17 +15,17 @@ use std::{
 
 use axum::{
     Extension, Router,
-    body::Body,
+    body::{Body, Bytes, HttpBody as _, to_bytes},
     extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
-use tokio::{net::UnixListener, sync::oneshot};
+use tokio::{net::UnixListener, sync::oneshot, time::timeout};
 
 use super::{
-    Api, ErrorBody,
+    Api, ErrorBody, marking,
     slots::{NoSlot, Share, Slots},
     stream::{self, Stored},
     summarize,
@@ -34,6 +34,7 @@ use crate::{
     clock,
     connections::{self, Bounds, Peer, Served, refused},
     coverage::Alive,
+    ecs::MarkEvent,
     filter::{Query, RawFilter, hash_digits},
     printable,
     shutdown::Shutdown,
@@ -152,6 +153,7 @@ impl Bound {
             .route("/v1/summary", get(summary))
             .route("/v1/locate", get(locate))
             .route("/v1/policy", get(policy))
+            .route("/v1/marks", get(marks).post(put_mark))
             .fallback(|| async { Refusal::not_found() })
             .with_state(server);
         let refusal = |reason| {
@@ -171,7 +173,7 @@ struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn not_found() -> Self {
-        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy";
+        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy, /v1/marks";
         Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
     }
     fn bad(problem: impl Into<BoxError>) -> Self {
@@ -209,14 +211,19 @@ fn ndjson(body: Body) -> Response {
 }
 
 /// Takes the parameters named in `own` out and reads the rest as filters.
-fn parameters(raw: Option<&str>, own: &[&str]) -> Result<(Query, Vec<(String, String)>), Refusal> {
+fn parameters(
+    api: &Api,
+    raw: Option<&str>,
+    own: &[&str],
+) -> Result<(Query, Vec<(String, String)>), Refusal> {
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(raw.unwrap_or_default()).map_err(Refusal::bad)?;
     let (own, filters): (Vec<_>, Vec<_>) =
         pairs.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
     let filters = serde_urlencoded::to_string(filters).map_err(Refusal::bad)?;
     let filter: RawFilter = serde_urlencoded::from_str(&filters).map_err(Refusal::bad)?;
-    Ok((filter.parse(clock::wall()).map_err(Refusal::bad)?, own))
+    let query = filter.parse_among(clock::wall(), &api.marks.known());
+    Ok((query.map_err(Refusal::bad)?, own))
 }
 
 /// The store is asked how much it holds, and that may take the disk's time.
@@ -230,10 +237,10 @@ async fn events(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
     let slot = server.queries.take(peer)?;
     let stored = Stored::Flows;
-    let body = stream::stored(server.api.events, stored, query, slot, server.shutdown).await;
+    let body = stream::stored(server.api, stored, query, slot, server.shutdown).await;
     body.map(ndjson).map_err(Refusal::unavailable)
 }
 
@@ -242,11 +249,11 @@ async fn lookups(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
     let query = query.of_lookups().map_err(Refusal::bad)?;
     let slot = server.queries.take(peer)?;
     let stored = Stored::Lookups;
-    let body = stream::stored(server.api.events, stored, query, slot, server.shutdown).await;
+    let body = stream::stored(server.api, stored, query, slot, server.shutdown).await;
     body.map(ndjson).map_err(Refusal::unavailable)
 }
 
@@ -255,10 +262,10 @@ async fn events_stream(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
     let slot = server.streams.take(peer)?;
     let records = server.api.live.subscribe();
-    Ok(ndjson(stream::live(records, query.filter, slot, server.api.metrics, server.shutdown)))
+    Ok(ndjson(stream::live(records, query.filter, slot, server.api, server.shutdown)))
 }
 
 async fn summary(
@@ -266,7 +273,7 @@ async fn summary(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, own) = parameters(raw.as_deref(), &["by"])?;
+    let (query, own) = parameters(&server.api, raw.as_deref(), &["by"])?;
     let by = own.last().map_or("country", |(_, value)| value);
     let by = By::parse(by).ok_or_else(|| {
         let known: Vec<&str> = By::ALL.iter().map(|by| by.word()).collect();
@@ -297,7 +304,7 @@ async fn coverage(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, _) = parameters(raw.as_deref(), &[])?;
+    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
     let slot = server.queries.take(peer)?;
     let now = clock::wall();
     let window = (query.filter.since, query.filter.until.unwrap_or(now));
@@ -331,6 +338,56 @@ async fn policy(
     found.map(|it| json(&it)).ok_or_else(|| {
         Refusal(StatusCode::NOT_FOUND, "the ledger holds no policy of this hash".into())
     })
+}
+
+/// All that the ledger has, in its order.
+async fn marks(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Response, Refusal> {
+    let slot = server.queries.take(peer)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        server.api.events.marks()
+    });
+    let marks = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    let mut lines = Vec::new();
+    for mark in &marks {
+        printable::push_json(&mut lines, &MarkEvent::from(mark.as_ref()))
+            .map_err(Refusal::unavailable)?;
+        lines.push(b'\n');
+    }
+    Ok(ndjson(lines.into()))
+}
+
+/// A body that is neither long nor slow.
+async fn whole(body: Body) -> Result<Bytes, Refusal> {
+    let refused = |status: StatusCode| Refusal(status, status.to_string());
+    if body.size_hint().lower() > marking::REQUEST_MAX as u64 {
+        return Err(refused(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    let read = timeout(BOUNDS.first_request, to_bytes(body, marking::REQUEST_MAX)).await;
+    let read = read.map_err(|_| refused(StatusCode::REQUEST_TIMEOUT))?;
+    read.map_err(|_| refused(StatusCode::PAYLOAD_TOO_LARGE))
+}
+
+/// Answers once it is safe on the disk.
+async fn put_mark(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let mark = marking::asked(&whole(body).await?).map_err(Refusal::bad)?;
+    let slot = server.queries.take(peer)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        server.api.marks.put(mark.clone()).map(|()| mark)
+    });
+    match asked.await.map_err(Refusal::unavailable)? {
+        Ok(mark) => Ok(json(&MarkEvent::from(&mark))),
+        Err(refusal) if refusal.is_wrong => Err(Refusal(StatusCode::CONFLICT, refusal.problem)),
+        Err(refusal) => Err(Refusal::unavailable(refusal)),
+    }
 }
 
 async fn locate(

@@ -12,12 +12,11 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{ErrorBody, EventSource, LostCount, LostLine, SourceError, slots::Slot};
+use super::{Api, ErrorBody, LostCount, LostLine, SourceError, slots::Slot};
 use crate::{
     ecs::{Event, LookupEvent},
     event::Record,
     filter::{Filter, Query},
-    metrics::Metrics,
     printable,
     shutdown::Shutdown,
 };
@@ -53,7 +52,7 @@ pub(super) enum Stored {
 
 /// Answers the query, or says why it failed before its first line.
 pub(super) async fn stored(
-    source: Arc<dyn EventSource>,
+    api: Api,
     stored: Stored,
     query: Query,
     slot: Slot,
@@ -62,7 +61,8 @@ pub(super) async fn stored(
     let (chunks, mut answers) = mpsc::channel::<Result<Bytes, SourceError>>(CHUNKS_WAITING);
     let runtime = Handle::current();
     let (asked, is_asked) = (shutdown.clone(), chunks.clone());
-    let source = source.until(Arc::new(move || asked.is_requested() || is_asked.is_closed()));
+    let intervals = api.marks.known();
+    let source = api.events.until(Arc::new(move || asked.is_requested() || is_asked.is_closed()));
     tokio::task::spawn_blocking(move || {
         let _slot = slot;
         let send = |chunk: Result<Bytes, SourceError>| {
@@ -81,7 +81,7 @@ pub(super) async fn stored(
         };
         let result = match stored {
             Stored::Flows => source.query(&query, &mut |record| {
-                put(&|buffer| push_line(buffer, &Event::from(&record)))
+                put(&|buffer| push_line(buffer, &Event::marked(&record, &intervals)))
             }),
             Stored::Lookups => source.lookups(&query, &mut |lookup| {
                 put(&|buffer| push_line(buffer, &LookupEvent::from(&lookup)))
@@ -126,7 +126,7 @@ pub(super) fn live(
     mut records: broadcast::Receiver<Arc<Record>>,
     filter: Filter,
     slot: Slot,
-    metrics: Arc<Metrics>,
+    api: Api,
     shutdown: Shutdown,
 ) -> Body {
     let (body, chunks) = mpsc::channel::<Chunk>(CHUNKS_WAITING);
@@ -143,11 +143,12 @@ pub(super) fn live(
             let mut line = Vec::new();
             match received {
                 Ok(record) if filter.matches(&record) => {
-                    push_line(&mut line, &Event::from(record.as_ref()));
+                    let intervals = api.marks.known();
+                    push_line(&mut line, &Event::marked(record.as_ref(), &intervals));
                 }
                 Ok(_) => continue,
                 Err(broadcast::error::RecvError::Lagged(lost)) => {
-                    metrics
+                    api.metrics
                         .events_lost_total
                         .with_label_values(&["live", SLOW_CLIENT])
                         .inc_by(lost);

@@ -10,7 +10,7 @@ use crate::{
     api::client::{Client, ClientError},
     cli::{CoverageArgs, Exit, GapArgs, Global, Output},
     coverage::{Coverage, Extent, Gap, Integrity},
-    ecs::Time,
+    ecs::{MarkEvent, Time},
     event::Timestamp,
     filter::RawFilter,
     table::{Times, small, span},
@@ -61,17 +61,27 @@ struct GapFields<'a> {
 
 pub(super) fn run(global: &Global, args: &CoverageArgs) -> Outcome {
     let typed = RawFilter {
-        since: Some(args.since.clone().unwrap_or_else(|| "24h".to_owned())),
+        since: args.since.clone().or_else(|| {
+            // An interval has a beginning of its own.
+            args.interval.is_none().then(|| "24h".to_owned())
+        }),
+        interval: args.interval.clone(),
         until: args.until.clone(),
         ..RawFilter::default()
     };
     let filter = load::filter(&typed, args.utc)?;
-    let parsed = filter.parse(load::now()).map_err(Failure::usage)?.filter;
+    let parsed = load::query(global, &filter)?.filter;
     let coverage = within(global, parsed.since, parsed.until)?;
     let mut out = out::stdout();
     match global.output {
         Output::Json => {
             coverage.gaps.iter().try_for_each(|gap| out::json_line(&mut out, &record(gap)))?;
+            for mark in load::marks(global)?
+                .iter()
+                .filter(|it| parsed.overlaps(it.moment.wall(), it.moment.wall()))
+            {
+                out::json_line(&mut out, &MarkEvent::from(mark))?;
+            }
             out::json_line(&mut out, &total(&coverage))?;
         }
         Output::Csv => {

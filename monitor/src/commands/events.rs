@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     ops::ControlFlow,
+    sync::Arc,
 };
 
 use anstyle::Style;
@@ -17,6 +18,7 @@ use crate::{
     ecs::{self, Event, Time},
     event::{Certainty, Origin, Phase, Record, Timestamp, Transport},
     filter::{Query, RawFilter},
+    marks::Intervals,
     summary::By,
     table::{self, Column, Listing, Times, WIDTH_UNKNOWN, bytes, printable, verdict_style},
 };
@@ -73,7 +75,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     if args.lookups {
         return lookups::run(global, args);
     }
-    let query = args.filter.parse(load::now()).map_err(Failure::usage)?;
+    let query = load::query(global, &args.filter)?;
     let window = (query.filter.since, query.filter.until);
     let mut printer = Printer::new(global, args);
     let asked = ask_daemon(global, args, &mut printer);
@@ -145,7 +147,11 @@ fn read_ledger(
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let mut failed = None;
-    reader.query(query, &mut |record: Record| match printer.event(&Event::from(&record)) {
+    let marks = reader.marks()?;
+    let intervals = Intervals::of(marks.iter().map(Arc::as_ref));
+    reader.query(query, &mut |record: Record| match printer
+        .event(&Event::marked(&record, &intervals))
+    {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);

@@ -1,16 +1,21 @@
 //! What commands work on: configuration, the daemon's socket, the ledger itself.
 
-use std::path::PathBuf;
+use std::{ops::ControlFlow, path::PathBuf};
 
 use super::Failure;
 use crate::{
-    api::{EventSource, client::ClientError},
+    api::{
+        EventSource,
+        client::{Client, ClientError},
+    },
     cli::Global,
     clock,
     config::Config,
-    event::Timestamp,
-    filter::RawFilter,
+    ecs::MarkEvent,
+    event::{Mark, Timestamp},
+    filter::{Query, RawFilter},
     locate::{Cache, LocateError, Locator},
+    marks::Intervals,
     store::{Reader, StoreError},
     table,
 };
@@ -22,6 +27,40 @@ pub(super) fn now() -> Timestamp {
 /// As typed here, for a daemon or a ledger anywhere.
 pub(super) fn filter(typed: &RawFilter, utc: bool) -> Result<RawFilter, Failure> {
     typed.resolve(now(), &table::zone(utc)).map_err(Failure::usage)
+}
+
+/// What is asked for; where it is of an interval, the daemon says when that was, else the ledger.
+pub(super) fn query(global: &Global, typed: &RawFilter) -> Result<Query, Failure> {
+    let intervals = match typed.interval {
+        Some(_) => intervals(global)?,
+        None => Intervals::default(),
+    };
+    typed.parse_among(now(), &intervals).map_err(Failure::usage)
+}
+
+/// That were marked.
+pub(super) fn intervals(global: &Global) -> Result<Intervals, Failure> {
+    Ok(Intervals::of(&marks(global)?))
+}
+
+/// In the order of the ledger.
+pub(super) fn marks(global: &Global) -> Result<Vec<Mark>, Failure> {
+    let mut marks = Vec::new();
+    let nothing: [(&str, &str); 0] = [];
+    let asked = Client::new(&socket(global)?)?.lines("/v1/marks", &nothing, |line| {
+        let event: Result<MarkEvent<'_>, _> = serde_json::from_slice(line);
+        let mark = event.map_err(|error| error.to_string()).and_then(|it| it.mark());
+        marks.push(mark.map_err(ClientError::NotUnderstood)?);
+        Ok::<_, ClientError>(ControlFlow::Continue(()))
+    });
+    match asked {
+        Ok(()) => Ok(marks),
+        Err(error) if error.is_absent() => {
+            let read = ledger_alone(global, &error)?.marks()?;
+            Ok(read.iter().map(|mark| Mark::clone(mark)).collect())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) fn config(global: &Global) -> Result<Config, Failure> {

@@ -11,7 +11,6 @@ use crate::{
     cli::{EventsArgs, Global, Output},
     ecs::{LOOKUP_COLUMNS, LookupEvent, lookup_row},
     event::Lookup,
-    filter::Query,
     table::{self, Column, Listing, Times, WIDTH_UNKNOWN, printable},
 };
 
@@ -50,8 +49,7 @@ impl From<ClientError> for Asked {
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
-    let query = args.filter.parse(load::now()).and_then(Query::of_lookups);
-    let query = query.map_err(Failure::usage)?;
+    let query = load::query(global, &args.filter)?.of_lookups().map_err(Failure::usage)?;
     let width = out::terminal_width().filter(|_| !args.wide).or(Some(WIDTH_UNKNOWN));
     let mut printer = Printer {
         out: out::stdout(),

@@ -8,6 +8,7 @@ mod events;
 mod load;
 mod locate;
 mod lookups;
+mod mark;
 mod out;
 mod policy;
 mod reference;
@@ -98,6 +99,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Locate(args) => locate::run(global, args),
         Command::Status => status::run(global),
         Command::Coverage(args) => coverage::run(global, args),
+        Command::Mark(args) => mark::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),

@@ -113,6 +113,15 @@ all of them.
 `service.name` is a unit of the system manager, `user:1000/backup.service` one of that user's.
 `container.id` is the outermost container.
 
+`host.name` and `host.id` (the machine id, hashed) are of the host that wrote the record, wherever it is read.
+
+`geofenced.interval` names the marked intervals that any of the flow's life was in, by the boot clock where the
+clock was set meanwhile. `geofenced.declared` is what somebody declared to be shared, of a flow that went to that
+destination and was wholly within that time: a claim, which changes no verdict. `mark list -o json` writes an
+object an interval, under `geofenced.interval`: `name`, `number`, `from`, `to`, `note`, `declared`; `coverage -o
+json` tells the marks of its window (`event.action` `mark`). Roll-ups are of whole hours, so `summary --interval`
+divides them as any window does.
+
 What went around every hook has neither `destination.ip` nor `network.transport`: nobody saw where to.
 `geofenced.creator` is who made the socket, if another process than the one that sends.
 
@@ -120,8 +129,10 @@ What went around every hook has neither `destination.ip` nor `network.transport`
 under `geofenced` `verdict`, `certainty`, `reason`, `operator_country`, `databases`.
 
 The HTTP API on the socket takes the filters as query parameters of the same names: `GET /v1/events`,
-`/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/status`. An error is
-`{\"error\": \"...\"}` with status 400 or 503, or as the last line of an answer that broke off. A slow
+`/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/status`,
+`/v1/marks`. `POST /v1/marks` puts one: `{\"name\": \"LDM on\", \"action\": \"start\", \"note\": \"...\", \"share\":
+[{\"destination\": \"...\", \"purpose\": \"...\", \"until\": \"2026-11-24T09:00:00Z\"}]}`; status 409 where it does not fit to what
+runs. An error is `{\"error\": \"...\"}` with status 400, 409 or 503, or as the last line of an answer that broke off. A slow
 reader of the stream is told `{\"geofenced\":{\"lost\":N}}`.
 
 ## Fields
@@ -139,17 +150,11 @@ fn cli_page() -> String {
             continue;
         }
         let title = format!("geofenced {}", subcommand.get_name());
-        // The global options stand in the first section.
-        let mut own = subcommand.clone().term_width(100);
-        let global: Vec<String> = own
-            .get_arguments()
-            .filter(|argument| argument.is_global_set())
-            .map(|argument| argument.get_id().to_string())
-            .collect();
-        for id in global {
-            own = own.mut_arg(id, |argument| argument.hide(true));
+        section(&mut page, &title, &mut without_global(subcommand));
+        for inner in subcommand.get_subcommands().filter(|it| it.get_name() != "help") {
+            let title = format!("{title} {}", inner.get_name());
+            section(&mut page, &title, &mut without_global(inner));
         }
-        section(&mut page, &title, &mut own);
     }
     page += CLI_TAIL;
     for column in crate::ecs::COLUMNS {
@@ -157,6 +162,20 @@ fn cli_page() -> String {
         let _ = writeln!(page, "- `{column}`");
     }
     page
+}
+
+/// The global options stand in the first section.
+fn without_global(command: &clap::Command) -> clap::Command {
+    let mut own = command.clone().term_width(100);
+    let global: Vec<String> = own
+        .get_arguments()
+        .filter(|argument| argument.is_global_set())
+        .map(|argument| argument.get_id().to_string())
+        .collect();
+    for id in global {
+        own = own.mut_arg(id, |argument| argument.hide(true));
+    }
+    own
 }
 
 fn section(page: &mut String, title: &str, command: &mut clap::Command) {

@@ -45,7 +45,7 @@ struct Parameters<'a> {
 
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     let args = &SummaryArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
-    let query = args.filter.parse(load::now()).map_err(Failure::usage)?;
+    let query = load::query(global, &args.filter)?;
     let window = (query.filter.since, query.filter.until);
     let rows = rows(global, args.by, &args.filter, query)?;
     print(global, args, &rows)?;

@@ -12,6 +12,9 @@ pub fn explain(config: &Config) -> Vec<String> {
     out.extend(geo(&config.geo));
     out.extend(naming(config));
     out.push(store(config));
+    out.extend(
+        config.host.name.as_ref().map(|name| format!("Records say that they are of host {name}.")),
+    );
     out.push(match config.metrics.listen {
         Some(address) if address.ip().is_loopback() => {
             format!("Metrics are at http://{address}/metrics.")

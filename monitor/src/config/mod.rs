@@ -42,6 +42,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub metrics: MetricsConfig,
     pub api: ApiConfig,
+    pub host: HostConfig,
 }
 
 /// Why there is no configuration. Always the user's to correct: exit code 2.
@@ -114,6 +115,7 @@ impl Config {
             },
             metrics: MetricsConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))) },
             api: ApiConfig { socket: PathBuf::from("/run/geofenced/geofenced.sock") },
+            host: HostConfig { name: None },
         }
     }
 }
@@ -249,6 +251,12 @@ pub struct MetricsConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiConfig {
     pub socket: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostConfig {
+    /// `None`: the host's own.
+    pub name: Option<Arc<str>>,
 }
 
 #[cfg(test)]

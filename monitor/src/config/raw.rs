@@ -29,6 +29,7 @@ pub(super) struct RawConfig {
     pub(super) store: RawStore,
     pub(super) metrics: RawMetrics,
     pub(super) api: RawApi,
+    pub(super) host: RawHost,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,6 +136,12 @@ pub(super) struct RawMetrics {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawApi {
     pub(super) socket: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawHost {
+    pub(super) name: Option<Text>,
 }
 
 /// The files in the order in which they count, as if they were one text: a span of any value leads

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
-    ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, MetricsConfig, OperatorFact,
-    Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry,
+    ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, HostConfig, MetricsConfig,
+    OperatorFact, Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry,
     check::Check,
     fingerprint,
     raw::{
@@ -52,6 +52,9 @@ pub(super) fn validate(
         store: check.store(&raw.store, defaults.store)?,
         metrics,
         api,
+        host: HostConfig {
+            name: check.optional("host.name", raw.host.name.as_ref(), values::host_name)?.flatten(),
+        },
     })
 }
 

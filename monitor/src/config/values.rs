@@ -12,7 +12,11 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::{event::CountryCode, locate::codes, select::ProgramSelector};
+use crate::{
+    event::{CountryCode, Host},
+    locate::codes,
+    select::ProgramSelector,
+};
 
 /// What serde says of a file's form, in words that name the key and the nearest known one.
 pub(super) fn form_problem(key: &str, message: &str) -> String {
@@ -221,6 +225,15 @@ pub(super) fn free_text(text: &str) -> Result<Arc<str>, String> {
         "" => Err("is empty; leave the key out".into()),
         text => Ok(text.into()),
     }
+}
+
+/// Empty: the host's own.
+pub(super) fn host_name(text: &str) -> Result<Option<Arc<str>>, String> {
+    if text.is_empty() || Host::is_name(text) {
+        return Ok((!text.is_empty()).then(|| text.into()));
+    }
+    let problem = "use at most 255 bytes that can be printed, without spaces and +";
+    Err(format!("{text:?} is no host's name; {problem}"))
 }
 
 pub(super) fn interface(text: &str) -> Result<String, String> {

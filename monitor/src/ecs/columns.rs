@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 83] = [
+pub const COLUMNS: [&str; 88] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -51,6 +51,8 @@ pub const COLUMNS: [&str; 83] = [
     "observer.ingress.interface.name",
     "observer.egress.interface.name",
     "tls.client.server_name",
+    "host.name",
+    "host.id",
     "geofenced.verdict",
     "geofenced.certainty",
     "geofenced.reason",
@@ -89,6 +91,9 @@ pub const COLUMNS: [&str; 83] = [
     "geofenced.revision",
     "geofenced.last_seen",
     "geofenced.verdict_now",
+    "geofenced.interval",
+    "geofenced.declared.purpose",
+    "geofenced.declared.interval",
 ];
 
 /// The values of [`COLUMNS`]; absent ones are empty, lists joined by spaces, those of objects by

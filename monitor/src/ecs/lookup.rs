@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Container, ProcessFields, Service, Text, Time, UserFields,
+    Container, HostFields, ProcessFields, Service, Text, Time, UserFields,
     columns::cell,
     record::{of_host, process_fields, text},
 };
@@ -32,6 +32,8 @@ pub struct LookupEvent<'a> {
     pub service: Option<Service<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geofenced: Option<Asker<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostFields<'a>>,
 }
 
 /// What is known of the program besides its path, as in [`super::Geofenced`].
@@ -118,12 +120,13 @@ impl<'a> From<&'a Lookup> for LookupEvent<'a> {
                 .map(|id| Container { id }),
             service: process.and_then(|it| text(it.unit.as_ref())).map(|name| Service { name }),
             geofenced: process.and_then(asker),
+            host: lookup.host.as_deref().map(HostFields::from),
         }
     }
 }
 
 /// The columns of the CSV form, each the dotted name of a field.
-pub const LOOKUP_COLUMNS: [&str; 18] = [
+pub const LOOKUP_COLUMNS: [&str; 20] = [
     "@timestamp",
     "dns.type",
     "dns.question.name",
@@ -142,6 +145,8 @@ pub const LOOKUP_COLUMNS: [&str; 18] = [
     "process.hash.sha256",
     "geofenced.executable_claimed",
     "geofenced.executable_of_host",
+    "host.name",
+    "host.id",
 ];
 
 /// The values of [`LOOKUP_COLUMNS`]; absent ones are empty, lists joined by spaces.
@@ -164,6 +169,7 @@ mod tests {
             name: "example.org".into(),
             kind: "A".into(),
             answer: Some(vec!["203.0.113.1".parse().unwrap(), "203.0.113.2".parse().unwrap()]),
+            host: full_record().provenance.as_ref().unwrap().host.clone(),
         }
     }
 

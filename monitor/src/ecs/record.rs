@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 
 use super::{
-    AutonomousSystem, BootFields, Container, Creator, DatabaseFields, Destination, Endpoint, Event,
-    Geo, Geofenced, HashFields, InterfaceFields, Meta, Network, Observer, Organization,
-    PolicyFields, ProcessFields, Service, Side, Text, Time, Tls, TlsClient, UserFields,
-    community_id, hex,
+    AutonomousSystem, BootFields, Container, Creator, DatabaseFields, DeclaredFields, Destination,
+    Endpoint, Event, Geo, Geofenced, HashFields, HostFields, InterfaceFields, Meta, Network,
+    Observer, Organization, PolicyFields, ProcessFields, Service, Side, Text, Time, Tls, TlsClient,
+    UserFields, community_id, hex,
 };
-use crate::event::{
-    Ancestor, CountryCode, Findings, Operator, Passage, Place, Process, Record, ServerName, Way,
+use crate::{
+    event::{
+        Ancestor, CountryCode, Findings, Operator, Passage, Place, Process, Record, ServerName, Way,
+    },
+    marks::Intervals,
 };
 
 impl<'a> From<&'a Record> for Event<'a> {
@@ -56,8 +59,28 @@ impl<'a> From<&'a Record> for Event<'a> {
             service: process.and_then(|it| text(it.unit.as_ref())).map(|name| Service { name }),
             observer: observer(&egress.passage),
             tls: tls(&record.place),
+            host: record
+                .provenance
+                .as_ref()
+                .and_then(|it| it.host.as_deref())
+                .map(HostFields::from),
             geofenced: geofenced(record),
         }
+    }
+}
+
+impl<'a> Event<'a> {
+    /// With the intervals that the flow was in, and what of it was said to be shared.
+    pub fn marked(record: &'a Record, intervals: &'a Intervals) -> Self {
+        let mut event = Self::from(record);
+        let names = intervals.names(record).map(|name| name.as_ref().into());
+        event.geofenced.interval = names.collect();
+        let declared = intervals.declared(record).map(|(interval, share)| DeclaredFields {
+            purpose: share.purpose.as_ref().into(),
+            interval: interval.as_ref().into(),
+        });
+        event.geofenced.declared = declared.collect();
+        event
     }
 }
 
@@ -136,7 +159,7 @@ pub(super) fn of_host(process: &Process) -> Option<bool> {
     process.file.id.map(|_| process.file.is_hosts)
 }
 
-fn clock_word(is_trusted: bool) -> &'static str {
+pub(super) fn clock_word(is_trusted: bool) -> &'static str {
     if is_trusted { "trusted" } else { "untrusted" }
 }
 
@@ -192,5 +215,7 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         revision: egress.revision,
         last_seen: Time(egress.last_at),
         verdict_now: verdict_now.map(|it| it.word().into()),
+        interval: Vec::new(),
+        declared: Vec::new(),
     }
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::*;
 use crate::event::{
     Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-    DomainSource, Egress, ExecutedFile, FileId, Findings, FlowId, Judgement, Operator, Origin,
-    Passage, Place, Process, Provenance, Reason, Record, Sender, ServerName, Timeline, Traffic,
-    Transport, User, Via, Way,
+    DomainSource, Egress, ExecutedFile, FileId, Findings, FlowId, Host, Judgement, Mark, MarkKind,
+    Moment, Operator, Origin, Passage, Place, Process, Provenance, Reason, Record, Sender,
+    ServerName, Share, Timeline, Traffic, Transport, User, Via, Way,
 };
+use crate::marks::Intervals;
 
 fn ancestor(pid: u32) -> Ancestor {
     Ancestor {
@@ -130,6 +131,7 @@ fn provenance() -> Provenance {
             dated: Timestamp::from_secs(1_790_812_800),
             sha256: [0xcd; 32],
         }],
+        host: Some(Arc::new(Host { name: "uav-7".into(), id: Some([0xef; 32]) })),
     }
 }
 
@@ -314,7 +316,17 @@ fn every_field_of_an_event_has_its_csv_column_and_every_column_its_field() {
     let mut record = full_record();
     record.egress.passage.is_malformed = true;
     record.verdict_now = Some(Verdict::Approved);
-    leaves(&json(&record), "", &mut found);
+    let moment = Moment { boot_ns: 0, timeline: timeline() };
+    let share = Share {
+        destination: record.egress.remote.unwrap().ip().to_string().into(),
+        purpose: "maps".into(),
+        until: None,
+    };
+    let (kind, name) = (MarkKind::Start, "LDM on".into());
+    let marked = Intervals::of(&[Mark { kind, name, note: None, shares: vec![share], moment }]);
+    let event = serde_json::to_value(Event::marked(&record, &marked)).unwrap();
+    assert_eq!(event["geofenced"]["verdict"], "unapproved", "a declaration is a claim");
+    leaves(&event, "", &mut found);
     for leaf in found.iter().filter(|leaf| !leaf.starts_with("process.parent.parent.")) {
         assert!(COLUMNS.contains(&leaf.as_str()), "no column for {leaf}");
     }

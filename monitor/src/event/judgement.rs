@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Timestamp, words::words};
+use super::{Host, Timestamp, words::words};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
@@ -87,9 +87,11 @@ pub struct DatabaseId {
     pub sha256: [u8; 32],
 }
 
-/// What a judgement rests on: the policy and the databases that were in force.
+/// What a judgement rests on: the policy and the databases that were in force, on which host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Provenance {
     pub policy_sha256: [u8; 32],
     pub databases: Vec<DatabaseId>,
+    /// Who judged and wrote; `None`: stored by a version that did not tell.
+    pub host: Option<Arc<Host>>,
 }

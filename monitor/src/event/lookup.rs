@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Sender, Timestamp, Transport};
+use super::{Host, Sender, Timestamp, Transport};
 
 /// A question to a resolver, or its answer. Told only where the configuration asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,4 +21,6 @@ pub struct Lookup {
     pub kind: Arc<str>,
     /// The addresses answered, which may be none; `None`: this is the question.
     pub answer: Option<Vec<IpAddr>>,
+    /// As that of [`super::Provenance`].
+    pub host: Option<Arc<Host>>,
 }

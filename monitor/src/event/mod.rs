@@ -2,9 +2,11 @@
 //! (each border converts: `store::stored` to bytes, `ecs` to JSON, `metrics` to labels).
 
 mod flow;
+mod host;
 mod judgement;
 mod lookup;
 mod mac;
+mod mark;
 mod moment;
 mod naming;
 mod notice;
@@ -17,9 +19,11 @@ mod words;
 
 pub use self::{
     flow::{Egress, FlowId, Origin, Passage, Phase, canonical},
+    host::Host,
     judgement::{Certainty, DatabaseId, Judgement, Provenance, Reason, Verdict},
     lookup::Lookup,
     mac::Mac,
+    mark::{Mark, MarkKind, SHARES_MAX, Share},
     moment::{BootId, Moment, Timeline, Timestamp},
     naming::{Domain, DomainSource, ServerName},
     notice::Notice,

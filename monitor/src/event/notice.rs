@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Moment, Timestamp};
+use super::{Host, Mark, Moment, Timestamp};
 
 /// What the ledger must tell besides flows, so that silence can be told from blindness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,4 +42,8 @@ pub enum Notice {
     SelfTestFailed { since: Timestamp },
     /// It is seen again.
     SelfTestPassed,
+    /// Which host writes from here on: at each start, at a reload that changes it, and once a day.
+    Host(Arc<Host>),
+    /// Somebody named a stretch of time: here it begins or ends.
+    Mark(Arc<Mark>),
 }

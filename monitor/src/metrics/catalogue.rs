@@ -115,6 +115,8 @@ catalogue! {
         "When the configuration in force was read.";
     POLICY_INFO: Gauge "policy_info" ["sha256"],
         "1; the label is the hash of the policy in force.";
+    HOST_INFO: Gauge "host_info" ["name", "id"],
+        "1; the labels are the host as records tell it: its name, and its machine id, hashed (empty: it has none).";
     BUILD_INFO: Gauge "build_info" ["version", "commit"],
         "1; the labels are what is running.";
     CLOCK_TRUSTED: Gauge "clock_trusted" [],

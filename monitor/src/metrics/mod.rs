@@ -96,6 +96,7 @@ pub struct Metrics {
     pub config_reloads_total: IntCounterVec,
     pub config_last_reload_success_timestamp_seconds: IntGauge,
     pub policy_info: IntGaugeVec,
+    pub host_info: IntGaugeVec,
     pub build_info: IntGaugeVec,
     pub clock_trusted: IntGauge,
     pub clock_steps_total: IntCounter,
@@ -148,6 +149,7 @@ impl Metrics {
             config_reloads_total: counters(r, &catalogue::CONFIG_RELOADS)?,
             config_last_reload_success_timestamp_seconds: gauge(r, &catalogue::CONFIG_LAST_RELOAD)?,
             policy_info: gauges(r, &catalogue::POLICY_INFO)?,
+            host_info: gauges(r, &catalogue::HOST_INFO)?,
             build_info: gauges(r, &catalogue::BUILD_INFO)?,
             clock_trusted: gauge(r, &catalogue::CLOCK_TRUSTED)?,
             clock_steps_total: counter(r, &catalogue::CLOCK_STEPS)?,
@@ -162,6 +164,12 @@ impl Metrics {
     pub fn set_policy(&self, sha256_hex: &str) {
         self.policy_info.reset();
         self.policy_info.with_label_values(&[sha256_hex]).set(1);
+    }
+
+    /// Only the named one from now on.
+    pub fn set_host(&self, name: &str, id_hex: &str) {
+        self.host_info.reset();
+        self.host_info.with_label_values(&[name, id_hex]).set(1);
     }
 
     fn create_series(&self, known: &KnownLabels) {
@@ -323,6 +331,7 @@ mod tests {
     fn the_catalogue_and_the_registry_hold_the_same_names() {
         let metrics = Metrics::new(&some_labels()).unwrap();
         metrics.set_policy("00");
+        metrics.set_host("uav-7", "00");
         metrics.build_info.with_label_values(&["0", "1"]).set(1);
         metrics.geo_database_build_timestamp_seconds.with_label_values(&["country"]).set(1);
         metrics.geo_database_stale.with_label_values(&["country"]).set(0);

@@ -10,7 +10,9 @@ use std::{
 };
 
 use super::{
-    Delivery, Kept, LOOKUPS, Sum, rollup,
+    Delivery, Kept, LOOKUPS, Sum,
+    noted::Noter,
+    rollup,
     rollup::RollupTable,
     shares::{Holder, Shares, Worth},
     store::{Progress, StoreQueue},
@@ -133,6 +135,10 @@ impl Entries {
             handed: self.store.ask_to_write(),
             flushes: self.rollups.flushes().load(Ordering::SeqCst),
         }
+    }
+
+    pub(super) fn noter(&self) -> Noter {
+        self.store.noter()
     }
 
     /// Entries that the store's queue can take now.

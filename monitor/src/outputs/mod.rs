@@ -7,7 +7,9 @@ mod entries;
 mod ledger;
 pub mod live;
 pub mod lost;
+pub mod marking;
 mod metrics;
+mod noted;
 pub mod rollup;
 mod shares;
 pub mod store;
@@ -141,6 +143,11 @@ impl Outputs {
     /// How far the store is, and how often roll-ups were handed to it.
     fn progress(&self) -> (store::Progress, Arc<AtomicU64>) {
         self.entries.progress()
+    }
+
+    /// By which somebody puts a notice into the ledger and waits for it.
+    pub fn noter(&self) -> noted::Noter {
+        self.entries.noter()
     }
 
     /// Entries that the store's queue can take now.

@@ -15,7 +15,10 @@ use std::{
 use prometheus::IntGauge;
 
 pub use super::lost::STAGE;
-use super::lost::{Counter, Lost, Untold};
+use super::{
+    lost::{Counter, Lost, Untold},
+    noted::{Note, Noter},
+};
 use crate::{event::Entry, metrics::Metrics};
 
 /// Entries that wait for the ledger: some seconds of a slow card at a busy host's rate.
@@ -101,6 +104,8 @@ pub(super) struct Shared {
     /// Of these, how many were taken out and can be read.
     pub(super) readable: Mutex<u64>,
     pub(super) is_more_readable: Condvar,
+    /// Whose senders wait.
+    pub(super) notes: Mutex<Vec<Note>>,
 }
 
 /// What goes through the queue: an entry, or that somebody asks for those before.
@@ -135,9 +140,20 @@ pub struct StoreQueue {
     closing: Option<Instant>,
     lost_full: Counter,
     lost_gone: Counter,
+    noter: Noter,
+}
+
+impl Drop for StoreQueue {
+    fn drop(&mut self) {
+        self.noter.close();
+    }
 }
 
 impl StoreQueue {
+    pub(super) fn noter(&self) -> Noter {
+        self.noter.clone()
+    }
+
     pub(super) fn push(&self, entry: Entry) {
         if let Some(until) = self.closing {
             while self.depth.get() >= self.capacity && Instant::now() < until {
@@ -198,7 +214,9 @@ pub(super) fn queue(
 ) -> (StoreQueue, Receiver<Handed>, Arc<Shared>) {
     let (sender, receiver) = mpsc::sync_channel(capacity);
     let shared = Arc::new(Shared::default());
+    let noter = Noter::new(&shared, sender.clone());
     let queue = StoreQueue {
+        noter,
         entries: sender,
         shared: Arc::clone(&shared),
         capacity: i64::try_from(capacity).unwrap_or(i64::MAX),

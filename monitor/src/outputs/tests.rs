@@ -2,6 +2,7 @@
 
 mod losses;
 mod meters;
+mod notes;
 mod shares;
 
 use std::{

@@ -19,6 +19,7 @@ use super::{
     backlog::Backlog,
     due::Due,
     lost::{Counter, Lost},
+    noted::Note,
     store::{
         self, Failure, GAVE_WAY, Handed, Ledger, QUEUE_FULL, STAGE, Shared, StoreQueue, UNWRITTEN,
         queue_entries,
@@ -175,6 +176,7 @@ impl<L: Ledger> Writer<L> {
             }
             self.write_what_is_due();
         }
+        self.take_notes();
         if self.trouble.is_none() {
             self.note_losses();
             self.sync();
@@ -243,6 +245,7 @@ impl<L: Ledger> Writer<L> {
     }
 
     fn write_what_is_due(&mut self) {
+        self.take_notes();
         let now = Instant::now();
         if self.trouble.is_some() {
             return;
@@ -252,6 +255,29 @@ impl<L: Ledger> Writer<L> {
             self.sync();
         } else if self.due.is_write_due(now) {
             self.make_readable();
+        }
+    }
+
+    /// Those that somebody waits for: synced at once. A ledger that fails is not given them, so that who waits
+    /// knows that they are not there.
+    fn take_notes(&mut self) {
+        let notes =
+            std::mem::take(&mut *self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        if notes.is_empty() {
+            return;
+        }
+        let is_taken = self.trouble.is_none();
+        let mut waiting = Vec::with_capacity(notes.len());
+        for Note { entry, done } in notes {
+            if is_taken {
+                self.take(entry);
+            }
+            waiting.push(done);
+        }
+        let is_safe = is_taken && self.trouble.is_none() && self.sync();
+        for done in waiting {
+            // Who waited may have gone.
+            let _ = done.send(is_safe);
         }
     }
 

@@ -39,7 +39,7 @@ use crate::{
     clock::Steps,
     config::RecordMode,
     decode::{Sample, decode},
-    event::{Entry, Notice, Timeline, Timestamp},
+    event::{Entry, Host, Notice, Timeline, Timestamp},
     flow::{self, Due, Flows},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
     names::{self, Names, Resolvers},
@@ -290,6 +290,18 @@ impl Pipeline {
         let policy = &self.rules.policy;
         let lines = policy.text.lines().map(Arc::from).collect();
         self.note(at, Notice::Policy { sha256: policy.sha256, lines });
+    }
+
+    /// Whose ledger it is.
+    pub fn note_host(&mut self, at: Timestamp) {
+        if let Some(host) = self.rules.provenance().host.clone() {
+            self.note(at, Notice::Host(host));
+        }
+    }
+
+    /// As records tell it.
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.rules.provenance().host.as_ref()
     }
 
     /// Flows that are live now.

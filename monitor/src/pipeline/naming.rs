@@ -64,6 +64,7 @@ impl Pipeline {
             name: question.name,
             kind: question.kind,
             answer,
+            host: self.rules.provenance().host.clone(),
         }));
     }
 }

@@ -46,7 +46,7 @@ const CSV_HEAD: [&str; 14] = [
 
 pub(super) fn run(global: &Global, args: &ReplayArgs) -> Outcome {
     let args = &ReplayArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
-    let mut query = args.filter.parse(load::now()).map_err(Failure::usage)?;
+    let mut query = load::query(global, &args.filter)?;
     let limit = query.limit.take();
     let config = load::config(global)?;
     let reader = Reader::open(&config.store.path)?;

@@ -72,8 +72,13 @@ impl Rejudge {
             Some(stored) if !self.is_located_again => Arc::new(Provenance {
                 policy_sha256: now.policy_sha256,
                 databases: stored.databases.clone(),
+                host: stored.host.clone(),
             }),
-            _ => Arc::clone(now),
+            // Judged again here, and written there.
+            stored => Arc::new(Provenance {
+                host: stored.as_ref().and_then(|it| it.host.clone()),
+                ..(**now).clone()
+            }),
         }
     }
 

@@ -36,11 +36,11 @@ use crate::{
     connections,
     decode::DecodeError,
     event::{Moment, Notice, Timestamp},
-    flow,
+    flow, host,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
-    outputs::{self, Outputs, live, view::View},
+    outputs::{self, Outputs, live, marking::Marking, view::View},
     pipeline::{self, Pipeline},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
@@ -81,6 +81,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
+    let marking = Marking::new(reader.clone(), outputs.noter());
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
@@ -111,8 +112,10 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
+    let marks = Arc::new(marking);
     let events = Arc::new(Current::new(reader, view));
-    let api = Api { events, live, watching_since, status, locate, metrics: Arc::clone(&metrics) };
+    let api =
+        Api { events, live, watching_since, status, locate, marks, metrics: Arc::clone(&metrics) };
     let serving =
         Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
@@ -130,6 +133,7 @@ fn note_start(pipeline: &mut Pipeline, started: Notice, now: &Moment) -> Timesta
     let watching_since = Clock::host().now().wall();
     pipeline.note(watching_since, started);
     pipeline.note_policy(watching_since);
+    pipeline.note_host(watching_since);
     pipeline.look_at_clock(now);
     watching_since
 }
@@ -187,7 +191,7 @@ fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure
         (locator.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)), opened)
     });
     // What is wrong with the configuration is told first.
-    let rules = Rules::new(config.policy.clone(), locator?);
+    let rules = Rules::new(config.policy.clone(), locator?).on(host::host(&config.host));
     Ok((rules, opened?))
 }
 

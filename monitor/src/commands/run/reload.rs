@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     ecs::hex,
     event::Timestamp,
+    host,
     locate::{Cache, Locator},
     metrics::Metrics,
     rules::Rules,
@@ -97,7 +98,7 @@ impl Reloader {
         let cache = Cache::Keep(&self.started_with.store.path);
         let locator = Locator::open_with(&config.geo, &config.policy.local_networks, cache)?;
         self.warn_of_what_needs_a_restart(&config);
-        let mut rules = Rules::new(config.policy, locator);
+        let mut rules = Rules::new(config.policy, locator).on(host::host(&config.host));
         self.classes.put(&mut rules, Some(&in_force(&self.rules)));
         let rules = Arc::new(rules);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
@@ -132,6 +133,9 @@ pub(super) fn in_force(rules: &InForce) -> Arc<Rules> {
 /// What the metrics say of the rules in force.
 pub(super) fn meter_rules(metrics: &Metrics, rules: &Rules) {
     metrics.set_policy(&hex(&rules.policy.sha256));
+    if let Some(host) = &rules.provenance().host {
+        metrics.set_host(&host.name, &host.id.map(|id| hex(&id)).unwrap_or_default());
+    }
     let built = &metrics.geo_database_build_timestamp_seconds;
     built.reset();
     metrics.geo_database_stale.reset();

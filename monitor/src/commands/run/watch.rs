@@ -88,9 +88,13 @@ impl Inbox {
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((rules, mode)) = taken {
             let policy_sha256 = rules.policy.sha256;
+            let host_before = pipeline.host().cloned();
             pipeline.adopt(rules, mode);
             pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
             pipeline.note_policy(clock.now().wall());
+            if pipeline.host() != host_before.as_ref() {
+                pipeline.note_host(clock.now().wall());
+            }
         }
     }
 }
@@ -190,6 +194,7 @@ impl Said {
         // Retention takes the last one away some time.
         if now >= self.policy_at + DAY_NS {
             pipeline.note_policy(clock.now().wall());
+            pipeline.note_host(clock.now().wall());
             self.policy_at = now;
         }
     }

@@ -1,7 +1,9 @@
 //! The bytes around the records: segment header and block head. `docs/store-format.md` describes
 //! them; a change here needs a new [`VERSION`]. Nothing here reads or writes files.
 
-use crate::event::{BootId, CountryCode, Entry, Lookup, Moment, Timeline, Timestamp, Verdict};
+use crate::event::{
+    BootId, CountryCode, Entry, Lookup, Moment, Notice, Timeline, Timestamp, Verdict,
+};
 
 /// Format version of the segments written.
 pub(crate) const VERSION: u32 = 2;
@@ -159,6 +161,9 @@ pub(crate) struct Summary {
     pub notices: u16,
     /// Bit by [`verdict_bit`], of flows and roll-ups.
     pub verdicts: u8,
+    /// A mark is among the notices. The index does not keep it: marks are looked for by heads.
+    #[serde(skip)]
+    pub holds_marks: bool,
     /// Bloom filter of one bit a country, of flows and roll-ups.
     pub countries: u128,
     /// Earliest start of a flow, nanoseconds since the epoch.
@@ -181,6 +186,7 @@ impl Default for Summary {
             rollups: 0,
             notices: 0,
             verdicts: 0,
+            holds_marks: false,
             countries: 0,
             first: u64::MAX,
             last: 0,
@@ -218,6 +224,7 @@ impl Summary {
             // The head has no number of their own for lookups.
             Entry::Notice { at, .. } | Entry::Lookup(Lookup { at, .. }) => {
                 self.notices += 1;
+                self.holds_marks |= matches!(entry, Entry::Notice { notice: Notice::Mark(_), .. });
                 self.other(*at, *at);
             }
         }
@@ -249,6 +256,9 @@ pub(crate) fn country_bit(country: CountryCode) -> u128 {
     1 << (number % 127)
 }
 
+/// In byte 29 of a head, which is 0 in blocks of versions without marks.
+const HOLDS_MARKS: u8 = 1;
+
 /// Head of a block: fixed length, own checksum, so that blocks are skipped unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -275,6 +285,7 @@ impl Head {
         bytes[24..26].copy_from_slice(&summary.rollups.to_le_bytes());
         bytes[26..28].copy_from_slice(&summary.notices.to_le_bytes());
         bytes[28] = summary.verdicts;
+        bytes[29] = if summary.holds_marks { HOLDS_MARKS } else { 0 };
         bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
         bytes[40..72].copy_from_slice(&self.previous);
         bytes[72..88].copy_from_slice(&summary.countries.to_le_bytes());
@@ -312,6 +323,7 @@ impl Head {
                 rollups: u16_at(bytes, 24),
                 notices: u16_at(bytes, 26),
                 verdicts: bytes[28],
+                holds_marks: bytes[29] & HOLDS_MARKS != 0,
                 countries: u128::from_le_bytes(countries),
                 first: u64_at(bytes, 88),
                 last: u64_at(bytes, 96),
@@ -370,6 +382,7 @@ mod tests {
             rollups: 20,
             notices: 4,
             verdicts: 5,
+            holds_marks: true,
             countries: 1 << 100 | 7,
             first: 11,
             last: 22,

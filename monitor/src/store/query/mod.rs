@@ -3,6 +3,7 @@
 
 mod coverage;
 mod gather;
+mod marks;
 mod others;
 mod plan;
 mod policy;
@@ -62,6 +63,7 @@ pub struct Reader {
     finder: Option<Finder>,
     /// States of flows that are newer than any in the ledger.
     beside: Arc<[Record]>,
+    marks: Arc<marks::Found>,
 }
 
 impl Reader {
@@ -83,7 +85,8 @@ impl Reader {
         finder: Option<Finder>,
     ) -> Self {
         let scan = Scan::new(files::ledger(root), counters);
-        Self { root: root.to_owned(), scan, finder, beside: Arc::default() }
+        let (beside, marks) = (Arc::default(), Arc::default());
+        Self { root: root.to_owned(), scan, finder, beside, marks }
     }
 
     /// The same view for an answer that ends with [`StoreError::Stopped`] as soon as this says so, also

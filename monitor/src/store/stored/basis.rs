@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     again::{Learnt, Told},
     error::FormError,
+    host::{StoredHost, host_from_stored, host_to_stored},
     place::country_code,
     text::{Text, TextInterner, Texts},
 };
@@ -37,6 +38,8 @@ pub(super) enum StoredBasis {
     Told { second: Second, is_anycast: bool, provenance: Option<StoredProvenance> },
     /// One that was told.
     Again(u32),
+    /// As the first, and who wrote.
+    ToldBy { second: Second, is_anycast: bool, provenance: StoredProvenance, host: StoredHost },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -96,6 +99,7 @@ pub(super) fn basis_to_stored(
     if let Some(at) = told.again(basis.clone()) {
         return StoredBasis::Again(at);
     }
+    let (second, is_anycast) = (basis.second, basis.is_anycast);
     let provenance = basis.provenance.as_ref().map(|it| StoredProvenance {
         policy_sha256: it.policy_sha256,
         databases: it
@@ -109,7 +113,14 @@ pub(super) fn basis_to_stored(
             })
             .collect(),
     });
-    StoredBasis::Told { second: basis.second, is_anycast: basis.is_anycast, provenance }
+    let host = basis.provenance.as_ref().and_then(|it| it.host.as_ref());
+    match (provenance, host) {
+        (Some(provenance), Some(host)) => {
+            let host = host_to_stored(host, texts);
+            StoredBasis::ToldBy { second, is_anycast, provenance, host }
+        }
+        (provenance, _) => StoredBasis::Told { second, is_anycast, provenance },
+    }
 }
 
 /// To be asked for every entry of a block, in order.
@@ -118,11 +129,17 @@ pub(super) fn basis_from_stored(
     learnt: &mut Learnt<Arc<Basis>>,
     texts: &Texts<'_>,
 ) -> Result<Arc<Basis>, FormError> {
-    let (second, is_anycast, provenance) = match stored {
+    let (second, is_anycast, provenance, host) = match stored {
         StoredBasis::Again(at) => return learnt.get(*at),
-        StoredBasis::Told { second, is_anycast, provenance } => (*second, *is_anycast, provenance),
+        StoredBasis::Told { second, is_anycast, provenance } => {
+            (*second, *is_anycast, provenance.as_ref(), None)
+        }
+        StoredBasis::ToldBy { second, is_anycast, provenance, host } => {
+            let host = host_from_stored(host, texts)?;
+            (*second, *is_anycast, Some(provenance), Some(host))
+        }
     };
-    let provenance = provenance.as_ref().map(|it| {
+    let provenance = provenance.map(|it| {
         let databases = it.databases.iter().map(|database| {
             Ok(DatabaseId {
                 label: texts.text(database.label)?,
@@ -132,7 +149,7 @@ pub(super) fn basis_from_stored(
             })
         });
         let databases = databases.collect::<Result<_, FormError>>()?;
-        Ok(Arc::new(Provenance { policy_sha256: it.policy_sha256, databases }))
+        Ok(Arc::new(Provenance { policy_sha256: it.policy_sha256, databases, host }))
     });
     let provenance = provenance.transpose()?;
     Ok(learnt.learn(Arc::new(Basis { second, is_anycast, provenance })))

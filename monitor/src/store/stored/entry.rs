@@ -9,12 +9,13 @@ use super::{
     flow::{
         StoredExtra, StoredFlow, extras_to_stored, flow_from_stored, flow_to_stored, learn_executed,
     },
+    host::{StoredBy, by_from_stored, by_to_stored},
     lookup::{StoredLookup, lookup_from_stored, lookup_to_stored},
     notice::{StoredNotice, notice_from_stored, notice_to_stored},
     rollup::{StoredRollup, rollup_from_stored, rollup_to_stored},
     tables::{Interner, Tables},
 };
-use crate::event::{Entry, Rollup, Timestamp};
+use crate::event::{Entry, Lookup, Rollup, Timestamp};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum StoredEntry {
@@ -31,6 +32,8 @@ pub(super) enum StoredEntry {
     Lookup(StoredLookup),
     /// A lookup with what is told of its process for the first time in the block.
     LookupWith(StoredLookup, Vec<StoredExecuted>),
+    /// The same, and who wrote it.
+    LookupBy(StoredLookup, Vec<StoredExecuted>, StoredBy),
 }
 
 /// `base` is the block's base time; texts, processes and operators go into the tables.
@@ -61,7 +64,10 @@ pub(super) fn to_stored(entry: &Entry, base: u64, into: &mut Interner) -> Stored
         Entry::Lookup(lookup) => {
             let stored = lookup_to_stored(lookup, into);
             let executed = into.take_executed();
-            if executed.is_empty() {
+            if let Some(host) = &lookup.host {
+                let by = by_to_stored(host, &mut into.hosts, &mut into.texts);
+                StoredEntry::LookupBy(stored, executed, by)
+            } else if executed.is_empty() {
                 StoredEntry::Lookup(stored)
             } else {
                 StoredEntry::LookupWith(stored, executed)
@@ -95,6 +101,11 @@ pub(super) fn from_stored(
         StoredEntry::LookupWith(lookup, executed) => {
             executed.into_iter().try_for_each(|it| tables.processes.learn(it))?;
             Entry::Lookup(lookup_from_stored(&lookup, tables)?)
+        }
+        StoredEntry::LookupBy(lookup, executed, by) => {
+            executed.into_iter().try_for_each(|it| tables.processes.learn(it))?;
+            let host = Some(by_from_stored(&by, &mut tables.hosts, &tables.texts)?);
+            Entry::Lookup(Lookup { host, ..lookup_from_stored(&lookup, tables)? })
         }
     })
 }

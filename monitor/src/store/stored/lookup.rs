@@ -48,5 +48,6 @@ pub(super) fn lookup_from_stored(
         name: tables.texts.text(lookup.name)?,
         kind: tables.texts.text(lookup.kind)?,
         answer: lookup.answer.clone(),
+        host: None,
     })
 }

@@ -3,8 +3,8 @@
 //! blocks, files or the index, and nothing elsewhere knows these structs.
 //!
 //! Each file holds one form with both conversions, and imports only what stands before it:
-//! `error`, `again`, `words`, `socket`, `text`, then `place`, `executed`, `process`, `basis`, `timeline`,
-//! then `tables`, then `sender`, `flow`, `rollup`, `notice`, `lookup`, then `entry`, then `payload`.
+//! `error`, `again`, `words`, `socket`, `text`, then `place`, `executed`, `process`, `host`, `basis`, `timeline`,
+//! then `tables`, then `sender`, `flow`, `rollup`, `mark`, `notice`, `lookup`, then `entry`, then `payload`.
 //!
 //! Fields are in postcard's order, so a form may be extended by new enum variants at the end of
 //! an enum, and by nothing else, without a new format version.
@@ -15,7 +15,9 @@ mod entry;
 mod error;
 mod executed;
 mod flow;
+mod host;
 mod lookup;
+mod mark;
 mod notice;
 #[cfg(test)]
 mod numbers;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::FormError,
+    host::{StoredHost, host_from_stored, host_to_stored},
+    mark::{StoredMark, mark_from_stored, mark_to_stored},
     text::{Text, TextInterner, Texts},
 };
 use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
@@ -28,6 +30,8 @@ pub(super) enum StoredNotice {
     Policy { sha256: [u8; 32], lines: Vec<Text> },
     SelfTestFailed { since: u64 },
     SelfTestPassed,
+    Host(StoredHost),
+    Mark(StoredMark),
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -78,6 +82,8 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
         Notice::SelfTestFailed { since } => StoredNotice::SelfTestFailed { since: since.0 },
         Notice::SelfTestPassed => StoredNotice::SelfTestPassed,
+        Notice::Host(host) => StoredNotice::Host(host_to_stored(host, into)),
+        Notice::Mark(mark) => StoredNotice::Mark(mark_to_stored(mark, into)),
     }
 }
 
@@ -131,5 +137,7 @@ pub(super) fn notice_from_stored(
             Notice::SelfTestFailed { since: Timestamp(since) }
         }
         StoredNotice::SelfTestPassed => Notice::SelfTestPassed,
+        StoredNotice::Host(host) => Notice::Host(host_from_stored(&host, texts)?),
+        StoredNotice::Mark(mark) => Notice::Mark(mark_from_stored(&mark, texts)?),
     })
 }

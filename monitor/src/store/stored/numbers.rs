@@ -1,7 +1,36 @@
 //! The numbers of variants in the stored form, as docs/store-format.md tells them: never reused,
 //! never changed. What they carry is tested elsewhere.
 
-use super::{basis::StoredBasis, flow::StoredExtra, timeline::StoredTimeline};
+use super::{
+    basis::{StoredBasis, basis_to_stored},
+    flow::StoredExtra,
+    host::host_to_stored,
+    mark::mark_to_stored,
+    notice::StoredNotice,
+    tables::Interner,
+    timeline::StoredTimeline,
+};
+use crate::{
+    ecs::tests::full_record,
+    event::{Mark, MarkKind, Moment},
+};
+
+#[test]
+fn who_wrote_has_numbers_of_its_own_in_notices_and_in_what_verdicts_rest_on() {
+    let mut interner = Interner::default();
+    let provenance = full_record().provenance.clone().unwrap();
+    let host = host_to_stored(provenance.host.as_ref().unwrap(), &mut interner.texts);
+    assert_eq!(postcard::to_allocvec(&StoredNotice::Host(host)).unwrap()[0], 14);
+    let moment = Moment { boot_ns: 0, timeline: full_record().timeline.unwrap() };
+    let (kind, name) = (MarkKind::Start, "LDM on".into());
+    let mark = Mark { kind, name, note: None, shares: vec![], moment };
+    let mark = mark_to_stored(&mark, &mut interner.texts);
+    assert_eq!(postcard::to_allocvec(&StoredNotice::Mark(mark)).unwrap()[0], 15);
+    let basis = super::basis::Basis::of_rollup(Some(&provenance));
+    let basis = basis_to_stored(&basis, &mut interner.bases, &mut interner.texts);
+    assert!(matches!(basis, StoredBasis::ToldBy { .. }), "{basis:?}");
+    assert_eq!(postcard::to_allocvec(&basis).unwrap()[0], 2);
+}
 
 #[test]
 fn the_extras_of_a_flow_keep_their_numbers_whatever_is_added() {

@@ -14,7 +14,7 @@ use super::{
     process::{ProcessInterner, Processes, StoredProcess},
     text::{Text, TextInterner, Texts},
 };
-use crate::event::{Operator, Process, Timeline};
+use crate::event::{Host, Operator, Process, Timeline};
 
 /// The tables as they stand in the payload.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +33,7 @@ pub(super) struct Interner {
     operators: OperatorInterner,
     pub bases: Told<Basis>,
     pub timelines: Told<Timeline>,
+    pub hosts: Told<Arc<Host>>,
 }
 
 impl Interner {
@@ -80,6 +81,7 @@ pub(super) struct Tables<'a> {
     /// Those of the entries decoded so far.
     pub bases: Learnt<Arc<Basis>>,
     pub timelines: Learnt<Timeline>,
+    pub hosts: Learnt<Arc<Host>>,
 }
 
 impl<'a> Tables<'a> {

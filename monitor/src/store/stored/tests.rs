@@ -33,6 +33,7 @@ fn lookup(process: &Arc<Process>) -> Entry {
         name: "example.org".into(),
         kind: "A".into(),
         answer: None,
+        host: None,
     })
 }
 

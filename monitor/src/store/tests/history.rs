@@ -9,10 +9,10 @@ use std::{
 use crate::{
     event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-        DomainSource, Egress, Entry, ExecutedFile, FileId, Findings, FlowId, Judgement, Lookup,
-        Moment, Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason,
-        Record, Rollup, Sender, ServerName, Timeline, Timestamp, Traffic, Transport, User, Verdict,
-        Via,
+        DomainSource, Egress, Entry, ExecutedFile, FileId, Findings, FlowId, Host, Judgement,
+        Lookup, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process,
+        Provenance, Reason, Record, Rollup, Sender, ServerName, Share, Timeline, Timestamp,
+        Traffic, Transport, User, Verdict, Via,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -188,6 +188,7 @@ impl History {
             name: self.one_of(&DOMAINS).into(),
             kind: "AAAA".into(),
             answer: is_answered.then(|| vec!["2001:db8::1".parse().unwrap()]),
+            host: self.host(),
         }
     }
 
@@ -261,8 +262,17 @@ impl History {
         (self.random(4) != 0).then(|| {
             let databases = ["country", "operator"].map(database);
             let databases = databases[..self.random(3) as usize].to_vec();
-            Arc::new(Provenance { policy_sha256: [self.random(2) as u8; 32], databases })
+            let policy_sha256 = [self.random(2) as u8; 32];
+            Arc::new(Provenance { policy_sha256, databases, host: self.host() })
         })
+    }
+
+    /// By the time alone, so that all else stays as made up as it was.
+    fn host(&self) -> Option<Arc<Host>> {
+        let which = self.now / SECOND;
+        let id = which.is_multiple_of(2).then_some([7; 32]);
+        let name = if which.is_multiple_of(3) { "uav-7" } else { "uav-8" }.into();
+        (!which.is_multiple_of(4)).then(|| Arc::new(Host { name, id }))
     }
 
     fn timeline(&mut self) -> Option<Timeline> {
@@ -317,6 +327,25 @@ impl History {
             },
             Notice::ClockStepped { from: Timestamp(count), to: Timestamp(3) },
             Notice::LostSight { flows: count },
+            Notice::Mark(Arc::new(Mark {
+                kind: if count.is_multiple_of(2) { MarkKind::Start } else { MarkKind::Stop },
+                name: "LDM on".into(),
+                note: count.is_multiple_of(3).then(|| "seen by Bo".into()),
+                shares: vec![Share {
+                    destination: "203.0.113.0/24".into(),
+                    purpose: "maps".into(),
+                    until: count.is_multiple_of(5).then_some(Timestamp(count)),
+                }],
+                moment: Moment {
+                    boot_ns: count,
+                    timeline: Timeline {
+                        boot: BootId([4; 16]),
+                        wall_at_boot_ns: 7,
+                        is_trusted: false,
+                    },
+                },
+            })),
+            Notice::Host(Arc::new(Host { name: "uav-7".into(), id: Some([count as u8; 32]) })),
             Notice::ClockRead(Moment {
                 boot_ns: count,
                 timeline: Timeline { boot: BootId([3; 16]), wall_at_boot_ns: -5, is_trusted: true },

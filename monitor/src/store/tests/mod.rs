@@ -7,6 +7,7 @@ mod coverage;
 mod files;
 mod full;
 mod history;
+mod marks;
 mod unclean;
 mod window;
 mod written;
