@@ -4,6 +4,7 @@
 pub mod api {
     pub use crate::api::{
         Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, SourceError,
+        summarize,
     };
     pub mod server {
         pub use crate::api::server::{BOUNDS, bind};
@@ -94,6 +95,9 @@ pub mod sandbox {
 }
 pub mod shutdown {
     pub use crate::shutdown::{Shutdown, Trigger, channel};
+}
+pub mod summary {
+    pub use crate::summary::{By, Row};
 }
 pub mod store {
     pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError};

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Flows beside a ledger at most: as many as a position can count.
-const BESIDE_MAX: usize = u16::MAX as usize;
+pub(super) const BESIDE_MAX: usize = u16::MAX as usize;
 
 /// Positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
 /// more passes, also in tests.
