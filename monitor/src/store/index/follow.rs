@@ -19,6 +19,7 @@ use crate::store::{
     error::StoreCounters,
     files,
     ledger::{frame::Head, segment::Segment},
+    memory,
     scan::Contents,
 };
 
@@ -215,6 +216,7 @@ impl Follower<'_> {
             let entries = segment.entries(at, &head)?.unwrap_or_default();
             self.shared.building().add(at, &head, &entries);
         }
+        memory::release();
         Ok(true)
     }
 
