@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     event::{
-        Domain, DomainSource, Egress, Findings, FlowId, Judgement, Mac, Passage, Place, Reason,
-        Record, Sender, ServerName, Timestamp, Traffic, Transport, Way,
+        Country, Domain, DomainSource, Egress, Findings, FlowId, Judgement, Mac, Passage, Place,
+        Reason, Record, Sender, ServerName, Timestamp, Traffic, Transport, Way,
     },
     filter::Filter,
     select::DestinationSelector,
@@ -352,7 +352,10 @@ impl StoredFlow {
         let started = self.started(base);
         let last = started.wrapping_add(self.last.cast_unsigned());
         let is_of_process = filter.process.is_some() || filter.pid.is_some();
+        let country = country_from_stored(self.country).ok().and_then(Country::code);
         filter.overlaps(Timestamp(started), Timestamp(last))
+            && (filter.countries.is_empty()
+                || country.is_some_and(|code| filter.countries.contains(&code)))
             && (filter.verdicts.is_empty()
                 || filter.verdicts.iter().any(|it| verdict_code(*it) == self.verdict))
             && (!is_of_process
