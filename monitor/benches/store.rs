@@ -1,5 +1,5 @@
 //! Measures the store: ingest, size on disk, index and queries, on a million realistic records.
-//! `cargo bench -p monitor --bench store [-- RECORDS [DAYSd]]`; the numbers go to docs/performance.md. Each query
+//! `cargo bench -p monitor --bench store [-- RECORDS [DAYSd] [PART OF A QUERY'S NAME]]`; the numbers go to docs/performance.md. Each query
 //! is asked with the index and without in turns. It asserts nothing about time.
 
 #[path = "store/generator.rs"]
@@ -139,7 +139,6 @@ fn queries(path: &Path, records: usize, days: u64) {
     let parsed = |raw: RawFilter| move |_| raw.parse(Timestamp(START)).expect("a filter");
     let some = |text: &str| Some(text.to_owned());
     let once = if records > LARGE { 1 } else { u64::MAX };
-    let never = if records > LARGE { 0 } else { u64::MAX };
     let events = |what, repeats, query: &dyn Fn(u64) -> Query| {
         report(what, [&with, &without], [repeats, once], |reader, position| {
             let take = |record| {
@@ -151,11 +150,12 @@ fn queries(path: &Path, records: usize, days: u64) {
         });
     };
     events("one hour, country CN", 21, &country);
-    events("one hour, everything", 21, &|position| {
+    let hour = |position| {
         let mut query = country(position);
         query.filter.countries.clear();
         query
-    });
+    };
+    events("one hour, everything", 21, &hour);
     let none = RawFilter::default;
     events("a rare process", 7, &parsed(RawFilter { process: some(RARE), ..none() }));
     let address = RawFilter { destination: some("203.0.113.7"), ..none() };
@@ -170,30 +170,36 @@ fn queries(path: &Path, records: usize, days: u64) {
     events("20.3.200.0/24", 7, &parsed(net));
     events("country IR", 7, &parsed(RawFilter { country: some("IR"), ..none() }));
     events("the newest 50", 7, &parsed(RawFilter { limit: some("50"), ..none() }));
-    let summary = |what, repeats, by, query: &dyn Fn(u64) -> Query| {
-        report(what, [&with, &without], repeats, |reader, position| {
-            let rows = summarize(reader, query(position), by).expect("rows");
-            (rows.iter().map(|row| row.flows ^ row.source.bytes).sum(), rows.len() as u64)
-        });
-    };
-    summary("summary by country", [7, once], By::Country, &parsed(none()));
-    summary("summary by verdict", [7, never], By::Verdict, &parsed(none()));
-    let unapproved = RawFilter { verdict: some("unapproved"), ..none() };
-    summary("  of violations", [7, never], By::Country, &parsed(unapproved));
-    summary("  of four fifths", [7, once], By::Country, &|_| {
-        let (since, until) = (hours(2).0, hours(18).1);
-        Query { filter: Filter { since, until, ..Filter::default() }, ..Query::default() }
-    });
-    summary("  of an hour", [7, once], By::Country, &|position| {
-        let mut query = country(position);
-        query.filter.countries.clear();
-        query
-    });
-    summary("summary by process", [1, never], By::Process, &parsed(none()));
+    summaries([&with, &without], records, &hour);
     events("everything", once.min(3), &parsed(none()));
     println!("memory after queries: {} kB (peak {} kB)", memory(), memory_line("VmHWM:"));
     std::thread::sleep(Duration::from_secs(25));
     println!("memory when idle again: {} kB", memory());
+}
+
+/// Rows are compared by a number made of all of them.
+fn summaries(readers: [&Reader; 2], records: usize, hour: &dyn Fn(u64) -> Query) {
+    let once = if records > LARGE { 1 } else { u64::MAX };
+    let never = if records > LARGE { 0 } else { u64::MAX };
+    let of = |verdict: Option<&str>| {
+        let raw = RawFilter { verdict: verdict.map(ToOwned::to_owned), ..RawFilter::default() };
+        move |_| raw.parse(Timestamp(START)).expect("a filter")
+    };
+    let summary = |what, repeats, by, query: &dyn Fn(u64) -> Query| {
+        report(what, readers, repeats, |reader, position| {
+            let rows = summarize(reader, query(position), by).expect("rows");
+            (rows.iter().map(|row| row.flows ^ row.source.bytes).sum(), rows.len() as u64)
+        });
+    };
+    summary("summary by country", [7, once], By::Country, &of(None));
+    summary("summary by verdict", [7, never], By::Verdict, &of(None));
+    summary("  of violations", [7, never], By::Country, &of(Some("unapproved")));
+    summary("  of four fifths", [7, once], By::Country, &|_| {
+        let (since, until) = (hour(2).filter.since, hour(18).filter.until);
+        Query { filter: Filter { since, until, ..Filter::default() }, ..Query::default() }
+    });
+    summary("  of an hour", [7, once], By::Country, hour);
+    summary("summary by process", [1, never], By::Process, &of(None));
 }
 
 /// With the index and without in turns, so that a busy machine is as busy for both; each so often. `ask`
@@ -204,6 +210,12 @@ fn report(
     repeats: [u64; 2],
     ask: impl Fn(&Reader, u64) -> (u64, u64),
 ) {
+    let is_word =
+        |it: &String| !it.starts_with('-') && !it.starts_with(|a: char| a.is_ascii_digit());
+    let wanted = std::env::args().skip(1).find(is_word);
+    if wanted.is_some_and(|wanted| !what.contains(&wanted)) {
+        return;
+    }
     let mut runs = [Vec::new(), Vec::new()];
     let (mut found, mut read, mut peak) = (0, [0; 2], 0);
     for position in 0..repeats[0] {
