@@ -1,5 +1,5 @@
 //! Measures the store: ingest, size on disk, index and queries, on a million realistic records.
-//! `cargo bench -p monitor --bench store [-- RECORDS]`; the numbers go to docs/performance.md. Each query
+//! `cargo bench -p monitor --bench store [-- RECORDS [DAYSd] [PART OF A QUERY'S NAME]]`; the numbers go to docs/performance.md. Each query
 //! is asked with the index and without in turns. It asserts nothing about time.
 
 #[path = "store/generator.rs"]
@@ -13,15 +13,19 @@ use std::{
 };
 
 use geofenced::inside::{
+    api::summarize,
     config::{RecordMode, StoreConfig},
     event::{CountryCode, Entry, Timestamp},
     filter::{Filter, Query, RawFilter},
     store::{Reader, Store},
+    summary::By,
 };
 
 use generator::{Generator, HOUR, RARE, START};
 
 const SYNC_EVERY: usize = 4096;
+/// More records than this are stored where there is more room, and read whole but once.
+const LARGE: usize = 5_000_000;
 
 fn main() {
     let records = std::env::args().skip(1).find_map(|it| it.parse().ok()).unwrap_or(1_000_000);
@@ -30,27 +34,29 @@ fn main() {
         cpu(),
         std::thread::available_parallelism().map_or(0, usize::from)
     );
-    for days in [30, 1] {
+    let days = std::env::args().skip(1).filter_map(|it| it.strip_suffix('d')?.parse().ok());
+    let days: Vec<u64> = days.collect();
+    for days in if days.is_empty() { vec![30, 1] } else { days } {
         let directory = tempfile::tempdir().expect("a temporary directory");
         println!("\n## {records} records over {days} day(s)");
         ingest(directory.path(), records, days);
-        index(directory.path());
-        queries(directory.path(), days);
+        index(directory.path(), records);
+        queries(directory.path(), records, days);
     }
 }
 
-fn config(path: &Path) -> StoreConfig {
+fn config(path: &Path, records: usize) -> StoreConfig {
     StoreConfig {
         path: path.to_owned(),
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 365),
-        max_bytes: 512 << 20,
+        max_bytes: if records > LARGE { 1 << 30 } else { 512 << 20 },
         sync: Duration::from_secs(10),
     }
 }
 
 fn ingest(path: &Path, records: usize, days: u64) {
-    let config = config(path);
+    let config = config(path, records);
     let mut options = geofenced::inside::store::Options::of(&config);
     options.index = None;
     let mut store = Store::open_with(&config, options).expect("a store");
@@ -85,10 +91,10 @@ fn ingest(path: &Path, records: usize, days: u64) {
     );
 }
 
-fn index(path: &Path) {
+fn index(path: &Path, records: usize) {
     let before = memory();
     let begun = Instant::now();
-    let store = Store::open(&config(path)).expect("a store");
+    let store = Store::open(&config(path, records)).expect("a store");
     let opened = begun.elapsed();
     assert!(store.wait_for_index(Duration::from_mins(10)), "the index never came to rest");
     let took = begun.elapsed();
@@ -112,8 +118,8 @@ fn index(path: &Path) {
     println!("close and seal: {:.1} ms; memory {} kB", ms(begun.elapsed()), memory());
 }
 
-fn queries(path: &Path, days: u64) {
-    let store = Store::open(&config(path)).expect("a store");
+fn queries(path: &Path, records: usize, days: u64) {
+    let store = Store::open(&config(path, records)).expect("a store");
     assert!(store.wait_for_index(Duration::from_mins(10)), "the index never came to rest");
     println!("memory of an opened, idle store: {} kB", memory());
     let with = store.reader();
@@ -132,78 +138,135 @@ fn queries(path: &Path, days: u64) {
     };
     let parsed = |raw: RawFilter| move |_| raw.parse(Timestamp(START)).expect("a filter");
     let some = |text: &str| Some(text.to_owned());
-    let both = [&with, &without];
-    report("one hour, country CN", both, 21, country);
-    report("one hour, everything", both, 21, |position| {
+    let once = if records > LARGE { 1 } else { u64::MAX };
+    let events = |what, repeats, query: &dyn Fn(u64) -> Query| {
+        report(what, [&with, &without], [repeats, once], |reader, position| {
+            let take = |record| {
+                std::hint::black_box(&record);
+                ControlFlow::Continue(())
+            };
+            let stats = reader.query(&query(position), take).expect("an answer");
+            (stats.matched, stats.blocks_read)
+        });
+    };
+    events("one hour, country CN", 21, &country);
+    let hour = |position| {
         let mut query = country(position);
         query.filter.countries.clear();
         query
-    });
+    };
+    events("one hour, everything", 21, &hour);
     let none = RawFilter::default;
-    report("a rare process", both, 7, parsed(RawFilter { process: some(RARE), ..none() }));
+    events("a rare process", 7, &parsed(RawFilter { process: some(RARE), ..none() }));
     let address = RawFilter { destination: some("203.0.113.7"), ..none() };
-    report("a rare address", both, 7, parsed(address));
+    events("a rare address", 7, &parsed(address));
     let domain = RawFilter { destination: some("rare.example"), ..none() };
-    report("a rare domain", both, 7, parsed(domain));
+    events("a rare domain", 7, &parsed(domain));
     let operator = RawFilter { operator: some("rare networks"), ..none() };
-    report("a rare operator", both, 7, parsed(operator));
+    events("a rare operator", 7, &parsed(operator));
     let process = RawFilter { process: some("program-250"), ..none() };
-    report("program-250", both, 7, parsed(process));
+    events("program-250", 7, &parsed(process));
     let net = RawFilter { destination: some("20.3.200.0/24"), ..none() };
-    report("20.3.200.0/24", both, 7, parsed(net));
-    report("country IR", both, 7, parsed(RawFilter { country: some("IR"), ..none() }));
-    report("the newest 50", both, 7, parsed(RawFilter { limit: some("50"), ..none() }));
-    report("everything", both, 3, parsed(none()));
+    events("20.3.200.0/24", 7, &parsed(net));
+    events("country IR", 7, &parsed(RawFilter { country: some("IR"), ..none() }));
+    events("the newest 50", 7, &parsed(RawFilter { limit: some("50"), ..none() }));
+    summaries([&with, &without], records, &hour);
+    events("everything", once.min(3), &parsed(none()));
     println!("memory after queries: {} kB (peak {} kB)", memory(), memory_line("VmHWM:"));
     std::thread::sleep(Duration::from_secs(25));
     println!("memory when idle again: {} kB", memory());
 }
 
-/// With the index and without in turns, so that a busy machine is as busy for both.
-fn report(what: &str, readers: [&Reader; 2], repeats: u64, query: impl Fn(u64) -> Query) {
-    let mut runs = [Vec::new(), Vec::new()];
-    let (mut found, mut read) = ([0; 2], [0; 2]);
-    for position in 0..repeats {
-        let query = query(position);
-        for (side, reader) in readers.iter().enumerate() {
-            let (begun, cpu) = (Instant::now(), cpu_time());
-            let stats = reader
-                .query(&query, |record| {
-                    std::hint::black_box(&record);
-                    ControlFlow::Continue(())
-                })
-                .expect("an answer");
-            runs[side].push((begun.elapsed(), cpu_time().saturating_sub(cpu)));
-            found[side] += stats.matched;
-            read[side] += stats.blocks_read;
-        }
+/// Rows are compared by a number made of all of them.
+fn summaries(readers: [&Reader; 2], records: usize, hour: &dyn Fn(u64) -> Query) {
+    let once = if records > LARGE { 1 } else { u64::MAX };
+    let never = if records > LARGE { 0 } else { u64::MAX };
+    let of = |verdict: Option<&str>| {
+        let raw = RawFilter { verdict: verdict.map(ToOwned::to_owned), ..RawFilter::default() };
+        move |_| raw.parse(Timestamp(START)).expect("a filter")
+    };
+    let summary = |what, repeats, by, query: &dyn Fn(u64) -> Query| {
+        report(what, readers, repeats, |reader, position| {
+            let rows = summarize(reader, query(position), by).expect("rows");
+            (rows.iter().map(|row| row.flows ^ row.source.bytes).sum(), rows.len() as u64)
+        });
+    };
+    summary("summary by country", [7, once], By::Country, &of(None));
+    summary("summary by verdict", [7, never], By::Verdict, &of(None));
+    summary("  of violations", [7, never], By::Country, &of(Some("unapproved")));
+    summary("  of four fifths", [7, once], By::Country, &|_| {
+        let (since, until) = (hour(2).filter.since, hour(18).filter.until);
+        Query { filter: Filter { since, until, ..Filter::default() }, ..Query::default() }
+    });
+    summary("  of an hour", [7, once], By::Country, hour);
+    summary("summary by process", [1, never], By::Process, &of(None));
+}
+
+/// With the index and without in turns, so that a busy machine is as busy for both; each so often. `ask`
+/// gives a number that both must give, and what was read.
+fn report(
+    what: &str,
+    readers: [&Reader; 2],
+    repeats: [u64; 2],
+    ask: impl Fn(&Reader, u64) -> (u64, u64),
+) {
+    let is_word =
+        |it: &String| !it.starts_with('-') && !it.starts_with(|a: char| a.is_ascii_digit());
+    let wanted = std::env::args().skip(1).find(is_word);
+    if wanted.is_some_and(|wanted| !what.contains(&wanted)) {
+        return;
     }
-    assert_eq!(found[0], found[1], "the index changes no answer");
-    let mut ratios: Vec<f64> =
-        runs[0].iter().zip(&runs[1]).map(|(with, without)| ms(without.0) / ms(with.0)).collect();
-    ratios.sort_unstable_by(f64::total_cmp);
+    let mut runs = [Vec::new(), Vec::new()];
+    let (mut found, mut read, mut peak) = (0, [0; 2], 0);
+    for position in 0..repeats[0] {
+        let mut answers = [None; 2];
+        for (side, reader) in readers.iter().enumerate() {
+            if position >= repeats[side] {
+                continue;
+            }
+            forget_peak();
+            let (begun, cpu) = (Instant::now(), cpu_time());
+            let (answer, blocks) = ask(reader, position);
+            runs[side].push((begun.elapsed(), cpu_time().saturating_sub(cpu)));
+            answers[side] = Some(answer);
+            read[side] += blocks;
+            if side == 0 {
+                found += answer;
+                peak = peak.max(memory_line("VmHWM:"));
+            }
+        }
+        let is_same = answers[1].is_none_or(|without| answers[0] == Some(without));
+        assert!(is_same, "{what}: the index changes an answer: {answers:?}");
+    }
     let side = |side: usize| {
+        let count = runs[side].len();
+        if count == 0 {
+            return "not asked".to_owned();
+        }
         let (wall, cpu): (Vec<_>, Vec<_>) = runs[side].iter().copied().unzip();
         let (wall, cpu) = (sorted(wall), sorted(cpu));
         format!(
-            "{:>8.2} ms ({:.2} to {:.2}; cpu {:.2}; {} blocks)",
-            ms(wall[wall.len() / 2]),
+            "{:>8.2} ms ({:.2} to {:.2}; cpu {:.2}; {} read)",
+            ms(wall[count / 2]),
             ms(wall[0]),
-            ms(wall[wall.len() - 1]),
-            ms(cpu[cpu.len() / 2]),
-            read[side] / repeats,
+            ms(wall[count - 1]),
+            ms(cpu[count / 2]),
+            read[side] / count as u64,
         )
     };
     println!(
-        "{what:<20} {:>6} found; index {}; none {}; ratio {:.1} ({:.1} to {:.1}); first {:.2} ms; n={repeats}",
-        found[0] / repeats,
+        "{what:<20} {:>6} found; index {}; none {}; first {:.2} ms; peak {peak} kB; n={}",
+        found / repeats[0],
         side(0),
         side(1),
-        ratios[ratios.len() / 2],
-        ratios[0],
-        ratios[ratios.len() - 1],
         ms(runs[0][0].0),
+        repeats[0],
     );
+}
+
+/// The peak of resident memory counts from here on.
+fn forget_peak() {
+    let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
 fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {

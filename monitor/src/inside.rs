@@ -4,7 +4,7 @@
 pub mod api {
     pub use crate::api::{
         Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, MarkRefusal,
-        Marks, SourceError,
+        Marks, SourceError, summarize,
     };
     pub mod server {
         pub use crate::api::server::{BOUNDS, bind};
@@ -98,6 +98,9 @@ pub mod sandbox {
 }
 pub mod shutdown {
     pub use crate::shutdown::{Shutdown, Trigger, channel};
+}
+pub mod summary {
+    pub use crate::summary::{By, Row};
 }
 pub mod store {
     pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError};

@@ -183,10 +183,33 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+/// What flows and roll-ups that are added up beforehand are kept apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    pub country: Country,
+    pub verdict: Verdict,
+}
+
+/// Flows of one kind, but for their traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    pub flows: u64,
+    pub attempts: u64,
+    /// First and last seen.
+    pub seen: [Timestamp; 2],
+}
+
 /// Takes in the flows of a window and how much of each left in it. More is told of a flow than less.
 pub trait Totals {
     /// A flow in its latest state, once; gives back its row.
     fn flow(&mut self, record: &Record) -> u32;
+    /// Whether it needs to know no more of a flow than its kind, and so takes them [`Totals::counted`].
+    fn takes_counts(&self) -> bool {
+        false
+    }
+    /// Flows of one kind instead of each by itself; gives back their row.
+    fn counted(&mut self, kind: Kind, counts: &Counts) -> u32;
+    fn rollup(&mut self, rollup: &Rollup);
     /// `divided`: bytes of the span of which only a part is in the window.
     fn more(&mut self, row: u32, traffic: Traffic, divided: u64);
     /// Of what was told as more: it left before the window.
@@ -317,6 +340,28 @@ impl Summary {
 impl Totals for Summary {
     fn flow(&mut self, record: &Record) -> u32 {
         self.add_flow(record)
+    }
+    fn takes_counts(&self) -> bool {
+        matches!(self.by, By::Country | By::Verdict)
+    }
+    fn counted(&mut self, kind: Kind, counts: &Counts) -> u32 {
+        let key = match self.by {
+            By::Country => country_key(kind.country),
+            By::Verdict => kind.verdict.to_string(),
+            // Not asked: it takes none.
+            By::Operator | By::Process | By::Destination | By::Device => OTHERS.to_owned(),
+        };
+        let number = self.number(&key, counts.seen[0]);
+        let row = &mut self.rows[number as usize];
+        row.count(kind.verdict, counts.flows, counts.seen);
+        row.attempts += counts.attempts;
+        if kind.verdict == Verdict::Unapproved {
+            row.violations += counts.flows;
+        }
+        number
+    }
+    fn rollup(&mut self, rollup: &Rollup) {
+        self.add_rollup(rollup);
     }
     fn more(&mut self, row: u32, traffic: Traffic, divided: u64) {
         if let Some(row) = self.rows.get_mut(row as usize) {

@@ -28,6 +28,14 @@ impl Current {
     fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.clone().unwrap_or_else(|| self.view.ask())
     }
+
+    /// Of one moment. What the index adds up is to be no newer than the snapshot.
+    fn of_a_moment(&self) -> (Reader, Arc<Snapshot>) {
+        match &self.snapshot {
+            Some(snapshot) => (self.reader.clone(), Arc::clone(snapshot)),
+            None => (self.reader.as_of_now(), self.view.ask()),
+        }
+    }
 }
 
 impl EventSource for Current {
@@ -35,7 +43,8 @@ impl EventSource for Current {
         Arc::new(Self { reader: self.reader.until(is_over), ..Self::clone(&self) })
     }
     fn of_now(&self) -> Option<Arc<dyn EventSource>> {
-        Some(Arc::new(Self { snapshot: Some(self.snapshot()), ..self.clone() }))
+        let (reader, snapshot) = self.of_a_moment();
+        Some(Arc::new(Self { reader, snapshot: Some(snapshot), ..self.clone() }))
     }
     fn is_still_so(&self) -> bool {
         self.snapshot.as_ref().is_none_or(|it| !self.view.has_flushed_since(it))
@@ -45,8 +54,18 @@ impl EventSource for Current {
         EventSource::query(&self.reader.beside(flows), query, each)
     }
     fn totals(&self, query: &Query, totals: &mut dyn Totals) -> Result<(), SourceError> {
-        let flows = Arc::clone(&self.snapshot().flows);
-        EventSource::totals(&self.reader.beside(flows), query, totals)
+        let (reader, snapshot) = self.of_a_moment();
+        EventSource::totals(&reader.beside(Arc::clone(&snapshot.flows)), query, totals)
+    }
+    fn rollup_totals(&self, filter: &Filter, totals: &mut dyn Totals) -> Result<(), SourceError> {
+        let snapshot = self.snapshot();
+        EventSource::rollup_totals(&self.reader, filter, totals)?;
+        // As below.
+        if !self.view.has_flushed_since(&snapshot) {
+            let matching = snapshot.rollups.iter().filter(|it| filter.matches_rollup(it));
+            matching.for_each(|it| totals.rollup(it));
+        }
+        Ok(())
     }
     fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError> {
         let snapshot = self.snapshot();

@@ -33,6 +33,10 @@ impl EventSource for Reader {
         Self::rollups(self, filter, each)?;
         Ok(())
     }
+    fn rollup_totals(&self, filter: &Filter, totals: &mut dyn Totals) -> Result<(), SourceError> {
+        Self::rollups_in_window(self, filter, totals)?;
+        Ok(())
+    }
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError> {
         Self::lookups(self, query, each)?;
         Ok(())

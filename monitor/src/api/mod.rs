@@ -66,6 +66,13 @@ pub trait EventSource: Send + Sync {
     }
     /// Roll-ups that can match; none when the filter asks for what they don't hold.
     fn rollups(&self, filter: &Filter, each: Each<'_, Rollup>) -> Result<(), SourceError>;
+    /// The same, added up.
+    fn rollup_totals(&self, filter: &Filter, totals: &mut dyn Totals) -> Result<(), SourceError> {
+        self.rollups(filter, &mut |rollup| {
+            totals.rollup(&rollup);
+            ControlFlow::Continue(())
+        })
+    }
     /// Lookups that match, in the order asked for; none when the filter asks for what they don't
     /// hold.
     fn lookups(&self, query: &Query, each: Each<'_, Lookup>) -> Result<(), SourceError>;
@@ -215,9 +222,6 @@ fn fold(events: &dyn EventSource, query: &Query, by: By) -> Result<(Summary, boo
     let (since, until) = (query.filter.since, query.filter.until);
     let mut summary = Summary::new(by, leases, Span { since, until, now: clock::wall() });
     events.totals(query, &mut summary)?;
-    events.rollups(&query.filter, &mut |rollup| {
-        summary.add_rollup(&rollup);
-        ControlFlow::Continue(())
-    })?;
+    events.rollup_totals(&query.filter, &mut summary)?;
     Ok((summary, events.is_still_so()))
 }

@@ -12,6 +12,7 @@ use super::{
     period::{Period, period_of},
     seal,
     shared::Shared,
+    sums::{Sums, SumsReader},
     terms::{self, Demand},
 };
 use crate::{event::Timestamp, filter::Filter, store::scan::Contents};
@@ -75,6 +76,33 @@ impl Finder {
             }
         }
         found
+    }
+
+    /// Sums of a segment, as far as they are known; `loose`: with the flows that go beyond it.
+    pub(in crate::store) fn sums(&self, segment: u32, loose: bool) -> Option<Sums> {
+        if let Some(sums) = self.0.building().sums(segment, loose) {
+            return Some(sums);
+        }
+        self.contents(segment)?;
+        let period = period_of(segment);
+        let (database, _) = self.0.open(period)?;
+        // Those of the kinds are the first of its parts.
+        let prefix = group::key(terms::SUMS, segment, 0, (!loose).then_some(0));
+        let mut reader = SumsReader::default();
+        let read = database.scan(&prefix, |_, value| reader.add(value));
+        let malformed = |_| Fault::Failed("sums of a segment are malformed".into());
+        match read.and_then(|()| reader.finish(loose).map_err(malformed)) {
+            Ok(sums) => sums,
+            Err(fault) => {
+                self.0.fail(period, &fault);
+                None
+            }
+        }
+    }
+
+    /// Blocks numbered below this are durable.
+    pub(in crate::store) fn next_block(&self) -> u64 {
+        self.0.lock().progress.next_block
     }
 
     /// A block was not where the index said.

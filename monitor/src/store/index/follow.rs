@@ -13,11 +13,13 @@ use super::{
     period::{Period, period_of},
     seal::Covered,
     shared::{Limits, Shared, State},
+    sums::SumsBuilder,
 };
 use crate::store::{
     error::StoreCounters,
     files,
     ledger::{frame::Head, segment::Segment},
+    memory,
     scan::Contents,
 };
 
@@ -162,6 +164,9 @@ impl Follower<'_> {
         let corrupt = walk.corrupt + u64::from(is_whole && walk.tail > 0);
         StoreCounters::add(&self.shared.counters.blocks_corrupt, corrupt);
         let mut covered = covered.unwrap_or_else(|| uncovered(&mut segment));
+        if !self.take_up_sums(&mut segment, covered.end)? {
+            return Ok(());
+        }
         let mut rest = heads.as_slice();
         while let Some(count) = group_length(rest, self.shared.limits, is_whole) {
             let (group, after) = rest.split_at(count);
@@ -178,12 +183,47 @@ impl Follower<'_> {
         if is_whole && !covered.complete {
             // Nothing (left) to read, but no more will come.
             covered.complete = true;
-            if let Err(fault) = self.write(number, Vec::new(), covered) {
+            if let Err(fault) = self.write(number, self.sums(&covered, number), covered) {
                 self.shared.fail(period_of(number), &fault);
                 return Err(io::Error::other(fault));
             }
         }
         Ok(())
+    }
+
+    /// The sums of a segment go on where its index does. They are in memory until it has ended, so after a
+    /// start they are made again up to there. False: something else is to be done first.
+    fn take_up_sums(&self, segment: &mut Segment, end: u64) -> io::Result<bool> {
+        let number = segment.number();
+        if self.shared.building().is_at(number, end) {
+            return Ok(true);
+        }
+        let begin = segment.blocks_at()?;
+        *self.shared.building() = SumsBuilder::of(number, begin);
+        let mut heads = Vec::new();
+        segment.walk(0, |at, head| {
+            if at >= end {
+                return ControlFlow::Break(());
+            }
+            heads.push((at, *head));
+            ControlFlow::Continue(())
+        })?;
+        for (at, head) in heads {
+            if self.shared.is_interrupted() {
+                return Ok(false);
+            }
+            // What is damaged was counted when it was indexed.
+            let entries = segment.entries(at, &head)?.unwrap_or_default();
+            self.shared.building().add(at, &head, &entries);
+        }
+        memory::release();
+        Ok(true)
+    }
+
+    /// Of a segment that is covered whole.
+    fn sums(&self, covered: &Covered, number: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let building = self.shared.building();
+        if building.is_at(number, covered.end) { building.finish() } else { Vec::new() }
     }
 
     fn write_group(
@@ -200,12 +240,19 @@ impl Follower<'_> {
             covered.last_at = *at;
             let Some(entries) = segment.entries(*at, head)? else {
                 StoreCounters::add(&self.shared.counters.blocks_corrupt, 1);
+                self.shared.building().add(*at, head, &[]);
                 continue;
             };
             covered.contents.add(head);
             builder.add(*at, head, &entries, &mut self.open);
+            self.shared.building().add(*at, head, &entries);
         }
-        self.write(segment.number(), builder.finish(segment.number()), *covered)
+        let number = segment.number();
+        let mut pairs = builder.finish(number);
+        if covered.complete {
+            pairs.extend(self.sums(covered, number));
+        }
+        self.write(number, pairs, *covered)
     }
 
     fn write(

@@ -215,7 +215,7 @@ impl GroupBuilder {
     }
 }
 
-fn encode(value: &impl Serialize, into: Vec<u8>) -> Vec<u8> {
+pub(super) fn encode(value: &impl Serialize, into: Vec<u8>) -> Vec<u8> {
     // Numbers, bytes and flags into memory: nothing of it has a way to fail.
     postcard::to_extend(value, into).expect("index values always serialize")
 }

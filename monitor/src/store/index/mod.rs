@@ -10,6 +10,7 @@ mod group;
 mod period;
 mod seal;
 mod shared;
+mod sums;
 mod terms;
 
 use std::{
@@ -30,6 +31,7 @@ pub use finder::IndexStats;
 use period::period_of;
 pub use shared::Limits;
 use shared::{Shared, State};
+pub(super) use sums::{Sum, Sums};
 
 /// How long all the index is waited for to be removed, and how long it stays away at least.
 const YIELD_PATIENCE: Duration = Duration::from_secs(2);

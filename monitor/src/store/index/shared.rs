@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::period::Period;
+use super::{period::Period, sums::SumsBuilder};
 use crate::store::{error::StoreCounters, ledger::Progress};
 
 /// When a group is written, and when databases are closed.
@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub files: Mutex<()>,
     /// Held for a moment: nothing is read or written meanwhile.
     pub state: Mutex<State>,
+    /// Of the segment that is being indexed. Held while a block is added, and with no other lock.
+    pub building: Mutex<SumsBuilder>,
     /// Told to the thread: there is something to do.
     pub work: Condvar,
     /// Told by the thread: there is nothing left to do.
@@ -77,6 +79,7 @@ impl Shared {
             counters,
             files: Mutex::new(()),
             state: Mutex::new(State { progress, ..State::default() }),
+            building: Mutex::default(),
             work: Condvar::new(),
             rest: Condvar::new(),
         }
@@ -85,6 +88,15 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // State is changed in single steps: a panic between them leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A panic while it was added to is the thread's end: it is not gone on with.
+    pub(super) fn building(&self) -> MutexGuard<'_, SumsBuilder> {
+        self.building.lock().unwrap_or_else(|broken| {
+            let mut building = broken.into_inner();
+            *building = SumsBuilder::default();
+            building
+        })
     }
 
     pub(super) fn lock_files(&self) -> MutexGuard<'_, ()> {

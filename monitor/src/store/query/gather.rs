@@ -1,6 +1,6 @@
-//! From a plan to the answer, in bounded memory: first the positions of the matches are gathered
-//! (newest block first, so that the first state met of a flow is its latest), then their records are
-//! read again in order, some thousand at a time.
+//! From a plan to the answer, in bounded memory: some of the span after the other. Of each first the positions
+//! of the matches are gathered (newest block first, so that the first state met of a flow is its latest), then
+//! their records are read again in order, some thousand at a time.
 
 use std::{
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// Flows beside a ledger at most: as many as a position can count.
-const BESIDE_MAX: usize = u16::MAX as usize;
+pub(super) const BESIDE_MAX: usize = u16::MAX as usize;
 
 /// Positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
 /// more passes, also in tests.
-const POSITIONS: usize = if cfg!(test) { 64 } else { 1 << 20 };
+const POSITIONS: usize = if cfg!(test) { 64 } else { 1 << 18 };
 /// Records held at once on their way out, and kept from the first reading. Few in tests, so that they
 /// read a second time.
 pub(in crate::store) const RECORDS: usize = if cfg!(test) { 16 } else { 8192 };
@@ -58,8 +58,43 @@ struct Position {
     entry: u16,
 }
 
+/// Flows that began from one instant to another, both included. All states of one began at the same.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    from: u64,
+    to: u64,
+}
+
+impl Slice {
+    const ALL: Self = Self { from: 0, to: u64::MAX };
+
+    /// Whether a flow of it can be in the block.
+    fn meets(&self, block: &Block) -> bool {
+        block.earliest_start <= self.to && self.from <= block.latest_start
+    }
+}
+
+/// Cuts the span so that a pass has room for what about begins in each; else a pass would have to go
+/// through all blocks for some of their flows. Oldest first.
+fn slices(plan: &[Block]) -> Vec<Slice> {
+    let matching = plan.iter().filter(|block| block.may_match);
+    let mut starts: Vec<(u64, u16)> = matching.map(|it| (it.latest_start, it.flows)).collect();
+    starts.sort_unstable();
+    let (mut slices, mut flows, mut from) = (Vec::new(), 0, 0);
+    for (latest_start, more) in starts {
+        flows += usize::from(more);
+        if flows >= POSITIONS && (from..u64::MAX).contains(&latest_start) {
+            slices.push(Slice { from, to: latest_start });
+            (flows, from) = (0, latest_start + 1);
+        }
+    }
+    slices.push(Slice { from, to: u64::MAX });
+    slices
+}
+
 /// Which positions a pass gathers.
 struct Gather {
+    slice: Slice,
     /// The newest rather than the oldest.
     newest: bool,
     /// Only those beyond this one.
@@ -69,11 +104,11 @@ struct Gather {
 
 impl Gather {
     fn takes(&self, position: Position) -> bool {
-        self.beyond.is_none_or(
-            |beyond| {
+        let Slice { from, to } = self.slice;
+        (from..=to).contains(&position.start)
+            && self.beyond.is_none_or(|beyond| {
                 if self.newest { position < beyond } else { position > beyond }
-            },
-        )
+            })
     }
 }
 
@@ -85,33 +120,39 @@ pub(super) fn run(
     stats: &mut QueryStats,
     each: &mut impl FnMut(Record) -> ControlFlow<()>,
 ) -> Result<Result<(), Inconsistent>, StoreError> {
-    let mut gather = match query.limit {
-        Some(limit) => Gather { newest: true, beyond: None, most: limit },
-        None => Gather { newest: query.newest_first, beyond: None, most: POSITIONS },
-    };
-    loop {
-        let (mut positions, mut kept) =
-            match gather_positions(input, &query.filter, &gather, stats)? {
-                Ok(gathered) => gathered,
-                Err(Inconsistent { segment }) if gather.beyond.is_some() => {
-                    return Err(StoreError::Contradicted { segment });
-                }
-                Err(inconsistent) => return Ok(Err(inconsistent)),
-            };
-        positions.sort_unstable();
-        if query.newest_first {
-            positions.reverse();
-        }
-        for some in positions.chunks(RECORDS) {
-            if tell(input, some, &mut kept, stats, each)?.is_break() {
-                return Ok(Ok(()));
-            }
-        }
-        if query.limit.is_some() || positions.len() < gather.most {
-            return Ok(Ok(()));
-        }
-        gather.beyond = positions.last().copied();
+    let (newest, most) = (query.limit.is_some() || query.newest_first, POSITIONS);
+    let most = query.limit.unwrap_or(most);
+    let mut slices = if query.limit.is_some() { vec![Slice::ALL] } else { slices(input.plan) };
+    if query.newest_first {
+        slices.reverse();
     }
+    for slice in slices {
+        let mut gather = Gather { slice, newest, beyond: None, most };
+        loop {
+            let (mut positions, mut kept) =
+                match gather_positions(input, &query.filter, &gather, stats)? {
+                    Ok(gathered) => gathered,
+                    Err(Inconsistent { segment }) if stats.matched > 0 => {
+                        return Err(StoreError::Contradicted { segment });
+                    }
+                    Err(inconsistent) => return Ok(Err(inconsistent)),
+                };
+            positions.sort_unstable();
+            if query.newest_first {
+                positions.reverse();
+            }
+            for some in positions.chunks(RECORDS) {
+                if tell(input, some, &mut kept, stats, each)?.is_break() {
+                    return Ok(Ok(()));
+                }
+            }
+            if query.limit.is_some() || positions.len() < gather.most {
+                break;
+            }
+            gather.beyond = positions.last().copied();
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn gather_positions(
@@ -137,11 +178,16 @@ fn gather_positions(
         while newer.last().is_some_and(|flow: &FlowId| (flow.0 >> 64) as u64 > bound.last) {
             newer.pop_last();
         }
+        if !gather.slice.meets(block) {
+            continue;
+        }
         if segment.as_ref().is_none_or(|segment| segment.number() != block.segment) {
             segment = scan.segment(block.segment)?;
         }
         let Some(segment) = &mut segment else { continue };
-        let wanted = if block.may_match { Wanted::Matching(filter) } else { Wanted::Nothing };
+        let Slice { from, to } = gather.slice;
+        let wanted =
+            if block.may_match { Wanted::Begun(filter, from, to) } else { Wanted::Nothing };
         let states = match read(scan, segment, block, wanted, stats)? {
             Some(states) => states,
             None if block.is_indexed => {

@@ -7,6 +7,7 @@ mod marks;
 mod others;
 mod plan;
 mod policy;
+mod totals;
 mod window;
 
 use std::{
@@ -64,6 +65,8 @@ pub struct Reader {
     /// States of flows that are newer than any in the ledger.
     beside: Arc<[Record]>,
     marks: Arc<marks::Found>,
+    /// Blocks numbered from here on may hold what is beside the ledger.
+    is_of: Option<u64>,
 }
 
 impl Reader {
@@ -86,13 +89,19 @@ impl Reader {
     ) -> Self {
         let scan = Scan::new(files::ledger(root), counters);
         let (beside, marks) = (Arc::default(), Arc::default());
-        Self { root: root.to_owned(), scan, finder, beside, marks }
+        Self { root: root.to_owned(), scan, finder, beside, marks, is_of: None }
     }
 
     /// The same view for an answer that ends with [`StoreError::Stopped`] as soon as this says so, also
     /// where nothing matches.
     pub fn until(&self, is_over: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
         Self { scan: self.scan.until(is_over), ..self.clone() }
+    }
+
+    /// The same view for flows beside it that are asked for after this. Without it what the index adds up
+    /// is of no use beside them.
+    pub fn as_of_now(&self) -> Self {
+        Self { is_of: self.finder.as_ref().map(Finder::next_block), ..self.clone() }
     }
 
     /// The same view with flows that the ledger does not hold yet, or not as they are now: at most one

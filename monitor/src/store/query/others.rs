@@ -6,7 +6,11 @@ use super::{Reader, plan::may_match};
 use crate::{
     event::{Entry, Lookup, Notice, Rollup, Timestamp},
     filter::{Filter, LOOKUPS_KEPT, Query},
-    store::{error::StoreError, ledger::frame::Head, scan::QueryStats},
+    store::{
+        error::StoreError,
+        ledger::frame::Head,
+        scan::{Contents, QueryStats},
+    },
 };
 
 impl Reader {
@@ -21,8 +25,26 @@ impl Reader {
         if !filter.knows_rollups() {
             return Ok(QueryStats::default());
         }
+        let mut stats = QueryStats::default();
+        for segment in self.segments_with(filter, |it| it.rollups)? {
+            if self.rollups_of(segment, 0, filter, &mut stats, &mut each)?.is_break() {
+                break;
+            }
+        }
+        Ok(stats)
+    }
+
+    /// Those of one segment from this offset on.
+    pub(super) fn rollups_of(
+        &self,
+        segment: (u32, bool),
+        from: u64,
+        filter: &Filter,
+        stats: &mut QueryStats,
+        mut each: impl FnMut(Rollup) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, StoreError> {
         let holds = |head: &Head| head.summary.rollups > 0 && may_match(&head.summary, filter);
-        self.others(filter.since, filter.until, holds, |entry| match entry {
+        self.others_of(segment, from, filter, holds, stats, &mut |entry| match entry {
             Entry::Rollup(rollup) if filter.matches_rollup(&rollup) => Some(each(rollup)),
             _ => None,
         })
@@ -76,7 +98,7 @@ impl Reader {
         Ok(stats)
     }
 
-    /// Entries other than flows, of the blocks that `holds` says may hold such.
+    /// Notices and lookups, of the blocks that `holds` says may hold such.
     fn others(
         &self,
         since: Option<Timestamp>,
@@ -85,34 +107,64 @@ impl Reader {
         mut each: impl FnMut(Entry) -> Option<ControlFlow<()>>,
     ) -> Result<QueryStats, StoreError> {
         let span = Filter { since, until, ..Filter::default() };
-        let overlaps = |first, last| span.overlaps(Timestamp(first), Timestamp(last));
         let mut stats = QueryStats::default();
+        for segment in self.segments_with(&span, |it| it.notices)? {
+            if self.others_of(segment, 0, &span, &holds, &mut stats, &mut each)?.is_break() {
+                break;
+            }
+        }
+        Ok(stats)
+    }
+
+    /// The segments that may hold something of a kind in the span asked for, and whether it is the newest.
+    fn segments_with(
+        &self,
+        span: &Filter,
+        count: impl Fn(&Contents) -> u64,
+    ) -> Result<Vec<(u32, bool)>, StoreError> {
         let segments = self.scan.segments()?;
         let newest = segments.last().copied();
-        for number in segments {
-            let totals = self.finder.as_ref().and_then(|finder| finder.contents(number));
-            if totals.is_some_and(|it| !overlaps(it.first, it.last)) {
-                continue;
+        let may_hold = |number: &u32| {
+            let contents = self.finder.as_ref().and_then(|finder| finder.contents(*number));
+            contents.is_none_or(|it| {
+                count(&it) > 0 && span.overlaps(Timestamp(it.first), Timestamp(it.last))
+            })
+        };
+        let segments = segments.into_iter().filter(may_hold);
+        Ok(segments.map(|number| (number, Some(number) == newest)).collect())
+    }
+
+    /// Entries other than flows of one segment, from this offset on.
+    fn others_of(
+        &self,
+        (number, is_newest): (u32, bool),
+        from: u64,
+        span: &Filter,
+        holds: impl Fn(&Head) -> bool,
+        stats: &mut QueryStats,
+        each: &mut dyn FnMut(Entry) -> Option<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        let mut blocks = Vec::new();
+        self.scan.walk(number, from, is_newest, stats, |at, head| {
+            let (first, last) = (head.summary.other_first, head.summary.other_last);
+            if holds(head) && span.overlaps(Timestamp(first), Timestamp(last)) {
+                blocks.push((at, *head));
             }
-            let mut blocks = Vec::new();
-            self.scan.walk(number, 0, Some(number) == newest, &mut stats, |at, head| {
-                if holds(head) && overlaps(head.summary.other_first, head.summary.other_last) {
-                    blocks.push((at, *head));
-                }
-            })?;
-            let Some(segment) = self.scan.segment(number)? else { continue };
-            for (at, head) in blocks {
-                self.scan.go_on()?;
-                for entry in self.scan.entries(&segment, at, &head, &mut stats)? {
-                    if let Some(told) = each(entry) {
-                        stats.matched += 1;
-                        if told.is_break() {
-                            return Ok(stats);
-                        }
+        })?;
+        let Some(segment) = self.scan.segment(number)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        for (at, head) in blocks {
+            self.scan.go_on()?;
+            for entry in self.scan.entries(&segment, at, &head, stats)? {
+                if let Some(told) = each(entry) {
+                    stats.matched += 1;
+                    if told.is_break() {
+                        return Ok(ControlFlow::Break(()));
                     }
                 }
             }
         }
-        Ok(stats)
+        Ok(ControlFlow::Continue(()))
     }
 }

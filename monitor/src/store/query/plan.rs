@@ -29,7 +29,10 @@ pub(super) struct Block {
     pub may_match: bool,
     /// Told by the index, so to be checked against the ledger.
     pub is_indexed: bool,
-    /// Latest start of a flow in it.
+    /// States of flows in it.
+    pub flows: u16,
+    /// Earliest and latest start of a flow in it.
+    pub earliest_start: u64,
     pub latest_start: u64,
     /// Latest instant of a flow in it.
     pub last: u64,
@@ -125,8 +128,18 @@ impl Considered<'_> {
         if may_match {
             self.matching.insert(number);
         }
-        let (latest_start, last) = (summary.latest_start, summary.last);
-        let block = Block { segment, at, number, may_match, is_indexed, latest_start, last };
+        let Summary { flows, first: earliest_start, latest_start, last, .. } = *summary;
+        let block = Block {
+            segment,
+            at,
+            number,
+            may_match,
+            is_indexed,
+            flows,
+            earliest_start,
+            latest_start,
+            last,
+        };
         self.blocks.push((block, supersedes));
     }
 }

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::Reader;
 use crate::{
     event::{Egress, Entry, FlowId, Timestamp, Traffic},
-    filter::Query,
+    filter::{Filter, Query},
     store::{
         error::StoreError,
         ledger::{frame::Head, segment::Segment},
@@ -39,6 +39,53 @@ struct Crossing {
 }
 
 type Crossings = FxHashMap<FlowId, Crossing>;
+
+/// A flow in its latest state, as far as its window is concerned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub flow: FlowId,
+    pub row: u32,
+    pub start: Timestamp,
+    pub last_at: Timestamp,
+    pub traffic: Traffic,
+}
+
+impl Told {
+    pub(super) fn of(row: u32, egress: &Egress) -> Self {
+        let Egress { flow, started_at: start, last_at, traffic, .. } = *egress;
+        Self { flow, row, start, last_at, traffic }
+    }
+}
+
+/// A window, and the flows that live across its bounds.
+#[derive(Debug)]
+pub(super) struct Window {
+    since: Option<Timestamp>,
+    end: Option<Timestamp>,
+    begun_before: Crossings,
+    going_on: Crossings,
+}
+
+impl Window {
+    pub(super) fn of(filter: &Filter) -> Self {
+        let (begun_before, going_on) = (Crossings::default(), Crossings::default());
+        Self { since: filter.since, end: filter.until, begun_before, going_on }
+    }
+
+    /// What left of a flow, unless more must be known for it.
+    pub(super) fn take(&mut self, told: &Told, totals: &mut dyn Totals) {
+        let Told { flow, row, start, last_at, traffic } = *told;
+        let crossing = Crossing { row, start, after: State { last_at, traffic } };
+        if self.end.is_some_and(|end| last_at >= end) {
+            self.going_on.insert(flow, crossing);
+        } else {
+            totals.more(row, traffic, 0);
+        }
+        if self.since.is_some_and(|since| start < since) {
+            self.begun_before.insert(flow, crossing);
+        }
+    }
+}
 
 impl From<&Egress> for State {
     fn from(egress: &Egress) -> Self {
@@ -72,23 +119,19 @@ impl Reader {
         query: &Query,
         totals: &mut dyn Totals,
     ) -> Result<QueryStats, StoreError> {
-        let query = Query { filter: query.filter.clone(), ..Query::default() };
-        let (since, end) = (query.filter.since, query.filter.until);
-        let (mut begun_before, mut going_on) = (Crossings::default(), Crossings::default());
-        let mut stats = self.query(&query, |record| {
-            let egress = &record.egress;
-            let row = totals.flow(&record);
-            let crossing = Crossing { row, start: egress.started_at, after: egress.into() };
-            if end.is_some_and(|end| egress.last_at >= end) {
-                going_on.insert(egress.flow, crossing);
-            } else {
-                totals.more(row, egress.traffic, 0);
-            }
-            if since.is_some_and(|since| egress.started_at < since) {
-                begun_before.insert(egress.flow, crossing);
-            }
-            ControlFlow::Continue(())
-        })?;
+        let filter = &query.filter;
+        let mut window = Window::of(filter);
+        let mut stats = if self.can_add_sums(filter, totals) {
+            self.tell_or_add(filter, totals, &mut window)?
+        } else {
+            let query = Query { filter: filter.clone(), ..Query::default() };
+            self.query(&query, |record| {
+                let told = Told::of(totals.flow(&record), &record.egress);
+                window.take(&told, totals);
+                ControlFlow::Continue(())
+            })?
+        };
+        let Window { since, end, begun_before, going_on } = window;
         if let Some(end) = end {
             self.before(end, going_on, &mut stats, |row, traffic, divided| {
                 totals.more(row, traffic, divided);

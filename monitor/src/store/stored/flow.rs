@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     event::{
-        Domain, DomainSource, Egress, Findings, FlowId, Judgement, Mac, Passage, Place, Reason,
-        Record, Sender, ServerName, Timestamp, Traffic, Transport, Way,
+        Country, Domain, DomainSource, Egress, Findings, FlowId, Judgement, Mac, Passage, Place,
+        Reason, Record, Sender, ServerName, Timestamp, Traffic, Transport, Way,
     },
     filter::Filter,
     select::DestinationSelector,
@@ -328,9 +328,14 @@ pub(super) fn pass_by(extras: &[StoredExtra], tables: &mut Tables<'_>) -> Result
 }
 
 impl StoredFlow {
+    /// When it began.
+    pub(super) fn started(&self, base: u64) -> u64 {
+        base.wrapping_add(self.started.cast_unsigned())
+    }
+
     /// Which flow it is, and in what state.
     pub(super) fn identity(&self, base: u64) -> (FlowId, u32) {
-        let started = base.wrapping_add(self.started.cast_unsigned());
+        let started = self.started(base);
         let id_high = started.wrapping_add(self.id_offset.cast_unsigned());
         let id = u128::from(id_high) << 64 | u128::from(u64::from_le_bytes(self.id_low));
         (FlowId(id), self.revision)
@@ -344,10 +349,13 @@ impl StoredFlow {
         filter: &Filter,
         tables: &Tables<'_>,
     ) -> bool {
-        let started = base.wrapping_add(self.started.cast_unsigned());
+        let started = self.started(base);
         let last = started.wrapping_add(self.last.cast_unsigned());
         let is_of_process = filter.process.is_some() || filter.pid.is_some();
+        let country = country_from_stored(self.country).ok().and_then(Country::code);
         filter.overlaps(Timestamp(started), Timestamp(last))
+            && (filter.countries.is_empty()
+                || country.is_some_and(|code| filter.countries.contains(&code)))
             && (filter.verdicts.is_empty()
                 || filter.verdicts.iter().any(|it| verdict_code(*it) == self.verdict))
             && (!is_of_process
@@ -386,7 +394,7 @@ fn bare_from_stored(
     base: u64,
     tables: &Tables<'_>,
 ) -> Result<Record, FormError> {
-    let started = base.wrapping_add(flow.started.cast_unsigned());
+    let started = flow.started(base);
     let last = started.wrapping_add(flow.last.cast_unsigned());
     let egress = Egress {
         flow: flow.identity(base).0,

@@ -70,6 +70,8 @@ pub(in crate::store) fn decode(raw: &[u8], count: usize) -> Result<Vec<Entry>, F
 pub(in crate::store) enum Wanted<'a> {
     /// Those that match.
     Matching(&'a Filter),
+    /// Those that match and began from one instant to another, both included.
+    Begun(&'a Filter, u64, u64),
     /// Those at these places, ascending.
     At(&'a [u16]),
     Nothing,
@@ -107,6 +109,10 @@ pub(in crate::store) fn flows(
         learn_executed(&extras, tables)?;
         let is_decoded = match wanted {
             Wanted::Matching(filter) => flow.may_match(&extras, base, filter, tables),
+            Wanted::Begun(filter, from, to) => {
+                (from..=to).contains(&flow.started(base))
+                    && flow.may_match(&extras, base, filter, tables)
+            }
             Wanted::At(places) => places.binary_search(&entry_at).is_ok(),
             Wanted::Nothing => false,
         };
@@ -114,7 +120,7 @@ pub(in crate::store) fn flows(
         if is_decoded {
             let decoded = flow_from_stored(&flow, &extras, base, tables)?;
             let is_wanted = match wanted {
-                Wanted::Matching(filter) => filter.matches(&decoded),
+                Wanted::Matching(filter) | Wanted::Begun(filter, ..) => filter.matches(&decoded),
                 Wanted::At(_) | Wanted::Nothing => true,
             };
             record = is_wanted.then(|| Box::new(decoded));

@@ -9,10 +9,10 @@ use super::{
     open, settle, write,
 };
 use crate::{
-    event::{Egress, Entry, FlowId, Record, Timestamp, Traffic},
+    event::{Egress, Entry, FlowId, Record, Rollup, Timestamp, Traffic},
     filter::{Filter, Query},
     store::{Reader, Store},
-    summary::Totals,
+    summary::{Counts, Kind, Totals},
 };
 
 const BEGUN: u64 = 1_700_000_000;
@@ -30,6 +30,10 @@ impl Totals for Sums {
         self.flows.push(record.egress.flow);
         self.flows.len() as u32 - 1
     }
+    fn counted(&mut self, _: Kind, _: &Counts) -> u32 {
+        unreachable!("takes no counts")
+    }
+    fn rollup(&mut self, _: &Rollup) {}
     fn more(&mut self, row: u32, traffic: Traffic, divided: u64) {
         let sum = self.sums.entry(self.flows[row as usize]).or_default();
         *sum = (sum.0.plus(traffic), sum.1 + divided);
