@@ -185,6 +185,10 @@ impl Fold {
 
     pub fn add(&mut self, at: Timestamp, notice: &Notice) {
         let Timestamp(at_ns) = at;
+        // The store's word of itself, not of whoever watches.
+        if let Notice::Key { .. } | Notice::Gone { .. } = notice {
+            return;
+        }
         if !self.is_watching && !matches!(notice, Notice::Started { .. }) {
             // Who writes has watched since its last word, which is not among these.
             let since = at_ns.saturating_sub(ALIVE_NS);
@@ -241,7 +245,12 @@ impl Fold {
             | Notice::ClockRead(_)
             | Notice::Reloaded { .. }
             | Notice::Policy { .. }
+            | Notice::Key { .. }
+            | Notice::Gone { .. }
             | Notice::AddedUp { .. } => {}
+            Notice::RolledBack { .. } => {
+                self.gap(self.seen_at, at_ns, Extent::Degraded, "store", "rolled-back", None);
+            }
         }
         // After a step back it is where the clock is now.
         let is_step = matches!(notice, Notice::ClockStepped { .. });

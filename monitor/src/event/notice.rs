@@ -37,4 +37,12 @@ pub enum Notice {
     /// The daemon before ended without a word, after its last one: so many flows that had sent were not
     /// over by then. What they sent after their last state, of a minute at most, is not known.
     LostSight { flows: u64 },
+    /// The key that signs from here on, as a verifier key of C2SP. Where another signed before: that one,
+    /// and its signature line over both, if its holder could still sign.
+    Key { line: Arc<str>, before: Option<Arc<str>>, signature: Option<Arc<str>> },
+    /// The ledger, as it was found, is not what was signed: `was` is the text of that checkpoint. From here
+    /// on is signed under this origin.
+    RolledBack { origin: Arc<str>, was: Arc<str> },
+    /// All segments that are gone and were told: from and to, as they stand after another was removed.
+    Gone { ranges: Vec<(u64, u64)> },
 }

@@ -26,6 +26,9 @@ pub(super) enum StoredNotice {
     ClockStepped { from: u64, to: u64 },
     LostSight { flows: u64 },
     Policy { sha256: [u8; 32], lines: Vec<Text> },
+    Key { line: Text, before: Option<Text>, signature: Option<Text> },
+    RolledBack { origin: Text, was: Text },
+    Gone { ranges: Vec<(u64, u64)> },
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -74,6 +77,15 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         },
         Notice::ClockStepped { from, to } => StoredNotice::ClockStepped { from: from.0, to: to.0 },
         Notice::LostSight { flows } => StoredNotice::LostSight { flows: *flows },
+        Notice::Key { line, before, signature } => StoredNotice::Key {
+            line: into.text(line),
+            before: into.maybe(before.as_ref()),
+            signature: into.maybe(signature.as_ref()),
+        },
+        Notice::RolledBack { origin, was } => {
+            StoredNotice::RolledBack { origin: into.text(origin), was: into.text(was) }
+        }
+        Notice::Gone { ranges } => StoredNotice::Gone { ranges: ranges.clone() },
     }
 }
 
@@ -123,5 +135,14 @@ pub(super) fn notice_from_stored(
             Notice::ClockStepped { from: Timestamp(from), to: Timestamp(to) }
         }
         StoredNotice::LostSight { flows } => Notice::LostSight { flows },
+        StoredNotice::Key { line, before, signature } => Notice::Key {
+            line: texts.text(line)?,
+            before: texts.maybe(before)?,
+            signature: texts.maybe(signature)?,
+        },
+        StoredNotice::RolledBack { origin, was } => {
+            Notice::RolledBack { origin: texts.text(origin)?, was: texts.text(was)? }
+        }
+        StoredNotice::Gone { ranges } => Notice::Gone { ranges },
     })
 }

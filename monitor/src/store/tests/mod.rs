@@ -6,7 +6,7 @@ mod clocks;
 mod coverage;
 mod files;
 mod full;
-mod history;
+pub(super) mod history;
 mod unclean;
 mod window;
 mod written;
