@@ -17,6 +17,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod unclean;
+pub mod verify;
 
 use std::{sync::Arc, time::Duration};
 
