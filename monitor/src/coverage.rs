@@ -86,8 +86,8 @@ impl Coverage {
         !self.gaps.is_empty() || !self.ledger.is_whole()
     }
 
-    /// One line for whoever reads an answer.
-    pub fn sentence(&self) -> String {
+    /// How much was watched, and why not all.
+    pub fn watching(&self) -> String {
         let (watched, all) = (self.watched_seconds, self.seconds);
         let window = table::span(all);
         let share = if self.gaps.is_empty() {
@@ -108,6 +108,11 @@ impl Coverage {
             0 => String::new(),
             shown => format!(" ({}{more})", causes[..shown].join("; ")),
         };
+        format!("{share}{causes}")
+    }
+
+    /// One line for whoever reads an answer.
+    pub fn sentence(&self) -> String {
         let Integrity { damaged, missing_blocks, missing_segments } = self.ledger;
         let lacks = [
             (damaged, "damaged stretch", "damaged stretches"),
@@ -123,7 +128,7 @@ impl Coverage {
         } else {
             format!("the ledger is not whole: {}", lacks.join(", "))
         };
-        format!("{share}{causes}; {ledger}")
+        format!("{}; {ledger}", self.watching())
     }
 
     /// The gaps by what they are of, with how long or how many.

@@ -159,6 +159,7 @@ impl Daemon {
             watching_since: START,
             status: Arc::new(status),
             locate: Arc::new(located),
+            seal: Arc::new(|| None),
             metrics: Arc::clone(&metrics),
         };
         let socket = directory.path().join("geofenced.sock");
@@ -228,6 +229,7 @@ fn status() -> Status {
             oldest: None,
             index: "current".into(),
         },
+        evidence: None,
         clock: None,
         queues: vec![],
         maps: vec![],

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::{Request, Response, body::Incoming, client::conn::http1, header};
+use hyper::{Method, Request, Response, body::Incoming, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, runtime::Runtime};
@@ -64,8 +64,22 @@ impl Client {
         path: &str,
         parameters: &impl Serialize,
     ) -> Result<T, ClientError> {
+        self.document(Method::GET, path, parameters)
+    }
+
+    /// The same for what changes something.
+    pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.document(Method::POST, path, &[(); 0])
+    }
+
+    fn document<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &impl Serialize,
+    ) -> Result<T, ClientError> {
         self.runtime.block_on(async {
-            let response = self.request(path, parameters).await?;
+            let response = self.request(method, path, parameters).await?;
             let body = response.into_body().collect().await.map_err(broke_off)?.to_bytes();
             serde_json::from_slice(&body).map_err(not_understood)
         })
@@ -79,7 +93,7 @@ impl Client {
         mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         self.runtime.block_on(async {
-            let mut body = self.request(path, parameters).await?.into_body();
+            let mut body = self.request(Method::GET, path, parameters).await?.into_body();
             let mut waiting: Vec<u8> = Vec::new();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(broke_off)?;
@@ -109,6 +123,7 @@ impl Client {
 
     async fn request(
         &self,
+        method: Method,
         path: &str,
         parameters: &impl Serialize,
     ) -> Result<Response<Incoming>, ClientError> {
@@ -125,7 +140,9 @@ impl Client {
         // Ends with the connection; its error is also the sender's or the body's.
         tokio::spawn(connection);
         let query = serde_urlencoded::to_string(parameters).map_err(not_understood)?;
-        let request = Request::get(format!("{path}?{query}"))
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?{query}"))
             .header(header::HOST, "geofenced")
             .body(Empty::<Bytes>::new())
             .map_err(not_understood)?;

@@ -130,6 +130,8 @@ pub struct Api {
     pub watching_since: Timestamp,
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     pub locate: Arc<dyn Fn(IpAddr) -> Located + Send + Sync>,
+    /// Signs for all that is stored, and says what was signed last.
+    pub seal: Arc<dyn Fn() -> Option<status::Evidence> + Send + Sync>,
     pub metrics: Arc<Metrics>,
 }
 

@@ -10,12 +10,15 @@ mod locate;
 mod lookups;
 mod out;
 mod policy;
+mod prove;
 mod reference;
 mod replay;
 mod run;
 mod status;
 mod summary;
 mod timelines;
+mod verify;
+mod witness;
 
 use std::{io, process::ExitCode};
 
@@ -98,6 +101,9 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Locate(args) => locate::run(global, args),
         Command::Status => status::run(global),
         Command::Coverage(args) => coverage::run(global, args),
+        Command::Verify(args) => verify::run(global, args),
+        Command::Prove(args) => prove::run(global, args),
+        Command::Witness(args) => witness::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),

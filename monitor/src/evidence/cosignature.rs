@@ -31,10 +31,6 @@ impl WitnessKey {
         Ok(Self { name, key })
     }
 
-    pub fn name(&self) -> &KeyName {
-        &self.name
-    }
-
     fn id(&self) -> KeyId {
         key_id(&self.name, COSIGNATURE, self.key.as_bytes())
     }

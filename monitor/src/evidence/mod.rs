@@ -8,6 +8,7 @@ pub mod note;
 pub mod proof;
 pub mod request;
 pub mod tree;
+pub mod witness;
 
 pub use checkpoint::Checkpoint;
 pub use cosignature::{Cosignature, WitnessKey, WitnessSigner};
@@ -15,6 +16,7 @@ pub use note::{KeyName, Note, PublicKey, Signer};
 pub use proof::Proof;
 pub use request::Request;
 pub use tree::{Frontier, Hash};
+pub use witness::Memory;
 
 /// Bytes of a block's head in its entry.
 pub const HEAD_BYTES: usize = 128;

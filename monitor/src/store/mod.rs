@@ -10,6 +10,7 @@ mod index;
 mod ledger;
 mod lock;
 mod memory;
+pub mod prove;
 mod query;
 mod retention;
 mod scan;
@@ -19,10 +20,10 @@ mod tests;
 mod unclean;
 pub mod verify;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 pub use error::{STORE_EVENTS, StoreCounters, StoreError};
-pub use evidence::{Head as EvidenceHead, SignedHead};
+pub use evidence::Head as EvidenceHead;
 pub use index::Limits as IndexLimits;
 pub use ledger::Recovery;
 pub use query::Reader;
@@ -34,11 +35,25 @@ use crate::{
     event::{Entry, Notice},
     evidence::KeyName,
 };
-use evidence::{Evidence, host_name};
+use evidence::Evidence;
+pub use evidence::host_name;
 use index::Index;
 use ledger::Writer;
 use scan::Scan;
 use unclean::Unclean;
+
+/// The seed of a key that the file holds, as the store keeps its own; made where there is none.
+pub fn seed(path: &Path) -> Result<[u8; 32], StoreError> {
+    match evidence::keys::read_seed(path)? {
+        Some(seed) => Ok(seed),
+        None => evidence::keys::make_seed(path),
+    }
+}
+
+/// Replaces a file whole and durably, as the store does its own.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    files::replace(path, bytes, files::FILE_MODE).map_err(StoreError::io("write", path))
+}
 
 /// A segment is this long at least, on however small a disk,
 const SEGMENT_LEAST: u64 = 64 << 10;

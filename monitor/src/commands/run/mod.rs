@@ -24,7 +24,7 @@ use self::{
 };
 use super::{Failure, Outcome, load};
 use crate::{
-    api::{Api, Current, server},
+    api::{Api, Current, server, status::Evidence},
     attribute::{
         self, PROCESSES_MAX, Processes, Procfs,
         namespaces::{self, Clocks},
@@ -35,6 +35,7 @@ use crate::{
     connections,
     decode::DecodeError,
     event::{Moment, Notice, Timestamp},
+    evidence::KeyName,
     flow,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
@@ -48,7 +49,7 @@ use crate::{
     rules::Rules,
     sandbox,
     shutdown::{self, Trigger},
-    store::Store,
+    store::{EvidenceHead, Store, host_name},
 };
 
 /// Watches this host until it is told to end.
@@ -68,11 +69,13 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         processes.scan()?;
     }
 
-    let store = Store::open(&config.store)?;
+    let store = Store::open_named(&config.store, evidence_name())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
-    let facts = Facts::new(&config, &attachments, store.reader(), Arc::clone(&metrics));
+    let facts =
+        Facts::new(&config, &attachments, (store.reader(), store.evidence()), Arc::clone(&metrics));
+    let evidence = store.evidence();
     let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let max_flows = config.capture.max_flows;
@@ -108,8 +111,10 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
+    let seal = seal(&view, evidence);
     let events = Arc::new(Current::new(reader, view));
-    let api = Api { events, live, watching_since, status, locate, metrics: Arc::clone(&metrics) };
+    let metrics_shared = Arc::clone(&metrics);
+    let api = Api { events, live, watching_since, status, locate, seal, metrics: metrics_shared };
     let serving =
         Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
@@ -120,6 +125,25 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     served?;
     watched?;
     Ok(Exit::Fine)
+}
+
+/// Under which name the evidence is signed.
+fn evidence_name() -> KeyName {
+    host_name()
+}
+
+/// Signs for what is stored, when somebody asks.
+fn seal(
+    view: &Arc<View>,
+    evidence: EvidenceHead,
+) -> Arc<dyn Fn() -> Option<Evidence> + Send + Sync> {
+    let view = Arc::clone(view);
+    Arc::new(move || {
+        if !view.seal() {
+            tracing::warn!("a checkpoint that was asked for was not signed in time");
+        }
+        status::evidence(&evidence)
+    })
 }
 
 /// The first words of the ledger; since when is watched.

@@ -23,7 +23,7 @@ use crate::{
     outputs,
     probe::{Attachment, tier_of, waiting_max},
     rules::Rules,
-    store::Reader,
+    store::{EvidenceHead, Reader},
 };
 
 /// What does not change while the daemon runs.
@@ -33,6 +33,7 @@ pub(super) struct Facts {
     probes: Vec<Probe>,
     store_path: PathBuf,
     reader: Reader,
+    evidence: EvidenceHead,
     metrics: Arc<Metrics>,
     max_flows: u32,
 }
@@ -41,7 +42,7 @@ impl Facts {
     pub(super) fn new(
         config: &Config,
         attachments: &[Attachment],
-        reader: Reader,
+        (reader, evidence): (Reader, EvidenceHead),
         metrics: Arc<Metrics>,
     ) -> Self {
         let probes = attachments.iter().map(|attachment| Probe {
@@ -57,6 +58,7 @@ impl Facts {
             probes: probes.collect(),
             store_path: config.store.path.clone(),
             reader,
+            evidence,
             metrics,
             max_flows: config.capture.max_flows,
         }
@@ -99,6 +101,7 @@ impl Facts {
             policy: policy(rules),
             databases: databases(rules),
             store: self.store(),
+            evidence: evidence(&self.evidence),
             clock: Some(self.clock(vitals)),
             queues: vec![
                 fill(
@@ -166,6 +169,19 @@ impl Facts {
             index,
         }
     }
+}
+
+/// What was signed last.
+pub(super) fn evidence(head: &EvidenceHead) -> Option<status::Evidence> {
+    let signed = head.get()?;
+    Some(status::Evidence {
+        origin: signed.checkpoint.origin,
+        size: signed.checkpoint.size,
+        root: data_encoding::BASE64.encode(&signed.checkpoint.root),
+        signed_at: signed.at.map(Time),
+        key: signed.key,
+        rolled_back_from: signed.rolled_back_from,
+    })
 }
 
 fn warnings(vitals: &Vitals) -> Vec<String> {

@@ -140,7 +140,7 @@ pub(in crate::store) fn published(root: &Path) -> Result<Vec<PublicKey>, StoreEr
 }
 
 /// 32 bytes, or their base64 in a line.
-fn read_seed(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
+pub(in crate::store) fn read_seed(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
     let bytes = files::read(path).map_err(StoreError::io("read", path))?;
     let Some(bytes) = bytes else { return Ok(None) };
     if let Ok(seed) = <[u8; 32]>::try_from(&bytes[..]) {
@@ -153,7 +153,7 @@ fn read_seed(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
 }
 
 /// A new secret, in a file for its owner alone.
-pub(crate) fn make_seed(path: &Path) -> Result<[u8; 32], StoreError> {
+pub(in crate::store) fn make_seed(path: &Path) -> Result<[u8; 32], StoreError> {
     let mut seed = [0; 32];
     let mut filled = 0;
     while filled < seed.len() {

@@ -27,7 +27,7 @@ use crate::{
     evidence::{Hash, KeyName},
 };
 use gone::Gone;
-pub use keeper::{Head, SignedHead};
+pub use keeper::Head;
 use keeper::{Keeper, Opened};
 
 /// A block waits at most so long for a checkpoint, by the boot clock; where entries come.
@@ -36,7 +36,7 @@ pub(super) const CADENCE: Duration = Duration::from_mins(15);
 const NAMELESS: &str = "geofenced";
 
 /// The name under which this host signs.
-pub(super) fn host_name() -> KeyName {
+pub fn host_name() -> KeyName {
     let name = rustix::system::uname();
     let name = name.nodename().to_str().map_err(drop);
     let name = name.and_then(|name| KeyName::parse(name).map_err(drop));
