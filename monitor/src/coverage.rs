@@ -211,14 +211,8 @@ impl Fold {
                 self.gap(self.seen_at, at_ns, Extent::Degraded, stage, reason, Some(*count));
             }
             Notice::Cut { bytes, .. } => {
-                self.gap(
-                    self.seen_at,
-                    at_ns,
-                    Extent::Degraded,
-                    "store",
-                    "torn-bytes",
-                    Some(*bytes),
-                );
+                let bytes = Some(*bytes);
+                self.gap(self.seen_at, at_ns, Extent::Degraded, "store", "torn-bytes", bytes);
             }
             Notice::Detached { probe, interface, .. } => {
                 let since = at_ns.saturating_sub(LOOKED_AFTER_NS);

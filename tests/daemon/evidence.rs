@@ -254,9 +254,8 @@ fn a_witness_signs_what_goes_on_refuses_what_was_cut_and_its_word_shows_the_cut(
 
 fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let each = entries.flat_map(|path| match path.is_dir() {
-        true => files(&path),
-        false => vec![(path.clone(), fs::read(&path).unwrap())],
+    let each = entries.flat_map(|path| {
+        if path.is_dir() { files(&path) } else { vec![(path.clone(), fs::read(&path).unwrap())] }
     });
     each.collect()
 }

@@ -35,7 +35,9 @@ pub struct Frontier {
 impl Frontier {
     pub fn of(leaves: &[Hash]) -> Self {
         let mut frontier = Self::default();
-        leaves.iter().for_each(|leaf| frontier.push(*leaf));
+        for leaf in leaves {
+            frontier.push(*leaf);
+        }
         frontier
     }
 

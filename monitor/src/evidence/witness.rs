@@ -35,7 +35,7 @@ pub enum Refusal {
     #[error("the checkpoint of `{0}` is not signed by the key that is known of it")]
     Signature(String),
     #[error("the key given is not the one that was remembered of `{0}`: it was {1}")]
-    OtherKey(String, PublicKey),
+    OtherKey(String, String),
     #[error("`{origin}` was seen with {seen} blocks: ask again with --old {seen}")]
     Stale { origin: String, seen: u64 },
     #[error("`{origin}` was seen with {seen} blocks and now has {size}: its end was cut")]
@@ -82,7 +82,7 @@ impl Memory {
         let before = at.map(|at| &self.0[at]);
         let key = match (before.map(|it| &it.key), log) {
             (Some(known), Some(given)) if known != given => {
-                return Err(Refusal::OtherKey(origin.clone(), known.clone()));
+                return Err(Refusal::OtherKey(origin.clone(), known.to_string()));
             }
             (Some(known), _) => known.clone(),
             (None, Some(given)) => given.clone(),

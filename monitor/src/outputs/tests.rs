@@ -85,11 +85,8 @@ impl Ledger for Memory {
     }
     fn size(&self) -> Result<store::LedgerSize, Self::Error> {
         let records = self.entries.lock().unwrap().len() as u64;
-        self.fails("size").map(|()| store::LedgerSize {
-            bytes: records * 100,
-            records,
-            ..store::LedgerSize::default()
-        })
+        let size = store::LedgerSize { bytes: records * 100, records, ..Default::default() };
+        self.fails("size").map(|()| size)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs::OpenOptions, io::Write as _, ops::ControlFlow, os::unix::fs::OpenOptionsExt as _,
-    path::Path,
+    path::Path, sync::Arc,
 };
 
 use super::{
@@ -151,7 +151,7 @@ fn find(
     size: u64,
     may_hold: impl Fn(&Head) -> bool,
 ) -> Result<Option<Block>, ProveError> {
-    let scan = Scan::new(files::ledger(root), Default::default());
+    let scan = Scan::new(files::ledger(root), Arc::default());
     for number in scan.segments()?.into_iter().rev() {
         let path = files::segment_path(scan.ledger(), number);
         let failed = |error| StoreError::io("read", &path)(error);

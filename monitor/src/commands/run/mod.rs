@@ -24,7 +24,7 @@ use self::{
 };
 use super::{Failure, Outcome, load};
 use crate::{
-    api::{Api, Current, server, status::Evidence},
+    api::{Api, Current, server},
     attribute::{
         self, PROCESSES_MAX, Processes, Procfs,
         namespaces::{self, Clocks},
@@ -49,7 +49,7 @@ use crate::{
     rules::Rules,
     sandbox,
     shutdown::{self, Trigger},
-    store::{EvidenceHead, Store, host_name},
+    store::{Store, host_name},
 };
 
 /// Watches this host until it is told to end.
@@ -73,9 +73,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
-    let facts =
-        Facts::new(&config, &attachments, (store.reader(), store.evidence()), Arc::clone(&metrics));
-    let evidence = store.evidence();
+    let facts = Facts::new(&config, &attachments, &store, Arc::clone(&metrics));
     let live = live::channel();
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let max_flows = config.capture.max_flows;
@@ -109,12 +107,11 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         }
     })?;
     let readiness = Readiness::default();
+    let (seal, locate) = (facts.seal(&view), reloader.locate());
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
-    let locate = reloader.locate();
-    let seal = seal(&view, evidence);
     let events = Arc::new(Current::new(reader, view));
-    let metrics_shared = Arc::clone(&metrics);
-    let api = Api { events, live, watching_since, status, locate, seal, metrics: metrics_shared };
+    let told = Arc::clone(&metrics);
+    let api = Api { events, live, watching_since, status, locate, seal, metrics: told };
     let serving =
         Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
@@ -130,20 +127,6 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
 /// Under which name the evidence is signed.
 fn evidence_name() -> KeyName {
     host_name()
-}
-
-/// Signs for what is stored, when somebody asks.
-fn seal(
-    view: &Arc<View>,
-    evidence: EvidenceHead,
-) -> Arc<dyn Fn() -> Option<Evidence> + Send + Sync> {
-    let view = Arc::clone(view);
-    Arc::new(move || {
-        if !view.seal() {
-            tracing::warn!("a checkpoint that was asked for was not signed in time");
-        }
-        status::evidence(&evidence)
-    })
 }
 
 /// The first words of the ledger; since when is watched.

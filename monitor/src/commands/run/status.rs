@@ -14,16 +14,16 @@ use super::{
     watch::{self, Vitals},
 };
 use crate::{
-    api::status::{self, Database, Fill, Loss, Policy, Probe, Status, Store},
+    api::status::{self, Database, Fill, Loss, Policy, Probe, Status},
     cli::{COMMIT, VERSION},
     clock,
     config::Config,
     ecs::{Time, hex},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
-    outputs,
+    outputs::{self, view::View},
     probe::{Attachment, tier_of, waiting_max},
     rules::Rules,
-    store::{EvidenceHead, Reader},
+    store::{EvidenceHead, Reader, Store},
 };
 
 /// What does not change while the daemon runs.
@@ -42,7 +42,7 @@ impl Facts {
     pub(super) fn new(
         config: &Config,
         attachments: &[Attachment],
-        (reader, evidence): (Reader, EvidenceHead),
+        store: &Store,
         metrics: Arc<Metrics>,
     ) -> Self {
         let probes = attachments.iter().map(|attachment| Probe {
@@ -57,11 +57,25 @@ impl Facts {
             started_ns: clock::boot_ns(),
             probes: probes.collect(),
             store_path: config.store.path.clone(),
-            reader,
-            evidence,
+            reader: store.reader(),
+            evidence: store.evidence(),
             metrics,
             max_flows: config.capture.max_flows,
         }
+    }
+
+    /// Signs for what is stored, when somebody asks, and waits for it.
+    pub(super) fn seal(
+        &self,
+        view: &Arc<View>,
+    ) -> Arc<dyn Fn() -> Option<status::Evidence> + Send + Sync> {
+        let (view, head) = (Arc::clone(view), self.evidence.clone());
+        Arc::new(move || {
+            if !view.seal() {
+                tracing::warn!("a checkpoint that was asked for was not signed in time");
+            }
+            evidence(&head)
+        })
     }
 
     /// The function that the API calls; it may block on the disk.
@@ -149,18 +163,18 @@ impl Facts {
         }
     }
 
-    fn store(&self) -> Store {
+    fn store(&self) -> status::Store {
         let path = self.store_path.display().to_string();
         let Ok(stats) = self.reader.stats() else {
             let index = "unreadable".to_owned();
-            return Store { path, bytes: 0, records: 0, segments: 0, oldest: None, index };
+            return status::Store { path, bytes: 0, records: 0, segments: 0, oldest: None, index };
         };
         let index = match stats.index {
             None => "off".to_owned(),
             Some(index) if index.blocks_behind == 0 => "current".to_owned(),
             Some(index) => format!("{} blocks behind", index.blocks_behind),
         };
-        Store {
+        status::Store {
             path,
             bytes: stats.ledger_bytes + stats.index_bytes,
             records: stats.flow_states,
@@ -172,7 +186,7 @@ impl Facts {
 }
 
 /// What was signed last.
-pub(super) fn evidence(head: &EvidenceHead) -> Option<status::Evidence> {
+fn evidence(head: &EvidenceHead) -> Option<status::Evidence> {
     let signed = head.get()?;
     Some(status::Evidence {
         origin: signed.checkpoint.origin,

@@ -30,7 +30,9 @@ impl Gone {
         }
         if is_new {
             let mut gone = Self::default();
-            missing.into_iter().for_each(|segment| gone.add(segment.into()));
+            for segment in missing {
+                gone.add(segment.into());
+            }
             return Ok(gone);
         }
         Ok(Self { ranges: last_word(&scan, &there)?.unwrap_or_default(), is_untold: false })

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    before,
     checkpoints::{self, Checkpoints, stretches},
     keys::{Keys, Succession},
     leaves::{self, Leaves},
@@ -102,22 +103,33 @@ impl Keeper {
         // The last block that was signed holds the hash of the one before, and so of all: another ledger
         // has another leaf there.
         remake::remake(&files::ledger(root), signed.saturating_sub(1), &mut leaves)?;
-        let is_whole = is_what_was_signed(root, &found, &mut leaves)?;
+        let mut is_whole = is_what_was_signed(root, &found, &mut leaves)?;
+        let mut origins = found.origins.clone();
+        if found.last.is_none() && blocks > 0 {
+            // Somebody may have taken the evidence away: what it promised is not known any more.
+            origins = before::origins(root)?;
+            is_whole = origins.is_empty();
+        }
         let current = found.last.as_ref().map(|last| last.origin.as_str());
-        let origin = origin::next(name, current, &found.origins, is_whole);
+        let origin = origin::next(name, current, &origins, is_whole);
         let mut rolled_back_from = None;
-        if let (Some(last), false) = (&found.last, is_whole) {
-            let number = origin::generation(name, &last.origin).unwrap_or(1);
-            keep_old_leaves(&directory, number, &found.leaves)?;
-            let was = last.text().into();
-            notices.push(Notice::RolledBack { origin: origin.as_str().into(), was });
-            rolled_back_from = Some(last.origin.clone());
+        if !is_whole {
+            let (from, was) = match &found.last {
+                Some(last) => (last.origin.clone(), last.text()),
+                None => (origins.last().cloned().unwrap_or_default(), String::new()),
+            };
+            keep_old_leaves(
+                &directory,
+                origin::generation(name, &from).unwrap_or(1),
+                &found.leaves,
+            )?;
+            let size = found.last.as_ref().map_or(0, |last| last.size);
             tracing::error!(
-                "store: the ledger is not what was signed as `{}` up to block {}: files were cut, lost \
-                 or put back; from here on is signed as `{origin}`",
-                last.origin,
-                last.size
+                "store: the ledger is not what was signed as `{from}` ({size} blocks): files were cut, \
+                 lost or put back; from here on is signed as `{origin}`"
             );
+            notices.push(Notice::RolledBack { origin: origin.as_str().into(), was: was.into() });
+            rolled_back_from = Some(from);
         }
         let is_new = found.last.is_none() && found.leaves.is_empty();
         let same = found.last.filter(|last| last.origin == origin);
@@ -156,7 +168,12 @@ impl Keeper {
         self.leaves.push(leaf);
     }
 
-    /// The leaves are in their file, for readers; not safe from a loss of power.
+    /// Leaves that are not in their file.
+    pub(super) fn waiting(&self) -> usize {
+        self.leaves.waiting()
+    }
+
+    /// The leaves are in their file; not safe from a loss of power.
     pub(super) fn write(&mut self) -> Result<(), StoreError> {
         self.leaves.write()
     }

@@ -105,7 +105,8 @@ impl Keys {
         let public = self.signer.public();
         keys.retain(|key| *key != public);
         keys.insert(0, public);
-        let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+        let lines: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let lines = lines.join("\n") + "\n";
         let path = files::public_key(root);
         files::replace(&path, lines.as_bytes(), FILE_MODE)
             .map_err(StoreError::io("write", &path))?;

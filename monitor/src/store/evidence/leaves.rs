@@ -65,6 +65,10 @@ impl Leaves {
         self.waiting.push(leaf);
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// All that were pushed are in the file.
     pub(super) fn write(&mut self) -> Result<(), StoreError> {
         if self.waiting.is_empty() {

@@ -1,6 +1,7 @@
 //! Evidence beside the ledger: when leaves are written and checkpoints signed, and what the ledger tells of
 //! it. What fails is counted and tried again: the ledger goes on without evidence.
 
+mod before;
 pub(super) mod checkpoints;
 mod gone;
 mod keeper;
@@ -32,6 +33,8 @@ use keeper::{Keeper, Opened};
 
 /// A block waits at most so long for a checkpoint, by the boot clock; where entries come.
 pub(super) const CADENCE: Duration = Duration::from_mins(15);
+/// Leaves that wait for the next checkpoint in memory.
+const WAITING_MAX: usize = 4_096;
 /// Where the host has no name that could be one of a key.
 const NAMELESS: &str = "geofenced";
 
@@ -119,8 +122,11 @@ impl Evidence {
             return;
         }
         keeper.take(blocks);
-        let written = keeper.write();
-        self.attempt(written);
+        // They can be made again from the ledger. Each write of a few bytes costs a card a page.
+        if keeper.waiting() >= WAITING_MAX {
+            let written = keeper.write();
+            self.attempt(written);
+        }
     }
 
     /// Some entries are worth a checkpoint.
@@ -169,7 +175,9 @@ impl Evidence {
 
     /// Segments that were removed.
     pub(super) fn went(&mut self, segments: &[u64]) {
-        segments.iter().for_each(|segment| self.gone.add(*segment));
+        for segment in segments {
+            self.gone.add(*segment);
+        }
     }
 
     /// Tells the ledger which segments are gone, if it was not told yet.

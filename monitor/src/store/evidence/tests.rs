@@ -121,8 +121,12 @@ fn leaves_that_a_power_cut_took_are_made_again_and_nothing_else_is_signed() {
     let signed = checkpoints(root).pop().unwrap();
     write(&mut store, 15);
     drop(store);
-    let whole = leaves_of(root);
     let path = root.join("evidence/leaves");
+    assert_eq!(leaves_of(root).len() as u64, signed.size, "they wait for the next checkpoint");
+    let mut store = open(root);
+    write(&mut store, 1);
+    store.close().unwrap();
+    let whole = leaves_of(root);
     for cut in [signed.size * 32, signed.size * 32 + 7, 20 * 32] {
         let mut torn = whole.concat();
         torn.truncate(cut as usize);
@@ -191,6 +195,20 @@ fn a_ledger_that_was_put_back_and_went_on_differently_is_not_signed_as_the_same(
     let store = open(root);
     assert!(store.evidence().get().is_none());
     store.close().unwrap();
+    assert!(checkpoints(root).pop().unwrap().origin.ends_with("/2"));
+    is_right(root);
+}
+
+#[test]
+fn evidence_that_was_taken_away_is_not_begun_anew_under_the_same_origin() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut store = open(root);
+    write(&mut store, 9);
+    store.close().unwrap();
+    fs::remove_dir_all(root.join("evidence")).unwrap();
+    fs::remove_file(root.join("key.pub")).unwrap();
+    open(root).close().unwrap();
     assert!(checkpoints(root).pop().unwrap().origin.ends_with("/2"));
     is_right(root);
 }

@@ -101,13 +101,16 @@ pub(super) struct Blocks {
 pub(super) fn read(scan: &Scan, each: &mut dyn FnMut(u64)) -> Result<Blocks, StoreError> {
     let mut blocks = Blocks::none(0);
     let numbers = scan.segments()?;
-    let mut before = 0;
-    for number in &numbers {
-        blocks.segment(scan, *number, before, each)?;
-        before = *number;
+    // Retention may take some meanwhile, and tells of it in those that come.
+    let mut there = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let before = there.last().copied().unwrap_or(0);
+        if blocks.segment(scan, number, before, each)? {
+            there.push(number);
+        }
     }
-    let last = numbers.last().copied().unwrap_or(0);
-    blocks.missing_segments(&numbers, last);
+    let last = there.last().copied().unwrap_or(0);
+    blocks.missing_segments(&there, last);
     blocks.settle();
     Ok(blocks)
 }
@@ -141,10 +144,10 @@ impl Blocks {
         number: u32,
         before: u32,
         each: &mut dyn FnMut(u64),
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let path = segment_path(scan.ledger(), number);
         let failed = |error| StoreError::io("read", &path)(error);
-        let Some(mut segment) = scan.segment(number)? else { return Ok(()) };
+        let Some(mut segment) = scan.segment(number)? else { return Ok(false) };
         let is_next = number == before + 1;
         let header = segment.header().map_err(failed)?.ok();
         self.begin(number, is_next, header.as_ref());
@@ -175,7 +178,7 @@ impl Blocks {
         if walk.tail > 0 {
             self.tail = Some((number, walk.tail));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether a block of this segment was seen: what is missing then is missing in it.

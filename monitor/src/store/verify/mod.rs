@@ -9,7 +9,7 @@ mod signed;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 pub use finding::{Finding, Kind};
 
@@ -80,7 +80,7 @@ pub fn verify(root: &Path, trust: &Trust, each: &mut dyn FnMut(u64)) -> Result<R
         return Err(StoreError::Missing { path: root.to_owned() });
     }
     let found = read_files(root, trust)?;
-    let mut blocks = blocks::read(&Scan::new(ledger, Default::default()), each)?;
+    let mut blocks = blocks::read(&Scan::new(ledger, Arc::default()), each)?;
     let mut findings = std::mem::take(&mut blocks.findings);
     let keys = signed::known_keys(&trust.keys, &blocks.keys);
     let witnesses = &trust.witnesses;
@@ -95,13 +95,20 @@ pub fn verify(root: &Path, trust: &Trust, each: &mut dyn FnMut(u64)) -> Result<R
     let mut remarks = Vec::new();
     check_signing(&all, &blocks, &mut findings, &mut remarks);
     for (block, origin, was) in &blocks.rolled_back {
-        let was = was.lines().take(2).collect::<Vec<_>>().join(" of ");
-        let detail = format!(
-            "the daemon found a ledger that was not what had been signed ({was} blocks), and went on as `{origin}`"
-        );
+        let mut lines = was.lines();
+        let was = match (lines.next(), lines.next()) {
+            (Some(origin), Some(size)) => {
+                format!("what had been signed as `{origin}`, {size} blocks")
+            }
+            _ => "known any more: the evidence had gone".to_owned(),
+        };
+        let detail =
+            format!("the daemon found a ledger that was not {was}, and went on as `{origin}`");
         findings.push(Finding::new(Kind::RolledBack, detail).of_blocks(*block, *block));
     }
-    findings.iter_mut().for_each(|finding| date(finding, &blocks));
+    for finding in &mut findings {
+        date(finding, &blocks);
+    }
     findings.sort_by_key(|it| (it.blocks, it.segment, it.line));
     let end = Timestamp(blocks.contents.last);
     let span = (blocks.first_word.unwrap_or(end).min(end), end);

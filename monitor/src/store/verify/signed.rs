@@ -232,8 +232,8 @@ impl Roots<'_> {
             findings.push(finding.of_blocks(ledger, signed.max(leaves) - 1));
             return;
         }
-        let past = self.checkpoints.iter().filter(|it| it.is_witnessed_file);
-        let past = past.filter(|it| it.checkpoint.size > ledger).last();
+        let mut past = self.checkpoints.iter().filter(|it| it.is_witnessed_file);
+        let past = past.rfind(|it| it.checkpoint.size > ledger);
         if let Some(past) = past {
             let seen = past.witnesses.iter().map(|it| format!("{} at {}", it.witness, it.seconds));
             let seen: Vec<String> = seen.collect();
