@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and the exit codes. Parsing only; `commands` does the work.
 
+mod evidence;
 mod mark;
 
 use std::{
@@ -9,6 +10,10 @@ use std::{
 };
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub use evidence::{
+    ProveArgs, VerifyArgs, WitnessAddArgs, WitnessArgs, WitnessCommand, WitnessSignArgs,
+};
 
 use crate::{
     filter::{RawFilter, hash_digits},
@@ -160,6 +165,31 @@ Examples:
   geofenced mark list
   geofenced summary --by operator --interval \"LDM on\"")]
     Mark(MarkArgs),
+    /// Check, offline, that a store or a record's proof is what was signed
+    ///
+    /// Hashes every content again, holds it against its leaf, and the leaves against what was signed and
+    /// witnessed. Names what was altered, removed, doubled, swapped or cut, and when that was. With broken
+    /// integrity it exits with 4.
+    #[command(after_help = "\
+Examples:
+  geofenced verify --key field-7.pub
+  geofenced verify /mnt/evidence/geofenced --key field-7.pub --fail-on-gap
+  geofenced verify /mnt/evidence/geofenced --key field-7.pub --witness station.pub -o json
+  geofenced verify 1a2b3c.tlog-proof --key field-7.pub")]
+    Verify(VerifyArgs),
+    /// Write one record's block, and the proof that it is in what was signed
+    #[command(after_help = "\
+Examples:
+  geofenced prove 187d0b40f05ac5e0c3a1f2e4b5968778
+  geofenced prove 187d0b40f05ac5e0c3a1f2e4b5968778 --write case-12")]
+    Prove(ProveArgs),
+    /// Have another machine see what was signed, by files alone
+    #[command(after_help = "\
+Examples:
+  geofenced witness request --write request
+  geofenced witness sign request --key station.key --state station.seen --log field-7.pub > cosignature
+  geofenced witness add cosignature --witness station.pub")]
+    Witness(WitnessArgs),
     /// Show a policy by the hash by which records name it
     #[command(after_help = "\
 Examples:

@@ -86,8 +86,8 @@ impl Coverage {
         !self.gaps.is_empty() || !self.ledger.is_whole()
     }
 
-    /// One line for whoever reads an answer.
-    pub fn sentence(&self) -> String {
+    /// How much was watched, and why not all.
+    pub fn watching(&self) -> String {
         let (watched, all) = (self.watched_seconds, self.seconds);
         let window = table::span(all);
         let share = if self.gaps.is_empty() {
@@ -108,6 +108,11 @@ impl Coverage {
             0 => String::new(),
             shown => format!(" ({}{more})", causes[..shown].join("; ")),
         };
+        format!("{share}{causes}")
+    }
+
+    /// One line for whoever reads an answer.
+    pub fn sentence(&self) -> String {
         let Integrity { damaged, missing_blocks, missing_segments } = self.ledger;
         let lacks = [
             (damaged, "damaged stretch", "damaged stretches"),
@@ -123,7 +128,7 @@ impl Coverage {
         } else {
             format!("the ledger is not whole: {}", lacks.join(", "))
         };
-        format!("{share}{causes}; {ledger}")
+        format!("{}; {ledger}", self.watching())
     }
 
     /// The gaps by what they are of, with how long or how many.
@@ -188,6 +193,10 @@ impl Fold {
 
     pub fn add(&mut self, at: Timestamp, notice: &Notice) {
         let Timestamp(at_ns) = at;
+        // The store's word of itself, not of whoever watches.
+        if let Notice::Key { .. } | Notice::Gone { .. } = notice {
+            return;
+        }
         if !self.is_watching && !matches!(notice, Notice::Started { .. }) {
             // Who writes has watched since its last word, which is not among these.
             let since = at_ns.saturating_sub(ALIVE_NS);
@@ -205,14 +214,8 @@ impl Fold {
                 self.gap(self.seen_at, at_ns, Extent::Degraded, stage, reason, Some(*count));
             }
             Notice::Cut { bytes, .. } => {
-                self.gap(
-                    self.seen_at,
-                    at_ns,
-                    Extent::Degraded,
-                    "store",
-                    "torn-bytes",
-                    Some(*bytes),
-                );
+                let bytes = Some(*bytes);
+                self.gap(self.seen_at, at_ns, Extent::Degraded, "store", "torn-bytes", bytes);
             }
             Notice::Detached { probe, interface, .. } => {
                 let since = at_ns.saturating_sub(LOOKED_AFTER_NS);
@@ -250,7 +253,12 @@ impl Fold {
             | Notice::Policy { .. }
             | Notice::Host(_)
             | Notice::Mark(_)
+            | Notice::Key { .. }
+            | Notice::Gone { .. }
             | Notice::AddedUp { .. } => {}
+            Notice::RolledBack { .. } => {
+                self.gap(self.seen_at, at_ns, Extent::Degraded, "store", "rolled-back", None);
+            }
         }
         // After a step back it is where the clock is now.
         let is_step = matches!(notice, Notice::ClockStepped { .. });

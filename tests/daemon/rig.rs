@@ -178,6 +178,7 @@ impl Daemon {
             status: Arc::new(status),
             locate: Arc::new(located),
             marks: Arc::new(Marked::default()),
+            seal: Arc::new(|| None),
             metrics: Arc::clone(&metrics),
         };
         let socket = directory.path().join("geofenced.sock");
@@ -248,6 +249,7 @@ fn status() -> Status {
             index: "current".into(),
         },
         self_test: None,
+        evidence: None,
         clock: None,
         queues: vec![],
         maps: vec![],

@@ -92,6 +92,11 @@ fn survives(
     assert_eq!(said.code, Some(4), "{said:?}");
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 
+    // What went for want of room was told, and all that is there was signed.
+    let key = site.store().join("key.pub").display().to_string();
+    let verified = site.ask(&["verify", "--key", &key]);
+    assert_eq!(verified.code, Some(0), "{}\n{}", verified.stdout, site.log());
+
     let all = site.ask(&["events", "--since", "1h", "-o", "csv"]);
     let there = all.stdout.lines().skip(1).count() as f64;
     println!("{there} are there: {details} {accounts:?}\n{}", said.stderr);

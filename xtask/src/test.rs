@@ -14,13 +14,19 @@ use crate::{
 };
 
 /// Debian packages that the tests use.
-const PACKAGES: [Wanted<'static>; 8] = [
+const PACKAGES: [Wanted<'static>; 11] = [
     ("btrfs-progs", "mkfs.btrfs: a disk with a quota"),
     ("dnsmasq-base", "dnsmasq: leases addresses to a device on the LAN of the lab"),
     ("ethtool", "ethtool: segmentation off, so that packets on the wire can be counted"),
+    ("golang-go", "go: a verifier of evidence that is not ours"),
+    (
+        "golang-golang-x-mod-dev",
+        "the reference implementation of signed notes and transparent logs",
+    ),
     ("iproute2", "ip: network namespaces and veth pairs for real packets"),
     ("linux-libc-dev", "asm/unistd.h: the numbers of the system calls that the unit allows"),
     ("nftables", "nft: a datagram the firewall drops is an attempt, not sent"),
+    ("openssl", "openssl: verifies a signature as docs/evidence.md says"),
     ("systemd", "systemd-analyze: the unit is verified"),
     ("udhcpc", "udhcpc: the device that asks for an address"),
 ];

@@ -64,11 +64,7 @@ impl Client {
         path: &str,
         parameters: &impl Serialize,
     ) -> Result<T, ClientError> {
-        self.runtime.block_on(async {
-            let response = self.request(path, parameters).await?;
-            let body = response.into_body().collect().await.map_err(broke_off)?.to_bytes();
-            serde_json::from_slice(&body).map_err(not_understood)
-        })
+        self.runtime.block_on(async { document(self.request(path, parameters).await?).await })
     }
 
     /// Puts one JSON document there, and gets one.
@@ -80,9 +76,7 @@ impl Client {
         let body = serde_json::to_vec(body).map_err(not_understood)?;
         self.runtime.block_on(async {
             let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
-            let response = self.send(request, body.into()).await?;
-            let body = response.into_body().collect().await.map_err(broke_off)?.to_bytes();
-            serde_json::from_slice(&body).map_err(not_understood)
+            document(self.send(request, body.into()).await?).await
         })
     }
 
@@ -170,6 +164,11 @@ fn refuse_error_line(line: &[u8]) -> Result<(), ClientError> {
     }
     let body: ErrorBody = serde_json::from_slice(line).map_err(not_understood)?;
     Err(ClientError::BrokeOff(body.error))
+}
+
+async fn document<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, ClientError> {
+    let body = answer.into_body().collect().await.map_err(broke_off)?.to_bytes();
+    serde_json::from_slice(&body).map_err(not_understood)
 }
 
 fn broke_off(error: impl Into<BoxError>) -> ClientError {

@@ -161,6 +161,8 @@ pub struct Api {
     pub status: Arc<dyn Fn() -> Status + Send + Sync>,
     pub locate: Arc<dyn Fn(IpAddr) -> Located + Send + Sync>,
     pub marks: Arc<dyn Marks>,
+    /// Signs for all that is stored, and says what was signed last.
+    pub seal: Arc<dyn Fn() -> Option<status::Evidence> + Send + Sync>,
     pub metrics: Arc<Metrics>,
 }
 

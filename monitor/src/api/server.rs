@@ -19,7 +19,7 @@ use axum::{
     extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Serialize;
 use tokio::{net::UnixListener, sync::oneshot, time::timeout};
@@ -154,6 +154,7 @@ impl Bound {
             .route("/v1/locate", get(locate))
             .route("/v1/policy", get(policy))
             .route("/v1/marks", get(marks).post(put_mark))
+            .route("/v1/checkpoint", post(checkpoint))
             .fallback(|| async { Refusal::not_found() })
             .with_state(server);
         let refusal = |reason| {
@@ -173,7 +174,7 @@ struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn not_found() -> Self {
-        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy, /v1/marks";
+        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy, /v1/marks, and POST /v1/checkpoint";
         Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
     }
     fn bad(problem: impl Into<BoxError>) -> Self {
@@ -338,6 +339,19 @@ async fn policy(
     found.map(|it| json(&it)).ok_or_else(|| {
         Refusal(StatusCode::NOT_FOUND, "the ledger holds no policy of this hash".into())
     })
+}
+
+/// Has all signed that is stored by now.
+async fn checkpoint(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+) -> Result<Response, Refusal> {
+    let slot = server.queries.take(peer)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        (server.api.seal)()
+    });
+    Ok(json(&asked.await.map_err(Refusal::unavailable)?))
 }
 
 /// All that the ledger has, in its order.

@@ -29,6 +29,9 @@ pub struct Status {
     pub policy: Policy,
     pub databases: Vec<Database>,
     pub store: Store,
+    /// Absent while nothing was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockState>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +88,24 @@ pub struct Store {
     pub oldest: Option<Time>,
     /// In one word, such as `current` or `rebuilding`.
     pub index: String,
+}
+
+/// The last checkpoint that was signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub origin: String,
+    /// Blocks.
+    pub size: u64,
+    /// Base64, as in the checkpoint.
+    pub root: String,
+    /// Absent: before this daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<Time>,
+    /// Which verifies it, as C2SP writes it.
+    pub key: String,
+    /// When this daemon started, the ledger was not what had been signed under this origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_from: Option<String>,
 }
 
 /// By which clock times are told.
@@ -158,6 +179,14 @@ pub(crate) mod tests {
                 oldest: None,
                 index: "current".into(),
             },
+            evidence: Some(Evidence {
+                origin: "field-7".into(),
+                size: 12,
+                root: "AAAA".into(),
+                signed_at: Some(Time(Timestamp::from_secs(1_800_000_000))),
+                key: "field-7+00000000+AAAA".into(),
+                rolled_back_from: Some("field".into()),
+            }),
             clock: Some(ClockState {
                 trusted: false,
                 boot: "0c4f7b6e-9d0a-4a55-8a0e-f3c2b1a09d01".into(),

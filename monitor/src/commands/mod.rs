@@ -11,12 +11,15 @@ mod lookups;
 mod mark;
 mod out;
 mod policy;
+mod prove;
 mod reference;
 mod replay;
 mod run;
 mod status;
 mod summary;
 mod timelines;
+mod verify;
+mod witness;
 
 use std::{io, process::ExitCode};
 
@@ -100,6 +103,9 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Status => status::run(global),
         Command::Coverage(args) => coverage::run(global, args),
         Command::Mark(args) => mark::run(global, args),
+        Command::Verify(args) => verify::run(global, args),
+        Command::Prove(args) => prove::run(global, args),
+        Command::Witness(args) => witness::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),

@@ -88,6 +88,9 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     if let Some(test) = &status.self_test {
         add("self-test", self_test_line(test, color));
     }
+    for [name, value] in evidence_lines(status, color) {
+        add(&name, value);
+    }
     for [name, value] in clock_lines(status, color) {
         add(&name, value);
     }
@@ -119,6 +122,26 @@ fn store_line(store: &Store) -> String {
         store.segments,
         store.index
     )
+}
+
+fn evidence_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
+    let bad = |text: &str| styled(text, verdict_style("unapproved"), color);
+    let Some(evidence) = &status.evidence else {
+        return vec![["signed".to_owned(), bad("nothing yet")]];
+    };
+    let at = evidence.signed_at.map(|at| format!(" at {}", Times::new(false).format(at)));
+    let (origin, size) = (printable(&evidence.origin), evidence.size);
+    let text = format!("{size} blocks as `{origin}`{}", at.unwrap_or_default());
+    let mut lines = vec![
+        ["signed".to_owned(), text],
+        [String::new(), format!("root {}", printable(&evidence.root))],
+        [String::new(), format!("key {}", printable(&evidence.key))],
+    ];
+    if let Some(before) = &evidence.rolled_back_from {
+        let text = format!("the ledger was not what had been signed as `{}`", printable(before));
+        lines.push(["rollback".to_owned(), bad(&text)]);
+    }
+    lines
 }
 
 fn clock_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
@@ -153,6 +176,9 @@ mod tests {
         let set = ": set 1 times, last from ";
         assert!(text.iter().any(|line| line.starts_with(set)), "{text:?}");
         assert!(text.iter().any(|line| line.starts_with("clock: not synchronised")), "{text:?}");
+        let signed = "signed: 12 blocks as `field-7`";
+        assert!(text.iter().any(|line| line.starts_with(signed)), "{text:?}");
+        assert!(text.iter().any(|line| line.starts_with("rollback: ")), "{text:?}");
         let warning = "warning: capture.interfaces: no interface is called wann".to_owned();
         assert!(text.contains(&warning));
     }

@@ -13,6 +13,15 @@ use super::{Mac, Timestamp, Traffic, Transport, Way, words::words};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub u128);
 
+impl FlowId {
+    /// As it is displayed: 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let is_id = text.len() == 32 && text.bytes().all(|it| it.is_ascii_hexdigit());
+        let id = is_id.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        id.map(Self).ok_or("no event.id: it has 32 hexadecimal digits")
+    }
+}
+
 impl fmt::Display for FlowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

@@ -46,4 +46,12 @@ pub enum Notice {
     Host(Arc<Host>),
     /// Somebody named a stretch of time: here it begins or ends.
     Mark(Arc<Mark>),
+    /// The key that signs from here on, as a verifier key of C2SP. Where another signed before: that one,
+    /// and its signature line over both, if its holder could still sign.
+    Key { line: Arc<str>, before: Option<Arc<str>>, signature: Option<Arc<str>> },
+    /// The ledger, as it was found, is not what was signed: `was` is the text of that checkpoint. From here
+    /// on is signed under this origin.
+    RolledBack { origin: Arc<str>, was: Arc<str> },
+    /// All segments that are gone and were told: from and to, as they stand after another was removed.
+    Gone { ranges: Vec<(u64, u64)> },
 }

@@ -89,6 +89,10 @@ catalogue! {
         "Size of the store on disk.";
     STORE_RECORDS: Gauge "store_records" [],
         "Entries in the store.";
+    CHECKPOINT_SIZE: Gauge "checkpoint_size" [],
+        "Blocks of the ledger that the last signed checkpoint is over.";
+    CHECKPOINT_TIMESTAMP: Gauge "checkpoint_timestamp_seconds" [],
+        "When the last checkpoint was signed; 0 until this daemon signed one. Due every 15 minutes while something is stored.";
     STORE_FLOWS: Gauge "store_flows" [],
         "Flows of which the first state is in the store. Each flow has one.";
     STORE_FLOWS_LOST: Counter "store_flows_lost_total" ["reason"],
@@ -98,7 +102,7 @@ catalogue! {
     STORE_ERRORS: Counter "store_errors_total" ["operation"],
         "Failed operations of the store. It tries again; what it cannot keep meanwhile is counted as lost.";
     STORE_EVENTS: Counter "store_events_total" ["event"],
-        "What the store did and met. block-corrupt: a stretch of the ledger that could not be read, each time one was met; chain-break, tail-cut: on opening; text-cut: longer than is stored; index-set-aside, index-panic, index-error: answers came from the ledger alone meanwhile.";
+        "What the store did and met. block-corrupt: a stretch of the ledger that could not be read, each time one was met; chain-break, tail-cut: on opening; rollback: on opening it was not what had been signed; evidence-error: leaves or a checkpoint could not be written, which is tried again; text-cut: longer than is stored; index-set-aside, index-panic, index-error: answers came from the ledger alone meanwhile.";
     ATTRIBUTION_EVENTS: Counter "attribution_events_total" ["event"],
         "What it took to know who sent. process-evicted, program-forgotten: a table was full; unenriched: only the sample itself could tell of the process; socket-search: of all of /proc for the holder of a socket; postponed: none was due yet; cut: it met a bound first.";
     ANSWERS_BEHIND: Counter "answers_behind_total" ["reason"],
@@ -149,7 +153,7 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `reason` of violations | `country` `operator` `unlocated` `undetermined` `malformed` `rule:<name>`, bounded by the rules of the configuration |
 | `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions), `detached` (nobody looked, for up to a second each time), `attempt-share` (an attempt of a user whose share of the flow table or the ring was used up), `share` (a flow of such a user: it is added up, not lost); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full`, `disk-full` `read-only` `disk-failed` (the ledger took nothing, by why, and more came than is held in memory), `gave-way` (it was written, and had to go for what is newer on a full disk), `unwritten` (the daemon ended), in states of flows, of which a short flow has two; `notices`: the same of what the ledger says of itself, `queue-full` `disk-full` `read-only` `disk-failed` `gave-way` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
 | `reason` of answers | `pipeline-busy` `store-behind` `room` |
-| `event` of the store | `entry-appended` `entry-synced` `block-synced` `write-error` `text-cut` `block-corrupt` `chain-break` `segment-deleted` `index-set-aside` `index-panic` `index-error` `tail-cut` |
+| `event` of the store | `entry-appended` `entry-synced` `block-synced` `write-error` `text-cut` `block-corrupt` `chain-break` `segment-deleted` `index-set-aside` `index-panic` `index-error` `tail-cut` `checkpoint-signed` `evidence-error` `rollback` |
 | `event` of attribution | `process-evicted` `program-forgotten` `unenriched` `socket-search` `socket-search-postponed` `socket-search-cut` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |

@@ -32,12 +32,18 @@ impl Ledger for Store {
         let (flows, notices) = (deleted.flows, deleted.notices);
         Ok(Lost { events: deleted.entries - notices, flows, notices })
     }
+    fn seal(&mut self) -> Result<(), StoreError> {
+        Self::seal(self)
+    }
     fn retain(&mut self) -> Result<(), StoreError> {
         Self::retain(self).map(drop)
     }
     fn size(&self) -> Result<LedgerSize, StoreError> {
         let stats = self.reader().stats()?;
+        let signed = self.evidence().get();
         Ok(LedgerSize {
+            signed: signed.as_ref().map_or(0, |signed| signed.checkpoint.size),
+            signed_at: signed.and_then(|signed| signed.at),
             bytes: stats.ledger_bytes + stats.index_bytes,
             records: stats.flow_states + stats.rollups + stats.notices,
             flows: stats.flows,

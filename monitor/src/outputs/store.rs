@@ -19,7 +19,10 @@ use super::{
     lost::{Counter, Lost, Untold},
     noted::{Note, Noter},
 };
-use crate::{event::Entry, metrics::Metrics};
+use crate::{
+    event::{Entry, Timestamp},
+    metrics::Metrics,
+};
 
 /// Entries that wait for the ledger: some seconds of a slow card at a busy host's rate.
 pub const QUEUE_ENTRIES: usize = 131_072;
@@ -33,7 +36,8 @@ pub const QUEUE_FULL: &str = "queue-full";
 /// The writer ended with entries it could not write.
 pub const UNWRITTEN: &str = "unwritten";
 /// `operation` of `store_errors_total`.
-pub const OPERATIONS: [&str; 6] = ["append", "write", "sync", "make-room", "retain", "size"];
+pub const OPERATIONS: [&str; 7] =
+    ["append", "write", "sync", "make-room", "retain", "size", "seal"];
 /// It was written, and had to go before its time for what is newer: the disk is full.
 pub const GAVE_WAY: &str = "gave-way";
 
@@ -71,6 +75,9 @@ pub struct LedgerSize {
     pub records: u64,
     /// Flows of which the first state is there.
     pub flows: u64,
+    /// Blocks of the last checkpoint; and when it was signed, if by this process.
+    pub signed: u64,
+    pub signed_at: Option<Timestamp>,
 }
 
 /// What the writer needs of the store.
@@ -87,6 +94,8 @@ pub trait Ledger: Send + 'static {
     fn failure(error: &Self::Error) -> Failure;
     /// Gives up what is worth least, after an error for want of room; what that was safe is gone.
     fn make_room(&mut self) -> Result<Lost, Self::Error>;
+    /// Signs for all that was appended.
+    fn seal(&mut self) -> Result<(), Self::Error>;
     /// Removes what is too old or too much.
     fn retain(&mut self) -> Result<(), Self::Error>;
     fn size(&self) -> Result<LedgerSize, Self::Error>;
@@ -106,6 +115,15 @@ pub(super) struct Shared {
     pub(super) is_more_readable: Condvar,
     /// Whose senders wait.
     pub(super) notes: Mutex<Vec<Note>>,
+    pub(super) seals: Mutex<Seals>,
+    pub(super) is_sealed: Condvar,
+}
+
+/// How often somebody asked that all be signed, and how often that was done.
+#[derive(Debug, Default)]
+pub(super) struct Seals {
+    pub(super) asked: u64,
+    pub(super) done: u64,
 }
 
 /// What goes through the queue: an entry, or that somebody asks for those before.
@@ -125,6 +143,23 @@ impl Progress {
         });
         let (readable, _) = waited.unwrap_or_else(PoisonError::into_inner);
         *readable >= handed
+    }
+
+    /// Asks that all which was handed over be signed; the number of the question. The writer sees it when it
+    /// wakes.
+    pub(super) fn ask_to_seal(&self) -> u64 {
+        let mut seals = self.0.seals.lock().unwrap_or_else(PoisonError::into_inner);
+        seals.asked += 1;
+        seals.asked
+    }
+
+    /// Waits until that was done, or tried.
+    pub(super) fn wait_sealed(&self, asked: u64, until: Instant) -> bool {
+        let seals = self.0.seals.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.0.is_sealed.wait_timeout_while(seals, left, |seals| seals.done < asked);
+        let (seals, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        seals.done >= asked
     }
 }
 

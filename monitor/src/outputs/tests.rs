@@ -79,12 +79,16 @@ impl Ledger for Memory {
         self.fails("make-room")?;
         Ok(self.entries.lock().unwrap().drain(..10).map(|entry| Lost::of(&entry)).sum())
     }
+    fn seal(&mut self) -> Result<(), Self::Error> {
+        self.fails("seal")
+    }
     fn retain(&mut self) -> Result<(), Self::Error> {
         self.fails("retain")
     }
     fn size(&self) -> Result<store::LedgerSize, Self::Error> {
         let records = self.entries.lock().unwrap().len() as u64;
-        self.fails("size").map(|()| store::LedgerSize { bytes: records * 100, records, flows: 0 })
+        let size = store::LedgerSize { bytes: records * 100, records, ..Default::default() };
+        self.fails("size").map(|()| size)
     }
 }
 
@@ -342,6 +346,22 @@ fn what_a_full_queue_drops_is_counted_and_told_in_the_ledger() {
 }
 
 #[test]
+fn what_was_handed_over_is_signed_when_somebody_asks_and_in_trouble_nobody_is_kept_waiting() {
+    let memory = Memory::default();
+    *memory.failures.lock().unwrap() = vec!["seal"];
+    let mut rig = rig(RecordMode::All, memory, 16);
+    rig.deliver(full_record(), sent(1, 1), true, Kept::Added);
+    let (progress, _) = rig.outputs.progress();
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    for _ in 0..2 {
+        let asked = progress.ask_to_seal();
+        assert!(progress.wait_sealed(asked, until));
+    }
+    let (_, metrics) = rig.finish();
+    assert_eq!(metrics.store_errors_total.with_label_values(&["seal"]).get(), 1);
+}
+
+#[test]
 fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
     let memory = Memory::default();
     *memory.failures.lock().unwrap() = vec!["append", "sync", "sync", "retain", "size"];
@@ -350,8 +370,15 @@ fn a_ledger_that_fails_is_counted_and_tried_again_until_nothing_is_missing() {
     rig.deliver(bare_record(), sent(1, 1), true, Kept::Added);
     let (entries, metrics) = rig.finish();
     assert_eq!(entries, [Entry::Flow(full_record()), Entry::Flow(bare_record())]);
-    let expected =
-        [("append", 1), ("write", 0), ("sync", 2), ("make-room", 0), ("retain", 1), ("size", 1)];
+    let expected = [
+        ("append", 1),
+        ("write", 0),
+        ("sync", 2),
+        ("make-room", 0),
+        ("retain", 1),
+        ("size", 1),
+        ("seal", 0),
+    ];
     assert_eq!(expected.map(|(operation, _)| operation), store::OPERATIONS);
     for (operation, expected) in expected {
         let errors = metrics.store_errors_total.with_label_values(&[operation]).get();

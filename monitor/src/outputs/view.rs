@@ -23,6 +23,9 @@ pub const FLOWS_MAX: usize = 32_768;
 /// How long an answer waits for the pipeline, and then for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a disk may take for two syncs before nobody waits for it any more.
+const SEAL_PATIENCE: Duration = Duration::from_secs(20);
+
 /// `reason` of what an answer lacks.
 pub const BUSY: &str = "pipeline-busy";
 pub const UNWRITTEN: &str = "store-behind";
@@ -101,6 +104,14 @@ impl View {
             self.lack(UNWRITTEN, 1);
         }
         snapshot
+    }
+
+    /// Has all signed that was handed to the store by now; whether it was, or was tried.
+    pub fn seal(&self) -> bool {
+        let asked = self.stored.ask_to_seal();
+        // What is asked of the pipeline wakes the writer, too.
+        self.ask();
+        self.stored.wait_sealed(asked, Instant::now() + SEAL_PATIENCE)
     }
 
     fn wait(&self, until: Instant) -> Option<Arc<Snapshot>> {

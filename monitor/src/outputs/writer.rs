@@ -211,6 +211,28 @@ impl<L: Ledger> Writer<L> {
         if self.trouble.as_ref().is_some_and(|it| it.again_at <= Instant::now()) {
             self.try_again();
         }
+        self.seal_if_asked();
+    }
+
+    /// In trouble whoever asks waits in vain, and is not kept longer than that.
+    fn seal_if_asked(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let asked = {
+            let seals = shared.seals.lock().unwrap_or_else(PoisonError::into_inner);
+            if seals.done == seals.asked {
+                return;
+            }
+            seals.asked
+        };
+        if self.trouble.is_none() {
+            self.note_losses();
+            if self.sync() {
+                self.attempt("seal", L::seal);
+                self.meter_size();
+            }
+        }
+        shared.seals.lock().unwrap_or_else(PoisonError::into_inner).done = asked;
+        shared.is_sealed.notify_all();
     }
 
     fn patience(&self) -> Duration {
@@ -470,6 +492,10 @@ impl<L: Ledger> Writer<L> {
             self.metrics.store_bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
             self.metrics.store_records.set(i64::try_from(size.records).unwrap_or(i64::MAX));
             self.metrics.store_flows.set(i64::try_from(size.flows).unwrap_or(i64::MAX));
+            self.metrics.checkpoint_size.set(size.signed.cast_signed());
+            if let Some(at) = size.signed_at {
+                self.metrics.checkpoint_timestamp_seconds.set(at.secs().cast_signed());
+            }
         }
     }
 }

@@ -108,10 +108,16 @@ pub struct StoreCounters {
     pub index_errors: AtomicU64,
     /// Torn ends that were cut off on open.
     pub tails_cut: AtomicU64,
+    /// Checkpoints signed.
+    pub checkpoints_signed: AtomicU64,
+    /// Leaves or checkpoints that could not be written or signed (and are tried again).
+    pub evidence_errors: AtomicU64,
+    /// Ledgers that were not what had been signed, met on open.
+    pub rollbacks: AtomicU64,
 }
 
 /// What [`StoreCounters`] count, in the words of the metric.
-pub const STORE_EVENTS: [&str; 12] = [
+pub const STORE_EVENTS: [&str; 15] = [
     "entry-appended",
     "entry-synced",
     "block-synced",
@@ -124,6 +130,9 @@ pub const STORE_EVENTS: [&str; 12] = [
     "index-panic",
     "index-error",
     "tail-cut",
+    "checkpoint-signed",
+    "evidence-error",
+    "rollback",
 ];
 
 impl StoreCounters {
@@ -143,6 +152,9 @@ impl StoreCounters {
             index_panics,
             index_errors,
             tails_cut,
+            checkpoints_signed,
+            evidence_errors,
+            rollbacks,
         } = self;
         [
             entries_appended,
@@ -157,6 +169,9 @@ impl StoreCounters {
             index_panics,
             index_errors,
             tails_cut,
+            checkpoints_signed,
+            evidence_errors,
+            rollbacks,
         ]
         .map(|counter| counter.load(Ordering::Relaxed))
     }

@@ -1,10 +1,10 @@
-//! Where the store keeps its files and with what rights: names, sizes, creation. It reads and writes no
-//! content.
+//! Where the store keeps its files and with what rights: names, sizes, creation, small files as a whole. It
+//! understands no content.
 
 use std::{
     fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt as _,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +21,44 @@ pub(super) fn ledger(root: &Path) -> PathBuf {
 /// Where the databases of its index are.
 pub(super) fn index(root: &Path) -> PathBuf {
     root.join("index")
+}
+
+/// Where leaves, checkpoints and the key that signs them are.
+pub(super) fn evidence(root: &Path) -> PathBuf {
+    root.join("evidence")
+}
+
+/// Verifier keys for whoever asks, the one in use first.
+pub(super) fn public_key(root: &Path) -> PathBuf {
+    root.join("key.pub")
+}
+
+/// Replaces a file whole: whatever happens, it is the old or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = path.with_extension("new");
+    // One that an earlier try left may have other rights.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+/// The content; `None` where there is no such file.
+pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn segment_path(ledger: &Path, number: u32) -> PathBuf {

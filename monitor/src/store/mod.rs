@@ -4,11 +4,13 @@
 
 mod age;
 mod error;
+mod evidence;
 mod files;
 mod index;
 mod ledger;
 mod lock;
 mod memory;
+pub mod prove;
 mod query;
 mod retention;
 mod scan;
@@ -16,10 +18,12 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod unclean;
+pub mod verify;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 pub use error::{STORE_EVENTS, StoreCounters, StoreError};
+pub use evidence::Head as EvidenceHead;
 pub use index::Limits as IndexLimits;
 pub use ledger::Recovery;
 pub use query::Reader;
@@ -29,11 +33,27 @@ use crate::{
     clock::Clock,
     config::StoreConfig,
     event::{Entry, Notice},
+    evidence::KeyName,
 };
+use evidence::Evidence;
+pub use evidence::host_name;
 use index::Index;
 use ledger::Writer;
 use scan::Scan;
 use unclean::Unclean;
+
+/// The seed of a key that the file holds, as the store keeps its own; made where there is none.
+pub fn seed(path: &Path) -> Result<[u8; 32], StoreError> {
+    match evidence::keys::read_seed(path)? {
+        Some(seed) => Ok(seed),
+        None => evidence::keys::make_seed(path),
+    }
+}
+
+/// Replaces a file whole and durably, as the store does its own.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    files::replace(path, bytes, files::FILE_MODE).map_err(StoreError::io("write", path))
+}
 
 /// A segment is this long at least, on however small a disk,
 const SEGMENT_LEAST: u64 = 64 << 10;
@@ -79,6 +99,7 @@ pub struct Store {
     segment_bytes: u64,
     /// What was removed and the ledger was not told of.
     unnoted: Deleted,
+    evidence: Evidence,
     /// Last: released when all else is closed.
     _lock: lock::Lock,
 }
@@ -94,7 +115,21 @@ impl Store {
         Self::open_by(config, options, Clock::host())
     }
 
+    /// The same, its evidence signed under this name: that of the host.
+    pub fn open_named(config: &StoreConfig, name: KeyName) -> Result<Self, StoreError> {
+        Self::open_as(config, Options::of(config), Clock::host(), name)
+    }
+
     fn open_by(config: &StoreConfig, options: Options, clock: Clock) -> Result<Self, StoreError> {
+        Self::open_as(config, options, clock, host_name())
+    }
+
+    fn open_as(
+        config: &StoreConfig,
+        options: Options,
+        clock: Clock,
+        name: KeyName,
+    ) -> Result<Self, StoreError> {
         let root = &config.path;
         let ledger = files::ledger(root);
         files::make_directory(root)?;
@@ -136,6 +171,7 @@ impl Store {
             }
             None => None,
         };
+        let evidence = Evidence::new(root, name, clock.clone(), Arc::clone(&counters));
         let finder = index.as_ref().map(Index::finder);
         let reader = Reader::new(root, counters, finder);
         let mut store = Self {
@@ -148,8 +184,10 @@ impl Store {
             max_bytes: config.max_bytes,
             segment_bytes: options.segment_bytes,
             unnoted: Deleted::default(),
+            evidence,
             _lock: lock,
         };
+        store.evidence.begin(&mut store.writer);
         store.fit_segments();
         Ok(store)
     }
@@ -164,6 +202,7 @@ impl Store {
     pub fn append(&mut self, entry: &Entry) -> Result<(), StoreError> {
         let result = self.writer.append(entry);
         self.publish();
+        self.evidence.look_at(entry);
         result
     }
 
@@ -181,7 +220,22 @@ impl Store {
         self.note_removed();
         let result = self.writer.sync();
         self.publish();
+        if result.is_ok() && self.evidence.is_due(self.writer.progress().segment) {
+            self.evidence.sign(&mut self.writer);
+        }
         result
+    }
+
+    /// Acknowledges every entry taken and signs a checkpoint of all there is.
+    pub fn seal(&mut self) -> Result<(), StoreError> {
+        self.sync()?;
+        self.evidence.sign(&mut self.writer);
+        Ok(())
+    }
+
+    /// The last checkpoint, for whoever asks at whatever time.
+    pub fn evidence(&self) -> EvidenceHead {
+        self.evidence.head()
     }
 
     /// Entries taken and not acknowledged.
@@ -189,7 +243,8 @@ impl Store {
         self.writer.pending()
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.evidence.take(self.writer.take_leaves());
         if let Some(index) = &self.index {
             index.publish(self.writer.progress());
         }
@@ -216,12 +271,14 @@ impl Store {
         let active = self.writer.progress().segment;
         let bounds = retention::Bounds { now, age: self.retention, bytes: self.max_bytes };
         let mut deleted = Deleted::default();
+        self.evidence.look_again(&mut self.writer);
+        let (writer, evidence) = (&mut self.writer, &mut self.evidence);
         let result = retention::apply(
             self.reader.scan(),
-            &files::index(self.reader.path()),
-            active,
+            (&files::index(self.reader.path()), active),
             bounds,
             &mut deleted,
+            &mut |segment| evidence.leaves_ledger(segment, writer),
         );
         self.removed(&deleted);
         result.map(|()| deleted)
@@ -259,15 +316,17 @@ impl Store {
             index.segments_went();
         }
         self.unnoted.join(deleted);
+        self.evidence.went(&deleted.segments);
         self.note_removed();
     }
 
     /// On a full disk it may have to wait.
     fn note_removed(&mut self) {
         let at = self.clock.now().wall();
-        let entry = self.unnoted.notice().map(|notice| Entry::Notice { at, notice });
-        if entry.is_none_or(|entry| self.writer.append(&entry).is_ok()) {
+        let Some(notice) = self.unnoted.notice() else { return };
+        if self.writer.append(&Entry::Notice { at, notice }).is_ok() {
             self.unnoted = Deleted::default();
+            self.evidence.note_gone(&mut self.writer);
         }
     }
 
@@ -290,8 +349,8 @@ impl Store {
         self.max_bytes / 8
     }
 
-    /// Acknowledges what is pending and closes the index in order.
+    /// Acknowledges what is pending, signs it and closes the index in order.
     pub fn close(mut self) -> Result<(), StoreError> {
-        self.sync()
+        self.seal()
     }
 }

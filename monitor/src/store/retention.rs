@@ -70,6 +70,9 @@ pub(super) struct Bounds {
     pub bytes: u64,
 }
 
+/// What must be on the disk before a segment goes, given its number.
+pub(super) type Before<'b> = &'b mut dyn FnMut(u32);
+
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     number: u32,
@@ -80,12 +83,12 @@ struct Candidate {
 /// their bound. `deleted` tells of what is gone even where this fails.
 pub(super) fn apply(
     scan: &Scan,
-    index: &Path,
-    active: u32,
+    index_and_active: (&Path, u32),
     bounds: Bounds,
     deleted: &mut Deleted,
+    before: Before<'_>,
 ) -> Result<(), StoreError> {
-    let result = delete(scan, index, active, bounds, deleted);
+    let result = delete(scan, index_and_active, bounds, deleted, before);
     settle(scan, deleted, result)
 }
 
@@ -145,10 +148,10 @@ fn settle(
 
 fn delete(
     scan: &Scan,
-    index: &Path,
-    active: u32,
+    (index, active): (&Path, u32),
     bounds: Bounds,
     deleted: &mut Deleted,
+    before: Before<'_>,
 ) -> Result<(), StoreError> {
     let mut segments = segments(scan)?;
     let mut ledger_bytes: u64 = segments.iter().map(|it| it.bytes).sum();
@@ -157,6 +160,7 @@ fn delete(
     let mut kept = Vec::new();
     for segment in segments {
         if segment.number < expired {
+            before(segment.number);
             remove(scan, segment, deleted)?;
             ledger_bytes -= segment.bytes;
         } else {
@@ -175,6 +179,7 @@ fn delete(
         if !is_too_large(ledger_bytes)? {
             break;
         }
+        before(segment.number);
         remove(scan, segment, deleted)?;
         ledger_bytes -= segment.bytes;
     }

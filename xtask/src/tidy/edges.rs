@@ -55,6 +55,18 @@ const EDGES: &[Edge] = &[
         why: "`judge` is pure: no I/O, no clock",
     },
     Edge {
+        words: &["fs", "File", "OpenOptions", "SystemTime", "Instant"],
+        literals: &[],
+        scope: Scope::Never(&["evidence"]),
+        why: "`evidence` is pure: bytes in, types out",
+    },
+    Edge {
+        words: &["ed25519_dalek"],
+        literals: &[],
+        scope: Scope::Only(&["evidence"]),
+        why: "only `evidence` knows the arithmetic of signatures",
+    },
+    Edge {
         words: &["SystemTime", "UNIX_EPOCH", "ClockId", "clock_gettime", "adjtimex"],
         literals: &[],
         scope: Scope::Only(&["clock"]),
@@ -97,8 +109,8 @@ struct Way {
 const WAYS: &[Way] = &[
     Way {
         from: &[],
-        scope: Scope::Never(&["metrics", "printable"]),
-        why: "`metrics` and `printable` are leaves: they take from no module of ours",
+        scope: Scope::Never(&["metrics", "printable", "evidence"]),
+        why: "`metrics`, `printable` and `evidence` are leaves: they take from no module of ours",
     },
     Way { from: &["commands"], scope: Scope::Only(&["lib"]), why: "nothing takes from `commands`" },
     Way {

@@ -32,10 +32,11 @@ use crate::{
     },
     cli::{COMMIT, Exit, Global, RunArgs, VERSION},
     clock::Clock,
-    config::{Capture, Config, NamesConfig},
+    config::{Capture, Config, HostConfig, NamesConfig},
     connections,
     decode::DecodeError,
     event::{Moment, Notice, Timestamp},
+    evidence::KeyName,
     flow, host,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
@@ -50,7 +51,7 @@ use crate::{
     sandbox,
     self_test::SelfTest,
     shutdown::{self, Trigger},
-    store::Store,
+    store::{Store, host_name},
 };
 
 /// Watches this host until it is told to end.
@@ -70,12 +71,12 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         processes.scan()?;
     }
 
-    let store = Store::open(&config.store)?;
+    let store = Store::open_named(&config.store, evidence_name(&config.host))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
-    let facts = Facts::new(&config, &attachments, &self_test, reader.clone(), Arc::clone(&metrics));
+    let facts = Facts::new(&config, &attachments, &self_test, &store, Arc::clone(&metrics));
     let live = live::channel();
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
@@ -110,12 +111,12 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         }
     })?;
     let readiness = Readiness::default();
+    let (seal, locate) = (facts.seal(&view), reloader.locate());
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
-    let locate = reloader.locate();
     let marks = Arc::new(marking);
     let events = Arc::new(Current::new(reader, view));
-    let api =
-        Api { events, live, watching_since, status, locate, marks, metrics: Arc::clone(&metrics) };
+    let told = Arc::clone(&metrics);
+    let api = Api { events, live, watching_since, status, locate, marks, seal, metrics: told };
     let serving =
         Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
     let served = runtime.block_on(serving.serve(api, sockets));
@@ -126,6 +127,11 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     served?;
     watched?;
     Ok(Exit::Fine)
+}
+
+/// Under which name the evidence is signed.
+fn evidence_name(config: &HostConfig) -> KeyName {
+    KeyName::parse(&host::host(config).name).unwrap_or_else(|_| host_name())
 }
 
 /// The first words of the ledger; since when is watched.

@@ -14,18 +14,18 @@ use super::{
     watch::{self, Vitals},
 };
 use crate::{
-    api::status::{self, Database, Fill, Loss, Policy, Probe, Status, Store},
+    api::status::{self, Database, Fill, Loss, Policy, Probe, Status},
     cli::{COMMIT, VERSION},
     clock,
     config::Config,
     ecs::{Time, hex},
     event::Moment,
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics, serve::Readiness},
-    outputs,
+    outputs::{self, view::View},
     probe::{Attachment, tier_of, waiting_max},
     rules::Rules,
     self_test::{SelfTest, Standing},
-    store::Reader,
+    store::{EvidenceHead, Reader, Store},
 };
 
 /// What does not change while the daemon runs.
@@ -35,6 +35,7 @@ pub(super) struct Facts {
     probes: Vec<Probe>,
     store_path: PathBuf,
     reader: Reader,
+    evidence: EvidenceHead,
     metrics: Arc<Metrics>,
     max_flows: u32,
     /// Or why there is none.
@@ -46,7 +47,7 @@ impl Facts {
         config: &Config,
         attachments: &[Attachment],
         self_test: &Result<SelfTest, String>,
-        reader: Reader,
+        store: &Store,
         metrics: Arc<Metrics>,
     ) -> Self {
         let probes = attachments.iter().map(|attachment| Probe {
@@ -61,11 +62,26 @@ impl Facts {
             started_ns: clock::boot_ns(),
             probes: probes.collect(),
             store_path: config.store.path.clone(),
-            reader,
+            reader: store.reader(),
+            evidence: store.evidence(),
             metrics,
             max_flows: config.capture.max_flows,
             self_test: self_test.clone(),
         }
+    }
+
+    /// Signs for what is stored, when somebody asks, and waits for it.
+    pub(super) fn seal(
+        &self,
+        view: &Arc<View>,
+    ) -> Arc<dyn Fn() -> Option<status::Evidence> + Send + Sync> {
+        let (view, head) = (Arc::clone(view), self.evidence.clone());
+        Arc::new(move || {
+            if !view.seal() {
+                tracing::warn!("a checkpoint that was asked for was not signed in time");
+            }
+            evidence(&head)
+        })
     }
 
     /// The function that the API calls; it may block on the disk.
@@ -105,6 +121,7 @@ impl Facts {
             policy: policy(rules),
             databases: databases(rules),
             store: self.store(),
+            evidence: evidence(&self.evidence),
             clock: Some(self.clock(vitals)),
             self_test: Some(self.self_test(&now)),
             queues: vec![
@@ -170,18 +187,18 @@ impl Facts {
         status::SelfTestState { state: word.to_owned(), detail, last_passed }
     }
 
-    fn store(&self) -> Store {
+    fn store(&self) -> status::Store {
         let path = self.store_path.display().to_string();
         let Ok(stats) = self.reader.stats() else {
             let index = "unreadable".to_owned();
-            return Store { path, bytes: 0, records: 0, segments: 0, oldest: None, index };
+            return status::Store { path, bytes: 0, records: 0, segments: 0, oldest: None, index };
         };
         let index = match stats.index {
             None => "off".to_owned(),
             Some(index) if index.blocks_behind == 0 => "current".to_owned(),
             Some(index) => format!("{} blocks behind", index.blocks_behind),
         };
-        Store {
+        status::Store {
             path,
             bytes: stats.ledger_bytes + stats.index_bytes,
             records: stats.flow_states,
@@ -190,6 +207,19 @@ impl Facts {
             index,
         }
     }
+}
+
+/// What was signed last.
+fn evidence(head: &EvidenceHead) -> Option<status::Evidence> {
+    let signed = head.get()?;
+    Some(status::Evidence {
+        origin: signed.checkpoint.origin,
+        size: signed.checkpoint.size,
+        root: data_encoding::BASE64.encode(&signed.checkpoint.root),
+        signed_at: signed.at.map(Time),
+        key: signed.key,
+        rolled_back_from: signed.rolled_back_from,
+    })
 }
 
 fn warnings(vitals: &Vitals) -> Vec<String> {

@@ -7,6 +7,7 @@ use zstd::bulk::Decompressor;
 use super::frame::{ENTRIES_MAX, HEAD_BYTES, Hash, Head, RAW_MAX, Summary, hash};
 use crate::{
     event::Entry,
+    evidence,
     store::stored::{self, FlowState, FormError, Payload, Wanted, decode},
 };
 
@@ -85,13 +86,26 @@ pub(super) fn chain(blocks: &mut [u8], mut previous: Hash) -> Hash {
     previous
 }
 
+/// Number and leaf of each whole block of these.
+pub(super) fn leaves(blocks: &[u8]) -> Vec<(u64, evidence::Hash)> {
+    let (mut leaves, mut rest) = (Vec::new(), blocks);
+    while let Some((head, after)) = rest.split_first_chunk::<HEAD_BYTES>()
+        && let Some(decoded) = Head::decode(head)
+        && let Some((payload, after)) = after.split_at_checked(decoded.payload_bytes as usize)
+    {
+        leaves.push((decoded.number, evidence::leaf(head, payload)));
+        rest = after;
+    }
+    leaves
+}
+
 fn compress(raw: &[u8]) -> Vec<u8> {
     // Fails only where the output buffer is short or memory is out; the bound makes it long enough.
     zstd::bulk::compress(raw, COMPRESSION_LEVEL).expect("a bounded buffer always compresses")
 }
 
 /// The entries of a payload whose checksum is right.
-pub(super) fn entries(head: &Head, payload: &[u8]) -> Result<Vec<Entry>, FormError> {
+pub(in crate::store) fn entries(head: &Head, payload: &[u8]) -> Result<Vec<Entry>, FormError> {
     decode(&decompress(head, payload)?, head.summary.entries())
 }
 

@@ -1,7 +1,7 @@
 //! The ledger: the truth. Append-only segment files of checksummed, chained blocks of entries.
 //! It knows nothing of queries and of the index.
 
-mod block;
+pub(super) mod block;
 pub(super) mod frame;
 mod recover;
 pub(super) mod segment;

@@ -147,6 +147,22 @@ impl Segment {
         }
     }
 
+    /// Head and payload as they stand there, whatever they are; `None`: the file ends before.
+    pub(crate) fn raw(
+        &self,
+        at: u64,
+        head: &Head,
+    ) -> io::Result<Option<([u8; HEAD_BYTES], Vec<u8>)>> {
+        let mut block = vec![0; head.block_bytes() as usize];
+        match self.file.read_exact_at(&mut block, at) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let payload = block.split_off(HEAD_BYTES);
+        Ok(block.first_chunk().map(|head| (*head, payload)))
+    }
+
     /// The entries of the block at `at`; `None` if it is damaged.
     pub(crate) fn entries(&self, at: u64, head: &Head) -> io::Result<Option<Vec<Entry>>> {
         Ok(self.payload(at, head)?.and_then(|payload| block::entries(head, &payload).ok()))

@@ -13,13 +13,14 @@ use std::{
 };
 
 use super::{
-    block::{Builder, chain},
+    block::{Builder, chain, leaves},
     frame::{Created, Hash, SEGMENT_HEADER_MAX, SegmentHeader, hash},
     recover::{End, Recovery, recover},
 };
 use crate::{
     clock::Clock,
     event::{Entry, Moment},
+    evidence,
     store::{
         error::{StoreCounters, StoreError},
         files::{FILE_MODE, segment_path, sync_directory},
@@ -68,6 +69,8 @@ pub(crate) struct Writer {
     is_begun: bool,
     /// The file may be longer than what is durable.
     overhang: bool,
+    /// Of the blocks that became durable and were not asked for yet.
+    leaves: Vec<(u64, evidence::Hash)>,
 }
 
 impl Writer {
@@ -98,6 +101,7 @@ impl Writer {
             clock,
             is_begun: false,
             overhang: false,
+            leaves: Vec::new(),
         };
         if let Some(end) = end {
             writer.resume(&end);
@@ -130,6 +134,11 @@ impl Writer {
 
     pub(crate) fn progress(&self) -> Progress {
         self.progress
+    }
+
+    /// Number and leaf of each block that became durable since the last call.
+    pub(crate) fn take_leaves(&mut self) -> Vec<(u64, evidence::Hash)> {
+        std::mem::take(&mut self.leaves)
     }
 
     /// Entries taken and not yet acknowledged.
@@ -276,6 +285,7 @@ impl Writer {
         self.progress.bytes += self.tail.len() as u64;
         self.progress.next_block = self.next_block;
         self.progress.entries += self.tail_entries;
+        self.leaves.extend(leaves(&self.tail));
         self.tail.clear();
         self.tail.shrink_to(64 << 10);
         self.tail_blocks = 0;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::Reader;
 use crate::{
     coverage::{Alive, Coverage, Fold, Integrity, LOOK_BACK_NS},
-    event::Timestamp,
+    event::{Notice, Timestamp},
     store::{error::StoreError, files::segment_path},
 };
 
@@ -40,7 +40,10 @@ impl Reader {
     /// When somebody first said that he watches. What began before that was found, not watched.
     fn first_word(&self) -> Result<Option<Timestamp>, StoreError> {
         let mut first = None;
-        self.notices(None, None, |at, _| {
+        self.notices(None, None, |at, notice| {
+            if let Notice::Key { .. } | Notice::Gone { .. } = notice {
+                return ControlFlow::Continue(());
+            }
             first = Some(at);
             ControlFlow::Break(())
         })?;

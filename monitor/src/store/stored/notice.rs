@@ -32,6 +32,9 @@ pub(super) enum StoredNotice {
     SelfTestPassed,
     Host(StoredHost),
     Mark(StoredMark),
+    Key { line: Text, before: Option<Text>, signature: Option<Text> },
+    RolledBack { origin: Text, was: Text },
+    Gone { ranges: Vec<(u64, u64)> },
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -84,6 +87,15 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         Notice::SelfTestPassed => StoredNotice::SelfTestPassed,
         Notice::Host(host) => StoredNotice::Host(host_to_stored(host, into)),
         Notice::Mark(mark) => StoredNotice::Mark(mark_to_stored(mark, into)),
+        Notice::Key { line, before, signature } => StoredNotice::Key {
+            line: into.text(line),
+            before: into.maybe(before.as_ref()),
+            signature: into.maybe(signature.as_ref()),
+        },
+        Notice::RolledBack { origin, was } => {
+            StoredNotice::RolledBack { origin: into.text(origin), was: into.text(was) }
+        }
+        Notice::Gone { ranges } => StoredNotice::Gone { ranges: ranges.clone() },
     }
 }
 
@@ -139,5 +151,14 @@ pub(super) fn notice_from_stored(
         StoredNotice::SelfTestPassed => Notice::SelfTestPassed,
         StoredNotice::Host(host) => Notice::Host(host_from_stored(&host, texts)?),
         StoredNotice::Mark(mark) => Notice::Mark(mark_from_stored(&mark, texts)?),
+        StoredNotice::Key { line, before, signature } => Notice::Key {
+            line: texts.text(line)?,
+            before: texts.maybe(before)?,
+            signature: texts.maybe(signature)?,
+        },
+        StoredNotice::RolledBack { origin, was } => {
+            Notice::RolledBack { origin: texts.text(origin)?, was: texts.text(was)? }
+        }
+        StoredNotice::Gone { ranges } => Notice::Gone { ranges },
     })
 }

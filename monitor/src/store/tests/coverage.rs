@@ -96,7 +96,7 @@ fn what_retention_says_it_removed_is_not_missing() {
     let notice = Notice::Removed { segments: vec![3], entries: 1, from: span.0, to: span.1 };
     store.append(&Entry::Notice { at: newest, notice }).unwrap();
     store.sync().unwrap();
-    let told = store.reader().coverage((None, Timestamp(u64::MAX)), None).unwrap();
+    let told = store.reader().coverage((Some(span.0), Timestamp(u64::MAX)), None).unwrap();
     let Coverage { ledger, gaps, .. } = told;
     assert!(ledger.is_whole(), "{ledger:?}");
     assert!(gaps.iter().any(|gap| gap.stage == "retention"), "{gaps:?}");

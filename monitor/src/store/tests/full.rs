@@ -129,9 +129,9 @@ fn what_is_in_the_file_and_not_yet_on_the_disk_is_not_given_up_with_it() {
     store.sync().unwrap();
     let after = store.reader().stats().unwrap();
     assert_eq!(deleted.flows + after.flows, before.flows);
-    // But for the notice of what was removed.
+    // But for the notices of what was removed and of all that is gone.
     let all = |it: &crate::store::query::StoreStats| it.flow_states + it.rollups + it.notices;
-    assert_eq!(deleted.entries + all(&after), all(&before) + 1);
+    assert_eq!(deleted.entries + all(&after), all(&before) + 2);
 }
 
 #[test]
