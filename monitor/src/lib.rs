@@ -32,6 +32,7 @@ mod outputs;
 mod pipeline;
 mod printable;
 mod probe;
+mod report;
 mod rules;
 mod sandbox;
 mod select;

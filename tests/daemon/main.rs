@@ -11,4 +11,5 @@ mod provenance;
 mod records;
 mod rejudge;
 mod replay;
+mod report;
 mod rig;

@@ -12,6 +12,7 @@ mod out;
 mod policy;
 mod reference;
 mod replay;
+mod report;
 mod run;
 mod status;
 mod summary;
@@ -101,6 +102,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Policy(args) => policy::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),
+        Command::Report(args) => report::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Completions { shell } => reference::completions(*shell),
         Command::Man { directory } => reference::man(directory.as_deref()),

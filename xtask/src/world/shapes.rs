@@ -170,7 +170,7 @@ impl Shape {
     fn middle(&self) -> Point {
         let largest = self.rings.iter().max_by(|a, b| area(a).total_cmp(&area(b)));
         let ring = largest.map(Vec::as_slice).unwrap_or_default();
-        let count = ring.len().max(1) as i64;
+        let count = i64::try_from(ring.len().max(1)).unwrap_or(i64::MAX);
         let sum = ring.iter().fold([0, 0], |sum, point| [sum[0] + point[0], sum[1] + point[1]]);
         [sum[0] / count, sum[1] / count]
     }

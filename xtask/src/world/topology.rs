@@ -1,4 +1,4 @@
-//! TopoJSON as far as world-atlas uses it: borders as arcs, which neighbours share. Reads; draws nothing.
+//! `TopoJSON` as far as world-atlas uses it: borders as arcs, which neighbours share. Reads; draws nothing.
 
 use anyhow::bail;
 use serde::Deserialize;
