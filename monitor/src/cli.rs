@@ -17,6 +17,7 @@ pub use evidence::{
 
 use crate::{
     filter::{RawFilter, hash_digits},
+    report::Claim,
     summary::By,
 };
 
@@ -213,6 +214,18 @@ Examples:
   geofenced summary --by process --country CN --limit 10
   geofenced summary --by verdict --since 7d --fail-on-violation")]
     Summary(SummaryArgs),
+    /// Write a period as a document: coverage, policy, where data went, violations, limits
+    ///
+    /// One HTML page to stdout, self-contained and printable, or the same as JSON.
+    #[command(after_help = "\
+Examples:
+  geofenced report --since 30d > report.html
+  geofenced report --since 2026-11-01 --until 2026-12-01 --claim 'nothing to CN,RU' > november.html
+  geofenced report --since 24h --fail-on-violation --fail-on-gap -o json
+
+A claim that flows refute ends with exit code 3, one that can't be shown with 4: part of the period
+was not watched, or something is not known that could refute it.")]
+    Report(ReportArgs),
     /// Say where an address is, whose it is, and what the policy says of it
     #[command(after_help = "\
 Examples:
@@ -352,6 +365,30 @@ pub struct SummaryArgs {
     pub utc: bool,
     #[command(flatten)]
     pub filter: RawFilter,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// From then on: a time (RFC 3339), or a span back from now [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Before then [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// What the report is to say, if it can: "nothing", "nothing unapproved" or "nothing to CN,RU"
+    /// (may be given several times)
+    #[arg(long, value_name = "CLAIM", value_parser = Claim::parse)]
+    pub claim: Vec<Claim>,
+    /// Exit with 3 if there was a violation
+    #[arg(long)]
+    pub fail_on_violation: bool,
+    /// Exit with 4 if part of the period was not watched, or the ledger is not whole; a violation
+    /// that was found counts more
+    #[arg(long)]
+    pub fail_on_gap: bool,
+    /// Times that are typed are of UTC instead of local time; those of the report always are
+    #[arg(long)]
+    pub utc: bool,
 }
 
 #[derive(Clone, Debug, Args)]

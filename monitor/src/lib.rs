@@ -35,6 +35,7 @@ mod outputs;
 mod pipeline;
 mod printable;
 mod probe;
+mod report;
 mod rules;
 mod sandbox;
 mod select;

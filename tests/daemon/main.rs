@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod api;
+mod browser;
 mod cli;
 mod connections;
 mod marks;
@@ -12,4 +13,5 @@ mod provenance;
 mod records;
 mod rejudge;
 mod replay;
+mod report;
 mod rig;

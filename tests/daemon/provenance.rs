@@ -288,3 +288,38 @@ fn what_a_policy_said_is_found_by_the_first_digits_of_its_hash() {
     assert_eq!((unknown.status.code(), unknown.stdout.len()), (Some(1), 0), "{unknown:?}");
     assert_eq!(show("xyz").status.code(), Some(2));
 }
+
+#[test]
+fn which_policies_were_in_force_in_a_window_is_told_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = ["US", "CN", "DE"].map(|approved| rules(folder.path(), approved));
+    let mut config = Config::builtin().store;
+    config.path = folder.path().join("store");
+    let (mut pipeline, writer) = watching(&config, &rules[0]);
+    let at = Timestamp::from_secs;
+    pipeline.note_policy(at(10));
+    pipeline.adopt(Arc::clone(&rules[1]), RecordMode::All);
+    pipeline.note_policy(at(20));
+    pipeline.note_policy(at(30));
+    pipeline.adopt(Arc::clone(&rules[2]), RecordMode::All);
+    pipeline.note_policy(at(40));
+    drop(pipeline.finish(50_000_000_000, at(50)));
+    assert!(writer.join());
+
+    let reader = Reader::open(&config.path).unwrap();
+    let told = |since: Option<u64>, until: u64| {
+        let (found, untold) = reader.policies((since.map(at), at(until))).unwrap();
+        assert_eq!(untold, 0);
+        for policy in &found {
+            let known = rules.iter().find(|it| it.policy.sha256 == policy.sha256).unwrap();
+            assert_eq!(policy.text.as_deref(), Some(known.policy.text.as_ref()));
+        }
+        let approves = |text: &str| text.lines().nth(1).unwrap().replace("approved ", "");
+        found.into_iter().map(|it| approves(&it.text.unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(None, 60), ["US", "CN", "DE"]);
+    assert_eq!(told(Some(15), 35), ["US", "CN"]);
+    assert_eq!(told(Some(25), 45), ["CN", "DE"]);
+    assert_eq!(told(Some(40), 45), ["DE"]);
+    assert_eq!(told(None, 15), ["US"]);
+}

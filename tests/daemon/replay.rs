@@ -22,7 +22,7 @@ const CN: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 203, 0, 113, 7];
 
 /// A recording, as `geofenced run --record-samples` writes it.
 #[derive(Default)]
-struct Recording(Vec<u8>);
+pub(crate) struct Recording(Vec<u8>);
 
 impl Recording {
     fn frame(&mut self, tag: u8, bytes: &[u8]) -> &mut Self {
@@ -63,7 +63,7 @@ fn owner(at_ns: u64) -> Owner {
 }
 
 /// A process is forked, becomes /opt/uplink, sends one datagram and is gone.
-fn one_datagram() -> Recording {
+pub(crate) fn one_datagram() -> Recording {
     one_datagram_saying(&[])
 }
 
@@ -169,7 +169,12 @@ fn asked(directory: &TempDir, words: &[&str]) -> Vec<Value> {
 }
 
 /// Runs the daemon over a recording, with these settings of its store and rules; what it printed.
-fn replay(directory: &TempDir, recording: &Recording, store: &str, rules: &str) -> String {
+pub(crate) fn replay(
+    directory: &TempDir,
+    recording: &Recording,
+    store: &str,
+    rules: &str,
+) -> String {
     let path = |name: &str| directory.path().join(name);
     let config = format!(
         "[policy]\napproved_countries = [\"US\"]\n[[geo.override]]\nnetwork = \"203.0.113.0/24\"\n\

@@ -3,7 +3,7 @@
 
 mod dat;
 mod libloc;
-mod obtain;
+pub(crate) mod obtain;
 mod operators;
 mod overlay;
 mod registrants;

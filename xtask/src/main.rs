@@ -24,6 +24,7 @@ mod test;
 mod tidy;
 mod toolchain;
 mod vm;
+mod world;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,8 @@ enum Command {
     Docs,
     /// Rebuilds the embedded country database from its packages (for maintainers)
     Geodb(geodb::Args),
+    /// Rebuilds the map of the world for reports from its package (for maintainers)
+    World(world::Args),
     /// The daemon on other kernels, in an emulator: which probe attaches, what is told
     Vm(vm::Args),
     /// Every way out, seen or not: runs the kernel test, as root, and writes docs/coverage.md
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Deny => deny::run(&console),
         Command::Docs => docs::run(&console),
         Command::Geodb(args) => geodb::run(args),
+        Command::World(args) => world::run(args),
         Command::Vm(args) => vm::run(&console, &args),
         Command::Coverage => coverage::run(&console),
         Command::Fuzz(args) => fuzz::run(&console, &args),

@@ -35,6 +35,9 @@ const PACKAGES: [Wanted<'static>; 11] = [
 /// the package would start a service.
 const PROMETHEUS: &str = "prometheus";
 
+/// A report is read in a real browser: any of these, the first that there is a package of is installed.
+const BROWSERS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Leaves out the kernel tests, which need root
@@ -50,6 +53,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     let runner = if args.quick { None } else { Some(root_runner()?) };
     apt::install(console, &PACKAGES)?;
     prometheus(console)?;
+    browser(console)?;
     build::probes(console)?;
     if args.filter.is_empty() {
         lint::all(console)?;
@@ -174,6 +178,19 @@ fn prometheus(console: &Console) -> Result<()> {
         return Ok(());
     }
     apt::unpack(console, PROMETHEUS, &unpacked())
+}
+
+/// Makes sure that a browser is found.
+fn browser(console: &Console) -> Result<()> {
+    if BROWSERS.iter().any(|name| paths::which(name).is_some()) {
+        return Ok(());
+    }
+    if apt::candidate(BROWSERS[0]).is_none() {
+        apt::update(console)?;
+    }
+    let known = BROWSERS.iter().find(|name| apt::candidate(name).is_some());
+    let name = known.unwrap_or(&BROWSERS[1]);
+    apt::install(console, &[(*name, "a report is read in a real browser")])
 }
 
 /// The `PATH` of the tests. The unpacked Prometheus may come first because there is nothing else in

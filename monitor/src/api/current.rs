@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Each, EventSource, IsOver, PolicyText, SourceError};
+use super::{Each, EventSource, IsOver, PoliciesInForce, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage},
     event::{Lookup, Mark, Record, Rollup, Timestamp},
@@ -90,6 +90,12 @@ impl EventSource for Current {
     }
     fn policy(&self, begins: &str) -> Result<Option<PolicyText>, SourceError> {
         EventSource::policy(&self.reader, begins)
+    }
+    fn policies(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+    ) -> Result<PoliciesInForce, SourceError> {
+        EventSource::policies(&self.reader, window)
     }
     fn coverage(
         &self,

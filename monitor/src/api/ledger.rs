@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Each, EventSource, IsOver, PolicyText, SourceError};
+use super::{Each, EventSource, IsOver, PoliciesInForce, PolicyInForce, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage},
+    ecs::{Time, hex},
     event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     store::{Reader, StoreError},
@@ -47,6 +48,18 @@ impl EventSource for Reader {
     fn policy(&self, begins: &str) -> Result<Option<PolicyText>, SourceError> {
         let found = Self::policy(self, begins)?;
         Ok(found.map(|(sha256, text)| PolicyText { sha256, text }))
+    }
+    fn policies(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+    ) -> Result<PoliciesInForce, SourceError> {
+        let (found, untold) = Self::policies(self, window)?;
+        let told = found.into_iter().map(|it| PolicyInForce {
+            noted_at: Time(it.noted_at),
+            sha256: hex(&it.sha256),
+            text: it.text,
+        });
+        Ok(PoliciesInForce { policies: told.collect(), untold })
     }
     fn coverage(
         &self,

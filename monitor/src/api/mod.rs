@@ -21,7 +21,7 @@ use crate::{
     clock,
     coverage::{Alive, Coverage},
     devices::Leases,
-    ecs::{AutonomousSystem, Geo},
+    ecs::{AutonomousSystem, Geo, Time},
     event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     marks::Intervals,
@@ -83,6 +83,13 @@ pub trait EventSource: Send + Sync {
     /// The policy whose hash begins so.
     fn policy(&self, _begins: &str) -> Result<Option<PolicyText>, SourceError> {
         Ok(None)
+    }
+    /// The policies in force in a window.
+    fn policies(
+        &self,
+        _window: (Option<Timestamp>, Timestamp),
+    ) -> Result<PoliciesInForce, SourceError> {
+        Ok(PoliciesInForce::default())
     }
     /// What of a window was watched; without a beginning from the first entry on. `alive`: what the
     /// daemon that answers says of itself.
@@ -177,6 +184,25 @@ impl fmt::Debug for Api {
 pub struct PolicyText {
     pub sha256: String,
     pub text: String,
+}
+
+/// Which policies were in force in a window, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoliciesInForce {
+    pub policies: Vec<PolicyInForce>,
+    /// Changes beyond the most that are told.
+    #[serde(default)]
+    pub untold: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyInForce {
+    /// When it was noted that it is in force: the last time before the window, or in it.
+    pub noted_at: Time,
+    pub sha256: String,
+    /// What its hash is of, where the ledger holds it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// Body of every answer that is an error, and last line of a stream that broke off.

@@ -14,6 +14,7 @@ mod policy;
 mod prove;
 mod reference;
 mod replay;
+mod report;
 mod run;
 mod status;
 mod summary;
@@ -109,6 +110,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Policy(args) => policy::run(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),
+        Command::Report(args) => report::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Completions { shell } => reference::completions(*shell),
         Command::Man { directory } => reference::man(directory.as_deref()),

@@ -125,12 +125,14 @@ divides them as any window does.
 What went around every hook has neither `destination.ip` nor `network.transport`: nobody saw where to.
 `geofenced.creator` is who made the socket, if another process than the one that sends.
 
+`report` writes a page, or one object with `-o json`: [the report](report.md).
+
 `locate -o json` writes `destination.ip`, `destination.geo.country_iso_code`, `destination.as.*`, and
 under `geofenced` `verdict`, `certainty`, `reason`, `operator_country`, `databases`.
 
 The HTTP API on the socket takes the filters as query parameters of the same names: `GET /v1/events`,
-`/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/status`,
-`/v1/marks`. `POST /v1/marks` puts one: `{\"name\": \"LDM on\", \"action\": \"start\", \"note\": \"...\", \"share\":
+`/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/policies` (those in
+force in a window), `/v1/status`, `/v1/marks`. `POST /v1/marks` puts one: `{\"name\": \"LDM on\", \"action\": \"start\", \"note\": \"...\", \"share\":
 [{\"destination\": \"...\", \"purpose\": \"...\", \"until\": \"2026-11-24T09:00:00Z\"}]}`; status 409 where it does not fit to what
 runs. An error is `{\"error\": \"...\"}` with status 400, 409 or 503, or as the last line of an answer that broke off. A slow
 reader of the stream is told `{\"geofenced\":{\"lost\":N}}`.

@@ -8,7 +8,8 @@ use crate::{event::CountryCode, locate::codes};
 
 /// One sentence or two each, most important first.
 pub fn explain(config: &Config) -> Vec<String> {
-    let mut out = policy(&config.policy);
+    let trust_claims = config.policy.trust_claims;
+    let mut out = terms(&config.policy, |rule| programs::of_rule(rule, trust_claims));
     out.extend(geo(&config.geo));
     out.extend(naming(config));
     out.push(store(config));
@@ -27,7 +28,8 @@ pub fn explain(config: &Config) -> Vec<String> {
     out
 }
 
-fn policy(policy: &Policy) -> Vec<String> {
+/// What a policy says; `of_rule` adds what there is to say of a rule on this host.
+pub(super) fn terms(policy: &Policy, of_rule: impl Fn(&Rule) -> Vec<String>) -> Vec<String> {
     // Without a rest: a new field does not compile until it is explained.
     let Policy {
         approved_countries: approved,
@@ -35,7 +37,7 @@ fn policy(policy: &Policy) -> Vec<String> {
         disputed,
         unknown_country,
         undetermined,
-        trust_claims,
+        trust_claims: _,
         local_networks,
         rules,
         text: _,
@@ -89,7 +91,7 @@ fn policy(policy: &Policy) -> Vec<String> {
     let mut reached = true;
     for rule in rules {
         out.push(sentence(rule, reached));
-        out.extend(programs::of_rule(rule, *trust_claims));
+        out.extend(of_rule(rule));
         reached &= !rule.is_catch_all();
     }
     out.extend(programs::of_policy(policy));
@@ -125,6 +127,13 @@ fn geo(geo: &Geo) -> Vec<String> {
         None => "Operators are looked up in the embedded database.".into(),
         Some(path) => format!("Operators are looked up in {}.", path.display()),
     });
+    out.extend(corrections(geo));
+    out
+}
+
+/// What the configuration knows better than any database.
+pub(super) fn corrections(geo: &Geo) -> Vec<String> {
+    let mut out = Vec::new();
     for it in &geo.overrides {
         let country = it.country.map(codes::named);
         let operator = it.operator.as_ref().map(|name| format!("run by {name}"));

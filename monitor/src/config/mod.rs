@@ -7,6 +7,7 @@ mod fingerprint;
 mod naming;
 mod programs;
 mod raw;
+mod reread;
 mod rule;
 mod validate;
 mod values;
@@ -27,6 +28,7 @@ pub use self::{
     doubts::doubts,
     explain::explain,
     naming::{NamesConfig, Trust, Undetermined},
+    reread::Reread,
     rule::{Rule, Selector},
 };
 use crate::event::CountryCode;

@@ -83,7 +83,7 @@ fn deb(name: &str, at_hand: &[PathBuf], folder: &Path) -> anyhow::Result<(String
 }
 
 /// Unpacked folder of an npm package.
-fn npm(name: &str, at_hand: &[PathBuf], folder: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn npm(name: &str, at_hand: &[PathBuf], folder: &Path) -> anyhow::Result<PathBuf> {
     let (folder, given) = place(name, at_hand, folder)?;
     let file = given.map_or_else(|| fetch_npm(name, &folder), Ok)?;
     run(Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(&folder))?;

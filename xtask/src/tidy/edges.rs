@@ -67,6 +67,21 @@ const EDGES: &[Edge] = &[
         why: "only `evidence` knows the arithmetic of signatures",
     },
     Edge {
+        words: &[
+            "fs",
+            "File",
+            "OpenOptions",
+            "Client",
+            "Reader",
+            "SystemTime",
+            "Instant",
+            "rustix",
+        ],
+        literals: &[],
+        scope: Scope::Never(&["report"]),
+        why: "`report` is given facts: it reads nothing and asks nobody",
+    },
+    Edge {
         words: &["SystemTime", "UNIX_EPOCH", "ClockId", "clock_gettime", "adjtimex"],
         literals: &[],
         scope: Scope::Only(&["clock"]),
@@ -299,6 +314,14 @@ mod tests {
             is_crossing("monitor/src/judge/rules.rs", text, "`judge` is pure");
         }
         is_fine("monitor/src/judge/rules.rs", "use std::net::IpAddr;");
+    }
+
+    #[test]
+    fn a_report_is_given_facts_and_reads_none() {
+        for text in ["use std::fs;", "Client::new(socket)", "use crate::store::Reader;"] {
+            is_crossing("monitor/src/report/claim.rs", text, "`report` is given facts");
+        }
+        is_fine("monitor/src/report/html/mod.rs", "include_str!(\"style.css\")");
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn test_files(path: &str, source: &Source) -> Vec<String> {
     source.test_files().map(|name| format!("{own}/{name}")).collect()
 }
 
-/// Every text file below `root`, in order of name.
+/// Every file below `root`, in order of name.
 fn read_tree(root: &Path) -> Result<Vec<File>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_path_buf()];
@@ -129,7 +129,7 @@ fn read_tree(root: &Path) -> Result<Vec<File>> {
             if kind.is_dir() && !skipped {
                 folders.push(path);
             } else if kind.is_file() {
-                files.extend(read(root, &path)?);
+                files.push(read(root, &path)?);
             }
         }
     }
@@ -137,11 +137,11 @@ fn read_tree(root: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// `None` where it is not text.
-fn read(root: &Path, path: &Path) -> Result<Option<File>> {
+/// What is no text has none here, and may be linked to all the same.
+fn read(root: &Path, path: &Path) -> Result<File> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let relative = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
-    Ok(String::from_utf8(bytes).ok().map(|text| File { path: relative, text }))
+    Ok(File { path: relative, text: String::from_utf8(bytes).unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -179,6 +179,17 @@ mod tests {
             ("monitor/src/ecs/fake.rs", "//! For tests.\nuse sled::Db;\n"),
         ];
         assert_eq!(findings(&tree), [""; 0]);
+    }
+
+    #[test]
+    fn a_picture_may_be_linked_to() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("a.png"), [0xff, 0xd8]).unwrap();
+        fs::write(root.path().join("README.md"), "![a](a.png) ![b](b.png)\n").unwrap();
+        let findings = check(&read_tree(root.path()).unwrap());
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].ends_with("b.png is not there"), "{findings:?}");
     }
 
     #[test]
