@@ -19,6 +19,7 @@ mod decode;
 mod devices;
 mod ecs;
 mod event;
+mod export;
 mod filter;
 mod flow;
 mod host;

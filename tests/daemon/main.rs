@@ -4,6 +4,7 @@
 mod api;
 mod cli;
 mod connections;
+mod export;
 mod marks;
 mod places;
 mod policies;

@@ -8,7 +8,7 @@ use crate::{
     apt::{self, Wanted},
     build,
     console::{Console, say, stream},
-    host, lint, metadata, paths,
+    host, lint, metadata, paths, python,
     tally::Tally,
     tidy,
 };
@@ -44,6 +44,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     let runner = if args.quick { None } else { Some(root_runner()?) };
     apt::install(console, &PACKAGES)?;
     prometheus(console)?;
+    python::install(console)?;
     build::probes(console)?;
     if args.filter.is_empty() {
         lint::all(console)?;

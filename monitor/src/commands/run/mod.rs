@@ -67,7 +67,6 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     if args.replay.is_none() {
         processes.scan()?;
     }
-
     let store = Store::open(&config.store)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
@@ -79,7 +78,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
-    let marking = Marking::new(reader.clone(), outputs.noter());
+    let marks = Arc::new(Marking::new(reader.clone(), outputs.noter()));
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
@@ -109,7 +108,6 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let locate = reloader.locate();
-    let marks = Arc::new(marking);
     let events = Arc::new(Current::new(reader, view));
     let api =
         Api { events, live, watching_since, status, locate, marks, metrics: Arc::clone(&metrics) };
