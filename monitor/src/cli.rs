@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and the exit codes. Parsing only; `commands` does the work.
 
 mod evidence;
+mod export;
 mod mark;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{
     summary::By,
 };
 
+pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -226,6 +228,19 @@ Examples:
 A claim that flows refute ends with exit code 3, one that can't be shown with 4: part of the period
 was not watched, or something is not known that could refute it.")]
     Report(ReportArgs),
+    /// Write the records of a period as files for other programs, with a manifest of who, why and of what
+    ///
+    /// Reads the ledger itself, read-only; a daemon that runs is asked to write what it holds. A flow is in it
+    /// when any of its life is in the period, once, with the totals of its latest state there; what is only
+    /// added up by hour is in rollups/. DIR is new or empty, and holds nothing until all of it is whole.
+    #[command(after_help = "\
+Examples:
+  geofenced export --format parquet /mnt/case-12 --since 30d --reason \"request of 2026-11-28\"
+  geofenced export --format ocsf ./ocsf --interval \"LDM on\" --verdict unapproved
+  geofenced export --format ndjson ./week --since 7d --fail-on-gap
+  duckdb -c \"select destination_geo_country_iso_code, sum(source_bytes)
+    from read_parquet('/mnt/case-12/day=*/host=*/*.parquet') group by all\"")]
+    Export(ExportArgs),
     /// Say where an address is, whose it is, and what the policy says of it
     #[command(after_help = "\
 Examples:

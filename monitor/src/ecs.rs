@@ -6,6 +6,7 @@ mod community_id;
 mod lookup;
 mod mark;
 mod record;
+mod rollup;
 
 use std::{borrow::Cow, net::IpAddr, ops::Not};
 
@@ -17,6 +18,7 @@ pub use columns::{COLUMNS, row};
 pub use community_id::community_id;
 pub use lookup::{LOOKUP_COLUMNS, LookupEvent, lookup_row};
 pub use mark::{MarkEvent, MarkFields, ShareFields};
+pub use rollup::RollupEvent;
 
 type Text<'a> = Cow<'a, str>;
 

@@ -20,6 +20,7 @@ mod devices;
 mod ecs;
 mod event;
 mod evidence;
+mod export;
 mod filter;
 mod flow;
 mod host;

@@ -5,6 +5,7 @@ mod api;
 mod browser;
 mod cli;
 mod connections;
+mod export;
 mod marks;
 mod places;
 mod policies;

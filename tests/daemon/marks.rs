@@ -1,8 +1,9 @@
 //! `mark` and `--interval` as a user types them, over a daemon without a kernel.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
+    sync::Arc,
     time::Duration,
 };
 
@@ -112,4 +113,46 @@ fn events_and_summary_of_an_interval_are_those_of_its_time() {
     }
     let follow = daemon.run(&["events", "--follow", "--interval", "LDM on"]);
     assert_eq!(follow.status.code(), Some(2));
+}
+
+/// The JSON lines of an answer; of one that goes on the first.
+fn lines(daemon: &Daemon, path: &str, begin: impl FnOnce()) -> Vec<Value> {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    begin();
+    let goes_on = path.contains("stream");
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let lines = lines.filter(|it| it.starts_with('{')).take(if goes_on { 1 } else { usize::MAX });
+    lines.map(|it| serde_json::from_str(&it).unwrap()).collect()
+}
+
+#[test]
+fn a_record_says_in_which_interval_it_was_stored_or_live() {
+    // Of the year 2106: after every mark that is put today.
+    let late = violation(2_500_000_000);
+    let records = vec![late.clone(), violation(0)];
+    let daemon = Daemon::with(Events { records, ..Events::default() });
+    let all = || lines(&daemon, "/v1/events", || {});
+    assert!(all().iter().all(|it| it["geofenced"]["interval"].is_null()), "{:?}", all());
+    let share = r#"[{"destination":"203.0.113.7","purpose":"maps"}]"#;
+    let start = format!(r#"{{"name":"LDM on","action":"start","share":{share}}}"#);
+    assert_eq!(post(&daemon, &start).0, 200);
+    let is_marked = |event: &Value| {
+        let told = &event["geofenced"];
+        told["interval"][0] == "LDM on"
+            && told["declared"][0]["purpose"] == "maps"
+            && told["verdict"] == "unapproved"
+    };
+    assert!(is_marked(&all()[0]), "{:?}", all());
+    assert!(!lines(&daemon, "/v1/events?interval=LDM%20on%231", || {}).is_empty());
+    let live = lines(&daemon, "/v1/events/stream", || {
+        while daemon.live.receiver_count() == 0 {
+            std::thread::yield_now();
+        }
+        daemon.live.send(Arc::new(late)).unwrap();
+    });
+    assert!(is_marked(&live[0]), "{live:?}");
+    assert_eq!(post(&daemon, r#"{"name":"LDM on","action":"stop"}"#).0, 200);
+    assert!(all()[0]["geofenced"]["interval"].is_null(), "it is over by then: {:?}", all());
 }

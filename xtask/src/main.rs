@@ -18,6 +18,7 @@ mod idle;
 mod lint;
 mod metadata;
 mod paths;
+mod python;
 mod run;
 mod tally;
 mod test;

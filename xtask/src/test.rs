@@ -8,7 +8,7 @@ use crate::{
     apt::{self, Wanted},
     build,
     console::{Console, say, stream},
-    host, lint, metadata, paths,
+    host, lint, metadata, paths, python,
     tally::Tally,
     tidy,
 };
@@ -54,6 +54,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     apt::install(console, &PACKAGES)?;
     prometheus(console)?;
     browser(console)?;
+    python::install(console)?;
     build::probes(console)?;
     if args.filter.is_empty() {
         lint::all(console)?;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::{MarkRefusal, Marks};
 use crate::{
     clock::Clock,
     ecs::MarkFields,
@@ -14,6 +13,23 @@ use crate::{
 
 /// Bytes of what is asked for.
 pub(super) const REQUEST_MAX: usize = 256 * 1024;
+
+/// Where marks are put.
+pub trait Marks: Send + Sync {
+    /// As they were when the last one was put.
+    fn known(&self) -> Arc<Intervals>;
+    /// Returns once it is safe on the disk. Blocks.
+    fn put(&self, mark: Mark) -> Result<(), MarkRefusal>;
+}
+
+/// Why a mark was not put, in one line.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct MarkRefusal {
+    pub problem: String,
+    /// By who asks: what it says fits not to what runs.
+    pub is_wrong: bool,
+}
 
 impl Marks for Marking {
     fn known(&self) -> Arc<Intervals> {

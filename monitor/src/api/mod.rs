@@ -24,13 +24,13 @@ use crate::{
     ecs::{AutonomousSystem, Geo, Time},
     event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
-    marks::Intervals,
     metrics::Metrics,
     summary::{By, Row, Span, Summary, Totals},
 };
 
 pub use current::Current;
 pub use located::located;
+pub use marking::{MarkRefusal, Marks};
 pub use status::Status;
 pub(crate) use stream::SLOW_CLIENT;
 
@@ -98,23 +98,6 @@ pub trait EventSource: Send + Sync {
         window: (Option<Timestamp>, Timestamp),
         alive: Option<Alive>,
     ) -> Result<Coverage, SourceError>;
-}
-
-/// Where marks are put.
-pub trait Marks: Send + Sync {
-    /// As they were when the last one was put.
-    fn known(&self) -> Arc<Intervals>;
-    /// Returns once it is safe on the disk. Blocks.
-    fn put(&self, mark: Mark) -> Result<(), MarkRefusal>;
-}
-
-/// Why a mark was not put, in one line.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{problem}")]
-pub struct MarkRefusal {
-    pub problem: String,
-    /// By who asks: what it says fits not to what runs.
-    pub is_wrong: bool,
 }
 
 /// Whether nobody waits for an answer any more.

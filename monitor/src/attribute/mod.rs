@@ -27,7 +27,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod unit;
-mod users;
+pub mod users;
 
 use std::{
     fmt, io,

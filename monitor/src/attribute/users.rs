@@ -1,6 +1,12 @@
 //! Names of users, from the host's own `/etc/passwd`. Never NSS: it may ask a network.
 
-use std::{fs, io::ErrorKind, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -64,6 +70,11 @@ impl Users {
             }
         }
     }
+}
+
+/// Whoever has this number by a file such as `/etc/passwd`.
+pub fn named(path: &Path, id: u32) -> User {
+    Users::new(path).user(id)
 }
 
 /// `name:password:uid:...`

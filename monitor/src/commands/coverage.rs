@@ -117,7 +117,7 @@ pub(super) fn end(
     Ok(if args.fail_on_gap && coverage.has_gaps() { Exit::Integrity } else { Exit::Fine })
 }
 
-fn within(
+pub(super) fn within(
     global: &Global,
     since: Option<Timestamp>,
     until: Option<Timestamp>,

@@ -5,6 +5,7 @@ mod check;
 mod coverage;
 mod doctor;
 mod events;
+mod export;
 mod load;
 mod locate;
 mod lookups;
@@ -111,6 +112,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Events(args) => events::run(global, args),
         Command::Summary(args) => summary::run(global, args),
         Command::Report(args) => report::run(global, args),
+        Command::Export(args) => export::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Completions { shell } => reference::completions(*shell),
         Command::Man { directory } => reference::man(directory.as_deref()),

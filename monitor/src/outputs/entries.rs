@@ -138,7 +138,7 @@ impl Entries {
     }
 
     pub(super) fn noter(&self) -> Noter {
-        self.store.noter()
+        Noter::of(&self.store)
     }
 
     /// Entries that the store's queue can take now.

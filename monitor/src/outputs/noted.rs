@@ -2,25 +2,15 @@
 //! queue; whoever waits never keeps the writer from ending.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, Sender, SyncSender},
-    },
+    sync::{Arc, PoisonError, mpsc},
     time::Duration,
 };
 
-use super::store::{Handed, Shared};
+use super::store::{Note, Shared, StoreQueue, Waker};
 use crate::event::Entry;
 
 /// A disk that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// An entry, and whom to tell whether it is safe.
-#[derive(Debug)]
-pub(super) struct Note {
-    pub(super) entry: Box<Entry>,
-    pub(super) done: Sender<bool>,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
@@ -36,13 +26,13 @@ pub enum NoteError {
 #[derive(Clone, Debug)]
 pub struct Noter {
     shared: Arc<Shared>,
-    /// Wakes the writer. `None`: it ends.
-    queue: Arc<Mutex<Option<SyncSender<Handed>>>>,
+    queue: Waker,
 }
 
 impl Noter {
-    pub(super) fn new(shared: &Arc<Shared>, queue: SyncSender<Handed>) -> Self {
-        Self { shared: Arc::clone(shared), queue: Arc::new(Mutex::new(Some(queue))) }
+    pub(super) fn of(queue: &StoreQueue) -> Self {
+        let (shared, queue) = queue.waker();
+        Self { shared, queue }
     }
 
     /// Returns once it is safe on the disk, or why it is not known to be. Blocks.
@@ -63,10 +53,5 @@ impl Noter {
             Err(mpsc::RecvTimeoutError::Timeout) => Err(NoteError::Stuck),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(NoteError::Ending),
         }
-    }
-
-    /// The writer ends with its queue.
-    pub(super) fn close(&self) {
-        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

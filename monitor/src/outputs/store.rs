@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, Receiver, SyncSender, TrySendError},
+        mpsc::{self, Receiver, Sender, SyncSender, TrySendError},
     },
     thread,
     time::{Duration, Instant},
@@ -15,10 +15,7 @@ use std::{
 use prometheus::IntGauge;
 
 pub use super::lost::STAGE;
-use super::{
-    lost::{Counter, Lost, Untold},
-    noted::{Note, Noter},
-};
+use super::lost::{Counter, Lost, Untold};
 use crate::{
     event::{Entry, Timestamp},
     metrics::Metrics,
@@ -101,6 +98,16 @@ pub trait Ledger: Send + 'static {
     fn size(&self) -> Result<LedgerSize, Self::Error>;
 }
 
+/// An entry, and whom to tell whether it is safe.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) entry: Box<Entry>,
+    pub(super) done: Sender<bool>,
+}
+
+/// Wakes the writer. `None`: it ends.
+pub(super) type Waker = Arc<Mutex<Option<SyncSender<Handed>>>>;
+
 /// What both ends know besides the queue.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -175,18 +182,18 @@ pub struct StoreQueue {
     closing: Option<Instant>,
     lost_full: Counter,
     lost_gone: Counter,
-    noter: Noter,
+    waker: Waker,
 }
 
 impl Drop for StoreQueue {
     fn drop(&mut self) {
-        self.noter.close();
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 impl StoreQueue {
-    pub(super) fn noter(&self) -> Noter {
-        self.noter.clone()
+    pub(super) fn waker(&self) -> (Arc<Shared>, Waker) {
+        (Arc::clone(&self.shared), Arc::clone(&self.waker))
     }
 
     pub(super) fn push(&self, entry: Entry) {
@@ -249,9 +256,8 @@ pub(super) fn queue(
 ) -> (StoreQueue, Receiver<Handed>, Arc<Shared>) {
     let (sender, receiver) = mpsc::sync_channel(capacity);
     let shared = Arc::new(Shared::default());
-    let noter = Noter::new(&shared, sender.clone());
     let queue = StoreQueue {
-        noter,
+        waker: Arc::new(Mutex::new(Some(sender.clone()))),
         entries: sender,
         shared: Arc::clone(&shared),
         capacity: i64::try_from(capacity).unwrap_or(i64::MAX),

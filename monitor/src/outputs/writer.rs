@@ -19,10 +19,9 @@ use super::{
     backlog::Backlog,
     due::Due,
     lost::{Counter, Lost},
-    noted::Note,
     store::{
-        self, Failure, GAVE_WAY, Handed, Ledger, QUEUE_FULL, STAGE, Shared, StoreQueue, UNWRITTEN,
-        queue_entries,
+        self, Failure, GAVE_WAY, Handed, Ledger, Note, QUEUE_FULL, STAGE, Shared, StoreQueue,
+        UNWRITTEN, queue_entries,
     },
 };
 use crate::{

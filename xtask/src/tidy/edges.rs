@@ -43,6 +43,12 @@ const EDGES: &[Edge] = &[
         why: "only `store` knows the database",
     },
     Edge {
+        words: &["parquet"],
+        literals: &[],
+        scope: Scope::Only(&["export"]),
+        why: "only `export` knows the format of tables",
+    },
+    Edge {
         words: &["procfs"],
         literals: &["/proc"],
         scope: Scope::Only(&["attribute"]),

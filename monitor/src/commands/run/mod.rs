@@ -82,7 +82,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
-    let marking = Marking::new(reader.clone(), outputs.noter());
+    let marks = Arc::new(Marking::new(reader.clone(), outputs.noter()));
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
     let mut pipeline = Pipeline::new(
@@ -113,7 +113,6 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let (seal, locate) = (facts.seal(&view), reloader.locate());
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
-    let marks = Arc::new(marking);
     let events = Arc::new(Current::new(reader, view));
     let told = Arc::clone(&metrics);
     let api = Api { events, live, watching_since, status, locate, marks, seal, metrics: told };

@@ -41,6 +41,17 @@ fn a_ledger_that_fails_is_not_given_what_somebody_waits_for_and_he_is_told() {
 }
 
 #[test]
+fn what_could_not_be_synced_is_not_said_to_be_safe() {
+    let memory = Memory::default();
+    memory.failures.lock().unwrap().push("sync");
+    let rig = rig(RecordMode::All, memory.clone(), 16);
+    let noter = rig.outputs.noter();
+    assert_eq!(noter.note(note("first")), Err(NoteError::Failing));
+    let (entries, _) = rig.finish();
+    assert!(entries.contains(&note("first")), "it is tried again, and may be there: {entries:?}");
+}
+
+#[test]
 fn who_waits_does_not_keep_the_writer_from_ending_and_later_ones_are_told_that_it_did() {
     let rig = rig(RecordMode::All, Memory::default(), 16);
     let noter = rig.outputs.noter();
