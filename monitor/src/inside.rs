@@ -41,6 +41,9 @@ pub mod event {
         Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
     };
 }
+pub mod evidence {
+    pub use crate::evidence::{Checkpoint, Memory, Note, Proof, PublicKey, Request, WitnessKey};
+}
 pub mod filter {
     pub use crate::filter::{Filter, Query, RawFilter};
 }
@@ -96,5 +99,5 @@ pub mod shutdown {
     pub use crate::shutdown::{Shutdown, Trigger, channel};
 }
 pub mod store {
-    pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError};
+    pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError, prove::Block};
 }
