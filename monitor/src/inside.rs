@@ -42,6 +42,9 @@ pub mod event {
         Record, Rollup, Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
     };
 }
+pub mod evidence {
+    pub use crate::evidence::{Checkpoint, Memory, Note, Proof, PublicKey, Request, WitnessKey};
+}
 pub mod filter {
     pub use crate::filter::{Filter, Query, RawFilter};
 }
@@ -103,5 +106,5 @@ pub mod summary {
     pub use crate::summary::{By, Row};
 }
 pub mod store {
-    pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError};
+    pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError, prove::Block};
 }

@@ -158,6 +158,15 @@ fn proof_and_request_are_read_as_they_were_written() {
 
 proptest! {
     #[test]
+    fn no_text_makes_a_parser_panic(text in "[a-z0-9+/= \n\u{2014}]{0,200}") {
+        for begin in ["", "old 1\n", "c2sp.org/tlog-proof@v1\nindex 1\n", "a\n1\n"] {
+            let text = format!("{begin}{text}");
+            let _ = (Proof::parse(&text), Request::parse(&text), Checkpoint::parse(&text));
+            let _ = (Note::parse(text.as_bytes()), PublicKey::parse(&text));
+        }
+    }
+
+    #[test]
     fn roots_and_proofs_are_those_of_another_implementation(
         count in 1_usize..200,
         at in any::<prop::sample::Index>(),

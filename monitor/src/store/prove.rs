@@ -2,8 +2,12 @@
 //! now goes on from what a witness saw. It reads the store's files and adds what witnesses signed.
 
 use std::{
-    fs::OpenOptions, io::Write as _, ops::ControlFlow, os::unix::fs::OpenOptionsExt as _,
-    path::Path, sync::Arc,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    ops::ControlFlow,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
+    path::Path,
+    sync::Arc,
 };
 
 use super::{
@@ -228,6 +232,12 @@ pub fn add(
 fn append(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let opened = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path);
     let written = opened.and_then(|mut file| {
+        // Root adds it, and the daemon reads it.
+        if let (Some(directory), true) = (path.parent(), file.metadata()?.len() == 0) {
+            let owner = fs::metadata(directory)?;
+            // Who may not give it away owns it as it should be, or the daemon says that it can't read it.
+            let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+        }
         file.write_all(bytes)?;
         file.sync_all()
     });

@@ -65,12 +65,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let classes = Classes::new(places);
     classes.put(&mut rules, None);
     let rules = Arc::new(rules);
-    let confined = sandbox::confine()?;
-    tracing::debug!(?confined, "privileges dropped");
-    if args.replay.is_none() {
-        processes.scan()?;
-    }
-
+    confine(&mut processes, args)?;
     let store = Store::open_named(&config.store, evidence_name(&config.host))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
@@ -126,6 +121,16 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     served?;
     watched?;
     Ok(Exit::Fine)
+}
+
+/// Gives up rights, and then reads who runs already.
+fn confine(processes: &mut Processes, args: &RunArgs) -> anyhow::Result<()> {
+    let confined = sandbox::confine()?;
+    tracing::debug!(?confined, "privileges dropped");
+    if args.replay.is_none() {
+        processes.scan()?;
+    }
+    Ok(())
 }
 
 /// Under which name the evidence is signed.

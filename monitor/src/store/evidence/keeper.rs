@@ -233,7 +233,14 @@ fn find(directory: &Path) -> Result<Found, StoreError> {
     told.extend(all.into_iter().filter_map(|it| it.note.ok()).map(|(_, checkpoint)| checkpoint));
     let origin = told.last().map(|last| last.origin.clone());
     // What a witness saw was signed, whatever became of the file.
-    let witnessed = stretches(&read(checkpoints::witnessed_path(directory))?);
+    let witnessed = match read(checkpoints::witnessed_path(directory)) {
+        Ok(bytes) => stretches(&bytes),
+        // It is whoever's added it: nothing waits for it.
+        Err(error) => {
+            tracing::warn!("store: what witnesses saw is not looked at: {error}");
+            Vec::new()
+        }
+    };
     let witnessed = witnessed.into_iter().filter_map(|it| it.note.ok());
     told.extend(witnessed.map(|(_, checkpoint)| checkpoint));
     let origins = told.iter().map(|it| it.origin.clone()).collect();
