@@ -21,7 +21,6 @@ use crate::{
     report::Claim,
     summary::By,
 };
-
 pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
 

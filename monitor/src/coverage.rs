@@ -198,11 +198,7 @@ impl Fold {
             return;
         }
         if !self.is_watching && !matches!(notice, Notice::Started { .. }) {
-            // Who writes has watched since its last word, which is not among these.
-            let since = at_ns.saturating_sub(ALIVE_NS);
-            self.gap(self.seen_at, since, Extent::Blind, "daemon", self.absence, None);
-            self.is_watching = true;
-            self.seen_at = self.seen_at.max(since);
+            self.go_on(at_ns);
         }
         match notice {
             Notice::Started { .. } => self.begin(at_ns),
@@ -263,6 +259,14 @@ impl Fold {
         // After a step back it is where the clock is now.
         let is_step = matches!(notice, Notice::ClockStepped { .. });
         self.seen_at = if is_step { self.seen_at } else { self.seen_at.max(at_ns) };
+    }
+
+    /// Who writes has watched since its last word, which is not among these.
+    fn go_on(&mut self, at_ns: u64) {
+        let since = at_ns.saturating_sub(ALIVE_NS);
+        self.gap(self.seen_at, since, Extent::Blind, "daemon", self.absence, None);
+        self.is_watching = true;
+        self.seen_at = self.seen_at.max(since);
     }
 
     /// Without a word of the end of what was before, it was killed or lost its power, some time after

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Debian packages that the tests use.
-const PACKAGES: [Wanted<'static>; 11] = [
+const PACKAGES: [Wanted<'static>; 12] = [
     ("btrfs-progs", "mkfs.btrfs: a disk with a quota"),
     ("dnsmasq-base", "dnsmasq: leases addresses to a device on the LAN of the lab"),
     ("ethtool", "ethtool: segmentation off, so that packets on the wire can be counted"),
@@ -27,6 +27,7 @@ const PACKAGES: [Wanted<'static>; 11] = [
     ("linux-libc-dev", "asm/unistd.h: the numbers of the system calls that the unit allows"),
     ("nftables", "nft: a datagram the firewall drops is an attempt, not sent"),
     ("openssl", "openssl: verifies a signature as docs/evidence.md says"),
+    ("strace", "strace: what a writer of the store did, for the test of power cuts"),
     ("systemd", "systemd-analyze: the unit is verified"),
     ("udhcpc", "udhcpc: the device that asks for an address"),
 ];

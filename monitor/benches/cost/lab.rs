@@ -62,10 +62,10 @@ impl Destination {
 /// Program, destination, packets and bytes by system call; as in the comparison of
 /// docs/performance.md.
 const SCRIPT: &str = "
-tracepoint:syscalls:sys_enter_connect { @[pid, comm, args->fd] = count(); }
-tracepoint:syscalls:sys_enter_sendto { @[pid, comm, args->fd] = sum(args->len); }
-tracepoint:syscalls:sys_enter_sendmsg { @[pid, comm, args->fd] = count(); }
-tracepoint:syscalls:sys_enter_sendmmsg { @[pid, comm, args->fd] = count(); }
+tracepoint:syscalls:sys_enter_connect { @calls[pid, comm, args->fd] = count(); }
+tracepoint:syscalls:sys_enter_sendto { @bytes[pid, comm, args->fd] = sum(args->len); }
+tracepoint:syscalls:sys_enter_sendmsg { @calls[pid, comm, args->fd] = count(); }
+tracepoint:syscalls:sys_enter_sendmmsg { @calls[pid, comm, args->fd] = count(); }
 ";
 
 pub(super) struct Lab {

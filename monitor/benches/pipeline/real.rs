@@ -85,7 +85,8 @@ pub(super) fn interfaces(memory: &mut Vec<Series>, time: &mut Vec<Series>) {
         let least = *first.get_or_insert(now);
         let cpu = spent(daemon.pid());
         std::thread::sleep(IDLE);
-        let idle = (spent(daemon.pid()) - cpu).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+        let idle =
+            spent(daemon.pid()).saturating_sub(cpu).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
         let more = now.saturating_sub(least);
         println!("| {count} | {took:.0} | {} | {idle:.2} |", taken.each(count, more));
         taken.add(count, more as f64 / 1e6);

@@ -1,7 +1,7 @@
 //! `export`: the records of a period as files, with a manifest that says whose they are and which hash each has.
 //! Reads the ledger itself, read-only; a daemon that runs is only asked to write what it holds.
 
-use std::{env, ops::ControlFlow, path::Path};
+use std::{env, fs::File, io, ops::ControlFlow, path::Path};
 
 use super::{Failure, Outcome, coverage, load};
 use crate::{
@@ -97,10 +97,16 @@ fn write(reader: &Reader, query: &Query, export: &mut Export) -> Result<(), Fail
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Where the ledger's leaves and its signed checkpoint go, once it has such: each as a file beside the records,
-/// listed in the manifest (`folder.add`).
-#[expect(clippy::unnecessary_wraps, reason = "what is added here can fail")]
-fn put_evidence_beside(_reader: &Reader, _folder: &mut Folder) -> Result<(), Failure> {
+/// The ledger's leaves, its signed checkpoints, what witnesses signed and the key that its host names: each as a
+/// file beside the records, listed in the manifest. What is not there is left out.
+fn put_evidence_beside(reader: &Reader, folder: &mut Folder) -> Result<(), Failure> {
+    for name in ["evidence/leaves", "evidence/checkpoints", "evidence/witnessed", "key.pub"] {
+        match File::open(reader.path().join(name)) {
+            Ok(file) => folder.copy(name, file)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(anyhow::Error::from(error).context(name).into()),
+        }
+    }
     Ok(())
 }
 

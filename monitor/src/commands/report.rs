@@ -18,12 +18,16 @@ use crate::{
     },
     cli::{COMMIT, Exit, Global, Output, ReportArgs, VERSION},
     coverage::Coverage,
-    ecs::{self, Event, Time},
+    ecs::{self, Event, MarkEvent, Time},
     event::{Phase, Timestamp, Verdict},
     filter::RawFilter,
     locate::NOTICES,
-    report::{Claim, Database, Facts, Probe, Report, Scope, Standing, Violations, html},
-    store::Reader,
+    marks::Intervals,
+    report::{
+        Claim, Database, Declared, Facts, Head, Probe, Report, Scope, Signature, Standing,
+        Violations, html,
+    },
+    store::{Reader, prove},
     summary::{By, Row, THIS_HOST},
     when,
 };
@@ -83,7 +87,8 @@ fn facts(global: &Global, args: &ReportArgs) -> Result<Facts, Failure> {
     let source = Source::open(global)?;
     let coverage = source.coverage(&window)?;
     let rows = |by| source.rows(&window, by);
-    let mut seen = Seen { claims: args.claim.clone(), ..Seen::default() };
+    let (declared, claims) = (source.declared()?, args.claim.clone());
+    let mut seen = Seen { claims, declared, ..Seen::default() };
     let status = source.status()?;
     let facts = Facts {
         made_at: Time(now),
@@ -99,10 +104,13 @@ fn facts(global: &Global, args: &ReportArgs) -> Result<Facts, Failure> {
         violations: Violations::default(),
         databases: Vec::new(),
         claims: Vec::new(),
+        declared: Declared::default(),
+        signature: source.signature(status.as_ref()),
     };
     source.events(&window, &mut seen)?;
-    let databases = databases(global, seen.databases, status.as_ref())?;
-    Ok(Facts { violations: seen.violations, claims: seen.claims, databases, ..facts })
+    let databases = databases(global, std::mem::take(&mut seen.databases), status.as_ref())?;
+    let Seen { violations, claims, declared, .. } = seen;
+    Ok(Facts { violations, databases, claims, declared, ..facts })
 }
 
 /// What one look at the flows of the period finds out.
@@ -110,12 +118,14 @@ fn facts(global: &Global, args: &ReportArgs) -> Result<Facts, Failure> {
 struct Seen {
     violations: Violations,
     claims: Vec<Claim>,
+    declared: Declared,
     databases: BTreeSet<Database>,
 }
 
 impl Seen {
     fn event(&mut self, event: &Event<'_>) {
         self.violations.add(event);
+        self.declared.add(event);
         self.claims.iter_mut().for_each(|claim| claim.see(event));
         for found in &event.geofenced.database {
             if self.databases.len() < DATABASES_MAX {
@@ -180,6 +190,48 @@ impl Source {
         }
     }
 
+    fn declared(&self) -> Result<Declared, Failure> {
+        match self {
+            Self::Daemon(client) => {
+                let mut marks: Vec<MarkEvent<'static>> = Vec::new();
+                client.lines("/v1/marks", &[(); 0], |line| {
+                    let mark = serde_json::from_slice(line);
+                    marks.push(mark.map_err(|it| ClientError::NotUnderstood(it.to_string()))?);
+                    Ok::<_, ClientError>(ControlFlow::Continue(()))
+                })?;
+                Ok(Declared::of(&marks))
+            }
+            Self::Ledger(reader) => {
+                let marks = EventSource::marks(reader.as_ref())?;
+                let marks: Vec<_> = marks.iter().map(|it| MarkEvent::from(it.as_ref())).collect();
+                Ok(Declared::of(&marks))
+            }
+        }
+    }
+
+    /// The daemon's last checkpoint, else that of the files.
+    fn signature(&self, status: Option<&Status>) -> Signature {
+        let head = match self {
+            Self::Daemon(_) => status.and_then(|it| it.evidence.clone()).map(|it| Head {
+                origin: it.origin,
+                size: it.size,
+                root: it.root,
+                signed_at: it.signed_at,
+                key: Some(it.key),
+                rolled_back_from: it.rolled_back_from,
+            }),
+            Self::Ledger(reader) => prove::head(reader.path()).ok().map(|it| Head {
+                root: it.root_text(),
+                origin: it.origin,
+                size: it.size,
+                signed_at: None,
+                key: None,
+                rolled_back_from: None,
+            }),
+        };
+        Signature { head }
+    }
+
     fn rows(&self, window: &RawFilter, by: By) -> Result<Vec<Row>, Failure> {
         #[derive(Serialize)]
         struct Parameters<'a> {
@@ -218,8 +270,10 @@ impl Source {
             }),
             Self::Ledger(reader) => {
                 let query = asked.parse(load::now()).map_err(Failure::usage)?;
+                let marks = EventSource::marks(reader.as_ref())?;
+                let intervals = Intervals::of(marks.iter().map(AsRef::as_ref));
                 EventSource::query(reader.as_ref(), &query, &mut |record| {
-                    seen.event(&Event::from(&record));
+                    seen.event(&Event::marked(&record, &intervals));
                     ControlFlow::Continue(())
                 })?;
                 Ok(())

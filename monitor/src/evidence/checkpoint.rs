@@ -27,8 +27,13 @@ impl Checkpoint {
         Ok(Self { origin: origin.to_owned(), size: number(size).ok_or(Fault::Checkpoint)?, root })
     }
 
+    /// In base64, as it stands in the text.
+    pub fn root_text(&self) -> String {
+        BASE64.encode(&self.root)
+    }
+
     pub fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(&self.root))
+        format!("{}\n{}\n{}\n", self.origin, self.size, self.root_text())
     }
 }
 

@@ -129,6 +129,18 @@ impl Folder {
         Ok(())
     }
 
+    /// A file of any length, as it is.
+    pub fn copy(&mut self, name: &str, mut from: impl io::Read) -> Result<(), ExportError> {
+        let mut file = self.begin(Path::new(name))?;
+        let copied = io::copy(&mut from, &mut file);
+        copied.map_err(failed("write", &unfinished(&self.root.join(name))))?;
+        self.end(file)?;
+        if let Some(written) = self.written.last_mut() {
+            written.records = None;
+        }
+        Ok(())
+    }
+
     /// Gives every file its name; `last` gets it when all others have theirs. Then the export is whole.
     pub fn name(mut self, last: &str) -> Result<(), ExportError> {
         self.written.sort_by_key(|it| (it.path == last, it.path.clone()));

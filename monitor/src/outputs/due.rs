@@ -79,6 +79,11 @@ impl Due {
     }
 }
 
+/// Whether what was done last then is to be done again.
+pub(super) fn is_due(last: Option<Instant>, interval: Duration) -> bool {
+    last.is_none_or(|at| at.elapsed() >= interval)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

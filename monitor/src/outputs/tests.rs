@@ -481,14 +481,6 @@ fn latency_runs_from_the_kernel_until_a_query_can_show_it_for_first_states() {
 }
 
 #[test]
-fn bytes_without_a_process_are_counted_by_origin() {
-    let mut rig = rig(RecordMode::All, Memory::default(), 16);
-    rig.deliver(bare_record(), sent(77, 1), true, Kept::Added);
-    let (_, metrics) = rig.finish();
-    assert_eq!(metrics.unattributed_bytes_total.with_label_values(&["process"]).get(), 77);
-}
-
-#[test]
 fn known_labels_hold_every_violation_a_policy_can_find_by_country() {
     let known = known_labels(&[CountryCode::new("CN").unwrap()]);
     for place in ["CN", "none"] {

@@ -17,7 +17,7 @@ use prometheus::IntGauge;
 
 use super::{
     backlog::Backlog,
-    due::Due,
+    due::{Due, is_due},
     lost::{Counter, Lost},
     store::{
         self, Failure, GAVE_WAY, Handed, Ledger, Note, QUEUE_FULL, STAGE, Shared, StoreQueue,
@@ -497,8 +497,4 @@ impl<L: Ledger> Writer<L> {
             }
         }
     }
-}
-
-fn is_due(last: Option<Instant>, interval: Duration) -> bool {
-    last.is_none_or(|at| at.elapsed() >= interval)
 }

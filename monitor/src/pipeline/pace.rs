@@ -55,11 +55,11 @@ mod tests {
         assert_eq!(rest(Duration::from_millis(50), false), 0, "each sweep");
         assert_eq!(rest(Duration::from_millis(100), false), 2_000);
         assert_eq!(rest(Duration::from_millis(459), false), 9_180);
-        assert_eq!(rest(Duration::from_secs(60), false), 10_000);
+        assert_eq!(rest(Duration::from_mins(1), false), 10_000);
     }
 
     #[test]
     fn where_room_is_wanted_every_sweep_reads_all() {
-        assert_eq!(rest(Duration::from_secs(60), true), 0);
+        assert_eq!(rest(Duration::from_mins(1), true), 0);
     }
 }

@@ -11,7 +11,7 @@ const ALWAYS: [&str; 8] = [
     "The country of an address, and who runs it, are what the databases say, with the errors that such databases have. An address that is announced from many places (anycast) has no one place.",
     "Names of destinations come from answers of name servers and from what programs write themselves; verdicts of violation do not rest on them. Address and operator decide.",
     "Bytes are those of IP packets, headers included. Those of a flow are of all its life, those of totals are what left within the period.",
-    "Who rules this host as root could alter what is recorded. What was damaged or is missing by accident is found; a forgery made with care is not, as long as nothing is signed.",
+    "Who rules this host as root can have lies recorded from then on, and can forge what nobody elsewhere has seen signed. What was altered after it was signed, `geofenced verify` finds.",
     "The map is a picture: its borders are those of Natural Earth, simplified, and say nothing of whose a place is.",
 ];
 

@@ -16,7 +16,7 @@ use self::claim::Grounds;
 pub use self::{
     claim::{Claim, Decided, Standing},
     declared::Declared,
-    signature::Signature,
+    signature::{Head, Signature},
     violations::Violations,
 };
 use crate::{
@@ -45,6 +45,8 @@ pub struct Facts {
     pub notices: Vec<String>,
     /// Each has seen all flows of the period that are itemised.
     pub claims: Vec<Claim>,
+    pub declared: Declared,
+    pub signature: Signature,
 }
 
 /// Who and what watched.
@@ -150,6 +152,7 @@ impl Report {
         };
         let claims = facts.claims.iter().map(|claim| claim.decide(grounds)).collect();
         let totals = totals(&verdicts);
+        let declared = facts.declared.within(coverage.from, coverage.to);
         let mut report = Self {
             made_at: facts.made_at,
             from: coverage.from,
@@ -166,11 +169,11 @@ impl Report {
             devices: facts.devices,
             added_up,
             violations,
-            declared: Declared::default(),
+            declared,
             databases: facts.databases,
             notices: facts.notices,
             limits: Vec::new(),
-            signature: Signature::default(),
+            signature: facts.signature,
         };
         report.limits = limits::of(&report);
         report

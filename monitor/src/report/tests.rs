@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     coverage::{Extent, Gap, Integrity},
     devices::Leases,
-    ecs::{Event, tests::full_record},
+    ecs::{Event, MarkEvent, tests::full_record},
     event::{
         Certainty, Country, CountryCode, FlowId, Operator, Origin, Phase, Reason, Record, Rollup,
         Timestamp, Traffic, Verdict,
@@ -123,6 +123,8 @@ pub(crate) fn facts(records: &[Record], rollups: &[Rollup], claims: &[&str]) -> 
         programs: rows(By::Process, records, rollups),
         devices: Vec::new(),
         verdicts: rows(By::Verdict, records, rollups),
+        declared: Declared::default(),
+        signature: Signature::default(),
         violations,
         policies: PoliciesInForce {
             policies: vec![PolicyInForce {
@@ -378,13 +380,81 @@ fn what_is_no_claim_is_refused_with_what_to_write() {
     assert!(Claim::parse("nothing to CN, RU").is_ok());
 }
 
+/// R7: map tiles are declared; what goes elsewhere is not, and neither is excused.
+#[test]
+fn what_was_declared_stands_beside_the_violations_and_excuses_none() {
+    let moment = |seconds| crate::event::Moment {
+        boot_ns: seconds,
+        timeline: full_record().timeline.unwrap(),
+    };
+    let mark = |kind, seconds, shares| crate::event::Mark {
+        kind,
+        name: "survey <1>".into(),
+        note: None,
+        shares,
+        moment: moment(seconds),
+    };
+    let share = crate::event::Share {
+        destination: "66.35.250.0/24".into(),
+        purpose: "map tiles".into(),
+        until: None,
+    };
+    let start = mark(crate::event::MarkKind::Start, 0, vec![share]);
+    let stop = mark(crate::event::MarkKind::Stop, 60 * 1_000_000_000, vec![]);
+    let mut marks = [MarkEvent::from(&start), MarkEvent::from(&stop)];
+    (marks[0].timestamp, marks[1].timestamp) = (Time(FROM), Time(TO));
+    let mut facts = facts(&[full_record()], &[], &[]);
+    facts.declared = Declared::of(&marks);
+    let record = full_record();
+    let mut event = Event::from(&record);
+    facts.declared.add(&event);
+    assert_eq!(facts.declared.violations, 0);
+    event.geofenced.declared = vec![crate::ecs::DeclaredFields {
+        purpose: "map tiles".into(),
+        interval: "survey <1>".into(),
+    }];
+    facts.declared.add(&event);
+    let report = Report::new(facts);
+    assert_eq!(report.declared.violations, 1);
+    assert_eq!(report.declared.shares.len(), 1);
+    assert_eq!(report.declared.shares[0].until, Some(Time(TO)));
+    assert!(report.totals.violations > 0, "it stands");
+    let page = html::page(&report);
+    assert!(page.contains("survey &lt;1&gt;") && page.contains("map tiles"));
+    assert!(page.contains("excuses nothing: 1 of the violations"));
+}
+
+#[test]
+fn of_a_signed_ledger_the_report_says_what_was_signed_and_how_to_verify_it() {
+    let mut facts = facts(&[], &[], &[]);
+    facts.signature.head = Some(Head {
+        origin: "drone-7/2".into(),
+        size: 9,
+        root: "XcnabacGWaYZytVVmrYP".into(),
+        signed_at: Some(Time(FROM)),
+        key: Some("drone-7+530d903a+Aeky".into()),
+        rolled_back_from: Some("drone-7".into()),
+    });
+    let page = html::page(&Report::new(facts));
+    for said in [
+        "drone-7/2",
+        "up to block 9",
+        "XcnabacGWaYZytVVmrYP",
+        "drone-7+530d903a+Aeky",
+        "was not what had been signed",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    assert!(page.contains("geofenced verify STORE --key FILE"));
+}
+
 #[test]
 fn nothing_is_signed_and_nothing_declared_and_the_report_says_so() {
     let report = Report::new(facts(&[], &[], &[]));
     let page = html::page(&report);
-    assert!(page.contains("This report is not signed"));
-    assert!(page.contains("Declarations are not recorded by this version"));
+    assert!(page.contains("is signed yet"));
+    assert!(page.contains("Nothing was declared for this period."));
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["signature"]["signed"], false);
-    assert_eq!(json["declared"]["recorded"], false);
+    assert_eq!(json["signature"], serde_json::json!({}));
+    assert_eq!(json["declared"]["shares"], serde_json::json!([]));
 }

@@ -45,11 +45,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
-    }
+    sync_directory(parent(path))
 }
 
 /// The content; `None` where there is no such file.
@@ -80,12 +76,26 @@ pub(super) fn segments(ledger: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
+/// Makes it, and those above it, and that durable: else a loss of power takes a directory with all that was
+/// synced in it.
 pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|it| !it.exists()).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)
         .create(path)
-        .map_err(StoreError::io("create", path))
+        .map_err(StoreError::io("create", path))?;
+    for made in missing {
+        sync_directory(parent(made)).map_err(StoreError::io("sync", parent(made)))?;
+    }
+    // It may have been made just before the power went. Who may not read above it did not make it.
+    let _ = sync_directory(parent(path));
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    let above = path.parent().filter(|it| !it.as_os_str().is_empty());
+    above.unwrap_or(Path::new("."))
 }
 
 /// Makes the creation or removal of a file in `directory` durable.

@@ -200,6 +200,11 @@ pub fn request(root: &Path, old: u64) -> Result<Request, ProveError> {
     Ok(Request { old, hashes, note })
 }
 
+/// What was signed last; of its signature nothing is verified.
+pub fn head(root: &Path) -> Result<Checkpoint, ProveError> {
+    last(root).map(|it| it.checkpoint)
+}
+
 /// Adds what a witness signed, to the checkpoint that it is of: the newest that it fits.
 pub fn add(
     root: &Path,

@@ -70,3 +70,11 @@ fn what_differs_in_one_label_is_counted_by_itself() {
         assert_eq!(attributions.get(), alike(&|it, _| it[4] == *attribution), "{attribution}");
     }
 }
+
+#[test]
+fn bytes_without_a_process_are_counted_by_origin() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 16);
+    rig.deliver(bare_record(), sent(77, 1), true, Kept::Added);
+    let (_, metrics) = rig.finish();
+    assert_eq!(metrics.unattributed_bytes_total.with_label_values(&["process"]).get(), 77);
+}

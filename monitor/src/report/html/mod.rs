@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::{
     tables::{Head, databases, each_flow, gaps, rows, violations},
-    text::{shown, time},
+    text::{plain_time, shown, time},
 };
 use super::{Decided, Report, Standing, flows, grouped, sentences};
 use crate::{
@@ -259,7 +259,25 @@ fn in_violation(report: &Report) -> Markup {
 }
 
 fn declared(report: &Report) -> Markup {
-    let body = html! { p { (report.declared.sentence()) } };
+    let found = &report.declared;
+    let body = html! {
+        p { (found.sentence()) }
+        @if !found.shares.is_empty() {
+            table {
+                caption { "What was declared, in UTC" }
+                thead { tr {
+                    th scope="col" { "Interval" } th scope="col" { "With whom" }
+                    th scope="col" { "What for" } th scope="col" { "From" } th scope="col" { "Until" }
+                } }
+                tbody { @for share in &found.shares { tr {
+                    th scope="row" { (shown(&share.interval)) }
+                    td { (shown(&share.destination)) } td { (shown(&share.purpose)) }
+                    td { (time(share.from)) }
+                    td { @match share.until { Some(until) => (time(until)), None => "it goes on" } }
+                } } }
+            }
+        }
+    };
     section("declared", "Shared by declaration", &body)
 }
 
@@ -269,7 +287,8 @@ fn limits(report: &Report) -> Markup {
 }
 
 fn signature(report: &Report) -> Markup {
-    let body = html! { @for text in report.signature.paragraphs() { p { (shown(text)) } } };
+    let body =
+        html! { @for text in report.signature.paragraphs(plain_time) { p { (shown(&text)) } } };
     section("signature", "Signature, and how to check", &body)
 }
 

@@ -11,6 +11,11 @@ pub(super) fn shown(text: &str) -> Markup {
 }
 
 /// To the second, for machines to the nanosecond.
+/// Without markup, within a sentence.
+pub(super) fn plain_time(at: Time) -> String {
+    Times::new(true).format(at)
+}
+
 pub(super) fn time(at: Time) -> Markup {
     let exact = crate::when::rfc3339(at.0);
     html! { time datetime=(exact) { (Times::new(true).format(at)) } }

@@ -20,12 +20,15 @@ fn who_wrote_has_numbers_of_its_own_in_notices_and_in_what_verdicts_rest_on() {
     let mut interner = Interner::default();
     let provenance = full_record().provenance.clone().unwrap();
     let host = host_to_stored(provenance.host.as_ref().unwrap(), &mut interner.texts);
-    assert_eq!(postcard::to_allocvec(&StoredNotice::Host(host)).unwrap()[0], 14);
+    assert_eq!(postcard::to_allocvec(&StoredNotice::Host(host)).unwrap()[0], 16);
     let moment = Moment { boot_ns: 0, timeline: full_record().timeline.unwrap() };
     let (kind, name) = (MarkKind::Start, "LDM on".into());
     let mark = Mark { kind, name, note: None, shares: vec![], moment };
     let mark = mark_to_stored(&mark, &mut interner.texts);
-    assert_eq!(postcard::to_allocvec(&StoredNotice::Mark(mark)).unwrap()[0], 15);
+    assert_eq!(postcard::to_allocvec(&StoredNotice::Mark(mark)).unwrap()[0], 17);
+    let number = |notice| postcard::to_allocvec(&notice).unwrap()[0];
+    assert_eq!(number(StoredNotice::SelfTestPassed), 15);
+    assert_eq!(number(StoredNotice::Gone { ranges: vec![] }), 20);
     let basis = super::basis::Basis::of_rollup(Some(&provenance));
     let basis = basis_to_stored(&basis, &mut interner.bases, &mut interner.texts);
     assert!(matches!(basis, StoredBasis::ToldBy { .. }), "{basis:?}");
