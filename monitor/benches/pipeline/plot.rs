@@ -54,7 +54,7 @@ pub(super) fn draw(memory: &[Series], time: &[Series]) {
             .configure_series_labels()
             .border_style(BLACK)
             .background_style(WHITE)
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(SeriesLabelPosition::LowerRight)
             .draw()
             .expect("names");
     }
