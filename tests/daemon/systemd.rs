@@ -74,8 +74,8 @@ fn systemd_scores_the_unit_as_well_confined() {
         .unwrap()
         .parse()
         .unwrap();
-    // Of that 0.4 is for asking whether the clock is synchronised.
-    assert!(score <= 3.2, "{overall}");
+    // Of that 0.4 is for asking whether the clock is synchronised, and 0.1 for a network namespace of the self-test's.
+    assert!(score <= 3.3, "{overall}");
 }
 
 #[test]
