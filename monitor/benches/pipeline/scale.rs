@@ -101,7 +101,6 @@ fn flows(count: u64) -> [f64; 4] {
     let mut source = Counted { flows: 0..count, grows_each: 0, now_ns: 0, sweeps: 0 };
     let mut sweep = |grows_each| {
         (source.grows_each, source.now_ns) = (grows_each, START_NS + SECOND_NS + source.sweeps);
-        rig.pipeline.hurry();
         let began = Instant::now();
         rig.pipeline.sweep(&mut source, 0).expect("a sweep");
         began.elapsed().as_secs_f64() * 1e3

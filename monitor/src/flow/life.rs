@@ -66,11 +66,6 @@ impl<D> Flows<D> {
         Settled { over, is_all: told < most }
     }
 
-    /// Whether half of the kernel's table is in use: those that are over have to go soon.
-    pub fn is_filling(&self) -> bool {
-        self.live.len() > self.capacity / 2
-    }
-
     fn is_stuck(&mut self, now: BootNs, most: usize) -> bool {
         if most > 0 {
             self.stuck_since = None;

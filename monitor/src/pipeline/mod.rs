@@ -12,7 +12,6 @@ mod digests;
 mod located;
 mod losses;
 mod naming;
-mod pace;
 mod probes;
 mod proof;
 mod senders;
@@ -21,7 +20,7 @@ mod unitemised;
 mod unreported;
 mod via;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use monitor_ebpf::{
     loss::Loss,
@@ -31,7 +30,7 @@ use prometheus::IntCounter;
 
 use self::{
     bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, located::Located,
-    pace::Pace, probes::Broken, shared::Shared, unitemised::Sums,
+    probes::Broken, shared::Shared, unitemised::Sums,
 };
 pub use self::{probes::DETACHED, unitemised::SHARE};
 use crate::{
@@ -80,7 +79,6 @@ pub struct Pipeline {
     /// What flows have in common, since the last sweep.
     shared: Shared,
     located: Located,
-    pace: Pace,
     self_test: Option<SelfTest>,
     /// Flows that the daemon located, and the kernel.
     classified: [IntCounter; 2],
@@ -124,7 +122,6 @@ impl Pipeline {
             digested: Changed::default(),
             shared: Shared::default(),
             located: Located::default(),
-            pace: Pace::default(),
             self_test: None,
             classified,
         }
@@ -189,13 +186,8 @@ impl Pipeline {
         }
     }
 
-    /// The next sweep reads every counter, however long that took last.
-    pub fn hurry(&mut self) {
-        self.pace.hurry();
-    }
-
-    /// Reads the counters of every flow, tells what grew and what ended, and makes room; but if that takes
-    /// long, not each time. `false` if the outputs had no room for all that was due: sweep again soon.
+    /// Reads the counters of every flow, tells what grew and what ended, and makes room. `false` if
+    /// the outputs had no room for all that was due: sweep again soon.
     pub fn sweep(
         &mut self,
         source: &mut dyn Source,
@@ -205,13 +197,8 @@ impl Pipeline {
         let wall_at_boot_ns = u64::try_from(wall_offset_ns).unwrap_or(0);
         self.processes.set_clock(BootOffset { wall_at_boot_ns });
         let now = source.now_ns();
-        // A recording has its counters where they were.
-        let is_whole = source.is_recorded() || self.pace.is_due(now);
-        let began = Instant::now();
-        if is_whole {
-            self.flows.begin_sweep(source.progress());
-            self.count(source, now)?;
-        }
+        self.flows.begin_sweep(source.progress());
+        self.count(source, now)?;
         let missing = std::mem::take(&mut self.missing);
         self.learn_digests(now);
         for (flow, sender) in self.processes.ask_again(now) {
@@ -221,7 +208,7 @@ impl Pipeline {
         self.note_probes(source, now);
         self.note_self_test(now);
         self.shared.forget();
-        let is_all = !is_whole || self.settle(source, now, began)?;
+        let is_all = self.settle(source, now)?;
         self.processes.expire(now);
         self.names.expire(now);
         self.report_unread(now);
@@ -238,12 +225,7 @@ impl Pipeline {
     }
 
     /// Tells what is due and forgets what is over. `false`: there was no room for all of it.
-    fn settle(
-        &mut self,
-        source: &mut dyn Source,
-        now: u64,
-        began: Instant,
-    ) -> Result<bool, ProbeError> {
+    fn settle(&mut self, source: &mut dyn Source, now: u64) -> Result<bool, ProbeError> {
         let (outputs, rules, shared) = (&mut self.outputs, &self.rules, &mut self.shared);
         // New flows have the other half of the queue.
         let room = outputs.room() / 2;
@@ -256,8 +238,6 @@ impl Pipeline {
         });
         source.forget(&settled.over)?;
         self.bypasses.forget(&settled.over);
-        let is_pressed = !settled.is_all || self.flows.is_filling();
-        self.pace.keep(now, began.elapsed(), is_pressed);
         Ok(settled.is_all)
     }
 

@@ -172,7 +172,6 @@ fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result
     }
     let moment = clock.now();
     pipeline.look_at_clock(&moment);
-    pipeline.hurry();
     let last = pipeline.sweep(source, moment.timeline.wall_at_boot_ns);
     pipeline.note(moment.wall(), Notice::Stopped);
     drop(pipeline.finish(source.now_ns(), moment.wall()));
