@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and the exit codes. Parsing only; `commands` does the work.
 
+mod demo;
 mod evidence;
 mod export;
 mod mark;
@@ -12,6 +13,7 @@ use std::{
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use demo::DemoArgs;
 pub use evidence::{
     ProveArgs, VerifyArgs, WitnessAddArgs, WitnessArgs, WitnessCommand, WitnessSignArgs,
 };
@@ -140,6 +142,11 @@ Examples:
   geofenced check
   geofenced check --config ./config.toml")]
     Check,
+    /// Show it at work: a daemon, programs that send, and what it says of them; nothing leaves the machine
+    #[command(after_help = "\
+Examples:
+  sudo geofenced demo")]
+    Demo(DemoArgs),
     /// Say what this kernel and host allow, probe by probe
     #[command(after_help = "\
 Examples:

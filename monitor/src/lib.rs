@@ -32,6 +32,7 @@ mod logging;
 mod marks;
 mod metrics;
 mod names;
+mod netns;
 mod outputs;
 mod pipeline;
 mod printable;

@@ -3,9 +3,7 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     net::{Ipv4Addr, UdpSocket},
-    os::fd::AsRawFd as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,23 +13,18 @@ use std::{
     time::Duration,
 };
 
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 use thiserror::Error;
 
-use crate::{clock, sandbox};
+use crate::{clock, netns, sandbox};
 
 /// A packet that is not seen after so long is taken for unseen, or half of what is between two of them.
 const PATIENCE_LONGEST: Duration = Duration::from_secs(30);
-/// `lo` is there in each network namespace, and has this number.
-const LOOPBACK: &[u8] = b"lo";
 
 /// Why no test can be made.
 #[derive(Debug, Error)]
 pub enum SelfTestError {
-    #[error("no network namespace of its own: {0}")]
-    Namespace(#[source] io::Error),
-    #[error("its loopback can't be set up: {0}")]
-    Loopback(#[source] io::Error),
+    #[error(transparent)]
+    Netns(#[from] netns::NetnsError),
     #[error("it can't give up its rights: {0}")]
     Sandbox(#[from] sandbox::SandboxError),
     #[error("its thread can't be started: {0}")]
@@ -179,26 +172,9 @@ impl SelfTest {
 
 /// From here on this thread is where nobody else is, with no rights.
 fn set_up() -> Result<(), SelfTestError> {
-    // SAFETY: no descriptor of this process depends on which namespace this thread is in.
-    let moved = unsafe { unshare_unsafe(UnshareFlags::NEWNET) };
-    moved.map_err(|error| SelfTestError::Namespace(error.into()))?;
-    bring_up_loopback().map_err(SelfTestError::Loopback)?;
+    netns::leave()?;
     sandbox::confine_to(&[])?;
     Ok(())
-}
-
-/// `ioctl(SIOCSIFFLAGS)` (netdevice(7)).
-fn bring_up_loopback() -> io::Result<()> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    // SAFETY: a structure of integers and bytes, of which zeroes are a value.
-    let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
-    for (to, from) in request.ifr_name.iter_mut().zip(LOOPBACK) {
-        *to = (*from).cast_signed() as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-    // SAFETY: an open socket, and a request of the kind that the call takes.
-    let failed = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) };
-    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn send_each(shared: &Shared, period: Duration) {

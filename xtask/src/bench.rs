@@ -6,9 +6,8 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    build,
     console::{Console, say, stream},
-    host, paths,
+    host, paths, probes,
 };
 
 const BEGIN: &str = "<!-- Made by `cargo xtask bench --write`; don't edit. -->\n";
@@ -28,8 +27,8 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     if !host::is_root() {
         bail!("it makes network namespaces and loads the probes: run it as root");
     }
-    build::probes(console)?;
-    let empty = build::empty_programs(console)?;
+    probes::ensure_built(console)?;
+    let empty = probes::empty_programs(console)?;
     let mut cargo = host::cargo();
     cargo.args(["bench", "--locked", "--package", "monitor", "--bench", "cost", "--"]);
     cargo.arg(args.rounds.to_string());

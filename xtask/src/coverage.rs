@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     build::{self, Profile},
     console::{Console, say},
-    host, paths,
+    host, paths, probes,
 };
 
 /// What stands before it in the page is written by people and stays.
@@ -26,7 +26,7 @@ pub fn run(console: &Console) -> Result<()> {
     if !host::is_root() {
         bail!("the test makes network namespaces and loads the probes: run it as root");
     }
-    build::probes(console)?;
+    probes::ensure_built(console)?;
     build::example(console, "egress", Profile::Debug)?;
     let results = paths::target().join("coverage.jsonl");
     let _ = fs::remove_file(&results);

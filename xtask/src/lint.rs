@@ -4,10 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, console::Console, docs, host, paths};
+use crate::{console::Console, docs, host, paths, probes};
 
 pub fn run(console: &Console) -> Result<()> {
-    build::probes(console)?;
+    probes::ensure_built(console)?;
     all(console)
 }
 

@@ -11,21 +11,22 @@ mod demo;
 mod deny;
 mod dist;
 mod docs;
+mod embed;
 mod fuzz;
-mod geodb;
 mod host;
 mod idle;
 mod lint;
 mod metadata;
 mod paths;
+mod probes;
 mod python;
 mod run;
+mod strip;
 mod tally;
 mod test;
 mod tidy;
 mod toolchain;
 mod vm;
-mod world;
 
 use std::process::ExitCode;
 
@@ -50,12 +51,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Builds the probes and `target/release/geofenced`; installs the toolchain they need
+    /// Builds `target/release/geofenced`, and the probes where their source changed
     Build(build::Args),
+    /// Builds the probes anew into `monitor/assets`; installs the toolchain they need
+    Probes,
     /// Starts the daemon in the foreground, with a policy and a store under `target/run`
     Run(run::Args),
-    /// Shows it at work: daemon, egress of several kinds in own namespaces, events, summary, metrics
-    Demo(build::Args),
+    /// Builds it quickly and shows it at work: a daemon, programs that send, and what it says of them
+    Demo,
     /// What the daemon costs where little happens: wake-ups, processor, disk, memory; as root
     Idle(idle::Args),
     /// Installs what is missing; format, lints, tidy, unit tests, replay tests, kernel tests as root
@@ -71,9 +74,9 @@ enum Command {
     /// Writes the generated pages of docs/, and the API documentation: a broken link is an error
     Docs,
     /// Rebuilds the embedded country database from its packages (for maintainers)
-    Geodb(geodb::Args),
+    Geodb(embed::Args),
     /// Rebuilds the map of the world for reports from its package (for maintainers)
-    World(world::Args),
+    World(embed::Args),
     /// The daemon on other kernels, in an emulator: which probe attaches, what is told
     Vm(vm::Args),
     /// Every way out, seen or not: runs the kernel test, as root, and writes docs/coverage.md
@@ -89,8 +92,9 @@ fn main() -> ExitCode {
     let console = Console::new(cli.verbose);
     let done = match cli.command {
         Command::Build(args) => build::run(&console, &args),
+        Command::Probes => probes::run(&console),
         Command::Run(args) => run::run(&console, &args),
-        Command::Demo(args) => demo::run(&console, &args),
+        Command::Demo => demo::run(&console),
         Command::Idle(args) => idle::run(&console, &args),
         Command::Test(args) => test::run(&console, &args),
         Command::Bench(args) => bench::run(&console, &args),
@@ -98,8 +102,8 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Deny => deny::run(&console),
         Command::Docs => docs::run(&console),
-        Command::Geodb(args) => geodb::run(args),
-        Command::World(args) => world::run(args),
+        Command::Geodb(args) => embed::run("geodb", &args),
+        Command::World(args) => embed::run("world", &args),
         Command::Vm(args) => vm::run(&console, &args),
         Command::Coverage => coverage::run(&console),
         Command::Fuzz(args) => fuzz::run(&console, &args),

@@ -13,9 +13,16 @@ pub fn target() -> PathBuf {
     root().join("target")
 }
 
-/// The probes' object, where `monitor/build.rs` looks for it.
-pub fn probes_object() -> PathBuf {
-    target().join("bpf/geofenced-probes.o")
+/// Folders of who builds that a compiler writes into what it makes, and what is to stand there instead:
+/// so that two people make the same of one source.
+pub fn builders() -> Vec<(PathBuf, &'static str)> {
+    let cargo = absolute("CARGO_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cargo")));
+    let sources = cargo.map(|it| it.join("registry/src")).and_then(|it| it.read_dir().ok());
+    let registries = sources.into_iter().flatten().flatten().map(|it| (it.path(), "/crates"));
+    let rustup = absolute("RUSTUP_HOME").or_else(|| absolute("HOME").map(|it| it.join(".rustup")));
+    let library = [(PathBuf::from("/usr/lib/rustlib/src/rust"), "/rust")];
+    let ours = [(root(), "/geofenced")].into_iter();
+    ours.chain(registries).chain(rustup.map(|it| (it, "/rustup"))).chain(library).collect()
 }
 
 /// Tools that take minutes to build, shared by the checkouts of one user:

@@ -6,9 +6,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     apt::{self, Wanted},
-    build,
     console::{Console, say, stream},
-    host, lint, metadata, paths, python,
+    host, lint, metadata, paths, probes, python,
     tally::Tally,
     tidy,
 };
@@ -56,7 +55,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     prometheus(console)?;
     browser(console)?;
     python::install(console)?;
-    build::probes(console)?;
+    probes::compare(console)?;
     if args.filter.is_empty() {
         lint::all(console)?;
         tidy::run()?;

@@ -3,6 +3,7 @@
 
 mod check;
 mod coverage;
+mod demo;
 mod doctor;
 mod events;
 mod export;
@@ -26,6 +27,8 @@ mod witness;
 use std::{io, process::ExitCode};
 
 use clap::FromArgMatches;
+
+pub use demo::Deed;
 
 use crate::{
     cli::{Cli, Command, Exit, command},
@@ -99,6 +102,7 @@ fn dispatch(cli: &Cli) -> Outcome {
     let global = &cli.global;
     match &cli.command {
         Command::Run(args) => run::run(global, args),
+        Command::Demo(args) => demo::run(global, args),
         Command::Doctor(args) => doctor::run(global, *args),
         Command::Check => check::run(global),
         Command::Locate(args) => locate::run(global, args),

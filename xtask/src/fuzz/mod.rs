@@ -12,9 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    build,
     console::{Console, ask, say, stream},
-    host, paths,
+    host, paths, probes,
 };
 use outcome::Outcome;
 
@@ -51,7 +50,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
         }
     }
     let wanted = if args.targets.is_empty() { &known } else { &args.targets };
-    build::probes(console)?;
+    probes::ensure_built(console)?;
     let fuzzer = Fuzzer { directory: installed(console)?, console };
     let mut outcomes = Vec::new();
     for target in wanted {

@@ -3,6 +3,9 @@
 //! threads took and what was written. Judges nothing; sends nothing to a real network.
 
 mod counted;
+mod daemon;
+mod stop;
+mod world;
 
 use std::{
     fs,
@@ -14,11 +17,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::counted::Counted;
+use self::{counted::Counted, daemon::Daemon, stop::Stop, world::World};
 use crate::{
     apt, build,
     console::{Console, own, say},
-    demo::{Stop, daemon::Daemon, world::World},
     host,
 };
 

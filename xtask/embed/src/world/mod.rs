@@ -14,7 +14,7 @@ use self::{
     shapes::{Shape, VIEW},
     topology::Topology,
 };
-use crate::{console::say, geodb::obtain};
+use crate::geodb::obtain;
 
 const PACKAGE: &str = "world-atlas";
 /// In the page of a report.
@@ -45,12 +45,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let text = written(&countries);
     ensure!(text.len() <= BYTES_MAX, "{} bytes are too many for a page", text.len());
     fs::write(&out, &text).with_context(|| format!("writing {}", out.display()))?;
-    say(format_args!(
+    println!(
         "      {}: {} countries, {dots} of them as dots, {} KB",
         out.display(),
         countries.len(),
         text.len() / 1000
-    ));
+    );
     Ok(())
 }
 

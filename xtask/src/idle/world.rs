@@ -1,17 +1,17 @@
 //! Two network namespaces: a host that sends, and an internet that owns the documentation
-//! addresses. Each lives as long as a process of ours waits in it, so that even a killed demo
-//! leaves none behind.
+//! addresses. Each lives as long as a process of ours waits in it, so that none is left behind
+//! even where we are killed.
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
-use super::tool;
 use crate::paths;
 
 /// What the internet side owns, and the way to it.
@@ -23,7 +23,7 @@ const NETWORKS: [(&str, &str, &str); 3] = [
 
 pub struct World {
     pub host: Namespace,
-    pub internet: Namespace,
+    _internet: Namespace,
 }
 
 impl World {
@@ -44,7 +44,7 @@ impl World {
         }
         let everyone = "echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range";
         tool(host.command("sh").args(["-c", everyone]))?;
-        Ok(World { host, internet })
+        Ok(World { host, _internet: internet })
     }
 }
 
@@ -99,4 +99,13 @@ impl Drop for Namespace {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
+}
+
+/// Runs a tool that must succeed, and says what it said if it does not.
+fn tool(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
+    let program = Path::new(command.get_program()).display();
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} failed ({}): {}", output.status, said.trim());
+    Ok(())
 }

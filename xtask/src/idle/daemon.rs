@@ -1,9 +1,9 @@
-//! The daemon of the demo: example policy, temporary store, ready when it says so.
+//! The daemon that is measured: example policy, temporary store, ready when it says so.
 
 use std::{
     fs::{self, File},
-    io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::ErrorKind,
+    net::{SocketAddr, TcpListener},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Stop;
+use super::stop::Stop;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long it may take to end by itself.
@@ -47,9 +47,7 @@ asn = 64502
 
 pub struct Daemon {
     child: Child,
-    geofenced: PathBuf,
     directory: PathBuf,
-    metrics: SocketAddr,
 }
 
 impl Daemon {
@@ -79,37 +77,14 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", geofenced.display()))?;
-        let (geofenced, directory) = (geofenced.to_path_buf(), directory.to_path_buf());
-        let mut daemon = Daemon { child, geofenced, directory, metrics };
+        let mut daemon = Daemon { child, directory: directory.to_path_buf() };
         daemon.wait_until_ready(&ready, stop)?;
         keep_listening(ready)?;
         Ok(daemon)
     }
 
-    /// A question to it on the command line.
-    pub fn ask(&self, question: &str) -> Command {
-        let mut command = Command::new(&self.geofenced);
-        command.arg("--config").arg(self.directory.join("config.toml"));
-        command.args(question.split_whitespace());
-        command
-    }
-
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    pub fn metrics_address(&self) -> SocketAddr {
-        self.metrics
-    }
-
-    pub fn metrics(&self) -> Result<String> {
-        let mut stream = TcpStream::connect(self.metrics)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "no metrics: {answer}");
-        Ok(answer)
     }
 
     pub fn log(&self) -> String {
