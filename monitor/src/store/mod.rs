@@ -138,6 +138,7 @@ impl Store {
         let counters = Arc::new(StoreCounters::default());
         let (mut writer, recovery) = Writer::open(
             &ledger,
+            evidence::durable_blocks(root),
             options.segment_bytes,
             options.segment_age,
             clock.clone(),

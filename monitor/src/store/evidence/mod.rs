@@ -38,6 +38,13 @@ const WAITING_MAX: usize = 4_096;
 /// Where the host has no name that could be one of a key.
 const NAMELESS: &str = "geofenced";
 
+/// Blocks below this number were durable: they have a leaf. Those behind may have been, too, since leaves are
+/// written later.
+pub(super) fn durable_blocks(root: &Path) -> u64 {
+    let leaves = leaves::read(&leaves::path(&super::files::evidence(root)));
+    leaves.ok().flatten().map_or(0, |leaves| leaves.len() as u64)
+}
+
 /// The name under which this host signs.
 pub fn host_name() -> KeyName {
     let name = rustix::system::uname();

@@ -50,7 +50,7 @@ impl Builder {
         self.payload.texts_cut()
     }
 
-    /// Appends the whole block to `tail`; gives its hash.
+    /// Appends the whole block to `tail`, of which nothing is durable yet; gives its hash.
     pub(super) fn close(self, number: u64, previous: Hash, tail: &mut Vec<u8>) -> Hash {
         let raw = self.payload.finish();
         let payload = compress(&raw);
@@ -60,6 +60,7 @@ impl Builder {
             payload_crc: crc32fast::hash(&payload),
             number,
             previous,
+            follows_unsynced: !tail.is_empty(),
             summary: self.summary,
         };
         let head = head.encode();

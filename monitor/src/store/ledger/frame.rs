@@ -259,6 +259,9 @@ pub(crate) fn country_bit(country: CountryCode) -> u128 {
 /// In byte 29 of a head, which is 0 in blocks of versions without marks.
 const HOLDS_MARKS: u8 = 1;
 
+/// In byte 30, which is 0 in blocks of versions that did not tell.
+const FOLLOWS_UNSYNCED: u8 = 1;
+
 /// Head of a block: fixed length, own checksum, so that blocks are skipped unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -269,6 +272,8 @@ pub(crate) struct Head {
     pub number: u64,
     /// Of the block before, or of the header of this segment.
     pub previous: Hash,
+    /// The block before was not durable yet when this one was closed.
+    pub follows_unsynced: bool,
     pub summary: Summary,
 }
 
@@ -286,6 +291,7 @@ impl Head {
         bytes[26..28].copy_from_slice(&summary.notices.to_le_bytes());
         bytes[28] = summary.verdicts;
         bytes[29] = if summary.holds_marks { HOLDS_MARKS } else { 0 };
+        bytes[30] = if self.follows_unsynced { FOLLOWS_UNSYNCED } else { 0 };
         bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
         bytes[40..72].copy_from_slice(&self.previous);
         bytes[72..88].copy_from_slice(&summary.countries.to_le_bytes());
@@ -317,6 +323,7 @@ impl Head {
             payload_crc: u32_at(bytes, 16),
             number: u64_at(bytes, 32),
             previous: hash_at(bytes, 40),
+            follows_unsynced: bytes[30] & FOLLOWS_UNSYNCED != 0,
             summary: Summary {
                 flows: u16_at(bytes, 20),
                 restated: u16_at(bytes, 22),
@@ -396,6 +403,7 @@ mod tests {
             payload_crc: 0xDEAD_BEEF,
             number: 1 << 40,
             previous: [7; 32],
+            follows_unsynced: true,
             summary,
         }
     }

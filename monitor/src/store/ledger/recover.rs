@@ -1,5 +1,6 @@
 //! Opening the ledger for writing: finds where to go on, and what stands behind the last whole
-//! block. It cuts only what no whole block follows: damage in the middle is left where it is.
+//! block. It cuts what no whole block follows, and a hole among blocks that never were durable with all that is
+//! behind it: power failed between two writes. Other damage in the middle is left where it is.
 
 use std::{
     fs::{self, OpenOptions},
@@ -46,12 +47,14 @@ pub struct Recovery {
 }
 
 /// Finds the end of the ledger and cuts off what is torn. `None`: there are no segments.
-pub(super) fn recover(ledger: &Path) -> Result<(Option<End>, Recovery), StoreError> {
+///
+/// `durable`: blocks below this number were.
+pub(super) fn recover(ledger: &Path, durable: u64) -> Result<(Option<End>, Recovery), StoreError> {
     let mut recovery = Recovery::default();
     let mut numbers = segments(ledger).map_err(StoreError::io("list", ledger))?;
     while let Some(number) = numbers.pop() {
         let path = segment_path(ledger, number);
-        let examined = examine(ledger, number, &mut recovery);
+        let examined = examine(ledger, number, durable, &mut recovery);
         let (end, bytes) = match examined.map_err(StoreError::io("read", &path))? {
             Examined::End(end, bytes) => (end, bytes),
             Examined::Newer(found) => {
@@ -93,7 +96,12 @@ struct Whole {
     hash: Hash,
 }
 
-fn examine(ledger: &Path, number: u32, recovery: &mut Recovery) -> io::Result<Examined> {
+fn examine(
+    ledger: &Path,
+    number: u32,
+    durable: u64,
+    recovery: &mut Recovery,
+) -> io::Result<Examined> {
     let Some(mut segment) = Segment::open(ledger, number)? else {
         return Ok(Examined::Nothing(0));
     };
@@ -109,14 +117,27 @@ fn examine(ledger: &Path, number: u32, recovery: &mut Recovery) -> io::Result<Ex
     let bytes = segment.bytes();
     let mut expected = header.ok().map(|header| hash(&[&header.encode()]));
     let mut last: Option<Whole> = None;
-    let (mut entries, mut damaged) = (0, walk.corrupt);
-    for (at, head) in &heads {
+    let first_block = header.ok().map(|header| header.first_block);
+    let begin = header.map_or(0, |header| header.bytes());
+    let (mut entries, mut damaged, mut holes, mut is_cut) = (0, 0, 0, false);
+    // Behind a block that was not durable when they were closed, as all that are behind them.
+    let together = heads.iter().rev().take_while(|(_, head)| head.follows_unsynced).count();
+    let unsynced_from = heads.len() - together;
+    for (nth, (at, head)) in heads.iter().enumerate() {
         let end = at + head.block_bytes();
         let Some(payload) = segment.payload(*at, head)? else {
             damaged += 1;
             expected = None;
             continue;
         };
+        if *at > last.as_ref().map_or(begin, |whole| whole.end) {
+            let next = last.as_ref().map(|whole| whole.number + 1).or(first_block);
+            if nth >= unsynced_from && next.is_some_and(|next| next >= durable) {
+                is_cut = true;
+                break;
+            }
+            holes += 1;
+        }
         // What is damaged in front of a whole block stays: it may have been acknowledged.
         recovery.corrupt += std::mem::take(&mut damaged);
         let follows = last.as_ref().is_none_or(|whole| whole.number + 1 == head.number);
@@ -128,6 +149,12 @@ fn examine(ledger: &Path, number: u32, recovery: &mut Recovery) -> io::Result<Ex
         expected = Some(hash);
         last = Some(Whole { end, number: head.number, hash });
     }
+    // Of the stretches without a head some may be behind the cut.
+    recovery.corrupt += match (is_cut, &last) {
+        (false, None) => 0,
+        (false, Some(_)) => walk.corrupt,
+        (true, _) => walk.corrupt.min(holes),
+    };
     if header.is_err() && last.is_some() {
         recovery.corrupt += 1;
     }

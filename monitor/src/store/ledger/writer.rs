@@ -74,15 +74,16 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Recovers the end of the ledger and goes on there.
+    /// Recovers the end of the ledger and goes on there. `durable`: see [`recover`].
     pub(crate) fn open(
         ledger: &Path,
+        durable: u64,
         segment_bytes: u64,
         segment_age: Duration,
         clock: Clock,
         counters: Arc<StoreCounters>,
     ) -> Result<(Self, Recovery), StoreError> {
-        let (end, recovery) = recover(ledger)?;
+        let (end, recovery) = recover(ledger, durable)?;
         let mut writer = Self {
             ledger: ledger.to_owned(),
             segment_bytes,

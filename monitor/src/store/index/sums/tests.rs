@@ -13,6 +13,7 @@ fn head(number: u64) -> Head {
         payload_crc: 0,
         number,
         previous: [0; 32],
+        follows_unsynced: false,
         summary: Summary::default(),
     }
 }
