@@ -2,11 +2,13 @@
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     console::{Console, ask, say},
-    host, paths, probes,
+    host,
+    lanes::Binary,
+    paths, probes,
 };
 
 #[derive(Debug, clap::Args)]
@@ -72,28 +74,49 @@ pub fn example(console: &Console, name: &str, profile: Profile) -> Result<PathBu
     Ok(profile.directory().join("examples").join(name))
 }
 
-/// Builds a test of `monitor`; returns where it is, which only cargo knows.
+/// Builds a test of `monitor`; returns where it is.
 pub fn test(console: &Console, name: &str, profile: Profile) -> Result<PathBuf> {
-    let cargo = || {
-        let mut cargo = host::cargo();
-        cargo.args(["test", "--no-run", "--locked", "--package", "monitor", "--test", name]);
-        cargo
-    };
-    compile(console, &format!("build the test {name}"), cargo(), profile)?;
-    let mut again = cargo();
-    again.arg("--message-format=json");
-    again.args(profile.argument());
-    let messages = ask(&mut again).unwrap_or_default();
-    executable(&messages, name).with_context(|| format!("cargo does not say where {name} is"))
+    let built =
+        built_tests(console, &format!("build the test {name}"), &[name.to_owned()], profile)?;
+    let binary = built.into_iter().next();
+    binary.map(|it| it.path).with_context(|| format!("cargo does not say where {name} is"))
 }
 
-/// Of cargo's messages, one of JSON a line.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    messages.lines().find_map(|line| {
+/// Builds tests of `monitor`, as they are tested.
+pub fn tests(console: &Console, names: &[String]) -> Result<Vec<Binary>> {
+    let built = built_tests(console, "build the kernel tests", names, Profile::Debug)?;
+    ensure!(built.len() == names.len(), "cargo built {} of {} tests", built.len(), names.len());
+    Ok(built)
+}
+
+/// Only cargo knows where they are.
+fn built_tests(
+    console: &Console,
+    step: &str,
+    names: &[String],
+    profile: Profile,
+) -> Result<Vec<Binary>> {
+    let cargo = || {
+        let mut cargo = host::cargo();
+        cargo.args(["test", "--no-run", "--locked", "--package", "monitor"]);
+        cargo.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
+        cargo
+    };
+    compile(console, step, cargo(), profile)?;
+    let mut again = cargo();
+    again.args(profile.argument()).arg("--message-format=json");
+    Ok(executables(&ask(&mut again).unwrap_or_default()))
+}
+
+/// Of cargo's messages, one of JSON a line, the test binaries.
+fn executables(messages: &str) -> Vec<Binary> {
+    let binary = |line: &str| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_it = message["target"]["name"] == name && message["profile"]["test"] == true;
-        message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
-    })
+        let name = message["target"]["name"].as_str()?.to_owned();
+        let path = message["executable"].as_str()?.into();
+        (message["profile"]["test"] == true).then_some(Binary { name, path })
+    };
+    messages.lines().filter_map(binary).collect()
 }
 
 fn compile(console: &Console, name: &str, mut cargo: Command, profile: Profile) -> Result<()> {
@@ -108,8 +131,8 @@ mod tests {
     #[test]
     fn a_test_is_where_cargo_says() {
         let messages = "{\"target\":{\"name\":\"x\"},\"profile\":{\"test\":false},\"executable\":\"/no\"}\n\
-                        {\"target\":{\"name\":\"x\"},\"profile\":{\"test\":true},\"executable\":\"/t/x-1\"}\n";
-        assert_eq!(executable(messages, "x"), Some("/t/x-1".into()));
-        assert_eq!(executable(messages, "y"), None);
+                        {\"target\":{\"name\":\"x\"},\"profile\":{\"test\":true},\"executable\":\"/t/x-1\"}\n\
+                        {\"target\":{\"name\":\"y\"},\"profile\":{\"test\":true},\"executable\":null}\n";
+        assert_eq!(executables(messages), [Binary { name: "x".to_owned(), path: "/t/x-1".into() }]);
     }
 }

@@ -15,6 +15,7 @@ mod embed;
 mod fuzz;
 mod host;
 mod idle;
+mod lanes;
 mod lint;
 mod metadata;
 mod paths;

@@ -1,13 +1,19 @@
 //! Everything that must hold before a change is merged, and the total of it in one last line.
 
-use std::{ffi::OsString, path::PathBuf, process::Command, time::Instant};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{
     apt::{self, Wanted},
-    console::{Console, say, stream},
-    host, lint, metadata, paths, probes, python,
+    build,
+    console::{Console, own, say, stream},
+    host, lanes, lint, metadata, paths, probes, python,
     tally::Tally,
     tidy,
 };
@@ -66,9 +72,9 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     session.cargo_test("unit tests", &["--workspace", "--lib", "--bins"], &[])?;
     session.cargo_test("documentation tests", &["--workspace", "--doc"], &[])?;
     session.examples()?;
-    session.targets("replay tests", &targets.daemon, None)?;
+    session.targets("replay tests", &targets.daemon)?;
     if let Some(runner) = &runner {
-        session.targets("kernel tests", &targets.kernel, Some(runner))?;
+        session.kernel_tests(&targets.kernel, runner)?;
     }
     session.finish(started)
 }
@@ -90,7 +96,7 @@ impl Session<'_> {
         self.console.step("build the programs under test", &mut cargo)
     }
 
-    fn targets(&mut self, name: &str, targets: &[String], runner: Option<&Runner>) -> Result<()> {
+    fn targets(&mut self, name: &str, targets: &[String]) -> Result<()> {
         if targets.is_empty() {
             return Ok(());
         }
@@ -98,14 +104,23 @@ impl Session<'_> {
         for target in targets {
             arguments.extend(["--test", target]);
         }
-        let Some(runner) = runner else { return self.cargo_test(name, &arguments, &[]) };
-        // They share the machine's cgroup root, so one at a time.
-        let serial = ["--test-threads=1"];
-        let mut cargo = self.cargo(&arguments, &serial);
-        if let Some((variable, value)) = &runner.0 {
-            cargo.env(variable, value);
-        }
-        self.count(name, &mut cargo)
+        self.cargo_test(name, &arguments, &[])
+    }
+
+    /// Two binaries at a time, and of each one test at a time.
+    fn kernel_tests(&mut self, targets: &[String], runner: &Runner) -> Result<()> {
+        let binaries = build::tests(self.console, targets)?;
+        let package = paths::root().join("monitor");
+        let command = |binary: &Path| {
+            let mut command = runner.command(binary);
+            command.arg("--test-threads=1").args(&self.args.filter);
+            command.current_dir(&package).env("PATH", search_path()).env("RUST_BACKTRACE", "0");
+            command
+        };
+        let (name, tally) = ("kernel tests", &mut self.tally);
+        let ran = own(name, || lanes::run(binaries, command, |line| tally.read(line)))?;
+        self.broken.extend(ran.into_iter().map(|binary| format!("{name}: {binary}")));
+        Ok(())
     }
 
     fn cargo_test(&mut self, name: &str, arguments: &[&str], libtest: &[&str]) -> Result<()> {
@@ -146,14 +161,29 @@ impl Session<'_> {
     }
 }
 
-/// How cargo starts a kernel test: as it is when we are root, else by sudo, whose program and
-/// arguments cargo takes from an environment variable.
-struct Runner(Option<(String, String)>);
+/// How a kernel test is started: as it is when we are root, else by sudo.
+struct Runner {
+    is_root: bool,
+}
+
+impl Runner {
+    fn command(&self, binary: &Path) -> Command {
+        if self.is_root {
+            return Command::new(binary);
+        }
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--preserve-env", "env"]);
+        let mut path = OsString::from("PATH=");
+        path.push(search_path());
+        sudo.arg(path).arg(binary);
+        sudo
+    }
+}
 
 /// Fails before anything is built: kernel tests that were skipped must not look like success.
 fn root_runner() -> Result<Runner> {
     if host::is_root() {
-        return Ok(Runner(None));
+        return Ok(Runner { is_root: true });
     }
     if !host::sudo_works() {
         bail!(
@@ -161,13 +191,7 @@ fn root_runner() -> Result<Runner> {
              or leave them out with --quick"
         );
     }
-    let path = search_path();
-    let path = path.to_str().context("PATH is not UTF-8")?;
-    if path.contains(char::is_whitespace) {
-        bail!("PATH holds a space, and cargo can't pass that on to sudo: run as root");
-    }
-    let variable = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", host::arch().to_uppercase());
-    Ok(Runner(Some((variable, format!("sudo --preserve-env env PATH={path}")))))
+    Ok(Runner { is_root: false })
 }
 
 /// Makes sure that `prometheus` and `promtool` are found: the system's, else unpacked here.
