@@ -4,6 +4,7 @@ mod demo;
 mod evidence;
 mod export;
 mod mark;
+mod policy;
 
 use std::{
     io::{IsTerminal, stdout},
@@ -18,13 +19,10 @@ pub use evidence::{
     ProveArgs, VerifyArgs, WitnessAddArgs, WitnessArgs, WitnessCommand, WitnessSignArgs,
 };
 
-use crate::{
-    filter::{RawFilter, hash_digits},
-    report::Claim,
-    summary::By,
-};
+use crate::{filter::RawFilter, report::Claim, summary::By};
 pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
+pub use policy::{PolicyArgs, PolicyCommand};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit it was built from; `unknown` outside of `cargo xtask build`.
@@ -295,25 +293,6 @@ Examples:
 pub enum Page {
     Cli,
     Metrics,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct PolicyArgs {
-    #[command(subcommand)]
-    pub command: PolicyCommand,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// What it says: all that its hash is of, a line for each fact
-    #[command(after_help = "\
-Examples:
-  geofenced policy show 3f9a1c0b")]
-    Show {
-        /// Its SHA-256, or at least 8 digits of its beginning
-        #[arg(value_name = "HASH", value_parser = hash_digits)]
-        hash: String,
-    },
 }
 
 #[derive(Clone, Debug, Args)]

@@ -28,8 +28,6 @@ use std::{io, process::ExitCode};
 
 use clap::FromArgMatches;
 
-pub use demo::Deed;
-
 use crate::{
     cli::{Cli, Command, Exit, command},
     locate::NOTICES,

@@ -170,6 +170,16 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "the number of this boot; of no process",
     },
     Exception {
+        path: "monitor/src/netns.rs",
+        word: "/proc",
+        reason: "the namespace of a thread of its own; of no other process",
+    },
+    Exception {
+        path: "monitor/src/commands/demo/world.rs",
+        word: "/proc",
+        reason: "a setting of an interface that it made; of no process",
+    },
+    Exception {
         path: "monitor/src/attribute/users.rs",
         word: "SystemTime",
         reason: "when a file was changed; compared with itself alone",

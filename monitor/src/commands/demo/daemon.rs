@@ -59,7 +59,7 @@ impl Daemon {
         let ready = UnixDatagram::bind(directory.join("notify"))?;
         ready.set_read_timeout(Some(TICK))?;
         let log = File::create(directory.join("log"))?;
-        let child = command(directory)
+        let child = command(directory)?
             .arg("run")
             .env("NOTIFY_SOCKET", directory.join("notify"))
             .stdin(Stdio::null())
@@ -74,10 +74,10 @@ impl Daemon {
     }
 
     /// A question to it on the command line.
-    pub(super) fn ask(&self, question: &str) -> Command {
-        let mut command = command(&self.directory);
+    pub(super) fn ask(&self, question: &str) -> io::Result<Command> {
+        let mut command = command(&self.directory)?;
         command.args(question.split_whitespace());
-        command
+        Ok(command)
     }
 
     pub(super) fn metrics_address(&self) -> SocketAddr {
@@ -154,10 +154,10 @@ impl Drop for Daemon {
 }
 
 /// This program again, with the demo's configuration.
-fn command(directory: &Path) -> Command {
-    let mut command = Command::new("/proc/self/exe");
+fn command(directory: &Path) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
     command.arg("--config").arg(directory.join("config.toml"));
-    command
+    Ok(command)
 }
 
 fn configuration(directory: &Path, metrics: SocketAddr) -> String {

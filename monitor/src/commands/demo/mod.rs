@@ -19,14 +19,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tokio::runtime::Builder;
 
-use self::{daemon::Daemon, world::World};
+use self::{daemon::Daemon, programs::Deed, world::World};
 use super::{Failure, Outcome};
 use crate::{
     cli::{DemoArgs, Exit, Global},
     shutdown::{self, Shutdown},
 };
-
-pub use programs::Deed;
 
 /// How long the daemon has to store what the programs sent.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,8 +40,8 @@ const QUESTIONS: [&str; 5] = [
 ];
 
 pub(super) fn run(global: &Global, args: &DemoArgs) -> Outcome {
-    if let Some(deed) = args.deed {
-        deed.run()?;
+    if let Some(name) = &args.program {
+        Deed::named(name)?.run()?;
         return Ok(Exit::Fine);
     }
     if !rustix::process::geteuid().is_root() {
@@ -117,7 +115,7 @@ fn act(directory: &Path, steps: &Steps) -> Result<()> {
     for (number, question) in QUESTIONS.iter().enumerate() {
         steps.check()?;
         println!("\n$ geofenced {question}");
-        let status = daemon.ask(question).status()?;
+        let status = daemon.ask(question)?.status()?;
         ensure!(status.success(), "geofenced {question} failed: {status}");
         if number == 0 {
             steps.say("the violations were shown");
@@ -139,7 +137,7 @@ fn wait_for_records(daemon: &Daemon, steps: &Steps) -> Result<()> {
         loop {
             steps.check()?;
             let question = format!("events --output json --limit 1 --process {}", deed.name);
-            let answer = daemon.ask(&question).stdin(Stdio::null()).output()?;
+            let answer = daemon.ask(&question)?.stdin(Stdio::null()).output()?;
             if is_complete(&answer.stdout, deed.bytes as u64) {
                 break;
             }

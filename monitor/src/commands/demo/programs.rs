@@ -2,7 +2,7 @@
 //! addresses. To no other address does any of them send.
 
 use std::{
-    fs,
+    env, fs,
     io::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     os::fd::AsFd as _,
@@ -13,10 +13,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 
-use super::world::World;
+use super::world::{PORT, World};
 
-/// Where TCP programs find someone listening.
-pub(super) const PORT: u16 = 443;
 const MESSAGE: &[u8] = &[b'.'; 1024];
 /// Of an echo request (RFC 792): type, code, checksum (the kernel writes it), identifier, sequence.
 const ECHO_REQUEST: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, 1];
@@ -25,7 +23,7 @@ const EXPERIMENT: u8 = 253;
 
 /// What one of the programs does.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Deed {
+pub(super) struct Deed {
     pub(super) name: &'static str,
     to: IpAddr,
     how: How,
@@ -70,9 +68,9 @@ pub(super) static DEEDS: [Deed; 8] = [
 ];
 
 impl Deed {
-    pub fn named(name: &str) -> Result<&'static Deed, String> {
+    pub(super) fn named(name: &str) -> Result<&'static Deed> {
         let known = DEEDS.iter().find(|deed| deed.name == name);
-        known.ok_or_else(|| "no program of the demo".to_owned())
+        known.with_context(|| format!("{name} is no program of the demo"))
     }
 
     /// In the namespace that this process was started in.
@@ -139,7 +137,7 @@ fn with_checksum(mut message: [u8; 8]) -> [u8; 8] {
 /// Runs each to its end, one after the other, under a name of its own: a program's name is its file's.
 pub(super) fn run_all(world: &World, directory: &Path) -> Result<()> {
     let binary = directory.join("program");
-    fs::copy("/proc/self/exe", &binary).context("a copy of this program")?;
+    fs::copy(env::current_exe()?, &binary).context("a copy of this program")?;
     for deed in &DEEDS {
         let path = directory.join(deed.name);
         fs::hard_link(&binary, &path)?;

@@ -49,6 +49,9 @@ impl Side {
     }
 }
 
+/// Where TCP programs find someone listening.
+pub(super) const PORT: u16 = 443;
+
 pub(super) struct World {
     host: Inhabitant,
     _internet: Inhabitant,
@@ -155,7 +158,7 @@ fn index(device: &str) -> Result<u32> {
 
 /// Takes every connection to the port of the programs, and reads it to its end.
 fn serve() -> Result<()> {
-    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, super::programs::PORT))?;
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT))?;
     // The thread inherits the namespace. It ends with the process.
     let taker = move || {
         for mut stream in listener.incoming().flatten() {

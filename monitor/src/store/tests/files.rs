@@ -197,9 +197,11 @@ fn retention_by_size_deletes_the_oldest_segments_and_their_index() {
     let last = |store: &Store| store.reader().scan().segments().unwrap().pop().unwrap();
     let begun = last(&store);
     let deleted = store.retain().unwrap();
+    let kept_bytes = store.reader().stats().unwrap();
+    assert!(kept_bytes.ledger_bytes + kept_bytes.index_bytes <= store.max_bytes);
+    // A database that is closed later may still write what it holds; the next look takes that in.
     settle(&store);
     let after = store.reader().stats().unwrap();
-    assert!(after.ledger_bytes + after.index_bytes <= store.max_bytes);
     let begun = u64::from(last(&store) - begun);
     assert_eq!(before.segments + begun - after.segments, deleted.segments.len() as u64);
     // Before one goes, the ledger tells of it.
