@@ -107,4 +107,7 @@ pub mod summary {
 }
 pub mod store {
     pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError, prove::Block};
+    pub mod verify {
+        pub use crate::store::verify::{Trust, own_keys, verify};
+    }
 }

@@ -18,7 +18,10 @@ use fastrand::Rng;
 use geofenced::inside::{
     config::{RecordMode, StoreConfig},
     filter::{Filter, Query},
-    store::{Options, Reader, Store},
+    store::{
+        Options, Reader, Store,
+        verify::{Trust, own_keys, verify},
+    },
 };
 use trace::Call;
 
@@ -118,7 +121,7 @@ fn whenever_the_power_goes_what_was_acknowledged_is_there_and_no_checkpoint_has_
     cuts.sort_unstable();
 
     let (mut disk, mut done, mut acknowledged) = (Disk::at(parent(root_text)), 0, 0);
-    let mut met = BTreeMap::<&str, u64>::new();
+    let (mut met, mut faults) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
     for (nth, cut) in cuts.into_iter().enumerate() {
         for call in &calls[done..cut] {
             disk.apply(call);
@@ -147,9 +150,16 @@ fn whenever_the_power_goes_what_was_acknowledged_is_there_and_no_checkpoint_has_
         let opened = Store::open_with(&config(&cut_store), options());
         let mut store = opened.unwrap_or_else(|error| panic!("{when}: {error}"));
         *met.entry("a tail was cut").or_default() += u64::from(!store.recovery().cuts.is_empty());
+        let recovery = store.recovery().clone();
         store.seal().unwrap_or_else(|error| panic!("{when}: {error}"));
         drop(store);
         let found = stored(&cut_store);
+        let trust = Trust { keys: own_keys(&cut_store).expect("keys"), ..Trust::default() };
+        let report = verify(&cut_store, &trust, &mut |_| {}).expect("a store to be verified");
+        for finding in &report.findings {
+            println!("{when}: {finding:?} {recovery:?}");
+            *faults.entry(finding.kind.word()).or_default() += 1u64;
+        }
         let lost: Vec<_> = wanted.difference(&found).collect();
         assert!(lost.is_empty(), "{when}: lost {lost:?} of {acknowledged}");
         compare(&mut known, &cut_store, &when);
@@ -158,6 +168,8 @@ fn whenever_the_power_goes_what_was_acknowledged_is_there_and_no_checkpoint_has_
         }
     }
     println!("{CUTS} cuts in {} calls, {acknowledged} records: {met:?}", calls.len());
+    // A host whose power failed is no forger.
+    assert!(faults.is_empty(), "{faults:?}");
     // Else it tests nothing.
     assert!(met.values().all(|count| *count > CUTS as u64 / 100), "{met:?}");
     let removed =

@@ -22,6 +22,10 @@ use crate::{
     },
 };
 
+/// Blocks that the first checkpoint is of. Power may fail when they are on the disk and it is not; and what it
+/// would have said of them is still true.
+const FIRST_SIGNED: u64 = 1;
+
 /// The last checkpoint, for whoever asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHead {
@@ -105,7 +109,7 @@ impl Keeper {
         remake::remake(&files::ledger(root), signed.saturating_sub(1), &mut leaves)?;
         let mut is_whole = is_what_was_signed(root, &found, &mut leaves)?;
         let mut origins = found.origins.clone();
-        if found.last.is_none() && blocks > 0 {
+        if found.last.is_none() && blocks > FIRST_SIGNED {
             // Somebody may have taken the evidence away: what it promised is not known any more.
             origins = before::origins(root)?;
             is_whole = origins.is_empty();
