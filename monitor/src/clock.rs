@@ -119,6 +119,11 @@ pub fn boot_ns() -> u64 {
     ns(ClockId::Boottime)
 }
 
+/// The clock that stands while the host sleeps, in nanoseconds.
+pub fn awake_ns() -> u64 {
+    ns(ClockId::Monotonic)
+}
+
 /// The clock by which file systems stamp, in nanoseconds since the epoch.
 pub fn file_ns() -> u64 {
     ns(ClockId::Realtime)

@@ -66,6 +66,8 @@ impl Integrity {
 pub struct Alive {
     pub since: Timestamp,
     pub now: Timestamp,
+    /// All that it had to tell by now is in the ledger.
+    pub is_told: bool,
 }
 
 /// What a window of time was watched.
@@ -169,7 +171,8 @@ pub struct Fold {
     detached: BTreeMap<String, u64>,
     /// Since when no packet of the self-test was seen.
     untested: Option<u64>,
-    removed: Vec<(u64, u64)>,
+    /// From, to and how many entries.
+    removed: Vec<(u64, u64, u64)>,
     removed_segments: Vec<u64>,
 }
 
@@ -206,8 +209,13 @@ impl Fold {
                 self.is_watching = false;
                 self.absence = "stopped";
             }
-            Notice::Lost { stage, reason, count } => {
-                self.gap(self.seen_at, at_ns, Extent::Degraded, stage, reason, Some(*count));
+            Notice::Lost { stage, reason, count, since } => {
+                let since = since.map_or(self.seen_at, |since| since.0.min(at_ns));
+                self.gap(since, at_ns, Extent::Degraded, stage, reason, Some(*count));
+            }
+            Notice::Stalled { since } => {
+                let since = since.0.min(at_ns);
+                self.gap(since, at_ns, Extent::Degraded, "daemon", "stood-still", None);
             }
             Notice::Cut { bytes, .. } => {
                 let bytes = Some(*bytes);
@@ -223,8 +231,8 @@ impl Fold {
                     self.gap(since, at_ns, Extent::Degraded, "probe", &place, None);
                 }
             }
-            Notice::Removed { segments, from, to, .. } => {
-                self.removed.push((from.0, to.0));
+            Notice::Removed { segments, entries, from, to } => {
+                self.removed.push((from.0, to.0, *entries));
                 self.removed_segments.extend(segments);
             }
             Notice::ClockStepped { from, to } => {
@@ -312,12 +320,13 @@ impl Fold {
         alive: Option<Alive>,
         ledger: Integrity,
     ) -> Coverage {
-        if let Some(Alive { since, now }) = alive {
+        if let Some(Alive { since, now, is_told }) = alive {
             if since.0 > self.seen_at {
                 self.begin(since.0);
             }
             self.is_watching = true;
-            self.seen_at = self.seen_at.max(now.0);
+            // What is not told yet may be a loss.
+            self.seen_at = self.seen_at.max(if is_told { now } else { since }.0);
         }
         let end = to.0.max(self.seen_at);
         for (place, since) in std::mem::take(&mut self.detached) {
@@ -328,8 +337,8 @@ impl Fold {
             let reason = if self.is_watching { "no-word-since" } else { self.absence };
             self.gap(self.seen_at, end, Extent::Blind, "daemon", reason, None);
         }
-        for (from, to) in std::mem::take(&mut self.removed) {
-            self.gap(from, to, Extent::Removed, "retention", "removed", None);
+        for (from, to, entries) in std::mem::take(&mut self.removed) {
+            self.gap(from, to, Extent::Removed, "retention", "removed", Some(entries));
         }
         let mut gaps: Vec<Gap> =
             self.gaps.into_iter().filter_map(|gap| clipped(gap, from, to)).collect();

@@ -102,6 +102,7 @@ impl EventSource for Current {
         window: (Option<Timestamp>, Timestamp),
         alive: Option<Alive>,
     ) -> Result<Coverage, SourceError> {
+        let alive = alive.map(|it| Alive { is_told: self.view.tell(), ..it });
         EventSource::coverage(&self.reader, window, alive)
     }
 }

@@ -312,7 +312,7 @@ async fn coverage(
     let window = (query.filter.since, query.filter.until.unwrap_or(now));
     let asked = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let alive = Alive { since: server.api.watching_since, now };
+        let alive = Alive { since: server.api.watching_since, now, is_told: true };
         server.api.events.coverage(window, Some(alive))
     });
     let coverage = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;

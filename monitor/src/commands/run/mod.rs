@@ -9,6 +9,7 @@ mod classes;
 mod reload;
 mod self_test;
 mod serve;
+mod stall;
 mod status;
 mod watch;
 

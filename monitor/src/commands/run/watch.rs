@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use super::stall::Looks;
 use crate::{
     clock::Clock,
     config::RecordMode,
@@ -115,6 +116,7 @@ pub(super) fn watch(
     let mut said = Said { alive_at: source.now_ns(), policy_at: source.now_ns() };
     let (mut is_unconfirmed, mut confirm_in) = (false, CONFIRM_NS);
     let mut fresh = Fresh::default();
+    let mut looks = Looks::begin();
     let mut outcome = Ok(());
     while !shutdown.is_requested() {
         let at_most = if is_unconfirmed { confirm_in } else { u64::MAX };
@@ -146,6 +148,7 @@ pub(super) fn watch(
         vitals.samples.store(source.waiting() as u64, Ordering::Relaxed);
         let moment = clock.now();
         pipeline.look_at_clock(&moment);
+        looks.tell(source, &mut pipeline, &moment);
         match pipeline.sweep(source, moment.timeline.wall_at_boot_ns) {
             Ok(true) => sweep_at = now + SWEEP_NS,
             Ok(false) => sweep_at = now + SWEEP_AGAIN_NS,
@@ -158,11 +161,16 @@ pub(super) fn watch(
         said.again(now, &mut pipeline, &clock);
         vitals.tell(&pipeline, source);
     }
-    outcome.and(end(source, pipeline, &clock))
+    outcome.and(end(source, pipeline, &clock, looks))
 }
 
 /// Takes in what is still in the ring, since it has left the machine, and tells all that is untold.
-fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result<(), ProbeError> {
+fn end(
+    source: &mut dyn Source,
+    mut pipeline: Pipeline,
+    clock: &Clock,
+    mut looks: Looks,
+) -> Result<(), ProbeError> {
     let _ = source.wait(LAST_SAMPLES);
     source.collect_all();
     for _ in 0..DRAINS_AT_END {
@@ -172,6 +180,7 @@ fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result
     }
     let moment = clock.now();
     pipeline.look_at_clock(&moment);
+    looks.tell(source, &mut pipeline, &moment);
     let last = pipeline.sweep(source, moment.timeline.wall_at_boot_ns);
     pipeline.note(moment.wall(), Notice::Stopped);
     drop(pipeline.finish(source.now_ns(), moment.wall()));
@@ -234,6 +243,8 @@ impl Fresh {
                 source.collect_all();
                 source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
                 self.read(source, pipeline)?;
+                // However fresh the rest is: an answer is not to be without a loss that is known.
+                pipeline.tell_losses(source)?;
             }
             view.answer(asked, pipeline.unreported(source.now_ns()));
         }

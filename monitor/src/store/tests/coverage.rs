@@ -115,7 +115,7 @@ fn without_a_beginning_a_window_begins_with_the_first_word_of_whoever_watches() 
     store.append(&Entry::Notice { at, notice }).unwrap();
     store.sync().unwrap();
     let now = Timestamp(at.0 + 60_000_000_000);
-    let alive = Some(Alive { since: at, now });
+    let alive = Some(Alive { since: at, now, is_told: true });
     let told = store.reader().coverage((None, now), alive).unwrap();
     assert!(!told.has_gaps(), "{told:?}");
     assert_eq!(told.seconds, 60);
