@@ -2,10 +2,13 @@
 //! is there to answer for it. Reads no ledger: it is told. Where nothing says that somebody looked,
 //! nobody did.
 
+mod watched;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::watched::Watched;
 use crate::{
     ecs::Time,
     event::{Notice, Timestamp},
@@ -81,6 +84,9 @@ pub struct Coverage {
     /// In order of their beginning.
     pub gaps: Vec<Gap>,
     pub ledger: Integrity,
+    /// Who watched, each from when on; empty where nobody asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watching: Vec<Watched>,
 }
 
 impl Coverage {
@@ -259,7 +265,8 @@ impl Fold {
             | Notice::Mark(_)
             | Notice::Key { .. }
             | Notice::Gone { .. }
-            | Notice::AddedUp { .. } => {}
+            | Notice::AddedUp { .. }
+            | Notice::Watching(_) => {}
             Notice::RolledBack { .. } => {
                 self.gap(self.seen_at, at_ns, Extent::Degraded, "store", "rolled-back", None);
             }
@@ -353,6 +360,7 @@ impl Fold {
             seconds: all.div_ceil(second),
             gaps,
             ledger,
+            watching: Vec::new(),
         }
     }
 }

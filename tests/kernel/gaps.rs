@@ -11,9 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Daemon, Disk, Running, Side, links, number};
+use harness::{Daemon, Disk, Gateway, Running, Side, Site, links, number, text};
 use rig::{Gap, RING_FULL, Rig, SEEN, Window, now, of, span};
 use rustix::process::Signal;
+use serde_json::Value;
 
 /// Users who each tell less than a share of a ring, and together more than it holds.
 const USERS: u64 = 24;
@@ -311,4 +312,60 @@ fn a_daemon_that_is_killed_leaves_a_gap_from_its_last_word_to_the_next_ones_firs
     rig.claims((span(&gaps).1 + 1, now()));
     held.finish();
     assert_eq!(daemon.stop(), Some(0), "{}", rig.site.log());
+}
+
+#[test]
+fn who_watched_and_by_what_is_in_the_ledger_and_in_each_answer_about_it() {
+    let gateway = Gateway::new();
+    let site = Site::inside(&gateway.lab.host, env!("CARGO_BIN_EXE_geofenced"));
+    site.watch_only(gateway.lab.cgroup.path());
+    let watching = || {
+        let told = site.ask(&["coverage", "--since", "1h", "-o", "json"]);
+        let lines = told.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let own = lines.filter_map(|line: Value| line.pointer("/geofenced/watching").cloned());
+        own.collect::<Vec<Value>>()
+    };
+    let begun = now();
+    let daemon = site.start();
+    let first = harness::eventually(|| watching().pop().filter(|it| it["kernel"].is_string()));
+    let first = first.unwrap_or_else(|| panic!("{:?}\n{}", watching(), site.log()));
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    assert_eq!(text(&first, "/kernel"), kernel);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot id");
+    assert_eq!(text(&first, "/clock/boot_id"), boot.trim());
+    assert!(number(&first, "/clock/boot_ns") > 0 && first["clock"]["trusted"].is_boolean());
+    assert!(rig::parse(text(&first, "/noted_at")) >= begun, "{first}");
+    let probes = first["probes"].as_array().expect("probes");
+    let is_there = |name: &str| {
+        probes.iter().any(|it| it["name"] == name && it["attached"] == Value::Bool(true))
+    };
+    assert!(is_there("packet_egress") && is_there("uplink_egress"), "{first}");
+    let interfaces = first["interfaces"].as_array().expect("interfaces");
+    assert!(interfaces.iter().any(|it| it == "wan"), "{first}");
+    let hashes = || {
+        let status = site.ask(&["status", "-o", "json"]);
+        let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+        let all = status["databases"].as_array().expect("databases").clone();
+        let all = all.iter().map(|it| it["sha256"].clone()).collect::<Vec<_>>();
+        (status["policy"]["sha256"].clone(), all)
+    };
+    let told = |it: &Value| {
+        let all = it["databases"].as_array().expect("databases").iter();
+        (it["policy_sha256"].clone(), all.map(|it| it["sha256"].clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(told(&first), hashes());
+
+    // Another policy: from then on that.
+    site.drop_in("policy", "[policy]\napproved_countries = [\"US\", \"DE\"]\n");
+    daemon.signal(Signal::HUP);
+    let all = harness::eventually(|| Some(watching()).filter(|all| all.len() == 2));
+    let all = all.unwrap_or_else(|| panic!("{:?}\n{}", watching(), site.log()));
+    assert_eq!((told(&all[0]), told(&all[1])), (told(&first), hashes()));
+    let page = site.ask(&["report", "--since", "1h"]);
+    assert!(page.stdout.contains(&format!("on Linux {kernel}")), "{}", page.stderr);
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+    // The ledger alone says the same.
+    assert_eq!(watching(), all);
+    let table = site.ask(&["coverage", "--since", "1h"]);
+    assert!(table.stdout.contains(&format!("on Linux {kernel}")), "{}", table.stdout);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Host, Mark, Moment, Timestamp};
+use super::{Host, Mark, Moment, Timestamp, Watching};
 
 /// What the ledger must tell besides flows, so that silence can be told from blindness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,4 +57,6 @@ pub enum Notice {
     Gone { ranges: Vec<(u64, u64)> },
     /// The daemon stood still since then: its counters were not read, and nothing was looked after.
     Stalled { since: Timestamp },
+    /// Who watches from here on, and by what: at the start, when that changes, and once a day.
+    Watching(Arc<Watching>),
 }

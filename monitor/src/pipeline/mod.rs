@@ -19,6 +19,7 @@ mod shared;
 mod unitemised;
 mod unreported;
 mod via;
+mod watching;
 
 use std::sync::Arc;
 
@@ -32,13 +33,13 @@ use self::{
     bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, located::Located,
     probes::Broken, shared::Shared, unitemised::Sums,
 };
-pub use self::{probes::DETACHED, unitemised::SHARE};
+pub use self::{probes::DETACHED, unitemised::SHARE, watching::Watchers};
 use crate::{
     attribute::{self, BootOffset, Processes},
     clock::Steps,
     config::RecordMode,
     decode::{Sample, decode},
-    event::{Entry, Host, Notice, Timeline, Timestamp},
+    event::{Entry, Host, Notice, Timeline, Timestamp, Watching},
     flow::{self, Due, Flows},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
     names::{self, Names, Resolvers},
@@ -60,6 +61,10 @@ pub struct Pipeline {
     outputs: Outputs,
     metrics: Arc<Metrics>,
     interfaces: probe::InterfaceNames,
+    /// At which of them all that leaves is seen.
+    seen: flow::SeenSince,
+    watchers: Option<Watchers>,
+    watching_told: Option<Arc<Watching>>,
     /// Questions to resolvers are records of their own.
     records_lookups: bool,
     names_counted: names::Counters,
@@ -110,6 +115,9 @@ impl Pipeline {
             outputs,
             metrics,
             interfaces: probe::InterfaceNames::default(),
+            seen: flow::SeenSince::default(),
+            watchers: None,
+            watching_told: None,
             records_lookups: false,
             names_counted: names::Counters::default(),
             unattributed_counted: 0,

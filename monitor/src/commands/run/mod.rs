@@ -36,14 +36,14 @@ use crate::{
     config::{Capture, Config, HostConfig, NamesConfig},
     connections,
     decode::DecodeError,
-    event::{Moment, Notice, Timestamp},
+    event::{Moment, Notice, Timestamp, Watcher},
     evidence::KeyName,
     flow, host,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
     outputs::{self, Outputs, live, marking::Marking, view::View},
-    pipeline::{self, Pipeline},
+    pipeline::{self, Pipeline, Watchers},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
         Variant, find_cgroup, waiting_max,
@@ -92,6 +92,9 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     name_by(&mut pipeline, &config.names, args);
     if let Ok(test) = self_test {
         pipeline.prove(test);
+    }
+    if args.replay.is_none() {
+        pipeline.watch_as(watchers(&attachments));
     }
     attaching.wait();
     give_back_memory();
@@ -314,6 +317,19 @@ fn started(attachments: &[Attachment], rules: &Rules) -> Notice {
         version: VERSION.into(),
         probes: attached.map(|it| it.probe.name.into()).collect(),
         policy_sha256: rules.policy.sha256,
+    }
+}
+
+/// What does not change of who watches.
+fn watchers(attachments: &[Attachment]) -> Watchers {
+    let watcher = |it: &Attachment| Watcher {
+        name: it.probe.name.into(),
+        missing: it.outcome.as_ref().err().map(|why| why.as_str().into()),
+    };
+    Watchers {
+        version: VERSION.into(),
+        kernel: rustix::system::uname().release().to_string_lossy().into(),
+        probes: attachments.iter().map(watcher).collect(),
     }
 }
 

@@ -93,6 +93,7 @@ impl Inbox {
             pipeline.adopt(rules, mode);
             pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
             pipeline.note_policy(clock.now().wall());
+            pipeline.note_watching(&clock.now(), false);
             if pipeline.host() != host_before.as_ref() {
                 pipeline.note_host(clock.now().wall());
             }
@@ -113,7 +114,8 @@ pub(super) fn watch(
     let _at_the_end = Closes(view);
     let clock = Clock::host();
     let mut sweep_at: u64 = 0;
-    let mut said = Said { alive_at: source.now_ns(), policy_at: source.now_ns() };
+    let now = source.now_ns();
+    let mut said = Said { alive_at: now, policy_at: now, is_watching_told: false };
     let (mut is_unconfirmed, mut confirm_in) = (false, CONFIRM_NS);
     let mut fresh = Fresh::default();
     let mut looks = Looks::begin();
@@ -191,11 +193,18 @@ fn end(
 struct Said {
     alive_at: u64,
     policy_at: u64,
+    /// Who watches; the first time after interfaces are known.
+    is_watching_told: bool,
 }
 
 impl Said {
     fn again(&mut self, now: u64, pipeline: &mut Pipeline, clock: &Clock) {
-        if now >= self.alive_at + ALIVE_NS {
+        let is_alive_due = now >= self.alive_at + ALIVE_NS;
+        if is_alive_due || !std::mem::replace(&mut self.is_watching_told, true) {
+            // No sooner: interfaces of containers come and go by the second.
+            pipeline.note_watching(&clock.now(), false);
+        }
+        if is_alive_due {
             pipeline.note(clock.now().wall(), Notice::Alive);
             self.alive_at = now;
         }
@@ -203,6 +212,7 @@ impl Said {
         if now >= self.policy_at + DAY_NS {
             pipeline.note_policy(clock.now().wall());
             pipeline.note_host(clock.now().wall());
+            pipeline.note_watching(&clock.now(), true);
             self.policy_at = now;
         }
     }

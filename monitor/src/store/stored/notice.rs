@@ -9,6 +9,7 @@ use super::{
     host::{StoredHost, host_from_stored, host_to_stored},
     mark::{StoredMark, mark_from_stored, mark_to_stored},
     text::{Text, TextInterner, Texts},
+    watching::{StoredWatching, watching_from_stored, watching_to_stored},
 };
 use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
 
@@ -37,6 +38,7 @@ pub(super) enum StoredNotice {
     Gone { ranges: Vec<(u64, u64)> },
     LostSince { stage: Text, reason: Text, count: u64, since: u64 },
     Stalled { since: u64 },
+    Watching(StoredWatching),
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -105,6 +107,7 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         }
         Notice::Gone { ranges } => StoredNotice::Gone { ranges: ranges.clone() },
         Notice::Stalled { since } => StoredNotice::Stalled { since: since.0 },
+        Notice::Watching(it) => StoredNotice::Watching(watching_to_stored(it, into)),
     }
 }
 
@@ -132,6 +135,7 @@ pub(super) fn notice_from_stored(
             Notice::Lost { stage, reason, count, since: Some(Timestamp(since)) }
         }
         StoredNotice::Stalled { since } => Notice::Stalled { since: Timestamp(since) },
+        StoredNotice::Watching(it) => Notice::Watching(watching_from_stored(it, texts)?),
         StoredNotice::Reloaded { policy_sha256 } => Notice::Reloaded { policy_sha256 },
         StoredNotice::Cut { segment, bytes } => Notice::Cut { segment, bytes },
         StoredNotice::AddedUp { user, flows, attempts } => {
