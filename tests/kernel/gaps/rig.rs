@@ -67,7 +67,7 @@ impl Rig {
         gaps
     }
 
-    /// Until there is such a gap, and it and all others have ended.
+    /// Until there is such a gap, and all such have ended.
     pub(crate) fn await_gaps(
         &self,
         window: impl Fn() -> Window,
@@ -77,9 +77,9 @@ impl Rig {
         let told = harness::eventually(|| {
             let window = window();
             let gaps = self.gaps(window);
-            let is_there = gaps.iter().any(|gap| gap.is(stage, reason));
-            let are_over = gaps.iter().all(|gap| gap.to < window.1);
-            (is_there && are_over).then_some(gaps)
+            let (own, _) = of(&gaps, stage, reason);
+            let are_over = own.iter().all(|gap| gap.to < window.1);
+            (!own.is_empty() && are_over).then_some(gaps)
         });
         told.unwrap_or_else(|| panic!("{:?}\n{}", self.gaps(window()), self.site.log()))
     }
