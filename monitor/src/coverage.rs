@@ -241,13 +241,7 @@ impl Fold {
                 self.removed.push((from.0, to.0, *entries));
                 self.removed_segments.extend(segments);
             }
-            Notice::ClockStepped { from, to } => {
-                // No time passed that a window could ask for, or it is there twice.
-                let extent = if to > from { Extent::Blind } else { Extent::Degraded };
-                let (first, last) = (from.0.min(to.0), from.0.max(to.0));
-                self.gap(first, last, extent, "clock", "stepped", None);
-                self.seen_at = to.0;
-            }
+            Notice::ClockStepped { from, to } => self.step(from.0, to.0),
             Notice::LostSight { flows } => {
                 // It stands behind that last word, and is told as of it.
                 let since = at_ns.saturating_sub(ALIVE_NS);
@@ -274,6 +268,13 @@ impl Fold {
         // After a step back it is where the clock is now.
         let is_step = matches!(notice, Notice::ClockStepped { .. });
         self.seen_at = if is_step { self.seen_at } else { self.seen_at.max(at_ns) };
+    }
+
+    fn step(&mut self, from: u64, to: u64) {
+        // No time passed that a window could ask for, or it is there twice.
+        let extent = if to > from { Extent::Blind } else { Extent::Degraded };
+        self.gap(from.min(to), from.max(to), extent, "clock", "stepped", None);
+        self.seen_at = to;
     }
 
     /// Who writes has watched since its last word, which is not among these.

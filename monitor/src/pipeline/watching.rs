@@ -17,9 +17,9 @@ pub struct Watchers {
 }
 
 impl Pipeline {
-    /// Of a recording nobody knows who made it: without this nothing is told.
-    pub fn watch_as(&mut self, watchers: Watchers) {
-        self.watchers = Some(watchers);
+    /// `None`: nothing is told.
+    pub fn watch_as(&mut self, watchers: Option<Watchers>) {
+        self.watchers = watchers;
     }
 
     /// `again`: also where nothing changed.

@@ -93,9 +93,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     if let Ok(test) = self_test {
         pipeline.prove(test);
     }
-    if args.replay.is_none() {
-        pipeline.watch_as(watchers(&attachments));
-    }
+    pipeline.watch_as(watchers(&attachments, args));
     attaching.wait();
     give_back_memory();
     let watching_since = note_start(&mut pipeline, started(&attachments, &rules), &now);
@@ -320,17 +318,17 @@ fn started(attachments: &[Attachment], rules: &Rules) -> Notice {
     }
 }
 
-/// What does not change of who watches.
-fn watchers(attachments: &[Attachment]) -> Watchers {
+/// What does not change of who watches; of a recording nobody knows who did.
+fn watchers(attachments: &[Attachment], args: &RunArgs) -> Option<Watchers> {
     let watcher = |it: &Attachment| Watcher {
         name: it.probe.name.into(),
         missing: it.outcome.as_ref().err().map(|why| why.as_str().into()),
     };
-    Watchers {
+    args.replay.is_none().then(|| Watchers {
         version: VERSION.into(),
         kernel: rustix::system::uname().release().to_string_lossy().into(),
         probes: attachments.iter().map(watcher).collect(),
-    }
+    })
 }
 
 fn new_metrics(
