@@ -12,7 +12,7 @@ use std::{
 };
 
 use harness::{Daemon, Disk, Gateway, Running, Side, Site, links, number, text};
-use rig::{Gap, RING_FULL, Rig, SEEN, Window, now, of, span};
+use rig::{Gap, RING_FULL, Rig, SEEN, Window, now, of, span, whole};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -156,7 +156,7 @@ fn a_disk_that_is_full_is_a_gap_while_it_is_and_with_as_many_as_were_lost_after(
     assert!(told.iter().any(|gap| gap.is("daemon", "no-word-since")), "{told:?}");
     rig.refuses((begun, now()), "no-word-since");
 
-    let seen = || rig.site.metrics().sum(SEEN, &[]) as u64;
+    let seen = || whole(rig.site.metrics().sum(SEEN, &[]));
     let all = harness::eventually(|| (seen() >= MADE).then_some(()));
     assert!(all.is_some(), "{} of {MADE}\n{}", seen(), rig.site.log());
     drop(other);
@@ -189,7 +189,7 @@ fn a_probe_that_is_taken_off_is_a_gap_in_which_whatever_was_not_seen_was_sent() 
     let to = "203.0.113.1";
     let holes = || {
         let labels = [("probe", "packet_egress")];
-        rig.site.metrics().sum("geofenced_probe_detachments_total", &labels) as u64
+        whole(rig.site.metrics().sum("geofenced_probe_detachments_total", &labels))
     };
     let mut made: Vec<(u64, Window)> = Vec::new();
     let mut send = || {

@@ -122,40 +122,41 @@ impl Watched {
 
     /// `geofenced 0.1.0 on Linux 6.18.5, 14 of 15 probes (not: fork), at eth0; ...`
     pub fn sentence(&self) -> String {
-        let mut out = format!("geofenced {}", self.version);
-        if let Some(kernel) = &self.kernel {
-            out += &format!(" on Linux {kernel}");
-        }
+        let on = self.kernel.as_ref().map(|kernel| format!(" on Linux {kernel}"));
         let missing: Vec<&str> =
             self.probes.iter().filter(|it| !it.attached).map(|it| it.name.as_str()).collect();
-        let all = self.probes.len();
-        out += &format!(", {} of {all} probes", all - missing.len());
-        if !missing.is_empty() {
-            out += &format!(" (not: {})", missing.join(", "));
-        }
-        if self.kernel.is_none() {
-            return out;
-        }
-        out += &match self.interfaces.len() {
-            0 => ", at no interface".to_owned(),
-            _ => format!(", at {}", self.interfaces.join(", ")),
+        let not = match missing.as_slice() {
+            [] => String::new(),
+            missing => format!(" (not: {})", missing.join(", ")),
         };
-        if let Some(clock) = &self.clock {
-            out += &match (clock.trusted, clock.tolerance_ns) {
-                (false, _) => "; the clock was not synchronised".to_owned(),
-                (true, None) => "; the clock was synchronised".to_owned(),
-                (true, Some(ns)) => {
-                    format!("; the clock was synchronised to {} ms", ns.div_ceil(1_000_000))
-                }
-            };
-            out += &format!("; boot {}", clock.boot_id);
+        let all = self.probes.len();
+        let (version, attached) = (&self.version, all - missing.len());
+        let on = on.unwrap_or_default();
+        let who = format!("geofenced {version}{on}, {attached} of {all} probes{not}");
+        if self.kernel.is_none() {
+            return who;
         }
+        let at = match self.interfaces.as_slice() {
+            [] => "no interface".to_owned(),
+            interfaces => interfaces.join(", "),
+        };
         let short = |hash: &str| hash.chars().take(8).collect::<String>();
-        out += &format!("; policy {}", short(&self.policy_sha256));
-        for database in &self.databases {
-            out += &format!("; {} {} {}", database.label, database.date, short(&database.sha256));
+        let mut parts = vec![format!("{who}, at {at}")];
+        if let Some(clock) = &self.clock {
+            parts.push(match (clock.trusted, clock.tolerance_ns) {
+                (false, _) => "the clock was not synchronised".to_owned(),
+                (true, None) => "the clock was synchronised".to_owned(),
+                (true, Some(ns)) => {
+                    format!("the clock was synchronised to {} ms", ns.div_ceil(1_000_000))
+                }
+            });
+            parts.push(format!("boot {}", clock.boot_id));
         }
-        out
+        parts.push(format!("policy {}", short(&self.policy_sha256)));
+        let database =
+            |it: &WatchedDatabase| format!("{} {} {}", it.label, it.date, short(&it.sha256));
+        parts.extend(self.databases.iter().map(database));
+        parts.join("; ")
     }
 }
 

@@ -129,7 +129,7 @@ impl Rig {
     }
 
     pub(crate) fn lost(&self, stage: &str, reason: &str) -> u64 {
-        self.site.metrics().sum(LOST, &[("stage", stage), ("reason", reason)]) as u64
+        whole(self.site.metrics().sum(LOST, &[("stage", stage), ("reason", reason)]))
     }
 
     /// Of flows that were made each is told or counted as lost, or may be both; of those that are told each is
@@ -138,8 +138,8 @@ impl Rig {
         let mut sums = (0, 0, 0, 0);
         let is_whole = harness::eventually(|| {
             let metrics = self.site.metrics();
-            let added = metrics.sum(LOST, &[("reason", "share")]) as u64;
-            let seen = metrics.sum(SEEN, &[]) as u64;
+            let added = whole(metrics.sum(LOST, &[("reason", "share")]));
+            let seen = whole(metrics.sum(SEEN, &[]));
             sums = (seen, added, self.lost("probe", RING_FULL), self.stored(of).len() as u64);
             (seen + sums.2 >= made && seen <= made && sums.3 + added == seen).then_some(())
         });
@@ -202,6 +202,11 @@ pub(crate) fn of<'g>(gaps: &'g [Gap], stage: &str, reason: &str) -> (Vec<&'g Gap
 pub(crate) fn span(gaps: &[Gap]) -> Window {
     let from = gaps.iter().map(|gap| gap.from).min().expect("a gap");
     (from, gaps.iter().map(|gap| gap.to).max().expect("a gap"))
+}
+
+/// A counter's value.
+pub(crate) fn whole(counter: f64) -> u64 {
+    (counter as i64).cast_unsigned()
 }
 
 pub(crate) fn now() -> u64 {

@@ -237,7 +237,9 @@ impl Keeper {
         let since_ns = mem::replace(&mut self.looked_ns, clock::boot_ns());
         self.attached.look_after(&mut changes);
         self.guarded.look_after(self.attached.ebpf(), &mut changes);
-        changes.iter_mut().for_each(|change| change.since_ns = since_ns);
+        for change in &mut changes {
+            change.since_ns = since_ns;
+        }
         told.put_seen(self.attached.seen_since());
         told.put_changes(changes);
     }
