@@ -119,6 +119,11 @@ pub fn boot_ns() -> u64 {
     ns(ClockId::Boottime)
 }
 
+/// The clock that stands while the host sleeps, in nanoseconds.
+pub fn awake_ns() -> u64 {
+    ns(ClockId::Monotonic)
+}
+
 /// The clock by which file systems stamp, in nanoseconds since the epoch.
 pub fn file_ns() -> u64 {
     ns(ClockId::Realtime)
@@ -126,12 +131,25 @@ pub fn file_ns() -> u64 {
 
 /// Whether the kernel says that the wall clock is synchronised; `None` where it may not be asked.
 pub fn is_synchronised() -> Option<bool> {
+    adjustment().map(|(is_synchronised, _)| is_synchronised)
+}
+
+/// By how much the wall clock may be wrong at most, as the kernel says; `None` where it is not synchronised.
+pub fn tolerance_ns() -> Option<u64> {
+    let (is_synchronised, about) = adjustment()?;
+    let error_us = u64::try_from(about.maxerror).ok().filter(|_| is_synchronised);
+    error_us.map(|us| us.saturating_mul(1_000))
+}
+
+/// What adjtimex(2) says, and whether that means a clock that is synchronised.
+fn adjustment() -> Option<(bool, libc::timex)> {
     let mut about = MaybeUninit::<libc::timex>::zeroed();
     // SAFETY: a `timex` of zeros asks for nothing to be changed; the kernel writes within it.
     let state = unsafe { libc::adjtimex(about.as_mut_ptr()) };
     // SAFETY: integers alone, of which zero is a value.
     let about = unsafe { about.assume_init() };
-    (state != -1).then_some(state != libc::TIME_ERROR && about.status & libc::STA_UNSYNC == 0)
+    let is_synchronised = state != libc::TIME_ERROR && about.status & libc::STA_UNSYNC == 0;
+    (state != -1).then_some((is_synchronised, about))
 }
 
 fn ns(clock: ClockId) -> u64 {

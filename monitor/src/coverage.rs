@@ -2,10 +2,13 @@
 //! is there to answer for it. Reads no ledger: it is told. Where nothing says that somebody looked,
 //! nobody did.
 
+mod watched;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::watched::Watched;
 use crate::{
     ecs::Time,
     event::{Notice, Timestamp},
@@ -66,6 +69,8 @@ impl Integrity {
 pub struct Alive {
     pub since: Timestamp,
     pub now: Timestamp,
+    /// All that it had to tell by now is in the ledger.
+    pub is_told: bool,
 }
 
 /// What a window of time was watched.
@@ -79,6 +84,9 @@ pub struct Coverage {
     /// In order of their beginning.
     pub gaps: Vec<Gap>,
     pub ledger: Integrity,
+    /// Who watched, each from when on; empty where nobody asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watching: Vec<Watched>,
 }
 
 impl Coverage {
@@ -169,7 +177,8 @@ pub struct Fold {
     detached: BTreeMap<String, u64>,
     /// Since when no packet of the self-test was seen.
     untested: Option<u64>,
-    removed: Vec<(u64, u64)>,
+    /// From, to and how many entries.
+    removed: Vec<(u64, u64, u64)>,
     removed_segments: Vec<u64>,
 }
 
@@ -206,8 +215,13 @@ impl Fold {
                 self.is_watching = false;
                 self.absence = "stopped";
             }
-            Notice::Lost { stage, reason, count } => {
-                self.gap(self.seen_at, at_ns, Extent::Degraded, stage, reason, Some(*count));
+            Notice::Lost { stage, reason, count, since } => {
+                let since = since.map_or(self.seen_at, |since| since.0.min(at_ns));
+                self.gap(since, at_ns, Extent::Degraded, stage, reason, Some(*count));
+            }
+            Notice::Stalled { since } => {
+                let since = since.0.min(at_ns);
+                self.gap(since, at_ns, Extent::Degraded, "daemon", "stood-still", None);
             }
             Notice::Cut { bytes, .. } => {
                 let bytes = Some(*bytes);
@@ -223,17 +237,11 @@ impl Fold {
                     self.gap(since, at_ns, Extent::Degraded, "probe", &place, None);
                 }
             }
-            Notice::Removed { segments, from, to, .. } => {
-                self.removed.push((from.0, to.0));
+            Notice::Removed { segments, entries, from, to } => {
+                self.removed.push((from.0, to.0, *entries));
                 self.removed_segments.extend(segments);
             }
-            Notice::ClockStepped { from, to } => {
-                // No time passed that a window could ask for, or it is there twice.
-                let extent = if to > from { Extent::Blind } else { Extent::Degraded };
-                let (first, last) = (from.0.min(to.0), from.0.max(to.0));
-                self.gap(first, last, extent, "clock", "stepped", None);
-                self.seen_at = to.0;
-            }
+            Notice::ClockStepped { from, to } => self.step(from.0, to.0),
             Notice::LostSight { flows } => {
                 // It stands behind that last word, and is told as of it.
                 let since = at_ns.saturating_sub(ALIVE_NS);
@@ -251,7 +259,8 @@ impl Fold {
             | Notice::Mark(_)
             | Notice::Key { .. }
             | Notice::Gone { .. }
-            | Notice::AddedUp { .. } => {}
+            | Notice::AddedUp { .. }
+            | Notice::Watching(_) => {}
             Notice::RolledBack { .. } => {
                 self.gap(self.seen_at, at_ns, Extent::Degraded, "store", "rolled-back", None);
             }
@@ -259,6 +268,13 @@ impl Fold {
         // After a step back it is where the clock is now.
         let is_step = matches!(notice, Notice::ClockStepped { .. });
         self.seen_at = if is_step { self.seen_at } else { self.seen_at.max(at_ns) };
+    }
+
+    fn step(&mut self, from: u64, to: u64) {
+        // No time passed that a window could ask for, or it is there twice.
+        let extent = if to > from { Extent::Blind } else { Extent::Degraded };
+        self.gap(from.min(to), from.max(to), extent, "clock", "stepped", None);
+        self.seen_at = to;
     }
 
     /// Who writes has watched since its last word, which is not among these.
@@ -312,12 +328,13 @@ impl Fold {
         alive: Option<Alive>,
         ledger: Integrity,
     ) -> Coverage {
-        if let Some(Alive { since, now }) = alive {
+        if let Some(Alive { since, now, is_told }) = alive {
             if since.0 > self.seen_at {
                 self.begin(since.0);
             }
             self.is_watching = true;
-            self.seen_at = self.seen_at.max(now.0);
+            // What is not told yet may be a loss.
+            self.seen_at = self.seen_at.max(if is_told { now } else { since }.0);
         }
         let end = to.0.max(self.seen_at);
         for (place, since) in std::mem::take(&mut self.detached) {
@@ -328,8 +345,8 @@ impl Fold {
             let reason = if self.is_watching { "no-word-since" } else { self.absence };
             self.gap(self.seen_at, end, Extent::Blind, "daemon", reason, None);
         }
-        for (from, to) in std::mem::take(&mut self.removed) {
-            self.gap(from, to, Extent::Removed, "retention", "removed", None);
+        for (from, to, entries) in std::mem::take(&mut self.removed) {
+            self.gap(from, to, Extent::Removed, "retention", "removed", Some(entries));
         }
         let mut gaps: Vec<Gap> =
             self.gaps.into_iter().filter_map(|gap| clipped(gap, from, to)).collect();
@@ -344,6 +361,7 @@ impl Fold {
             seconds: all.div_ceil(second),
             gaps,
             ledger,
+            watching: Vec::new(),
         }
     }
 }

@@ -125,7 +125,8 @@ impl EventSource for Events {
     ) -> Result<Coverage, SourceError> {
         let from = Time(since.unwrap_or(START));
         let (gaps, ledger) = (self.gaps.clone(), self.integrity);
-        Ok(Coverage { from, to: Time(until), watched_seconds: 1, seconds: 1, gaps, ledger })
+        let (to, watching) = (Time(until), Vec::new());
+        Ok(Coverage { from, to, watched_seconds: 1, seconds: 1, gaps, ledger, watching })
     }
 }
 

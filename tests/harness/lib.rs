@@ -10,6 +10,7 @@ mod events;
 mod firewall;
 mod gateway;
 mod lab;
+pub mod links;
 mod memory;
 mod metrics;
 mod namespace;

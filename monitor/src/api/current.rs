@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Each, EventSource, IsOver, PoliciesInForce, PolicyText, SourceError};
 use crate::{
-    coverage::{Alive, Coverage},
+    coverage::{Alive, Coverage, Watched},
     event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     outputs::view::{Snapshot, View},
@@ -97,11 +97,18 @@ impl EventSource for Current {
     ) -> Result<PoliciesInForce, SourceError> {
         EventSource::policies(&self.reader, window)
     }
+    fn watching(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+    ) -> Result<Vec<Watched>, SourceError> {
+        EventSource::watching(&self.reader, window)
+    }
     fn coverage(
         &self,
         window: (Option<Timestamp>, Timestamp),
         alive: Option<Alive>,
     ) -> Result<Coverage, SourceError> {
+        let alive = alive.map(|it| Alive { is_told: self.view.tell(), ..it });
         EventSource::coverage(&self.reader, window, alive)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Each, EventSource, IsOver, PoliciesInForce, PolicyInForce, PolicyText, SourceError};
 use crate::{
-    coverage::{Alive, Coverage},
+    coverage::{Alive, Coverage, Watched},
     ecs::{Time, hex},
     event::{Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
@@ -60,6 +60,12 @@ impl EventSource for Reader {
             text: it.text,
         });
         Ok(PoliciesInForce { policies: told.collect(), untold })
+    }
+    fn watching(
+        &self,
+        window: (Option<Timestamp>, Timestamp),
+    ) -> Result<Vec<Watched>, SourceError> {
+        Ok(Self::watching(self, window)?)
     }
     fn coverage(
         &self,

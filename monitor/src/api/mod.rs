@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock,
-    coverage::{Alive, Coverage},
+    coverage::{Alive, Coverage, Watched},
     devices::Leases,
     ecs::{AutonomousSystem, Geo, Time},
     event::{Lookup, Mark, Record, Rollup, Timestamp},
@@ -90,6 +90,13 @@ pub trait EventSource: Send + Sync {
         _window: (Option<Timestamp>, Timestamp),
     ) -> Result<PoliciesInForce, SourceError> {
         Ok(PoliciesInForce::default())
+    }
+    /// Who watched in a window, and by what.
+    fn watching(
+        &self,
+        _window: (Option<Timestamp>, Timestamp),
+    ) -> Result<Vec<Watched>, SourceError> {
+        Ok(Vec::new())
     }
     /// What of a window was watched; without a beginning from the first entry on. `alive`: what the
     /// daemon that answers says of itself.

@@ -154,6 +154,7 @@ impl Bound {
             .route("/v1/locate", get(locate))
             .route("/v1/policy", get(policy))
             .route("/v1/policies", get(policies))
+            .route("/v1/watching", get(watching))
             .route("/v1/marks", get(marks).post(put_mark))
             .route("/v1/checkpoint", post(checkpoint))
             .fallback(|| async { Refusal::not_found() })
@@ -175,7 +176,7 @@ struct Refusal(StatusCode, String);
 
 impl Refusal {
     fn not_found() -> Self {
-        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy, /v1/policies, /v1/marks, and POST /v1/checkpoint";
+        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy, /v1/policies, /v1/watching, /v1/marks, and POST /v1/checkpoint";
         Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
     }
     fn bad(problem: impl Into<BoxError>) -> Self {
@@ -312,7 +313,7 @@ async fn coverage(
     let window = (query.filter.since, query.filter.until.unwrap_or(now));
     let asked = tokio::task::spawn_blocking(move || {
         let _slot = slot;
-        let alive = Alive { since: server.api.watching_since, now };
+        let alive = Alive { since: server.api.watching_since, now, is_told: true };
         server.api.events.coverage(window, Some(alive))
     });
     let coverage = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
@@ -340,6 +341,23 @@ async fn policy(
     found.map(|it| json(&it)).ok_or_else(|| {
         Refusal(StatusCode::NOT_FOUND, "the ledger holds no policy of this hash".into())
     })
+}
+
+/// Who watched in a window, and by what; of the filters only its bounds count.
+async fn watching(
+    State(server): State<Server>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
+    let slot = server.queries.take(peer)?;
+    let window = (query.filter.since, query.filter.until.unwrap_or_else(clock::wall));
+    let asked = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        server.api.events.watching(window)
+    });
+    let found = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    Ok(json(&found))
 }
 
 /// In force in a window; of the filters only its bounds count.

@@ -9,7 +9,7 @@ use super::{Failure, Outcome, load, out};
 use crate::{
     api::client::{Client, ClientError},
     cli::{CoverageArgs, Exit, GapArgs, Global, Output},
-    coverage::{Coverage, Extent, Gap, Integrity},
+    coverage::{Coverage, Extent, Gap, Integrity, Watched},
     ecs::{MarkEvent, Time},
     event::Timestamp,
     filter::RawFilter,
@@ -59,6 +59,20 @@ struct GapFields<'a> {
     gap: &'a Gap,
 }
 
+/// Who watched, from when on.
+#[derive(Serialize)]
+struct WatchedRecord<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: Time,
+    event: EventFields,
+    geofenced: WatchedFields<'a>,
+}
+
+#[derive(Serialize)]
+struct WatchedFields<'a> {
+    watching: &'a Watched,
+}
+
 pub(super) fn run(global: &Global, args: &CoverageArgs) -> Outcome {
     let typed = RawFilter {
         since: args.since.clone().or_else(|| {
@@ -71,11 +85,13 @@ pub(super) fn run(global: &Global, args: &CoverageArgs) -> Outcome {
     };
     let filter = load::filter(&typed, args.utc)?;
     let parsed = load::query(global, &filter)?.filter;
-    let coverage = within(global, parsed.since, parsed.until)?;
+    let mut coverage = within(global, parsed.since, parsed.until)?;
+    coverage.watching = watching(global, parsed.since, parsed.until)?;
     let mut out = out::stdout();
     match global.output {
         Output::Json => {
             coverage.gaps.iter().try_for_each(|gap| out::json_line(&mut out, &record(gap)))?;
+            coverage.watching.iter().try_for_each(|it| out::json_line(&mut out, &watched(it)))?;
             for mark in load::marks(global)?
                 .iter()
                 .filter(|it| parsed.overlaps(it.moment.wall(), it.moment.wall()))
@@ -93,6 +109,10 @@ pub(super) fn run(global: &Global, args: &CoverageArgs) -> Outcome {
                 out::table(&mut out, &table(&coverage.gaps, &Times::new(args.utc)))?;
             }
             writeln!(out, "{}", coverage.sentence())?;
+            let times = Times::new(args.utc);
+            for watched in &coverage.watching {
+                writeln!(out, "from {}: {}", times.format(watched.noted_at), watched.sentence())?;
+            }
         }
     }
     out.flush()?;
@@ -139,8 +159,39 @@ pub(super) fn within(
     }
 }
 
+/// Who watched, of the same window.
+fn watching(
+    global: &Global,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<Vec<Watched>, Failure> {
+    let window = RawFilter {
+        since: since.map(when::rfc3339),
+        until: until.map(when::rfc3339),
+        ..RawFilter::default()
+    };
+    let asked: Result<Vec<Watched>, ClientError> =
+        Client::new(&load::socket(global)?)?.get("/v1/watching", &window);
+    match asked {
+        Ok(watching) => Ok(watching),
+        Err(error) if error.is_absent() => {
+            let reader = load::ledger_alone(global, &error)?;
+            Ok(reader.watching((since, until.unwrap_or_else(load::now)))?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn watched(watching: &Watched) -> WatchedRecord<'_> {
+    WatchedRecord {
+        timestamp: watching.noted_at,
+        event: EventFields { kind: "state", category: ["host"], action: "watching" },
+        geofenced: WatchedFields { watching },
+    }
+}
+
 fn total(coverage: &Coverage) -> Total<'_> {
-    let Coverage { from, to, watched_seconds, seconds, gaps, ledger } = coverage;
+    let Coverage { from, to, watched_seconds, seconds, gaps, ledger, .. } = coverage;
     Total {
         geofenced: TotalFields {
             coverage: TotalCoverage {

@@ -119,7 +119,8 @@ all of them.
 clock was set meanwhile. `geofenced.declared` is what somebody declared to be shared, of a flow that went to that
 destination and was wholly within that time: a claim, which changes no verdict. `mark list -o json` writes an
 object an interval, under `geofenced.interval`: `name`, `number`, `from`, `to`, `note`, `declared`; `coverage -o
-json` tells the marks of its window (`event.action` `mark`). Roll-ups are of whole hours, so `summary --interval`
+json` tells the marks of its window (`event.action` `mark`), and who watched (`watching`, under
+`geofenced.watching`). Roll-ups are of whole hours, so `summary --interval`
 divides them as any window does.
 
 What went around every hook has neither `destination.ip` nor `network.transport`: nobody saw where to.
@@ -132,7 +133,8 @@ under `geofenced` `verdict`, `certainty`, `reason`, `operator_country`, `databas
 
 The HTTP API on the socket takes the filters as query parameters of the same names: `GET /v1/events`,
 `/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/policies` (those in
-force in a window), `/v1/status`, `/v1/marks`. `POST /v1/marks` puts one: `{\"name\": \"LDM on\", \"action\": \"start\", \"note\": \"...\", \"share\":
+force in a window), `/v1/watching` (who watched in one, and by
+what), `/v1/status`, `/v1/marks`. `POST /v1/marks` puts one: `{\"name\": \"LDM on\", \"action\": \"start\", \"note\": \"...\", \"share\":
 [{\"destination\": \"...\", \"purpose\": \"...\", \"until\": \"2026-11-24T09:00:00Z\"}]}`; status 409 where it does not fit to what
 runs. An error is `{\"error\": \"...\"}` with status 400, 409 or 503, or as the last line of an answer that broke off. A slow
 reader of the stream is told `{\"geofenced\":{\"lost\":N}}`.

@@ -17,7 +17,7 @@ use crate::{
         summarize,
     },
     cli::{COMMIT, Exit, Global, Output, ReportArgs, VERSION},
-    coverage::Coverage,
+    coverage::{Coverage, Watched},
     ecs::{self, Event, MarkEvent, Time},
     event::{Phase, Timestamp, Verdict},
     filter::RawFilter,
@@ -85,7 +85,8 @@ fn facts(global: &Global, args: &ReportArgs) -> Result<Facts, Failure> {
     let window = load::filter(&typed, args.utc)?;
     window.parse(now).map_err(Failure::usage)?;
     let source = Source::open(global)?;
-    let coverage = source.coverage(&window)?;
+    let mut coverage = source.coverage(&window)?;
+    coverage.watching = source.watching(&window)?;
     let rows = |by| source.rows(&window, by);
     let (declared, claims) = (source.declared()?, args.claim.clone());
     let mut seen = Seen { claims, declared, ..Seen::default() };
@@ -180,6 +181,13 @@ impl Source {
         match self {
             Self::Daemon(client) => Self::get(client, "/v1/coverage", window),
             Self::Ledger(reader) => Ok(reader.coverage(bounds(window)?, None)?),
+        }
+    }
+
+    fn watching(&self, window: &RawFilter) -> Result<Vec<Watched>, Failure> {
+        match self {
+            Self::Daemon(client) => Self::get(client, "/v1/watching", window),
+            Self::Ledger(reader) => Ok(reader.watching(bounds(window)?)?),
         }
     }
 

@@ -18,7 +18,7 @@ fn coverage(notices: &[(u64, Notice)], window: (u64, u64), alive: Option<u64>) -
         fold.add(at(*minute), notice);
     }
     let window = (at(window.0), at(window.1));
-    let alive = alive.map(|now| Alive { since: at(0), now: at(now) });
+    let alive = alive.map(|now| Alive { since: at(0), now: at(now), is_told: true });
     fold.within(window, alive, Integrity::default())
 }
 
@@ -81,7 +81,12 @@ fn of_a_ledger_alone_nothing_is_known_after_its_last_word() {
 
 #[test]
 fn what_was_lost_and_a_probe_off_its_hook_leave_the_time_degraded() {
-    let lost = Notice::Lost { stage: "probe".into(), reason: "ring-full-flow".into(), count: 7 };
+    let lost = Notice::Lost {
+        stage: "probe".into(),
+        reason: "ring-full-flow".into(),
+        count: 7,
+        since: None,
+    };
     let off = Notice::Detached {
         probe: "tc_egress".into(),
         interface: Some("eth0".into()),
@@ -112,7 +117,7 @@ fn what_retention_removed_is_no_longer_watched_and_nothing_counts_twice() {
 #[test]
 fn a_daemon_whose_notices_are_not_written_yet_watches_since_it_says_so() {
     let told = |fold: Fold| {
-        let alive = Alive { since: at(6), now: at(9) };
+        let alive = Alive { since: at(6), now: at(9), is_told: true };
         gaps(&fold.within((at(1), at(9)), Some(alive), Integrity::default()))
     };
     assert_eq!(told(Fold::from(at(0))), [(1, 6, Extent::Blind, "daemon not-running".to_owned())]);
@@ -160,7 +165,7 @@ fn damage_is_told_and_is_a_gap() {
     let mut fold = Fold::from(at(0));
     fold.add(at(0), &started());
     let ledger = Integrity { damaged: 1, missing_blocks: 4, missing_segments: 1 };
-    let alive = Alive { since: at(0), now: at(1) };
+    let alive = Alive { since: at(0), now: at(1), is_told: true };
     let told = fold.within((at(0), at(1)), Some(alive), ledger);
     assert!(told.has_gaps());
     let end = "the ledger is not whole: 1 damaged stretch, 4 blocks missing, 1 segment missing";
@@ -184,4 +189,48 @@ fn a_failed_self_test_is_blindness_since_the_last_that_passed_until_the_next() {
     assert_eq!(of(&stopped), [(14, 21, Extent::Blind)]);
     let again = [(5, started()), (20, failed(14)), (22, Notice::Alive), (30, started())];
     assert_eq!(of(&again), [(14, 22, Extent::Blind)]);
+}
+
+#[test]
+fn what_was_lost_leaves_the_time_degraded_from_its_own_beginning_on_and_not_from_the_word_before() {
+    let lost = |since: u64| Notice::Lost {
+        stage: "probe".into(),
+        reason: "ring-full-flow".into(),
+        count: 7,
+        since: Some(at(since)),
+    };
+    // The word before that, of the very same minute, says nothing of when that was.
+    let notices = [(1, started()), (5, Notice::Alive), (9, Notice::Alive), (9, lost(7))];
+    let told = coverage(&notices, (1, 12), Some(12));
+    assert_eq!(gaps(&told), [(7, 9, Extent::Degraded, "probe ring-full-flow".to_owned())]);
+    assert!(coverage(&notices, (7, 8), Some(12)).has_gaps(), "it was within");
+    assert!(!coverage(&notices, (2, 6), Some(12)).has_gaps(), "it was after");
+    // After a step back of the clock a beginning may be behind its end.
+    let told = coverage(&[(1, started()), (5, lost(8))], (1, 12), Some(12));
+    assert_eq!(gaps(&told), [(5, 5, Extent::Degraded, "probe ring-full-flow".to_owned())]);
+}
+
+#[test]
+fn a_daemon_that_stood_still_leaves_that_time_degraded() {
+    let notices = [(1, started()), (8, Notice::Stalled { since: at(6) })];
+    let told = coverage(&notices, (1, 12), Some(12));
+    assert_eq!(gaps(&told), [(6, 8, Extent::Degraded, "daemon stood-still".to_owned())]);
+    assert_eq!(told.watched_seconds, told.seconds, "the probes went on");
+}
+
+#[test]
+fn of_a_daemon_that_does_not_say_what_it_lost_nothing_is_known_after_its_last_word() {
+    let mut fold = Fold::from(at(0));
+    fold.add(at(1), &started());
+    fold.add(at(4), &Notice::Alive);
+    let alive = Alive { since: at(1), now: at(9), is_told: false };
+    let told = fold.within((at(1), at(9)), Some(alive), Integrity::default());
+    assert_eq!(gaps(&told), [(4, 9, Extent::Blind, "daemon no-word-since".to_owned())]);
+}
+
+#[test]
+fn what_retention_removed_is_told_with_how_much_it_was() {
+    let removed = Notice::Removed { segments: vec![1], entries: 9, from: at(1), to: at(4) };
+    let told = coverage(&[(3, started()), (5, removed)], (0, 10), Some(10));
+    assert_eq!(told.gaps.iter().find_map(|it| it.count), Some(9), "{told:?}");
 }

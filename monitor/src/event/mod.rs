@@ -15,6 +15,7 @@ mod process;
 mod record;
 mod traffic;
 mod transport;
+mod watching;
 mod words;
 
 pub use self::{
@@ -34,4 +35,5 @@ pub use self::{
     record::{Entry, Findings, Record, Rollup},
     traffic::Traffic,
     transport::{Transport, Way},
+    watching::{Watcher, Watching},
 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Host, Mark, Moment, Timestamp};
+use super::{Host, Mark, Moment, Timestamp, Watching};
 
 /// What the ledger must tell besides flows, so that silence can be told from blindness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,9 @@ pub enum Notice {
     Alive,
     /// Watching ended in order.
     Stopped,
-    /// Events were lost between `stage` and the store since the last notice.
-    Lost { stage: Arc<str>, reason: Arc<str>, count: u64 },
+    /// Events were lost between `stage` and the store, all of them from `since` on; `None`: since the last
+    /// notice, by a version that did not tell.
+    Lost { stage: Arc<str>, reason: Arc<str>, count: u64, since: Option<Timestamp> },
     /// Policy, database or configuration changed.
     Reloaded { policy_sha256: [u8; 32] },
     /// A torn tail of `bytes` was cut from `segment` on open.
@@ -54,4 +55,8 @@ pub enum Notice {
     RolledBack { origin: Arc<str>, was: Arc<str> },
     /// All segments that are gone and were told: from and to, as they stand after another was removed.
     Gone { ranges: Vec<(u64, u64)> },
+    /// The daemon stood still since then: its counters were not read, and nothing was looked after.
+    Stalled { since: Timestamp },
+    /// Who watches from here on, and by what: at the start, when that changes, and once a day.
+    Watching(Arc<Watching>),
 }

@@ -43,7 +43,8 @@ pub(super) struct Entries {
     pub(super) shares: Shares,
     /// By user; `None`: whoever has none.
     unpaid: BTreeMap<Option<u32>, Unpaid>,
-    lookups_unpaid: u64,
+    /// How many, and when the first was.
+    lookups_unpaid: (u64, Option<Timestamp>),
     /// When the log was told of each, by the boot clock, so that it is not told of each again.
     warned: BTreeMap<Option<u32>, u64>,
     /// The boot clock at the last tick, in nanoseconds.
@@ -59,7 +60,7 @@ impl Entries {
             store,
             shares: Shares::of(config),
             unpaid: BTreeMap::new(),
-            lookups_unpaid: 0,
+            lookups_unpaid: (0, None),
             warned: BTreeMap::new(),
             now: 0,
         }
@@ -151,7 +152,9 @@ impl Entries {
         if let Entry::Lookup(lookup) = &entry
             && !self.shares.pay_lookup(lookup)
         {
-            self.lookups_unpaid += 1;
+            let (count, since) = &mut self.lookups_unpaid;
+            *count += 1;
+            *since = Some(since.map_or(lookup.at, |since| since.min(lookup.at)));
             self.metrics.events_lost_total.with_label_values(&[LOOKUPS, rollup::SHARE]).inc();
             return;
         }
@@ -196,7 +199,7 @@ impl Entries {
     }
 
     fn has_unpaid(&self) -> bool {
-        !self.unpaid.is_empty() || self.lookups_unpaid > 0
+        !self.unpaid.is_empty() || self.lookups_unpaid.0 > 0
     }
 
     /// Tells the ledger, and now and then the log, whose flows are only added up.
@@ -215,9 +218,9 @@ impl Entries {
             }
             notices.push(Notice::AddedUp { user, flows, attempts });
         }
-        if let count @ 1.. = std::mem::take(&mut self.lookups_unpaid) {
+        if let (count @ 1.., since) = std::mem::take(&mut self.lookups_unpaid) {
             let (stage, reason) = (LOOKUPS.into(), rollup::SHARE.into());
-            notices.push(Notice::Lost { stage, reason, count });
+            notices.push(Notice::Lost { stage, reason, count, since });
         }
         notices.into_iter().map(|notice| Entry::Notice { at, notice }).collect()
     }

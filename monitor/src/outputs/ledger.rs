@@ -30,7 +30,8 @@ impl Ledger for Store {
     fn make_room(&mut self) -> Result<Lost, StoreError> {
         let deleted = Self::make_room(self)?;
         let (flows, notices) = (deleted.flows, deleted.notices);
-        Ok(Lost { events: deleted.entries - notices, flows, notices })
+        // The store tells itself when that was.
+        Ok(Lost { events: deleted.entries - notices, flows, notices, since: None })
     }
     fn seal(&mut self) -> Result<(), StoreError> {
         Self::seal(self)

@@ -5,7 +5,7 @@
 use std::{
     iter::Sum,
     ops::AddAssign,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use prometheus::IntCounter;
@@ -26,24 +26,32 @@ pub struct Lost {
     /// First states among them.
     pub flows: u64,
     pub notices: u64,
+    /// The earliest that any of it tells of, where that is known.
+    pub since: Option<Timestamp>,
 }
 
 impl Lost {
     pub(super) fn of(entry: &Entry) -> Self {
-        let (events, flows, notices) = match entry {
-            Entry::Flow(record) => (1, u64::from(record.egress.revision == 0), 0),
-            Entry::Rollup(rollup) => (rollup.flows.max(1), 0, 0),
-            Entry::Lookup(_) => (1, 0, 0),
-            Entry::Notice { .. } => (0, 0, 1),
+        let (events, flows, notices, since) = match entry {
+            Entry::Flow(record) if record.egress.revision == 0 => {
+                (1, 1, 0, record.egress.started_at)
+            }
+            // The state before it told what was until then.
+            Entry::Flow(record) => (1, 0, 0, record.egress.last_at),
+            Entry::Rollup(rollup) => (rollup.flows.max(1), 0, 0, rollup.hour),
+            Entry::Lookup(lookup) => (1, 0, 0, lookup.at),
+            Entry::Notice { at, .. } => (0, 0, 1, *at),
         };
-        Self { events, flows, notices }
+        Self { events, flows, notices, since: Some(since) }
     }
 
     /// What the ledger is told of it.
     pub(super) fn notes(self, reason: &'static str, at: Timestamp) -> impl Iterator<Item = Entry> {
         let each = [(STAGE, self.events), (NOTICES, self.notices)].into_iter();
+        let since = self.since;
         each.filter(|(_, count)| *count > 0).map(move |(stage, count)| {
-            let notice = Notice::Lost { stage: stage.into(), reason: reason.into(), count };
+            let (stage, reason) = (stage.into(), reason.into());
+            let notice = Notice::Lost { stage, reason, count, since };
             Entry::Notice { at, notice }
         })
     }
@@ -54,6 +62,7 @@ impl AddAssign for Lost {
         self.events += more.events;
         self.flows += more.flows;
         self.notices += more.notices;
+        self.since = self.since.into_iter().chain(more.since).min();
     }
 }
 
@@ -90,20 +99,18 @@ impl Counter {
 
 /// Lost by one thread, and not yet told to the ledger by another.
 #[derive(Debug, Default)]
-pub(super) struct Untold {
-    events: AtomicU64,
-    notices: AtomicU64,
-}
+pub(super) struct Untold(Mutex<Lost>);
 
 impl Untold {
-    pub(super) fn add(&self, lost: Lost) {
-        self.events.fetch_add(lost.events, Ordering::Relaxed);
-        self.notices.fetch_add(lost.notices, Ordering::Relaxed);
+    fn lost(&self) -> MutexGuard<'_, Lost> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ledger is told of no first states.
+    pub(super) fn add(&self, lost: Lost) {
+        *self.lost() += lost;
+    }
+
     pub(super) fn take(&self) -> Lost {
-        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        Lost { events: take(&self.events), flows: 0, notices: take(&self.notices) }
+        std::mem::take(&mut *self.lost())
     }
 }

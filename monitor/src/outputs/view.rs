@@ -23,6 +23,9 @@ pub const FLOWS_MAX: usize = 32_768;
 /// How long an answer waits for the pipeline, and then for the store.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Nothing is said of what was watched until it is known what was lost.
+const TOLD_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a disk may take for two syncs before nobody waits for it any more.
 const SEAL_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -104,6 +107,15 @@ impl View {
             self.lack(UNWRITTEN, 1);
         }
         snapshot
+    }
+
+    /// Has all written that the pipeline has to tell by now, losses above all; whether it is.
+    pub fn tell(&self) -> bool {
+        let until = Instant::now() + TOLD_PATIENCE;
+        match self.wait(until) {
+            Some(snapshot) => self.stored.wait(snapshot.handed, until),
+            None => self.lock().is_over,
+        }
     }
 
     /// Has all signed that was handed to the store by now; whether it was, or was tried.

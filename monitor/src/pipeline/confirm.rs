@@ -1,6 +1,8 @@
 //! Tells what a socket sent once an interface was seen to get it. Asks the source for counters;
 //! decides nothing of what counts (`track::confirm`).
 
+use std::sync::Arc;
+
 use monitor_ebpf::sample::FlowKey;
 
 use super::Pipeline;
@@ -16,6 +18,7 @@ impl Pipeline {
 
     /// Since when the program at each interface sees whatever leaves by it.
     pub fn set_seen(&mut self, seen: flow::SeenSince) {
+        self.seen = Arc::clone(&seen);
         self.flows.set_seen(seen);
     }
 

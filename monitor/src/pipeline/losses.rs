@@ -55,7 +55,22 @@ impl Pipeline {
         metrics::catch_up(&self.metrics.attribution_events_total, &attribute::EVENTS, &counts);
     }
 
-    pub(super) fn count_losses(&mut self, losses: [u64; Loss::ALL.len()], at: Timestamp) {
+    /// What the probes lost by now, all of it since they were asked last.
+    pub fn tell_losses(&mut self, source: &dyn Source) -> Result<(), ProbeError> {
+        let asked_ns = source.now_ns();
+        let losses = source.losses()?;
+        let since = self.losses_asked_ns.replace(asked_ns).map(|ns| self.flows.wall(ns));
+        // What was lost while they were asked is among them.
+        self.count_losses(losses, since, self.flows.wall(source.now_ns()));
+        Ok(())
+    }
+
+    fn count_losses(
+        &mut self,
+        losses: [u64; Loss::ALL.len()],
+        since: Option<Timestamp>,
+        at: Timestamp,
+    ) {
         let mut lost = Vec::new();
         for (loss, (now, told)) in Loss::ALL.iter().zip(losses.iter().zip(&mut self.losses_counted))
         {
@@ -64,20 +79,23 @@ impl Pipeline {
             lost.push((loss.reason(), count));
         }
         for (reason, count) in lost {
-            self.count_lost(STAGE, reason, count, at);
+            self.count_lost(STAGE, reason, count, (since, at));
         }
     }
 
+    /// `when`: all of it was lost between these.
     pub(super) fn count_lost(
         &mut self,
         stage: &'static str,
         reason: &'static str,
         count: u64,
-        at: Timestamp,
+        when: (Option<Timestamp>, Timestamp),
     ) {
+        let (since, at) = when;
         if count > 0 {
             self.metrics.events_lost_total.with_label_values(&[stage, reason]).inc_by(count);
-            let notice = Notice::Lost { stage: stage.into(), reason: reason.into(), count };
+            let (stage, reason) = (stage.into(), reason.into());
+            let notice = Notice::Lost { stage, reason, count, since };
             self.outputs.note(Entry::Notice { at, notice });
         }
     }

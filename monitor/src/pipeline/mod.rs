@@ -19,6 +19,7 @@ mod shared;
 mod unitemised;
 mod unreported;
 mod via;
+mod watching;
 
 use std::sync::Arc;
 
@@ -32,13 +33,13 @@ use self::{
     bypass::Bypasses, changed::Changed, deliver::deliver, details::Details, located::Located,
     probes::Broken, shared::Shared, unitemised::Sums,
 };
-pub use self::{probes::DETACHED, unitemised::SHARE};
+pub use self::{probes::DETACHED, unitemised::SHARE, watching::Watchers};
 use crate::{
     attribute::{self, BootOffset, Processes},
     clock::Steps,
     config::RecordMode,
     decode::{Sample, decode},
-    event::{Entry, Host, Notice, Timeline, Timestamp},
+    event::{Entry, Host, Notice, Timeline, Timestamp, Watching},
     flow::{self, Due, Flows},
     metrics::{CLASSIFIED_BY_DAEMON, CLASSIFIED_BY_KERNEL, Metrics},
     names::{self, Names, Resolvers},
@@ -60,6 +61,10 @@ pub struct Pipeline {
     outputs: Outputs,
     metrics: Arc<Metrics>,
     interfaces: probe::InterfaceNames,
+    /// At which of them all that leaves is seen.
+    seen: flow::SeenSince,
+    watchers: Option<Watchers>,
+    watching_told: Option<Arc<Watching>>,
     /// Questions to resolvers are records of their own.
     records_lookups: bool,
     names_counted: names::Counters,
@@ -70,8 +75,10 @@ pub struct Pipeline {
     /// By which times are told now.
     timeline: Option<Timeline>,
     steps: Steps,
-    /// Samples found missing since the last sweep.
-    missing: u64,
+    /// Samples found missing since the last sweep, and when the first of their flows began.
+    missing: (u64, Option<u64>),
+    /// When the probes were asked last what they had lost.
+    losses_asked_ns: Option<u64>,
     losses_counted: [u64; Loss::ALL.len()],
     digests_lost_counted: [u64; attribute::digests::REASONS.len()],
     /// Processes with their digests, since the last sweep.
@@ -108,6 +115,9 @@ impl Pipeline {
             outputs,
             metrics,
             interfaces: probe::InterfaceNames::default(),
+            seen: flow::SeenSince::default(),
+            watchers: None,
+            watching_told: None,
             records_lookups: false,
             names_counted: names::Counters::default(),
             unattributed_counted: 0,
@@ -116,7 +126,8 @@ impl Pipeline {
             sums: Sums::default(),
             timeline: None,
             steps: Steps::default(),
-            missing: 0,
+            missing: (0, None),
+            losses_asked_ns: None,
             losses_counted,
             digests_lost_counted: [0; attribute::digests::REASONS.len()],
             digested: Changed::default(),
@@ -199,7 +210,7 @@ impl Pipeline {
         let now = source.now_ns();
         self.flows.begin_sweep(source.progress());
         self.count(source, now)?;
-        let missing = std::mem::take(&mut self.missing);
+        let (missing, began_ns) = std::mem::take(&mut self.missing);
         self.learn_digests(now);
         for (flow, sender) in self.processes.ask_again(now) {
             self.learn_sender(&flow, sender, now);
@@ -215,8 +226,9 @@ impl Pipeline {
         self.count_names();
         self.count_attribution();
         let wall = Timestamp(now.saturating_add_signed(wall_offset_ns));
-        self.count_lost(flow::STAGE, flow::SAMPLE_MISSING, missing, wall);
-        self.count_losses(source.losses()?, wall);
+        let since = began_ns.map(|ns| self.flows.wall(ns));
+        self.count_lost(flow::STAGE, flow::SAMPLE_MISSING, missing, (since, wall));
+        self.tell_losses(source)?;
         self.add_up_unitemised(source, wall);
         self.count_unattributed(source.unattributed_bytes());
         self.count_no_losses(source)?;
@@ -249,8 +261,10 @@ impl Pipeline {
                 orphans.push((key, counters));
             }
         })?;
-        self.missing += orphans.len() as u64;
+        self.missing.0 += orphans.len() as u64;
         for (flow, counters) in orphans {
+            let began_ns = self.missing.1.unwrap_or(u64::MAX).min(counters.first_ns);
+            self.missing.1 = Some(began_ns);
             self.begin_orphan(flow, &counters);
         }
         Ok(())

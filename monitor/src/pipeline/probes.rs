@@ -19,7 +19,7 @@ pub(super) struct Broken(BTreeSet<(&'static str, Option<u32>)>);
 impl Broken {
     /// Whether the probe is everywhere where it should be.
     fn update(&mut self, change: ProbeChange) -> bool {
-        let ProbeChange { probe, ifindex, event } = change;
+        let ProbeChange { probe, ifindex, event, .. } = change;
         match event {
             ProbeEvent::Detached | ProbeEvent::Displaced => self.0.insert((probe, ifindex)),
             ProbeEvent::Attached | ProbeEvent::Gone => self.0.remove(&(probe, ifindex)),
@@ -32,14 +32,20 @@ impl Pipeline {
     /// About every second.
     pub(super) fn note_probes(&mut self, source: &mut dyn Source, now: u64) {
         let (changes, unkept) = source.changes();
-        let mut holes = unkept;
+        let (mut holes, mut since_ns) = (unkept, now);
         for change in changes {
-            holes += u64::from(self.tell_probe(change, now));
+            if self.tell_probe(change, now) {
+                holes += 1;
+                since_ns = since_ns.min(change.since_ns);
+            }
         }
         if holes > 0 {
             let labels = [STAGE, DETACHED];
             self.metrics.events_lost_total.with_label_values(&labels).inc_by(holes);
-            let lost = Notice::Lost { stage: STAGE.into(), reason: DETACHED.into(), count: holes };
+            // Of those that were not kept nothing is known.
+            let since = (unkept == 0).then(|| self.flows.wall(since_ns));
+            let (stage, reason) = (STAGE.into(), DETACHED.into());
+            let lost = Notice::Lost { stage, reason, count: holes, since };
             self.note(self.flows.wall(now), lost);
         }
     }
@@ -47,7 +53,7 @@ impl Pipeline {
     /// `true`: it was not there, for up to a second.
     fn tell_probe(&mut self, change: ProbeChange, now: u64) -> bool {
         let is_whole = self.broken.update(change);
-        let ProbeChange { probe, ifindex, event } = change;
+        let ProbeChange { probe, ifindex, event, .. } = change;
         self.metrics.probe_attached.with_label_values(&[probe]).set(is_whole.into());
         let interface = ifindex.and_then(|index| self.interfaces.get(&index).cloned());
         let place = interface.as_deref().unwrap_or("its hook");
@@ -84,7 +90,8 @@ mod tests {
     #[test]
     fn a_probe_is_attached_again_once_it_is_at_every_interface() {
         let mut broken = Broken::default();
-        let change = |ifindex, event| ProbeChange { probe: "a", ifindex: Some(ifindex), event };
+        let change =
+            |ifindex, event| ProbeChange { probe: "a", ifindex: Some(ifindex), event, since_ns: 0 };
         assert!(!broken.update(change(1, ProbeEvent::Detached)));
         assert!(!broken.update(change(2, ProbeEvent::Displaced)));
         assert!(!broken.update(change(1, ProbeEvent::Attached)));

@@ -1,7 +1,7 @@
 //! The kernel as a [`Source`]: ring buffer, flow table and loss counters of the attached probes.
 
 use std::{
-    fmt,
+    env, fmt,
     hash::{BuildHasher as _, RandomState},
     path::Path,
     time::Duration,
@@ -45,6 +45,9 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GEOFENCED_PR
 
 /// 0.9 MB rather than 14.
 const TRANSITS_LEAST: u32 = 4096;
+/// Set, it is the size of the ring in bytes, less than the configuration may ask for. For tests of rings that
+/// are full at once.
+const RING: &str = "GEOFENCED_RING_BYTES";
 
 /// The attached probes. Dropping it detaches them.
 pub struct Kernel {
@@ -292,6 +295,11 @@ fn load_best(
     best
 }
 
+fn ring_bytes(capture: &Capture) -> u32 {
+    let smaller = env::var(RING).ok().and_then(|bytes| bytes.parse().ok());
+    smaller.unwrap_or(capture.ring_bytes)
+}
+
 fn load(
     capture: &Capture,
     naming: u8,
@@ -302,7 +310,7 @@ fn load(
     loader
         // Why it refuses, not how it came to that.
         .verifier_log_level(VerifierLogLevel::STATS)
-        .map_max_entries(map::SAMPLES, capture.ring_bytes)
+        .map_max_entries(map::SAMPLES, ring_bytes(capture))
         .map_max_entries(map::FLOWS, capture.max_flows)
         .map_max_entries(map::TRANSITS, transits(capture.max_flows))
         .map_max_entries(map::TUNNELS, transits(capture.max_flows))

@@ -76,6 +76,8 @@ pub struct ProbeChange {
     /// Where its hook is one of an interface.
     pub ifindex: Option<u32>,
     pub event: ProbeEvent,
+    /// When it was looked after last and was as it should be: nanoseconds of `CLOCK_BOOTTIME`.
+    pub since_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +97,7 @@ impl ProbeChange {
         use monitor_ebpf::names::program;
         let is_variant = program == program::UPLINK_EGRESS_NAMED;
         let probe = if is_variant { program::UPLINK_EGRESS } else { program };
-        Self { probe, ifindex: Some(ifindex), event }
+        Self { probe, ifindex: Some(ifindex), event, since_ns: 0 }
     }
 }
 

@@ -76,6 +76,7 @@ pub(crate) fn watched() -> Coverage {
         seconds: 86_400,
         gaps: Vec::new(),
         ledger: Integrity::default(),
+        watching: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ mod classes;
 mod reload;
 mod self_test;
 mod serve;
+mod stall;
 mod status;
 mod watch;
 
@@ -35,14 +36,14 @@ use crate::{
     config::{Capture, Config, HostConfig, NamesConfig},
     connections,
     decode::DecodeError,
-    event::{Moment, Notice, Timestamp},
+    event::{Moment, Notice, Timestamp, Watcher},
     evidence::KeyName,
     flow, host,
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
     outputs::{self, Outputs, live, marking::Marking, view::View},
-    pipeline::{self, Pipeline},
+    pipeline::{self, Pipeline, Watchers},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
         Variant, find_cgroup, waiting_max,
@@ -92,6 +93,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     if let Ok(test) = self_test {
         pipeline.prove(test);
     }
+    pipeline.watch_as(watchers(&attachments, args));
     attaching.wait();
     give_back_memory();
     let watching_since = note_start(&mut pipeline, started(&attachments, &rules), &now);
@@ -314,6 +316,19 @@ fn started(attachments: &[Attachment], rules: &Rules) -> Notice {
         probes: attached.map(|it| it.probe.name.into()).collect(),
         policy_sha256: rules.policy.sha256,
     }
+}
+
+/// What does not change of who watches; of a recording nobody knows who did.
+fn watchers(attachments: &[Attachment], args: &RunArgs) -> Option<Watchers> {
+    let watcher = |it: &Attachment| Watcher {
+        name: it.probe.name.into(),
+        missing: it.outcome.as_ref().err().map(|why| why.as_str().into()),
+    };
+    args.replay.is_none().then(|| Watchers {
+        version: VERSION.into(),
+        kernel: rustix::system::uname().release().to_string_lossy().into(),
+        probes: attachments.iter().map(watcher).collect(),
+    })
 }
 
 fn new_metrics(

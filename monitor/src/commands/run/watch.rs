@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use super::stall::Looks;
 use crate::{
     clock::Clock,
     config::RecordMode,
@@ -92,6 +93,7 @@ impl Inbox {
             pipeline.adopt(rules, mode);
             pipeline.note(clock.now().wall(), Notice::Reloaded { policy_sha256 });
             pipeline.note_policy(clock.now().wall());
+            pipeline.note_watching(&clock.now(), false);
             if pipeline.host() != host_before.as_ref() {
                 pipeline.note_host(clock.now().wall());
             }
@@ -112,9 +114,11 @@ pub(super) fn watch(
     let _at_the_end = Closes(view);
     let clock = Clock::host();
     let mut sweep_at: u64 = 0;
-    let mut said = Said { alive_at: source.now_ns(), policy_at: source.now_ns() };
+    let now = source.now_ns();
+    let mut said = Said { alive_at: now, policy_at: now, is_watching_told: false };
     let (mut is_unconfirmed, mut confirm_in) = (false, CONFIRM_NS);
     let mut fresh = Fresh::default();
+    let mut looks = Looks::begin();
     let mut outcome = Ok(());
     while !shutdown.is_requested() {
         let at_most = if is_unconfirmed { confirm_in } else { u64::MAX };
@@ -146,6 +150,7 @@ pub(super) fn watch(
         vitals.samples.store(source.waiting() as u64, Ordering::Relaxed);
         let moment = clock.now();
         pipeline.look_at_clock(&moment);
+        looks.tell(source, &mut pipeline, &moment);
         match pipeline.sweep(source, moment.timeline.wall_at_boot_ns) {
             Ok(true) => sweep_at = now + SWEEP_NS,
             Ok(false) => sweep_at = now + SWEEP_AGAIN_NS,
@@ -158,11 +163,16 @@ pub(super) fn watch(
         said.again(now, &mut pipeline, &clock);
         vitals.tell(&pipeline, source);
     }
-    outcome.and(end(source, pipeline, &clock))
+    outcome.and(end(source, pipeline, &clock, looks))
 }
 
 /// Takes in what is still in the ring, since it has left the machine, and tells all that is untold.
-fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result<(), ProbeError> {
+fn end(
+    source: &mut dyn Source,
+    mut pipeline: Pipeline,
+    clock: &Clock,
+    mut looks: Looks,
+) -> Result<(), ProbeError> {
     let _ = source.wait(LAST_SAMPLES);
     source.collect_all();
     for _ in 0..DRAINS_AT_END {
@@ -172,6 +182,7 @@ fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result
     }
     let moment = clock.now();
     pipeline.look_at_clock(&moment);
+    looks.tell(source, &mut pipeline, &moment);
     let last = pipeline.sweep(source, moment.timeline.wall_at_boot_ns);
     pipeline.note(moment.wall(), Notice::Stopped);
     drop(pipeline.finish(source.now_ns(), moment.wall()));
@@ -182,11 +193,18 @@ fn end(source: &mut dyn Source, mut pipeline: Pipeline, clock: &Clock) -> Result
 struct Said {
     alive_at: u64,
     policy_at: u64,
+    /// Who watches; the first time after interfaces are known.
+    is_watching_told: bool,
 }
 
 impl Said {
     fn again(&mut self, now: u64, pipeline: &mut Pipeline, clock: &Clock) {
-        if now >= self.alive_at + ALIVE_NS {
+        let is_alive_due = now >= self.alive_at + ALIVE_NS;
+        if is_alive_due || !std::mem::replace(&mut self.is_watching_told, true) {
+            // No sooner: interfaces of containers come and go by the second.
+            pipeline.note_watching(&clock.now(), false);
+        }
+        if is_alive_due {
             pipeline.note(clock.now().wall(), Notice::Alive);
             self.alive_at = now;
         }
@@ -194,6 +212,7 @@ impl Said {
         if now >= self.policy_at + DAY_NS {
             pipeline.note_policy(clock.now().wall());
             pipeline.note_host(clock.now().wall());
+            pipeline.note_watching(&clock.now(), true);
             self.policy_at = now;
         }
     }
@@ -234,6 +253,8 @@ impl Fresh {
                 source.collect_all();
                 source.drain(DRAIN, &mut |sample| pipeline.accept(sample));
                 self.read(source, pipeline)?;
+                // However fresh the rest is: an answer is not to be without a loss that is known.
+                pipeline.tell_losses(source)?;
             }
             view.answer(asked, pipeline.unreported(source.now_ns()));
         }

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use super::{noted::NoteError, *};
 
 fn note(name: &str) -> Entry {
-    let notice = Notice::Lost { stage: name.into(), reason: "x".into(), count: 1 };
+    let notice = Notice::Lost { stage: name.into(), reason: "x".into(), count: 1, since: None };
     Entry::Notice { at: Timestamp(1), notice }
 }
 

@@ -31,7 +31,7 @@ use self::{
     listing::Listing,
 };
 use super::{Bypassed, ProbeChange, attach::Guarded, link::Link};
-use crate::{sandbox, ticks::Ticks};
+use crate::{clock, sandbox, ticks::Ticks};
 
 /// What the thread needs: to attach, and to write its table.
 const NEEDED: [Cap; 2] = [Cap::BPF, Cap::NET_ADMIN];
@@ -152,7 +152,8 @@ impl Follower {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::sync_channel(1);
         let attached = Attached::new(ebpf, listed, is_partial);
-        let mut keeper = Keeper { attached, guarded: Guards::new(guarded) };
+        let (guarded, looked_ns) = (Guards::new(guarded), clock::boot_ns());
+        let mut keeper = Keeper { attached, guarded, looked_ns };
         let thread = thread::Builder::new().name("interfaces".into()).spawn({
             let told = Arc::clone(&told);
             move || {
@@ -194,6 +195,8 @@ impl Drop for Follower {
 struct Keeper {
     attached: Attached,
     guarded: Guards,
+    /// When the last look after them began, by the boot clock.
+    looked_ns: u64,
 }
 
 /// The programs of the cgroup's hooks.
@@ -222,7 +225,8 @@ impl Guards {
             };
             // Of a cgroup's programs all run, in whatever order.
             if let Looked::Event(event) = held.look(|_| true, attach) {
-                changes.push(ProbeChange { probe: guard.probe, ifindex: None, event });
+                let (probe, ifindex, since_ns) = (guard.probe, None, 0);
+                changes.push(ProbeChange { probe, ifindex, event, since_ns });
             }
         }
     }
@@ -230,8 +234,12 @@ impl Guards {
 
 impl Keeper {
     fn look_after(&mut self, mut changes: Vec<ProbeChange>, told: &Told) {
+        let since_ns = mem::replace(&mut self.looked_ns, clock::boot_ns());
         self.attached.look_after(&mut changes);
         self.guarded.look_after(self.attached.ebpf(), &mut changes);
+        for change in &mut changes {
+            change.since_ns = since_ns;
+        }
         told.put_seen(self.attached.seen_since());
         told.put_changes(changes);
     }

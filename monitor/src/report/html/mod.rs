@@ -4,12 +4,14 @@
 mod map;
 mod tables;
 mod text;
+mod watching;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::{
     tables::{Head, databases, each_flow, gaps, rows, violations},
     text::{plain_time, shown, time},
+    watching::watching,
 };
 use super::{Decided, Report, Standing, flows, grouped, sentences};
 use crate::{
@@ -166,6 +168,7 @@ fn watched(report: &Report) -> Markup {
     let coverage = &report.coverage;
     let body = html! {
         p { (shown(&in_words(report))) "." }
+        (watching(&coverage.watching))
         @if coverage.gaps.is_empty() {
             p { "There is no gap: nobody stopped watching, and nothing is known to have been lost." }
         } @else {

@@ -8,6 +8,7 @@ mod others;
 mod plan;
 mod policy;
 mod totals;
+mod watching;
 mod window;
 
 use std::{

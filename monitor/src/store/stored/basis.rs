@@ -49,7 +49,7 @@ pub(super) struct StoredProvenance {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct StoredDatabase {
+pub(super) struct StoredDatabase {
     label: Text,
     name: Text,
     dated: u64,
@@ -91,6 +91,30 @@ impl Basis {
     }
 }
 
+pub(super) fn database_to_stored(
+    database: &DatabaseId,
+    texts: &mut TextInterner,
+) -> StoredDatabase {
+    StoredDatabase {
+        label: texts.text(&database.label),
+        name: texts.text(&database.name),
+        dated: database.dated.0,
+        sha256: database.sha256,
+    }
+}
+
+pub(super) fn database_from_stored(
+    database: &StoredDatabase,
+    texts: &Texts<'_>,
+) -> Result<DatabaseId, FormError> {
+    Ok(DatabaseId {
+        label: texts.text(database.label)?,
+        name: texts.text(database.name)?,
+        dated: Timestamp(database.dated),
+        sha256: database.sha256,
+    })
+}
+
 pub(super) fn basis_to_stored(
     basis: &Basis,
     told: &mut Told<Basis>,
@@ -102,16 +126,7 @@ pub(super) fn basis_to_stored(
     let (second, is_anycast) = (basis.second, basis.is_anycast);
     let provenance = basis.provenance.as_ref().map(|it| StoredProvenance {
         policy_sha256: it.policy_sha256,
-        databases: it
-            .databases
-            .iter()
-            .map(|database| StoredDatabase {
-                label: texts.text(&database.label),
-                name: texts.text(&database.name),
-                dated: database.dated.0,
-                sha256: database.sha256,
-            })
-            .collect(),
+        databases: it.databases.iter().map(|it| database_to_stored(it, texts)).collect(),
     });
     let host = basis.provenance.as_ref().and_then(|it| it.host.as_ref());
     match (provenance, host) {
@@ -140,14 +155,7 @@ pub(super) fn basis_from_stored(
         }
     };
     let provenance = provenance.map(|it| {
-        let databases = it.databases.iter().map(|database| {
-            Ok(DatabaseId {
-                label: texts.text(database.label)?,
-                name: texts.text(database.name)?,
-                dated: Timestamp(database.dated),
-                sha256: database.sha256,
-            })
-        });
+        let databases = it.databases.iter().map(|it| database_from_stored(it, texts));
         let databases = databases.collect::<Result<_, FormError>>()?;
         Ok(Arc::new(Provenance { policy_sha256: it.policy_sha256, databases, host }))
     });

@@ -32,6 +32,7 @@ mod tables;
 mod tests;
 mod text;
 mod timeline;
+mod watching;
 mod words;
 
 pub(super) use error::FormError;

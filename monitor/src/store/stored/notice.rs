@@ -9,6 +9,7 @@ use super::{
     host::{StoredHost, host_from_stored, host_to_stored},
     mark::{StoredMark, mark_from_stored, mark_to_stored},
     text::{Text, TextInterner, Texts},
+    watching::{StoredWatching, watching_from_stored, watching_to_stored},
 };
 use crate::event::{BootId, Moment, Notice, Timeline, Timestamp};
 
@@ -35,6 +36,9 @@ pub(super) enum StoredNotice {
     Key { line: Text, before: Option<Text>, signature: Option<Text> },
     RolledBack { origin: Text, was: Text },
     Gone { ranges: Vec<(u64, u64)> },
+    LostSince { stage: Text, reason: Text, count: u64, since: u64 },
+    Stalled { since: u64 },
+    Watching(StoredWatching),
 }
 
 pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> StoredNotice {
@@ -46,8 +50,14 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
         },
         Notice::Alive => StoredNotice::Alive,
         Notice::Stopped => StoredNotice::Stopped,
-        Notice::Lost { stage, reason, count } => {
-            StoredNotice::Lost { stage: into.text(stage), reason: into.text(reason), count: *count }
+        Notice::Lost { stage, reason, count, since } => {
+            let (stage, reason, count) = (into.text(stage), into.text(reason), *count);
+            match since {
+                None => StoredNotice::Lost { stage, reason, count },
+                Some(Timestamp(since)) => {
+                    StoredNotice::LostSince { stage, reason, count, since: *since }
+                }
+            }
         }
         Notice::Reloaded { policy_sha256 } => {
             StoredNotice::Reloaded { policy_sha256: *policy_sha256 }
@@ -96,6 +106,8 @@ pub(super) fn notice_to_stored(notice: &Notice, into: &mut TextInterner) -> Stor
             StoredNotice::RolledBack { origin: into.text(origin), was: into.text(was) }
         }
         Notice::Gone { ranges } => StoredNotice::Gone { ranges: ranges.clone() },
+        Notice::Stalled { since } => StoredNotice::Stalled { since: since.0 },
+        Notice::Watching(it) => StoredNotice::Watching(watching_to_stored(it, into)),
     }
 }
 
@@ -115,8 +127,15 @@ pub(super) fn notice_from_stored(
         StoredNotice::Alive => Notice::Alive,
         StoredNotice::Stopped => Notice::Stopped,
         StoredNotice::Lost { stage, reason, count } => {
-            Notice::Lost { stage: texts.text(stage)?, reason: texts.text(reason)?, count }
+            let (stage, reason) = (texts.text(stage)?, texts.text(reason)?);
+            Notice::Lost { stage, reason, count, since: None }
         }
+        StoredNotice::LostSince { stage, reason, count, since } => {
+            let (stage, reason) = (texts.text(stage)?, texts.text(reason)?);
+            Notice::Lost { stage, reason, count, since: Some(Timestamp(since)) }
+        }
+        StoredNotice::Stalled { since } => Notice::Stalled { since: Timestamp(since) },
+        StoredNotice::Watching(it) => Notice::Watching(watching_from_stored(it, texts)?),
         StoredNotice::Reloaded { policy_sha256 } => Notice::Reloaded { policy_sha256 },
         StoredNotice::Cut { segment, bytes } => Notice::Cut { segment, bytes },
         StoredNotice::AddedUp { user, flows, attempts } => {

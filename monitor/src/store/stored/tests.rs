@@ -12,7 +12,8 @@ use super::{
 use crate::{
     ecs::tests::{full_record, process},
     event::{
-        Attribution, Entry, ExecutedFile, FileId, Lookup, Process, Sender, Timestamp, Transport,
+        Attribution, BootId, DatabaseId, Entry, ExecutedFile, FileId, Lookup, Moment, Notice,
+        Process, Sender, Timeline, Timestamp, Transport, Watcher, Watching,
     },
 };
 
@@ -98,4 +99,45 @@ fn facts_of_a_process_that_is_not_there_are_an_error() {
     let executed = StoredExecuted { process: 0, facts: vec![StoredFact::OfHost] };
     let learnt = Processes::default().learn(executed);
     assert_eq!(learnt, Err(FormError::Dangling));
+}
+
+/// The bytes of a notice, which is the first of its block.
+fn bytes(notice: &Notice) -> Vec<u8> {
+    let entry = Entry::Notice { at: Timestamp(9), notice: notice.clone() };
+    postcard::to_allocvec(&to_stored(&entry, 0, &mut Interner::default())).unwrap()
+}
+
+fn watching() -> Watching {
+    let timeline = Timeline { boot: BootId([5; 16]), wall_at_boot_ns: -7, is_trusted: true };
+    Watching {
+        version: "0.1.0".into(),
+        kernel: "6.18.5".into(),
+        probes: vec![
+            Watcher { name: "connect4".into(), missing: None },
+            Watcher { name: "fork".into(), missing: Some("no tracefs".into()) },
+        ],
+        interfaces: vec!["eth0".into()],
+        clock: Moment { boot_ns: 11, timeline },
+        tolerance_ns: Some(12),
+        policy_sha256: [3; 32],
+        databases: vec![DatabaseId {
+            label: "country".into(),
+            name: "Example".into(),
+            dated: Timestamp(13),
+            sha256: [4; 32],
+        }],
+    }
+}
+
+#[test]
+fn a_loss_without_a_beginning_is_stored_as_ever_and_notices_have_the_numbers_of_the_format() {
+    let lost = |since| Notice::Lost { stage: "s".into(), reason: "r".into(), count: 7, since };
+    // By hand: entry 2, the time, notice 3, two texts by their position, how many. So did all versions.
+    assert_eq!(bytes(&lost(None)), [2, 9, 3, 0, 1, 7]);
+    assert_eq!(bytes(&lost(Some(Timestamp(8)))), [2, 9, 21, 0, 1, 7, 8]);
+    assert_eq!(bytes(&Notice::Stalled { since: Timestamp(8) }), [2, 9, 22, 8]);
+    assert_eq!(bytes(&Notice::Watching(Arc::new(watching())))[..3], [2, 9, 23]);
+    let notices = [lost(None), lost(Some(Timestamp(8))), Notice::Watching(Arc::new(watching()))];
+    let entries = notices.map(|notice| Entry::Notice { at: Timestamp(9), notice });
+    assert_eq!(stored(&entries).1, entries);
 }

@@ -1,13 +1,13 @@
 //! What the store says of its own worth: what was watched, and what of the ledger is missing.
 
-use std::{fs, os::unix::fs::FileExt as _, path::PathBuf};
+use std::{fs, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
 
 use tempfile::TempDir;
 
 use super::{history::History, open, settle, write};
 use crate::{
-    coverage::{Alive, Coverage, Integrity},
-    event::{Entry, Notice, Timestamp},
+    coverage::{Alive, Coverage, Integrity, Watched},
+    event::{BootId, Entry, Moment, Notice, Timeline, Timestamp, Watching},
     store::Reader,
 };
 
@@ -115,10 +115,63 @@ fn without_a_beginning_a_window_begins_with_the_first_word_of_whoever_watches() 
     store.append(&Entry::Notice { at, notice }).unwrap();
     store.sync().unwrap();
     let now = Timestamp(at.0 + 60_000_000_000);
-    let alive = Some(Alive { since: at, now });
+    let alive = Some(Alive { since: at, now, is_told: true });
     let told = store.reader().coverage((None, now), alive).unwrap();
     assert!(!told.has_gaps(), "{told:?}");
     assert_eq!(told.seconds, 60);
     let asked = store.reader().coverage((Some(Timestamp(before)), now), alive).unwrap();
     assert!(asked.has_gaps(), "{asked:?}");
+}
+
+#[test]
+fn who_watched_is_found_from_before_the_window_on_and_of_older_versions_what_they_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = open(directory.path());
+    let at = |hour: u64| Timestamp::from_secs(1_800_000_000 + hour * 3_600);
+    let started = |version: &str| Notice::Started {
+        version: version.into(),
+        probes: vec!["connect4".into()],
+        policy_sha256: [0; 32],
+    };
+    let watching = |boot_ns, interface: &str| {
+        let timeline = Timeline { boot: BootId([1; 16]), wall_at_boot_ns: 0, is_trusted: true };
+        Notice::Watching(Arc::new(Watching {
+            version: "2".into(),
+            kernel: "6.18".into(),
+            probes: Vec::new(),
+            interfaces: vec![interface.into()],
+            clock: Moment { boot_ns, timeline },
+            tolerance_ns: Some(boot_ns),
+            policy_sha256: [0; 32],
+            databases: Vec::new(),
+        }))
+    };
+    let notices = [
+        (0, started("1")),
+        (100, started("2")),
+        (100, watching(1, "eth0")),
+        (124, watching(2, "eth0")),
+        (130, watching(3, "wlan0")),
+    ];
+    for (hour, notice) in notices {
+        store.append(&Entry::Notice { at: at(hour), notice }).unwrap();
+    }
+    store.sync().unwrap();
+    let told = |since: Option<u64>, until| {
+        let watching = store.reader().watching((since.map(at), at(until))).unwrap();
+        let word = |it: &Watched| {
+            let hour = (it.noted_at.0.secs() - 1_800_000_000) / 3_600;
+            (hour, it.version.clone(), it.interfaces.concat())
+        };
+        watching.iter().map(word).collect::<Vec<_>>()
+    };
+    let word = |hour, version: &str, interface: &str| (hour, version.into(), interface.into());
+    let (old, new, other) = (word(0, "1", ""), word(100, "2", "eth0"), word(130, "2", "wlan0"));
+    assert_eq!(told(None, 200), [old.clone(), new.clone(), other.clone()]);
+    // It was told only once, long before.
+    assert_eq!(told(Some(90), 99), [old]);
+    // By the word of the day.
+    assert_eq!(told(Some(126), 140), [word(124, "2", "eth0"), other.clone()]);
+    assert_eq!(told(Some(131), 140), [other]);
+    assert_eq!(told(Some(101), 102), [new]);
 }

@@ -304,7 +304,12 @@ impl History {
             },
             Notice::Alive,
             Notice::Stopped,
-            Notice::Lost { stage: "ring".into(), reason: "full".into(), count },
+            Notice::Lost {
+                stage: "ring".into(),
+                reason: "full".into(),
+                count,
+                since: count.is_multiple_of(2).then_some(Timestamp(count)),
+            },
             Notice::Reloaded { policy_sha256: [count as u8; 32] },
             Notice::Cut { segment: count, bytes: 77 },
             Notice::AddedUp { user: Some(1000), flows: count, attempts: 3 },
