@@ -146,6 +146,7 @@ fn each_wrong_value_is_one_line_with_its_key_and_place() {
         ("[store]\nretention = \"30\"", "0.toml:2: store.retention:"),
         ("[store]\nmax_size = \"1KiB\"", "0.toml:2: store.max_size:"),
         ("[metrics]\nlisten = \"localhost\"", "0.toml:2: metrics.listen:"),
+        ("[metrics]\ntop = 101", "0.toml:2: metrics.top: 101 is not within 0 and 100"),
         ("[api]\nsocket = \"sock\"", "0.toml:2: api.socket:"),
         ("[host]\nname = \"uav 7\"", "0.toml:2: host.name:"),
         ("[host]\nname = \"a+b\"", "0.toml:2: host.name:"),

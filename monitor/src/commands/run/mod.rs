@@ -11,6 +11,7 @@ mod self_test;
 mod serve;
 mod status;
 mod watch;
+mod watched;
 
 use std::{panic, sync::Arc, thread};
 
@@ -22,6 +23,7 @@ use self::{
     serve::{Serving, Sockets},
     status::Facts,
     watch::{Inbox, Vitals, watch},
+    watched::Watched,
 };
 use super::{Failure, Outcome, load};
 use crate::{
@@ -45,7 +47,7 @@ use crate::{
     pipeline::{self, Pipeline},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
-        Variant, find_cgroup, waiting_max,
+        TIERS, Variant, find_cgroup, waiting_max,
     },
     rules::Rules,
     sandbox,
@@ -76,7 +78,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
-    let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
+    let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone())
+        .counting_top(config.metrics.top, &metrics);
     let marks = Arc::new(Marking::new(reader.clone(), outputs.noter()));
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
@@ -109,12 +112,22 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     })?;
     let readiness = Readiness::default();
     let (seal, locate) = (facts.seal(&view), reloader.locate());
+    let watched = Watched::new(reader.clone(), watching_since, &metrics);
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let events = Arc::new(Current::new(reader, view));
     let told = Arc::clone(&metrics);
     let api = Api { events, live, watching_since, status, locate, marks, seal, metrics: told };
-    let serving =
-        Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
+    let serving = Serving {
+        metrics,
+        counters,
+        readiness,
+        vitals,
+        reloader,
+        trigger,
+        shutdown,
+        descriptors,
+        watched,
+    };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
     if !writer.join() {
@@ -329,6 +342,7 @@ fn new_metrics(
         .into_iter()
         .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
         .collect();
+    known.tiers = TIERS.map(str::to_owned).to_vec();
     known.attribution_events = attribute::EVENTS.map(str::to_owned).to_vec();
     known.queues.push((watch::SAMPLES.to_owned(), waiting_max(capture.max_flows) as u64));
     let metrics = Metrics::new(&KnownLabels {
@@ -342,6 +356,8 @@ fn new_metrics(
         ..known
     })?;
     metrics.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
+    metrics::process::register(&metrics.registry, own_usage)?;
+    metrics.config_last_reload_successful.set(1);
     reload::meter_rules(&metrics, rules);
     for attachment in attachments {
         let attached = i64::from(attachment.outcome.is_ok());
@@ -357,6 +373,19 @@ fn new_metrics(
     capacity.with_label_values(&["processes"]).set(i64::try_from(PROCESSES_MAX)?);
     capacity.with_label_values(&[names::STAGE]).set(i64::try_from(names::NAMES_MAX)?);
     Ok(metrics)
+}
+
+fn own_usage() -> Option<metrics::process::Usage> {
+    let own = attribute::own::own()?;
+    Some(metrics::process::Usage {
+        cpu_seconds: own.cpu_seconds,
+        resident_bytes: own.resident_bytes,
+        virtual_bytes: own.virtual_bytes,
+        open_fds: own.open_fds,
+        max_fds: own.max_fds,
+        threads: own.threads,
+        started_at_seconds: own.started_at_seconds(),
+    })
 }
 
 /// What stages before the outputs can lose: stage and reason.

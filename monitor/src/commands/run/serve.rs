@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, time::sleep};
 use super::{
     reload::Reloader,
     watch::{self, Vitals},
+    watched::Watched,
 };
 use crate::{
     api::{
@@ -18,7 +19,7 @@ use crate::{
         server::{self, Bound},
     },
     metrics::{self, Metrics, serve::Readiness},
-    probe::{PROBES, Probe},
+    probe::{PROBES, Probe, TIERS, tier_of},
     shutdown::{Shutdown, Trigger, notify, watch_signals},
     store::{STORE_EVENTS, StoreCounters},
     ticks::Ticks,
@@ -29,6 +30,8 @@ const GAUGES: Duration = Duration::from_secs(2);
 /// How often what lay idle is given back.
 const MINUTE: Duration = Duration::from_mins(1);
 const MINUTES_A_DAY: u32 = 24 * 60;
+/// How often is looked what of the last day was watched.
+const MINUTES_A_LOOK: u32 = 10;
 /// Sweeps come every second; this long without one means that the pipeline hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -49,13 +52,23 @@ pub(super) struct Serving {
     pub(super) shutdown: Shutdown,
     /// That this process may have.
     pub(super) descriptors: u64,
+    pub(super) watched: Watched,
 }
 
 impl Serving {
     /// Until shutdown is requested.
     pub(super) async fn serve(self, api: Api, sockets: Sockets) -> anyhow::Result<()> {
-        let Self { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors } =
-            self;
+        let Self {
+            metrics,
+            counters,
+            readiness,
+            vitals,
+            reloader,
+            trigger,
+            shutdown,
+            descriptors,
+            watched,
+        } = self;
         let api_served = async {
             let bounds = server::BOUNDS.within(descriptors);
             sockets.api.serve(api, bounds, shutdown.clone()).await;
@@ -80,7 +93,7 @@ impl Serving {
         let told = (&*metrics, &*counters);
         let ticks = (Ticks::every(GAUGES)?, shutdown.clone());
         let gauged = keep_gauges(&vitals, told, &readiness, &reloader, ticks);
-        let kept = keep_house(&reloader, shutdown.clone());
+        let kept = keep_house(&reloader, &watched, shutdown.clone());
         let ((), (), signalled, (), ()) =
             tokio::join!(api_served, metrics_served, signalled, gauged, kept);
         notify::stopping();
@@ -90,10 +103,14 @@ impl Serving {
 }
 
 /// Gives idle memory back, and says once a day how old the databases are.
-async fn keep_house(reloader: &Reloader, shutdown: Shutdown) {
+async fn keep_house(reloader: &Reloader, watched: &Watched, shutdown: Shutdown) {
     let mut minutes = 0;
     while !shutdown.is_requested() {
         reloader.rest();
+        if minutes % MINUTES_A_LOOK == 0 {
+            let watched = watched.clone();
+            tokio::task::spawn_blocking(move || watched.meter());
+        }
         tokio::select! {
             () = sleep(MINUTE) => minutes += 1,
             () = shutdown.clone().requested() => return,
@@ -101,6 +118,15 @@ async fn keep_house(reloader: &Reloader, shutdown: Shutdown) {
         if minutes % MINUTES_A_DAY == 0 {
             reloader.meter_age();
         }
+    }
+}
+
+/// Which tier holds now.
+fn meter_tier(metrics: &Metrics) {
+    let attached = |probe: &Probe| metrics.probe_attached.with_label_values(&[probe.name]).get();
+    let now = tier_of(PROBES.iter().map(|probe| (probe.name, attached(probe) == 1)));
+    for tier in TIERS {
+        metrics.capture_tier.with_label_values(&[tier]).set((tier == now).into());
     }
 }
 
@@ -130,6 +156,7 @@ async fn keep_gauges(
         names.set(vitals.names.load(Ordering::Relaxed).cast_signed());
         samples.set(vitals.samples.load(Ordering::Relaxed).cast_signed());
         metrics::catch_up(&metrics.store_events_total, &STORE_EVENTS, &counters.counts());
+        meter_tier(metrics);
         let now = vitals.sweeps.load(Ordering::Relaxed);
         if now != sweeps {
             if sweeps == 0 {
