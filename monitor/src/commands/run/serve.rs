@@ -30,8 +30,10 @@ const GAUGES: Duration = Duration::from_secs(2);
 /// How often what lay idle is given back.
 const MINUTE: Duration = Duration::from_mins(1);
 const MINUTES_A_DAY: u32 = 24 * 60;
-/// How often is looked what of the last day was watched.
-const MINUTES_A_LOOK: u32 = 10;
+/// After so long is looked what of the last day was watched; the last one repeats. A new ledger has a day of
+/// a few seconds.
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(5), Duration::from_mins(1), Duration::from_mins(10)];
 /// Sweeps come every second; this long without one means that the pipeline hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -93,9 +95,10 @@ impl Serving {
         let told = (&*metrics, &*counters);
         let ticks = (Ticks::every(GAUGES)?, shutdown.clone());
         let gauged = keep_gauges(&vitals, told, &readiness, &reloader, ticks);
-        let kept = keep_house(&reloader, &watched, shutdown.clone());
-        let ((), (), signalled, (), ()) =
-            tokio::join!(api_served, metrics_served, signalled, gauged, kept);
+        let kept = keep_house(&reloader, shutdown.clone());
+        let looked = keep_watched(watched, shutdown.clone());
+        let ((), (), signalled, (), (), ()) =
+            tokio::join!(api_served, metrics_served, signalled, gauged, kept, looked);
         notify::stopping();
         signalled?;
         Ok(())
@@ -103,14 +106,10 @@ impl Serving {
 }
 
 /// Gives idle memory back, and says once a day how old the databases are.
-async fn keep_house(reloader: &Reloader, watched: &Watched, shutdown: Shutdown) {
+async fn keep_house(reloader: &Reloader, shutdown: Shutdown) {
     let mut minutes = 0;
     while !shutdown.is_requested() {
         reloader.rest();
-        if minutes % MINUTES_A_LOOK == 0 {
-            let watched = watched.clone();
-            tokio::task::spawn_blocking(move || watched.meter());
-        }
         tokio::select! {
             () = sleep(MINUTE) => minutes += 1,
             () = shutdown.clone().requested() => return,
@@ -118,6 +117,19 @@ async fn keep_house(reloader: &Reloader, watched: &Watched, shutdown: Shutdown) 
         if minutes % MINUTES_A_DAY == 0 {
             reloader.meter_age();
         }
+    }
+}
+
+/// Tells in metrics what was watched.
+async fn keep_watched(watched: Watched, shutdown: Shutdown) {
+    let last = LOOKS[LOOKS.len() - 1];
+    for pause in LOOKS.into_iter().chain(std::iter::repeat(last)) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = shutdown.clone().requested() => return,
+        }
+        let watched = watched.clone();
+        let _ = tokio::task::spawn_blocking(move || watched.meter()).await;
     }
 }
 

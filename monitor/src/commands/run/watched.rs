@@ -34,10 +34,12 @@ impl Watched {
     /// Blocks while it reads the ledger.
     pub(super) fn meter(&self) {
         let now = clock::wall();
-        let began = self.reader.stats().ok().and_then(|stats| stats.oldest).unwrap_or(self.since);
-        let from = Timestamp(now.0.saturating_sub(DAY_NS)).max(began.min(self.since));
+        let day = Timestamp(now.0.saturating_sub(DAY_NS));
+        let oldest = self.reader.stats().ok().and_then(|stats| stats.oldest);
+        // What came before the first word of a ledger is no gap.
+        let from = oldest.is_some_and(|oldest| oldest < day).then_some(day);
         let alive = Alive { since: self.since, now };
-        match self.reader.coverage((Some(from), now), Some(alive)) {
+        match self.reader.coverage((from, now), Some(alive)) {
             Ok(coverage) => tell(&self.metrics, &coverage, self.since),
             Err(error) => tracing::warn!("what was watched can't be told in metrics: {error}"),
         }
