@@ -31,7 +31,7 @@ fn host(lab: &Lab, name: &str) -> Site {
 
 /// Everything beside the daemons; what is declared first ends first.
 struct Fleet {
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
     central: SocketAddr,
     agent: SocketAddr,
     on_call: OnCall,
@@ -51,7 +51,7 @@ impl Fleet {
             looks_after(path, central, alertmanager, proxy),
             sends(path, agent, central, sent),
         ];
-        let fleet = Self { _servers: servers, central, agent, on_call, _folder: folder };
+        let fleet = Self { servers, central, agent, on_call, _folder: folder };
         for name in ["uav-1", "uav-2"] {
             let up = format!("up{{host=\"{name}\"}} == 1");
             let is_up = || query(fleet.central, &up, None).ok().filter(|series| series.len() == 1);
@@ -65,7 +65,7 @@ impl Fleet {
     }
 
     fn logs(&self) -> String {
-        self._servers.iter().map(Server::log).collect()
+        self.servers.iter().map(Server::log).collect()
     }
 
     fn hears(&self, name: &str, labels: &[(&str, &str)]) -> Value {
@@ -119,10 +119,8 @@ fn tls(folder: &Path, at: SocketAddr, site: &Site) -> Server {
             ("http://127.0.0.1:9871;", &format!("http://{};", site.metrics_address())),
         ],
     );
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|of| format!("{of}_temp_path {}; ", inside(of)))
-        .collect();
+    let folders = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary = folders.map(|of| format!("{of}_temp_path {};", inside(of))).join(" ");
     let whole = format!(
         "user root; daemon off; worker_processes 1; pid {}; events {{}} http {{ {temporary} {server} }}",
         inside("pid")
@@ -268,7 +266,9 @@ fn each_query_of_the_dashboard_is_answered_for_a_fleet_that_lives() {
     let flows = "sum by (host) (rate(geofenced_egress_flows_total[20s])) > 0";
     let seen = || {
         for lab in &labs {
-            words.iter().for_each(|words| drop(lab.egress(words)));
+            for words in words {
+                lab.egress(words);
+            }
         }
         query(fleet.central, flows, None).ok().filter(|series| series.len() == 2)
     };

@@ -226,12 +226,6 @@ impl Metrics {
         for tier in &known.tiers {
             self.capture_tier.with_label_values(&[tier]);
         }
-        for extent in EXTENTS {
-            self.coverage_seconds.with_label_values(&[extent]);
-        }
-        for reason in ABSENCES {
-            self.gap_before_start_seconds.with_label_values(&[reason]);
-        }
         for (country, reason) in &known.violations {
             self.violations_total.with_label_values(&[country, reason]);
         }
@@ -277,6 +271,16 @@ impl Metrics {
         }
         for reason in &known.lacks {
             self.answers_behind_total.with_label_values(&[reason]);
+        }
+        self.create_series_of_every_daemon();
+    }
+
+    fn create_series_of_every_daemon(&self) {
+        for extent in EXTENTS {
+            self.coverage_seconds.with_label_values(&[extent]);
+        }
+        for reason in ABSENCES {
+            self.gap_before_start_seconds.with_label_values(&[reason]);
         }
         for by in [CLASSIFIED_BY_KERNEL, CLASSIFIED_BY_DAEMON] {
             self.classified_flows_total.with_label_values(&[by]);

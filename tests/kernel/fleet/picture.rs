@@ -1,5 +1,5 @@
 //! Draws what the queries of a dashboard were answered, where its panels stand: a picture of what is in it, not
-//! of Grafana. Written where FLEET_PICTURE says (docs/dashboard.svg is one); else drawn and forgotten.
+//! of Grafana. Written where `FLEET_PICTURE` says (docs/dashboard.svg is one), else forgotten.
 
 use std::{env, fmt::Write as _, fs};
 

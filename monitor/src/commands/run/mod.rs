@@ -83,14 +83,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let marks = Arc::new(Marking::new(reader.clone(), outputs.noter()));
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
-    let mut pipeline = Pipeline::new(
-        processes,
-        Arc::clone(&rules),
-        outputs,
-        Arc::clone(&metrics),
-        max_flows,
-        now.timeline.wall_at_boot_ns,
-    );
+    let (told, wall) = (Arc::clone(&metrics), now.timeline.wall_at_boot_ns);
+    let mut pipeline = Pipeline::new(processes, Arc::clone(&rules), outputs, told, max_flows, wall);
     name_by(&mut pipeline, &config.names, args);
     if let Ok(test) = self_test {
         pipeline.prove(test);
@@ -102,22 +96,20 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let ((trigger, shutdown), vitals) = (shutdown::channel(), Arc::new(Vitals::default()));
     let inbox = Arc::new(Inbox::default());
     let reloader = Reloader::new(global, config, &metrics, &inbox, classes, rules);
-    let watcher = thread::Builder::new().name("pipeline".into()).spawn({
-        let (vitals, shutdown) = (Arc::clone(&vitals), shutdown.clone());
-        let (view, at_the_end) = (Arc::clone(&view), EndsDaemon(trigger.clone()));
-        move || {
-            let _at_the_end = at_the_end;
-            watch(&mut *source, pipeline, &vitals, &inbox, &view, &shutdown)
-        }
+    let (told, at_the_end) = (Arc::clone(&vitals), EndsDaemon(trigger.clone()));
+    let (asked, ended) = (Arc::clone(&view), shutdown.clone());
+    let watcher = thread::Builder::new().name("pipeline".into()).spawn(move || {
+        let _at_the_end = at_the_end;
+        watch(&mut *source, pipeline, &told, &inbox, &asked, &ended)
     })?;
     let readiness = Readiness::default();
     let (seal, locate) = (facts.seal(&view), reloader.locate());
-    let watched = Watched::new(reader.clone(), watching_since, &metrics);
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
-    let events = Arc::new(Current::new(reader, view));
+    let events = Arc::new(Current::new(reader.clone(), view));
     let told = Arc::clone(&metrics);
     let api = Api { events, live, watching_since, status, locate, marks, seal, metrics: told };
     let serving = Serving {
+        watched: Watched::new(reader, watching_since, &metrics),
         metrics,
         counters,
         readiness,
@@ -126,7 +118,6 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         trigger,
         shutdown,
         descriptors,
-        watched,
     };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
