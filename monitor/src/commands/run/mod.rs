@@ -83,8 +83,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let marks = Arc::new(Marking::new(reader.clone(), outputs.noter()));
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
-    let (told, wall) = (Arc::clone(&metrics), now.timeline.wall_at_boot_ns);
-    let mut pipeline = Pipeline::new(processes, Arc::clone(&rules), outputs, told, max_flows, wall);
+    let (by, told, wall) = (Arc::clone(&rules), Arc::clone(&metrics), now.timeline.wall_at_boot_ns);
+    let mut pipeline = Pipeline::new(processes, by, outputs, told, max_flows, wall);
     name_by(&mut pipeline, &config.names, args);
     if let Ok(test) = self_test {
         pipeline.prove(test);
@@ -105,8 +105,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let readiness = Readiness::default();
     let (seal, locate) = (facts.seal(&view), reloader.locate());
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
-    let events = Arc::new(Current::new(reader.clone(), view));
-    let told = Arc::clone(&metrics);
+    let (events, told) = (Arc::new(Current::new(reader.clone(), view)), Arc::clone(&metrics));
     let api = Api { events, live, watching_since, status, locate, marks, seal, metrics: told };
     let serving = Serving {
         watched: Watched::new(reader, watching_since, &metrics),
