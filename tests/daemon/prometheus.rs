@@ -120,7 +120,7 @@ fn a_scraper_that_stops_in_its_request_does_not_keep_the_daemon_from_ending() {
 }
 
 #[test]
-fn a_scraper_that_reads_gzip_pays_a_tenth_and_another_gets_text() {
+fn a_scraper_that_reads_gzip_is_sent_less_and_another_gets_text() {
     let endpoint = endpoint(lived());
     let ask = |encoding: &str| {
         let mut stream = TcpStream::connect(endpoint.address).unwrap();
@@ -137,7 +137,7 @@ fn a_scraper_that_reads_gzip_pays_a_tenth_and_another_gets_text() {
     assert!(!plain_head.contains("content-encoding"), "{plain_head}");
     let (head, compressed) = ask("gzip");
     assert!(head.contains("content-encoding: gzip") && head.contains("vary:"), "{head}");
-    assert!(compressed.len() < plain.len() / 4, "{} of {}", compressed.len(), plain.len());
+    assert!(compressed.len() < plain.len() / 3, "{} of {}", compressed.len(), plain.len());
     // By a program that is not ours.
     let mut gunzip = Command::new("gzip")
         .arg("-dc")
