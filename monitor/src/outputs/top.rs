@@ -36,7 +36,7 @@ impl Top {
             return;
         }
         let unit = record.sender.process().and_then(|process| process.unit.as_ref());
-        self.units.add(unit, growth.sent_bytes, |unit| unit.to_string());
+        self.units.add(unit, growth.sent_bytes, ToString::to_string);
         self.operators.add(record.place.operator.as_ref(), growth.sent_bytes, |it| called(it));
     }
 }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn add(ranking: &mut Ranking<Arc<str>>, unit: &str, bytes: u64) {
-        ranking.add(Some(&unit.into()), bytes, |it| it.to_string());
+        ranking.add(Some(&unit.into()), bytes, ToString::to_string);
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         add(&mut ranking, "a", 100);
         add(&mut ranking, "b", 10);
         add(&mut ranking, "c", 15);
-        ranking.add(None, 7, |it| it.to_string());
+        ranking.add(None, 7, ToString::to_string);
         let of = |name: &str, bytes| (name.to_owned(), bytes);
         assert_eq!(told(&metrics), [of("a", 100), of("b", 10), of("none", 7), of("other", 15)]);
         // What was other stays other.
