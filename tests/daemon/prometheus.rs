@@ -119,6 +119,36 @@ fn a_scraper_that_stops_in_its_request_does_not_keep_the_daemon_from_ending() {
     assert_eq!(halted.read(&mut [0]).unwrap(), 0, "the connection is closed");
 }
 
+#[test]
+fn a_scraper_that_reads_gzip_is_sent_less_and_another_gets_text() {
+    let endpoint = endpoint(lived());
+    let ask = |encoding: &str| {
+        let mut stream = TcpStream::connect(endpoint.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let words = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept-encoding:";
+        write!(stream, "{words} {encoding}\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        (head, answer[end + 4..].to_vec())
+    };
+    let (plain_head, plain) = ask("identity");
+    assert!(!plain_head.contains("content-encoding"), "{plain_head}");
+    let (head, compressed) = ask("gzip");
+    assert!(head.contains("content-encoding: gzip") && head.contains("vary:"), "{head}");
+    assert!(compressed.len() < plain.len() / 3, "{} of {}", compressed.len(), plain.len());
+    // By a program that is not ours.
+    let mut gunzip = Command::new("gzip")
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    gunzip.stdin.take().unwrap().write_all(&compressed).unwrap();
+    assert_eq!(gunzip.wait_with_output().unwrap().stdout, plain);
+}
+
 /// Ended when dropped, whatever the test says.
 struct Prometheus(Child);
 

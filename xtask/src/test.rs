@@ -37,9 +37,13 @@ const PACKAGES: [Wanted<'static>; 12] = [
     ("udhcpc", "udhcpc: the device that asks for an address"),
 ];
 
-/// A real Prometheus scrapes the daemon, and promtool reads its metrics. Unpacked, not installed:
-/// the package would start a service.
-const PROMETHEUS: &str = "prometheus";
+/// A real Prometheus scrapes the daemon, promtool reads its metrics, Alertmanager tells of them, nginx stands
+/// before them: each with its programs. Unpacked, not installed: the packages would start services.
+const UNPACKED: [(&str, &[&str]); 3] = [
+    ("prometheus", &["prometheus", "promtool"]),
+    ("prometheus-alertmanager", &["prometheus-alertmanager"]),
+    ("nginx", &["nginx"]),
+];
 
 /// A report is read in a real browser: any of these, the first that there is a package of is installed.
 const BROWSERS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
@@ -58,7 +62,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     let started = Instant::now();
     let runner = if args.quick { None } else { Some(root_runner()?) };
     apt::install(console, &PACKAGES)?;
-    prometheus(console)?;
+    unpacked(console)?;
     browser(console)?;
     python::install(console)?;
     probes::compare(console)?;
@@ -194,15 +198,17 @@ fn root_runner() -> Result<Runner> {
     Ok(Runner { is_root: false })
 }
 
-/// Makes sure that `prometheus` and `promtool` are found: the system's, else unpacked here.
-fn prometheus(console: &Console) -> Result<()> {
-    let [unpacked_server, unpacked_tool] =
-        [PROMETHEUS, "promtool"].map(|name| prometheus_directory().join(name).is_file());
-    let [server, tool] = [PROMETHEUS, "promtool"].map(|name| paths::which(name).is_some());
-    if (server && tool) || (unpacked_server && unpacked_tool) {
-        return Ok(());
+/// Makes sure that their programs are found: the system's, else unpacked here.
+fn unpacked(console: &Console) -> Result<()> {
+    for (package, programs) in UNPACKED {
+        let folders = programs_of(package);
+        let is_unpacked = |name: &&str| folders.iter().any(|it| it.join(name).is_file());
+        let is_there = programs.iter().all(|name| paths::which(name).is_some());
+        if !is_there && !programs.iter().all(is_unpacked) {
+            apt::unpack(console, package, &tools().join(package))?;
+        }
     }
-    apt::unpack(console, PROMETHEUS, &unpacked())
+    Ok(())
 }
 
 /// Makes sure that a browser is found.
@@ -218,16 +224,18 @@ fn browser(console: &Console) -> Result<()> {
     apt::install(console, &[(*name, "a report is read in a real browser")])
 }
 
-/// The `PATH` of the tests. The unpacked Prometheus may come first because there is nothing else in
-/// its directory: a system directory there would hide rustup's compiler behind another.
+/// The `PATH` of the tests. What is unpacked may come first because there is nothing else in its
+/// directories: a system directory there would hide rustup's compiler behind another.
 fn search_path() -> OsString {
-    paths::search_path(&[prometheus_directory()])
+    let folders = UNPACKED.map(|(package, _)| programs_of(package));
+    paths::search_path(folders.as_flattened())
 }
 
-fn unpacked() -> PathBuf {
-    paths::target().join("tools").join(PROMETHEUS)
+fn tools() -> PathBuf {
+    paths::target().join("tools")
 }
 
-fn prometheus_directory() -> PathBuf {
-    unpacked().join("usr/bin")
+/// Where an unpacked package has its programs.
+fn programs_of(package: &str) -> [PathBuf; 2] {
+    ["usr/bin", "usr/sbin"].map(|folder| tools().join(package).join(folder))
 }

@@ -17,6 +17,7 @@ mod hosts;
 mod links;
 pub mod namespaces;
 mod older;
+pub mod own;
 mod place;
 mod procfs;
 mod programs;

@@ -115,7 +115,10 @@ impl Config {
                 max_bytes: 512 << 20,
                 sync: Duration::from_secs(10),
             },
-            metrics: MetricsConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))) },
+            metrics: MetricsConfig {
+                listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))),
+                top: 0,
+            },
             api: ApiConfig { socket: PathBuf::from("/run/geofenced/geofenced.sock") },
             host: HostConfig { name: None },
         }
@@ -248,6 +251,8 @@ pub struct StoreConfig {
 pub struct MetricsConfig {
     /// `None`: off.
     pub listen: Option<SocketAddr>,
+    /// Units and operators that have a series of their own, of each so many; 0: none has.
+    pub top: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -130,6 +130,7 @@ pub(super) struct RawStore {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawMetrics {
     pub(super) listen: Option<Text>,
+    pub(super) top: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -91,6 +91,14 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_key() {
 }
 
 #[test]
+fn as_many_units_and_operators_have_a_series_as_is_said_and_none_by_default() {
+    assert_eq!(parse("").unwrap().metrics.top, 0);
+    assert_eq!(parse("[metrics]\ntop = 10").unwrap().metrics.top, 10);
+    let far = "0.toml:2: metrics.top: 101 is not within 0 and 100";
+    assert_eq!(refused("[metrics]\ntop = 101"), far);
+}
+
+#[test]
 fn each_wrong_value_is_one_line_with_its_key_and_place() {
     let cases = [
         (

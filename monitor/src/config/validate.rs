@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// Of units, and of operators: each is a series on each host of a fleet.
+const TOP_MOST: u32 = 100;
+
 /// `raw` is what `sources` say; `defaults` is for what they do not say.
 pub(super) fn validate(
     raw: RawConfig,
@@ -32,9 +35,13 @@ pub(super) fn validate(
     defaults: Config,
 ) -> Result<Config, ConfigError> {
     let check = Check { sources };
-    let metrics = match &raw.metrics.listen {
-        Some(text) => MetricsConfig { listen: check.text("metrics.listen", text, values::listen)? },
-        None => defaults.metrics,
+    let listen = raw.metrics.listen.as_ref();
+    let top = check.number("metrics.top", raw.metrics.top.as_ref(), 0, TOP_MOST)?;
+    let metrics = MetricsConfig {
+        listen: check
+            .optional("metrics.listen", listen, values::listen)?
+            .unwrap_or(defaults.metrics.listen),
+        top: top.unwrap_or(defaults.metrics.top),
     };
     let api = match &raw.api.socket {
         Some(text) => ApiConfig { socket: check.text("api.socket", text, values::socket)? },

@@ -156,7 +156,8 @@ impl<D> Live<D> {
         let is_sent = self.state.phase == Phase::Sent;
         let growth = self.state.traffic.since(self.metered);
         let is_new = is_sent && self.reported_sum == 0;
-        let report = Report { egress: self.state.egress(key), growth, is_new };
+        let is_first = !self.reported;
+        let report = Report { egress: self.state.egress(key), growth, is_new, is_first };
         self.state.revision += 1;
         self.metered = self.state.traffic;
         self.reported_sum = sum(self.state.traffic);

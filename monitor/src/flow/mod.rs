@@ -116,6 +116,8 @@ pub struct Report {
     pub growth: Traffic,
     /// Whether this is the first report of the flow as sent.
     pub is_new: bool,
+    /// Whether it is the first at all.
+    pub is_first: bool,
 }
 
 /// What a sweep finds due.

@@ -47,8 +47,18 @@ catalogue! {
         "IP bytes sent, headers included.";
     EGRESS_PACKETS: Counter "egress_packets_total" ["verdict", "country"],
         "IP packets sent.";
+    RECEIVED_BYTES: Counter "received_bytes_total" ["verdict", "country"],
+        "IP bytes that came back on the same flows, headers included.";
+    ATTEMPTS: Counter "attempts_total" ["verdict", "country"],
+        "Flows that were asked for, and of which no packet had left when they were first told. One that sends later is a flow of egress_flows_total, too.";
     VIOLATIONS: Counter "violations_total" ["country", "reason"],
         "Flows that sent to where the policy does not let data go, each counted once. Attempts never count.";
+    LAST_VIOLATION: Gauge "last_violation_timestamp_seconds" ["country", "reason"],
+        "When data last left in violation, up to a minute late while a flow goes on. No series where that never happened since the start.";
+    UNIT_BYTES: Counter "unit_sent_bytes_total" ["unit"],
+        "IP bytes sent by each of the [metrics] top systemd units that sent most, while they are among them; other: by the rest; none: by nobody, or no unit. Off unless `top` is set.";
+    OPERATOR_BYTES: Counter "operator_sent_bytes_total" ["operator"],
+        "IP bytes sent to each of the [metrics] top operators that most was sent to, as above; none: nobody knows whose the address is.";
     ATTRIBUTION: Counter "attribution_total" ["attribution"],
         "Flows by how their process is known; none: it is not.";
     UNATTRIBUTED_BYTES: Counter "unattributed_bytes_total" ["origin"],
@@ -67,6 +77,8 @@ catalogue! {
         "New flows by who found the class of their remote address: kernel; daemon, where the probes have no tables of the rules in force or say nothing of the address.";
     VERDICT_DISAGREEMENTS: Counter "verdict_disagreements_total" [],
         "Flows on which the probes' verdict is not the daemon's. Above 0 one of them is wrong.";
+    CAPTURE_TIER: Gauge "capture_tier" ["tier"],
+        "1 for the tier of `geofenced doctor` that holds now, 0 for the others.";
     PROBE_ATTACHED: Gauge "probe_attached" ["probe"],
         "1 while the probe is attached wherever it should be, else 0.";
     PROBE_VARIANT: Gauge "probe_variant" ["probe", "variant"],
@@ -77,6 +89,10 @@ catalogue! {
         "Packets that the daemon sent itself, in a network namespace of its own, each [capture] self_test: passed if it was seen to leave, failed if not. All 0: no test can be made here (geofenced status says why).";
     SELF_TEST_LAST_SUCCESS: Gauge "self_test_last_success_timestamp_seconds" [],
         "When the last of them that was seen was sent; 0: none was.";
+    COVERAGE: Gauge "coverage_seconds" ["extent"],
+        "Of the last day, or since the ledger begins: how long was watched; blind: nobody looked; degraded: something was missed, or may have been, while watched; removed: seen, and kept no longer. Looked up at the start and every ten minutes.";
+    GAP_BEFORE_START: Gauge "gap_before_start_seconds" ["reason"],
+        "How long nobody watched before this daemon started, up to a day, and why: stopped: the one before it was told to end; ended-without-a-word: it was killed, or lost its power; not-running: nothing is known. All 0: this is the first, or nothing was missed.";
     MAP_ENTRIES: Gauge "map_entries" ["map"],
         "Entries in a bounded table.";
     MAP_CAPACITY: Gauge "map_capacity" ["map"],
@@ -87,6 +103,12 @@ catalogue! {
         "Entries a queue can hold; what comes beyond is lost and counted in geofenced_events_lost_total.";
     STORE_BYTES: Gauge "store_bytes" [],
         "Size of the store on disk.";
+    STORE_MAX_BYTES: Gauge "store_max_bytes" [],
+        "[store] max_size: beyond it the oldest entries go.";
+    STORE_OLDEST: Gauge "store_oldest_timestamp_seconds" [],
+        "When the oldest entry of the store was made; 0: it is empty.";
+    STORE_RETENTION: Gauge "store_retention_seconds" [],
+        "[store] retention: how long entries are kept where there is room.";
     STORE_RECORDS: Gauge "store_records" [],
         "Entries in the store.";
     CHECKPOINT_SIZE: Gauge "checkpoint_size" [],
@@ -115,6 +137,8 @@ catalogue! {
         "1 once the data of the database in force is 180 days old, else 0.";
     CONFIG_RELOADS: Counter "config_reloads_total" ["result"],
         "Reloads of the configuration; failure: it was invalid and the old one stays in force.";
+    CONFIG_LAST_RELOAD_SUCCESSFUL: Gauge "config_last_reload_successful" [],
+        "1 while what was read last is in force; 0: it was invalid, and the configuration before it goes on.";
     CONFIG_LAST_RELOAD: Gauge "config_last_reload_success_timestamp_seconds" [],
         "When the configuration in force was read.";
     POLICY_INFO: Gauge "policy_info" ["sha256"],
@@ -133,17 +157,38 @@ catalogue! {
          after that: a violation in the same second, the rest within `[store] sync`.";
 }
 
+/// What every exporter tells of its own process, under the names that they all use.
+pub const PROCESS: &[MetricDoc] = &[
+    of_process("process_cpu_seconds_total", Kind::Counter, "Processor time of the daemon."),
+    of_process("process_resident_memory_bytes", Kind::Gauge, "Memory that is resident."),
+    of_process("process_virtual_memory_bytes", Kind::Gauge, "Memory that is mapped."),
+    of_process("process_open_fds", Kind::Gauge, "Descriptors that are open."),
+    of_process("process_max_fds", Kind::Gauge, "Descriptors that it may have."),
+    of_process("process_threads", Kind::Gauge, "Threads."),
+    of_process(
+        "process_start_time_seconds",
+        Kind::Gauge,
+        "When it started, by the wall clock of now.",
+    ),
+];
+
+const fn of_process(name: &'static str, kind: Kind, help: &'static str) -> MetricDoc {
+    MetricDoc { name, kind, labels: &[], help }
+}
+
 const PREAMBLE: &str = "\
 # Metrics
 
 <!-- Generated by `cargo xtask docs` from monitor/src/metrics/catalogue.rs. Do not edit. -->
 
 `http://<metrics.listen>/metrics` answers in the Prometheus text format, and in OpenMetrics 1.0 when
-the request accepts `application/openmetrics-text`. `/healthz` answers 200 while the process runs,
+the request accepts `application/openmetrics-text`; compressed with gzip where it accepts that. `/healthz` answers 200 while the process runs,
 `/readyz` 200 once the probes are attached and the store is writable, else 503.
 
 Base units throughout. A series of a bounded label set exists from the start, at 0, so that the first
-increase is seen. No label ever holds an address, pid, path, domain or command line.
+increase is seen. A rule that forbids has a series of `geofenced_violations_total` for each country it
+names and for `none`; the others come with their first violation, at 1, which `increase()` does not see and
+`deploy/prometheus/rules.yml` does. No label ever holds an address, pid, path, domain or command line.
 
 | label | values |
 |---|---|
@@ -158,6 +203,10 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |
 | `listener` | `metrics` `api` |
+| `tier` | `full` `degraded` `none` |
+| `extent` | `watched` `blind` `degraded` `removed` |
+| `reason` of a gap before the start | `stopped` `ended-without-a-word` `not-running` |
+| `unit` `operator` | at most `[metrics] top` names (an operator with its AS number), `other` `none`; no series where `top` is 0, as it is by default |
 | `attribution` | `socket` `creator` `procfs` `none` |
 | `origin` | `process` `accepted` `forwarded` `packet-socket` `tunnel` `kernel` `pre-existing` |
 
@@ -169,7 +218,7 @@ increase is seen. No label ever holds an address, pid, path, domain or command l
 pub fn reference() -> String {
     use std::fmt::Write as _;
     let mut page = PREAMBLE.to_owned();
-    for metric in ALL {
+    for metric in ALL.iter().chain(PROCESS) {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         // Writing to a String cannot fail.
         let _ = writeln!(

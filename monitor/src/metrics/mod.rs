@@ -2,7 +2,9 @@
 //! imports no other module of this crate, and no label ever holds an address, pid, path or domain.
 
 pub mod catalogue;
+mod compress;
 mod openmetrics;
+pub mod process;
 pub mod serve;
 
 use prometheus::{
@@ -30,6 +32,14 @@ const LATENCY_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 /// Values of `result` of the self-test.
 pub const SELF_TEST_RESULTS: [&str; 2] = ["passed", "failed"];
 
+/// Values of `extent` of `coverage_seconds`.
+pub const EXTENTS: [&str; 4] = ["watched", "blind", "degraded", "removed"];
+/// Values of `reason` of `gap_before_start_seconds`.
+pub const ABSENCES: [&str; 3] = ["stopped", "ended-without-a-word", "not-running"];
+/// `unit` and `operator` of those beyond the largest, and of nobody.
+pub const OTHER: &str = "other";
+pub const NOBODY: &str = "none";
+
 /// Label values known before anything happens: their series are created at 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownLabels {
@@ -39,6 +49,8 @@ pub struct KnownLabels {
     pub origins: Vec<String>,
     /// `(country, reason)` of `violations_total`.
     pub violations: Vec<(String, String)>,
+    /// Of `capture_tier`.
+    pub tiers: Vec<String>,
     /// `(stage, reason)` of `events_lost_total`.
     pub losses: Vec<(String, String)>,
     pub decode_reasons: Vec<String>,
@@ -62,7 +74,12 @@ pub struct Metrics {
     pub egress_flows_total: IntCounterVec,
     pub egress_bytes_total: IntCounterVec,
     pub egress_packets_total: IntCounterVec,
+    pub received_bytes_total: IntCounterVec,
+    pub attempts_total: IntCounterVec,
     pub violations_total: IntCounterVec,
+    pub last_violation_timestamp_seconds: IntGaugeVec,
+    pub unit_sent_bytes_total: IntCounterVec,
+    pub operator_sent_bytes_total: IntCounterVec,
     pub attribution_total: IntCounterVec,
     pub unattributed_bytes_total: IntCounterVec,
     pub events_lost_total: IntCounterVec,
@@ -72,16 +89,22 @@ pub struct Metrics {
     pub housekeeping_frames_total: IntCounter,
     pub received_without_flow_packets_total: IntCounter,
     pub received_without_flow_bytes_total: IntCounter,
+    pub capture_tier: IntGaugeVec,
     pub probe_attached: IntGaugeVec,
     pub probe_variant: IntGaugeVec,
     pub probe_detachments_total: IntCounterVec,
     pub self_tests_total: IntCounterVec,
     pub self_test_last_success_timestamp_seconds: IntGauge,
+    pub coverage_seconds: IntGaugeVec,
+    pub gap_before_start_seconds: IntGaugeVec,
     pub map_entries: IntGaugeVec,
     pub map_capacity: IntGaugeVec,
     pub queue_depth: IntGaugeVec,
     pub queue_capacity: IntGaugeVec,
     pub store_bytes: IntGauge,
+    pub store_max_bytes: IntGauge,
+    pub store_oldest_timestamp_seconds: IntGauge,
+    pub store_retention_seconds: IntGauge,
     pub store_records: IntGauge,
     pub checkpoint_size: IntGauge,
     pub checkpoint_timestamp_seconds: IntGauge,
@@ -96,6 +119,7 @@ pub struct Metrics {
     pub geo_database_build_timestamp_seconds: IntGaugeVec,
     pub geo_database_stale: IntGaugeVec,
     pub config_reloads_total: IntCounterVec,
+    pub config_last_reload_successful: IntGauge,
     pub config_last_reload_success_timestamp_seconds: IntGauge,
     pub policy_info: IntGaugeVec,
     pub host_info: IntGaugeVec,
@@ -114,7 +138,12 @@ impl Metrics {
             egress_flows_total: counters(r, &catalogue::EGRESS_FLOWS)?,
             egress_bytes_total: counters(r, &catalogue::EGRESS_BYTES)?,
             egress_packets_total: counters(r, &catalogue::EGRESS_PACKETS)?,
+            received_bytes_total: counters(r, &catalogue::RECEIVED_BYTES)?,
+            attempts_total: counters(r, &catalogue::ATTEMPTS)?,
             violations_total: counters(r, &catalogue::VIOLATIONS)?,
+            last_violation_timestamp_seconds: gauges(r, &catalogue::LAST_VIOLATION)?,
+            unit_sent_bytes_total: counters(r, &catalogue::UNIT_BYTES)?,
+            operator_sent_bytes_total: counters(r, &catalogue::OPERATOR_BYTES)?,
             attribution_total: counters(r, &catalogue::ATTRIBUTION)?,
             unattributed_bytes_total: counters(r, &catalogue::UNATTRIBUTED_BYTES)?,
             events_lost_total: counters(r, &catalogue::EVENTS_LOST)?,
@@ -127,16 +156,22 @@ impl Metrics {
                 &catalogue::RECEIVED_WITHOUT_FLOW_PACKETS,
             )?,
             received_without_flow_bytes_total: counter(r, &catalogue::RECEIVED_WITHOUT_FLOW_BYTES)?,
+            capture_tier: gauges(r, &catalogue::CAPTURE_TIER)?,
             probe_attached: gauges(r, &catalogue::PROBE_ATTACHED)?,
             probe_variant: gauges(r, &catalogue::PROBE_VARIANT)?,
             probe_detachments_total: counters(r, &catalogue::PROBE_DETACHMENTS)?,
             self_tests_total: counters(r, &catalogue::SELF_TESTS)?,
             self_test_last_success_timestamp_seconds: gauge(r, &catalogue::SELF_TEST_LAST_SUCCESS)?,
+            coverage_seconds: gauges(r, &catalogue::COVERAGE)?,
+            gap_before_start_seconds: gauges(r, &catalogue::GAP_BEFORE_START)?,
             map_entries: gauges(r, &catalogue::MAP_ENTRIES)?,
             map_capacity: gauges(r, &catalogue::MAP_CAPACITY)?,
             queue_depth: gauges(r, &catalogue::QUEUE_DEPTH)?,
             queue_capacity: gauges(r, &catalogue::QUEUE_CAPACITY)?,
             store_bytes: gauge(r, &catalogue::STORE_BYTES)?,
+            store_max_bytes: gauge(r, &catalogue::STORE_MAX_BYTES)?,
+            store_oldest_timestamp_seconds: gauge(r, &catalogue::STORE_OLDEST)?,
+            store_retention_seconds: gauge(r, &catalogue::STORE_RETENTION)?,
             store_records: gauge(r, &catalogue::STORE_RECORDS)?,
             checkpoint_size: gauge(r, &catalogue::CHECKPOINT_SIZE)?,
             checkpoint_timestamp_seconds: gauge(r, &catalogue::CHECKPOINT_TIMESTAMP)?,
@@ -151,6 +186,7 @@ impl Metrics {
             geo_database_build_timestamp_seconds: gauges(r, &catalogue::GEO_DATABASE_BUILD)?,
             geo_database_stale: gauges(r, &catalogue::GEO_DATABASE_STALE)?,
             config_reloads_total: counters(r, &catalogue::CONFIG_RELOADS)?,
+            config_last_reload_successful: gauge(r, &catalogue::CONFIG_LAST_RELOAD_SUCCESSFUL)?,
             config_last_reload_success_timestamp_seconds: gauge(r, &catalogue::CONFIG_LAST_RELOAD)?,
             policy_info: gauges(r, &catalogue::POLICY_INFO)?,
             host_info: gauges(r, &catalogue::HOST_INFO)?,
@@ -184,6 +220,11 @@ impl Metrics {
             }
             self.egress_bytes_total.with_label_values(&[verdict, country]);
             self.egress_packets_total.with_label_values(&[verdict, country]);
+            self.received_bytes_total.with_label_values(&[verdict, country]);
+            self.attempts_total.with_label_values(&[verdict, country]);
+        }
+        for tier in &known.tiers {
+            self.capture_tier.with_label_values(&[tier]);
         }
         for (country, reason) in &known.violations {
             self.violations_total.with_label_values(&[country, reason]);
@@ -230,6 +271,16 @@ impl Metrics {
         }
         for reason in &known.lacks {
             self.answers_behind_total.with_label_values(&[reason]);
+        }
+        self.create_series_of_every_daemon();
+    }
+
+    fn create_series_of_every_daemon(&self) {
+        for extent in EXTENTS {
+            self.coverage_seconds.with_label_values(&[extent]);
+        }
+        for reason in ABSENCES {
+            self.gap_before_start_seconds.with_label_values(&[reason]);
         }
         for by in [CLASSIFIED_BY_KERNEL, CLASSIFIED_BY_DAEMON] {
             self.classified_flows_total.with_label_values(&[by]);
@@ -306,6 +357,7 @@ mod tests {
             store_operations: vec!["append".into()],
             refusals: vec![("metrics".into(), "full".into())],
             lacks: vec!["room".into()],
+            tiers: vec!["full".into()],
             store_events: vec!["tail-cut".into()],
             attribution_events: vec!["unenriched".into()],
         }
@@ -325,6 +377,11 @@ mod tests {
             r#"geofenced_attribution_events_total{event="unenriched"} 0"#,
             r#"geofenced_config_reloads_total{result="failure"} 0"#,
             r#"geofenced_connections_refused_total{listener="metrics",reason="full"} 0"#,
+            r#"geofenced_attempts_total{country="none",verdict="unapproved"} 0"#,
+            r#"geofenced_received_bytes_total{country="local",verdict="local"} 0"#,
+            r#"geofenced_capture_tier{tier="full"} 0"#,
+            r#"geofenced_coverage_seconds{extent="blind"} 0"#,
+            r#"geofenced_gap_before_start_seconds{reason="ended-without-a-word"} 0"#,
             "geofenced_event_latency_seconds_count 0",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
@@ -339,6 +396,9 @@ mod tests {
         metrics.build_info.with_label_values(&["0", "1"]).set(1);
         metrics.geo_database_build_timestamp_seconds.with_label_values(&["country"]).set(1);
         metrics.geo_database_stale.with_label_values(&["country"]).set(0);
+        metrics.last_violation_timestamp_seconds.with_label_values(&["CN", "country"]).set(1);
+        metrics.unit_sent_bytes_total.with_label_values(&[OTHER]).inc();
+        metrics.operator_sent_bytes_total.with_label_values(&[OTHER]).inc();
         metrics.probe_variant.with_label_values(&["connect4", "connect4"]).set(1);
         let registered: BTreeSet<String> =
             metrics.registry.gather().iter().map(|family| family.name().to_owned()).collect();

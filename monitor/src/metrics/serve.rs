@@ -20,7 +20,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use super::{Metrics, openmetrics};
+use super::{Metrics, compress, openmetrics};
 use crate::connections::{self, Bounds, Served};
 
 /// Anybody on this host may connect, so few are enough for all: a scraper keeps one.
@@ -111,9 +111,18 @@ async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Resp
         (prometheus::TEXT_FORMAT, text.map_err(|e| e.to_string()))
     };
     match text {
-        Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+        Ok(text) => answer(content_type, text, compress::is_wanted(&headers)),
         Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, problem).into_response(),
     }
+}
+
+/// What proxies keep for one scraper is not for another that can't read it.
+fn answer(content_type: &'static str, text: String, compressed: bool) -> Response {
+    let head = [(header::CONTENT_TYPE, content_type), (header::VARY, "accept, accept-encoding")];
+    if compressed && let Ok(bytes) = compress::gzip(text.as_bytes()) {
+        return (head, [(header::CONTENT_ENCODING, compress::GZIP)], bytes).into_response();
+    }
+    (head, text).into_response()
 }
 
 fn wants_openmetrics(headers: &HeaderMap) -> bool {

@@ -48,6 +48,7 @@ impl Ledger for Store {
             bytes: stats.ledger_bytes + stats.index_bytes,
             records: stats.flow_states + stats.rollups + stats.notices,
             flows: stats.flows,
+            oldest: stats.oldest,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntGauge};
 use rustc_hash::FxHashMap;
 
 use super::{Delivery, Output, Sum};
@@ -18,14 +18,24 @@ pub(super) struct Meters {
     metrics: Arc<Metrics>,
     flows: FxHashMap<(Verdict, Country, &'static str), IntCounter>,
     attributions: FxHashMap<Attribution, IntCounter>,
-    violations: FxHashMap<(Country, Reason), IntCounter>,
-    sent: FxHashMap<(Verdict, Country), Sent>,
+    violations: FxHashMap<(Country, Reason), Violations>,
+    traffic: FxHashMap<(Verdict, Country), Moved>,
+}
+
+/// Rules come and go with each reload; those of so many countries and reasons are found at once.
+const VIOLATIONS_FOUND: usize = 4096;
+
+#[derive(Debug)]
+struct Violations {
+    flows: IntCounter,
+    last: IntGauge,
 }
 
 #[derive(Debug)]
-struct Sent {
+struct Moved {
     bytes: IntCounter,
     packets: IntCounter,
+    received: IntCounter,
 }
 
 impl Output for Meters {
@@ -33,8 +43,13 @@ impl Output for Meters {
         if told.begins {
             self.count_flow(&told.record);
         }
+        if told.attempts {
+            let (place, judgement) = (&told.record.place, &told.record.judgement);
+            let labels = [judgement.verdict.word(), country_label(&place.country)];
+            self.metrics.attempts_total.with_label_values(&labels).inc();
+        }
         if told.violates {
-            self.count_violation(&told.record);
+            self.violations(&told.record).flows.inc();
         }
         self.count_growth(&told.record, told.growth);
     }
@@ -50,12 +65,14 @@ impl Output for Meters {
         let flows = &metrics.egress_flows_total;
         flows.with_label_values(&[verdict, country, TRANSPORT_OTHER]).inc_by(sum.flows);
         if sum.judgement.verdict == Verdict::Unapproved {
-            let reason = sum.judgement.reason.to_string();
-            let violations = &metrics.violations_total;
-            violations.with_label_values(&[country, &reason]).inc_by(sum.flows);
+            let labels = [country, &sum.judgement.reason.to_string()];
+            metrics.violations_total.with_label_values(&labels).inc_by(sum.flows);
+            let last = metrics.last_violation_timestamp_seconds.with_label_values(&labels);
+            last.set(sum.at.secs().cast_signed());
         }
         let labels = [verdict, country];
-        let Traffic { sent_bytes, sent_packets, .. } = sum.traffic;
+        let Traffic { sent_bytes, sent_packets, received_bytes, .. } = sum.traffic;
+        metrics.received_bytes_total.with_label_values(&labels).inc_by(received_bytes);
         metrics.egress_bytes_total.with_label_values(&labels).inc_by(sent_bytes);
         metrics.egress_packets_total.with_label_values(&labels).inc_by(sent_packets);
     }
@@ -68,7 +85,7 @@ impl Meters {
             flows: FxHashMap::default(),
             attributions: FxHashMap::default(),
             violations: FxHashMap::default(),
-            sent: FxHashMap::default(),
+            traffic: FxHashMap::default(),
         }
     }
 
@@ -84,38 +101,49 @@ impl Meters {
         self.attributions.entry(attribution).or_insert_with(find).inc();
     }
 
-    fn count_violation(&mut self, record: &Record) {
-        let (country, reason) = (record.place.country, record.judgement.reason.clone());
-        let all = &self.metrics.violations_total;
-        let find = || all.with_label_values(&[country_label(&country), &reason.to_string()]);
-        if let Reason::Rule(_) = reason {
-            // Rules come and go with each reload.
-            return find().inc();
+    fn violations(&mut self, record: &Record) -> &Violations {
+        if self.violations.len() >= VIOLATIONS_FOUND {
+            self.violations.clear();
         }
-        self.violations.entry((country, reason.clone())).or_insert_with(find).inc();
+        let (country, reason) = (record.place.country, record.judgement.reason.clone());
+        let metrics = &self.metrics;
+        self.violations.entry((country, reason)).or_insert_with_key(|(country, reason)| {
+            let labels = [country_label(country), &reason.to_string()];
+            Violations {
+                flows: metrics.violations_total.with_label_values(&labels),
+                last: metrics.last_violation_timestamp_seconds.with_label_values(&labels),
+            }
+        })
     }
 
     fn count_growth(&mut self, record: &Record, growth: Traffic) {
-        if growth.sent_packets == 0 && growth.sent_bytes == 0 {
+        let is_sent = growth.sent_packets > 0 || growth.sent_bytes > 0;
+        if !is_sent && growth.received_bytes == 0 {
             return;
         }
         let (verdict, country) = (record.judgement.verdict, record.place.country);
         let metrics = &self.metrics;
-        let sent = self.sent.entry((verdict, country)).or_insert_with(|| {
+        let moved = self.traffic.entry((verdict, country)).or_insert_with(|| {
             let labels = [verdict.word(), country_label(&country)];
-            Sent {
+            Moved {
                 bytes: metrics.egress_bytes_total.with_label_values(&labels),
                 packets: metrics.egress_packets_total.with_label_values(&labels),
+                received: metrics.received_bytes_total.with_label_values(&labels),
             }
         });
-        sent.bytes.inc_by(growth.sent_bytes);
-        sent.packets.inc_by(growth.sent_packets);
+        moved.bytes.inc_by(growth.sent_bytes);
+        moved.packets.inc_by(growth.sent_packets);
+        moved.received.inc_by(growth.received_bytes);
+        if is_sent && record.is_violation() {
+            let at = record.egress.last_at.secs().cast_signed();
+            self.violations(record).last.set(at);
+        }
         // What is forwarded, wrapped or the kernel's own has no process to be named.
         let is_passing =
             matches!(record.egress.origin, Origin::Forwarded | Origin::Tunnel | Origin::Kernel);
         if record.sender.attribution() == Attribution::None && !is_passing {
             let origin = record.egress.origin.word();
-            let bytes = &metrics.unattributed_bytes_total;
+            let bytes = &self.metrics.unattributed_bytes_total;
             bytes.with_label_values(&[origin]).inc_by(growth.sent_bytes);
         }
     }

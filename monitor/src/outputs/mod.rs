@@ -13,6 +13,7 @@ mod noted;
 pub mod rollup;
 mod shares;
 pub mod store;
+mod top;
 pub mod view;
 pub mod writer;
 
@@ -22,7 +23,7 @@ use std::{
 };
 
 use crate::{
-    config::{RecordMode, StoreConfig},
+    config::{RecordMode, Rule, StoreConfig},
     event::{
         Attribution, CountryCode, Entry, Judgement, Origin, Place, Provenance, Reason, Record,
         Timestamp, Traffic, Transport, User, Verdict,
@@ -33,10 +34,21 @@ use crate::{
 use entries::Entries;
 use metrics::Meters;
 use store::StoreQueue;
+use top::Top;
 
 /// Why a flow can be a violation, rules aside.
 const OBJECTIONS: [Reason; 5] =
     [Reason::Country, Reason::Operator, Reason::Unlocated, Reason::Undetermined, Reason::Malformed];
+/// Violations that are to be at 0 once these rules are in force. Where a rule names no country, any of all
+/// can be: their series begin with their violation.
+pub fn violations_of(rules: &[Rule]) -> impl Iterator<Item = (String, String)> {
+    rules.iter().filter(|rule| !rule.allow).flat_map(|rule| {
+        let reason = Reason::Rule(Arc::clone(&rule.name)).to_string();
+        let named = rule.country.iter().map(ToString::to_string);
+        named.chain([COUNTRY_NONE.to_owned()]).map(move |country| (country, reason.clone()))
+    })
+}
+
 /// Stage of the losses of lookups.
 const LOOKUPS: &str = "lookups";
 
@@ -59,6 +71,8 @@ pub struct Delivery {
     pub record: Arc<Record>,
     /// What came since the last state, or was metered since: each byte is told once.
     pub growth: Traffic,
+    /// It is the first state, and the flow has not sent.
+    pub attempts: bool,
     /// It is the first state in which the flow has sent.
     pub begins: bool,
     /// It is the first in which it is a violation.
@@ -105,7 +119,17 @@ impl Outputs {
     ) -> Self {
         let others: Vec<Box<dyn Output>> =
             vec![Box::new(Meters::new(Arc::clone(&metrics))), Box::new(live::Stream(live))];
+        metrics.store_max_bytes.set(config.max_bytes.cast_signed());
+        metrics.store_retention_seconds.set(config.retention.as_secs().cast_signed());
         Self { entries: Entries::new(metrics, config, store), others }
+    }
+
+    /// So many units and operators have a series of their own; with 0 there are none.
+    pub fn counting_top(mut self, most: u32, metrics: &Metrics) -> Self {
+        if most > 0 {
+            self.others.push(Box::new(Top::new(most as usize, metrics)));
+        }
+        self
     }
 
     /// After a reload.

@@ -75,6 +75,21 @@ pub struct LedgerSize {
     /// Blocks of the last checkpoint; and when it was signed, if by this process.
     pub signed: u64,
     pub signed_at: Option<Timestamp>,
+    pub oldest: Option<Timestamp>,
+}
+
+impl LedgerSize {
+    pub(super) fn meter(&self, metrics: &Metrics) {
+        metrics.store_bytes.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        metrics.store_records.set(i64::try_from(self.records).unwrap_or(i64::MAX));
+        metrics.store_flows.set(i64::try_from(self.flows).unwrap_or(i64::MAX));
+        let oldest = self.oldest.map_or(0, Timestamp::secs);
+        metrics.store_oldest_timestamp_seconds.set(oldest.cast_signed());
+        metrics.checkpoint_size.set(self.signed.cast_signed());
+        if let Some(at) = self.signed_at {
+            metrics.checkpoint_timestamp_seconds.set(at.secs().cast_signed());
+        }
+    }
 }
 
 /// What the writer needs of the store.

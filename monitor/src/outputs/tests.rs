@@ -140,8 +140,9 @@ impl Rig {
     fn deliver(&mut self, record: Record, growth: Traffic, is_new: bool, kept: Kept) -> Kept {
         let begins = is_new && record.egress.phase == Phase::Sent;
         let violates = begins && record.is_violation();
+        let attempts = is_new && !begins;
         let record = Arc::new(record);
-        self.outputs.deliver(Delivery { record, growth, begins, violates }, kept)
+        self.outputs.deliver(Delivery { record, growth, attempts, begins, violates }, kept)
     }
 
     /// Everything that reached the ledger.

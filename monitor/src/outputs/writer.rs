@@ -488,13 +488,7 @@ impl<L: Ledger> Writer<L> {
     fn meter_size(&mut self) {
         self.sized_at = Some(Instant::now());
         if let Some(size) = self.attempt("size", |ledger| ledger.size()) {
-            self.metrics.store_bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
-            self.metrics.store_records.set(i64::try_from(size.records).unwrap_or(i64::MAX));
-            self.metrics.store_flows.set(i64::try_from(size.flows).unwrap_or(i64::MAX));
-            self.metrics.checkpoint_size.set(size.signed.cast_signed());
-            if let Some(at) = size.signed_at {
-                self.metrics.checkpoint_timestamp_seconds.set(at.secs().cast_signed());
-            }
+            size.meter(&self.metrics);
         }
     }
 }

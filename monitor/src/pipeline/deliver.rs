@@ -21,7 +21,7 @@ pub(super) fn deliver(
     if details.is_own {
         return;
     }
-    let Report { egress, growth, is_new } = report;
+    let Report { egress, growth, is_new, is_first } = report;
     if !details.is_by(rules) {
         details.renew(rules, &egress);
     }
@@ -29,8 +29,9 @@ pub(super) fn deliver(
     let record = Arc::new(details.record(egress));
     // An attempt never counts.
     let begins = is_new && record.egress.phase == Phase::Sent;
+    let attempts = is_first && record.egress.phase == Phase::Attempt;
     let violates = record.is_violation() && !details.is_counted;
     details.is_counted |= violates;
-    let told = Delivery { record, growth, begins, violates };
+    let told = Delivery { record, growth, attempts, begins, violates };
     details.kept = outputs.deliver(told, details.kept);
 }

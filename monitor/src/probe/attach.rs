@@ -157,6 +157,8 @@ pub fn tier(attachments: &[Attachment]) -> &'static str {
 }
 
 /// The same of each probe's name and whether it is attached.
+pub const TIERS: [&str; 3] = ["full", "degraded", "none"];
+
 pub fn tier_of<'p>(probes: impl Iterator<Item = (&'p str, bool)>) -> &'static str {
     let (mut is_any, mut is_degraded) = (false, false);
     for (name, is_attached) in probes {

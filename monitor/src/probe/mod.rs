@@ -23,7 +23,7 @@ mod tracefs;
 mod trial;
 mod waiting;
 
-pub use attach::{Attachment, PROBES, Probe, tier, tier_of};
+pub use attach::{Attachment, PROBES, Probe, TIERS, tier, tier_of};
 pub use cgroup::find as find_cgroup;
 pub use interfaces::{Attaching, InterfaceNames, SeenSince, unknown_interfaces};
 pub use kernel::Kernel;

@@ -12,6 +12,7 @@ mod serve;
 mod stall;
 mod status;
 mod watch;
+mod watched;
 
 use std::{panic, sync::Arc, thread};
 
@@ -23,6 +24,7 @@ use self::{
     serve::{Serving, Sockets},
     status::Facts,
     watch::{Inbox, Vitals, watch},
+    watched::Watched,
 };
 use super::{Failure, Outcome, load};
 use crate::{
@@ -46,7 +48,7 @@ use crate::{
     pipeline::{self, Pipeline, Watchers},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
-        Variant, find_cgroup, waiting_max,
+        TIERS, Variant, find_cgroup, waiting_max,
     },
     rules::Rules,
     sandbox,
@@ -77,18 +79,13 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
-    let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone());
+    let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone())
+        .counting_top(config.metrics.top, &metrics);
     let marks = Arc::new(Marking::new(reader.clone(), outputs.noter()));
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
-    let mut pipeline = Pipeline::new(
-        processes,
-        Arc::clone(&rules),
-        outputs,
-        Arc::clone(&metrics),
-        max_flows,
-        now.timeline.wall_at_boot_ns,
-    );
+    let (by, told, wall) = (Arc::clone(&rules), Arc::clone(&metrics), now.timeline.wall_at_boot_ns);
+    let mut pipeline = Pipeline::new(processes, by, outputs, told, max_flows, wall);
     name_by(&mut pipeline, &config.names, args);
     if let Ok(test) = self_test {
         pipeline.prove(test);
@@ -101,22 +98,28 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let ((trigger, shutdown), vitals) = (shutdown::channel(), Arc::new(Vitals::default()));
     let inbox = Arc::new(Inbox::default());
     let reloader = Reloader::new(global, config, &metrics, &inbox, classes, rules);
-    let watcher = thread::Builder::new().name("pipeline".into()).spawn({
-        let (vitals, shutdown) = (Arc::clone(&vitals), shutdown.clone());
-        let (view, at_the_end) = (Arc::clone(&view), EndsDaemon(trigger.clone()));
-        move || {
-            let _at_the_end = at_the_end;
-            watch(&mut *source, pipeline, &vitals, &inbox, &view, &shutdown)
-        }
+    let (told, at_the_end) = (Arc::clone(&vitals), EndsDaemon(trigger.clone()));
+    let (asked, ended) = (Arc::clone(&view), shutdown.clone());
+    let watcher = thread::Builder::new().name("pipeline".into()).spawn(move || {
+        let _at_the_end = at_the_end;
+        watch(&mut *source, pipeline, &told, &inbox, &asked, &ended)
     })?;
     let readiness = Readiness::default();
     let (seal, locate) = (facts.seal(&view), reloader.locate());
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
-    let events = Arc::new(Current::new(reader, view));
-    let told = Arc::clone(&metrics);
+    let (events, told) = (Arc::new(Current::new(reader.clone(), view)), Arc::clone(&metrics));
     let api = Api { events, live, watching_since, status, locate, marks, seal, metrics: told };
-    let serving =
-        Serving { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors };
+    let serving = Serving {
+        watched: Watched::new(reader, watching_since, &metrics),
+        metrics,
+        counters,
+        readiness,
+        vitals,
+        reloader,
+        trigger,
+        shutdown,
+        descriptors,
+    };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
     if !writer.join() {
@@ -344,6 +347,7 @@ fn new_metrics(
         .into_iter()
         .flat_map(|listener| connections::refused::ALL.map(|it| (listener.into(), it.into())))
         .collect();
+    known.tiers = TIERS.map(str::to_owned).to_vec();
     known.attribution_events = attribute::EVENTS.map(str::to_owned).to_vec();
     known.queues.push((watch::SAMPLES.to_owned(), waiting_max(capture.max_flows) as u64));
     let metrics = Metrics::new(&KnownLabels {
@@ -357,6 +361,8 @@ fn new_metrics(
         ..known
     })?;
     metrics.build_info.with_label_values(&[VERSION, COMMIT]).set(1);
+    metrics::process::register(&metrics.registry, own_usage)?;
+    metrics.config_last_reload_successful.set(1);
     reload::meter_rules(&metrics, rules);
     for attachment in attachments {
         let attached = i64::from(attachment.outcome.is_ok());
@@ -372,6 +378,19 @@ fn new_metrics(
     capacity.with_label_values(&["processes"]).set(i64::try_from(PROCESSES_MAX)?);
     capacity.with_label_values(&[names::STAGE]).set(i64::try_from(names::NAMES_MAX)?);
     Ok(metrics)
+}
+
+fn own_usage() -> Option<metrics::process::Usage> {
+    let own = attribute::own::own()?;
+    Some(metrics::process::Usage {
+        cpu_seconds: own.cpu_seconds,
+        resident_bytes: own.resident_bytes,
+        virtual_bytes: own.virtual_bytes,
+        open_fds: own.open_fds,
+        max_fds: own.max_fds,
+        threads: own.threads,
+        started_at_seconds: own.started_at_seconds(),
+    })
 }
 
 /// What stages before the outputs can lose: stage and reason.

@@ -18,6 +18,7 @@ use crate::{
     host,
     locate::{Cache, Locator},
     metrics::Metrics,
+    outputs,
     rules::Rules,
 };
 
@@ -83,8 +84,12 @@ impl Reloader {
     pub(super) fn reload(&self) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let result = match self.try_reload() {
-            Ok(()) => "success",
+            Ok(()) => {
+                self.metrics.config_last_reload_successful.set(1);
+                "success"
+            }
             Err(error) => {
+                self.metrics.config_last_reload_successful.set(0);
                 tracing::error!("not reloaded, the old configuration stays in force: {error:#}");
                 "failure"
             }
@@ -133,6 +138,9 @@ pub(super) fn in_force(rules: &InForce) -> Arc<Rules> {
 /// What the metrics say of the rules in force.
 pub(super) fn meter_rules(metrics: &Metrics, rules: &Rules) {
     metrics.set_policy(&hex(&rules.policy.sha256));
+    for (country, reason) in outputs::violations_of(&rules.policy.rules) {
+        metrics.violations_total.with_label_values(&[&country, &reason]);
+    }
     if let Some(host) = &rules.provenance().host {
         metrics.set_host(&host.name, &host.id.map(|id| hex(&id)).unwrap_or_default());
     }

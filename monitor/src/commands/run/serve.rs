@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, time::sleep};
 use super::{
     reload::Reloader,
     watch::{self, Vitals},
+    watched::Watched,
 };
 use crate::{
     api::{
@@ -18,7 +19,7 @@ use crate::{
         server::{self, Bound},
     },
     metrics::{self, Metrics, serve::Readiness},
-    probe::{PROBES, Probe},
+    probe::{PROBES, Probe, TIERS, tier_of},
     shutdown::{Shutdown, Trigger, notify, watch_signals},
     store::{STORE_EVENTS, StoreCounters},
     ticks::Ticks,
@@ -29,6 +30,10 @@ const GAUGES: Duration = Duration::from_secs(2);
 /// How often what lay idle is given back.
 const MINUTE: Duration = Duration::from_mins(1);
 const MINUTES_A_DAY: u32 = 24 * 60;
+/// After so long is looked what of the last day was watched; the last one repeats. A new ledger has a day of
+/// a few seconds.
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(5), Duration::from_mins(1), Duration::from_mins(10)];
 /// Sweeps come every second; this long without one means that the pipeline hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -49,13 +54,23 @@ pub(super) struct Serving {
     pub(super) shutdown: Shutdown,
     /// That this process may have.
     pub(super) descriptors: u64,
+    pub(super) watched: Watched,
 }
 
 impl Serving {
     /// Until shutdown is requested.
     pub(super) async fn serve(self, api: Api, sockets: Sockets) -> anyhow::Result<()> {
-        let Self { metrics, counters, readiness, vitals, reloader, trigger, shutdown, descriptors } =
-            self;
+        let Self {
+            metrics,
+            counters,
+            readiness,
+            vitals,
+            reloader,
+            trigger,
+            shutdown,
+            descriptors,
+            watched,
+        } = self;
         let api_served = async {
             let bounds = server::BOUNDS.within(descriptors);
             sockets.api.serve(api, bounds, shutdown.clone()).await;
@@ -81,8 +96,9 @@ impl Serving {
         let ticks = (Ticks::every(GAUGES)?, shutdown.clone());
         let gauged = keep_gauges(&vitals, told, &readiness, &reloader, ticks);
         let kept = keep_house(&reloader, shutdown.clone());
-        let ((), (), signalled, (), ()) =
-            tokio::join!(api_served, metrics_served, signalled, gauged, kept);
+        let looked = keep_watched(watched, shutdown.clone());
+        let ((), (), signalled, (), (), ()) =
+            tokio::join!(api_served, metrics_served, signalled, gauged, kept, looked);
         notify::stopping();
         signalled?;
         Ok(())
@@ -101,6 +117,28 @@ async fn keep_house(reloader: &Reloader, shutdown: Shutdown) {
         if minutes % MINUTES_A_DAY == 0 {
             reloader.meter_age();
         }
+    }
+}
+
+/// Tells in metrics what was watched.
+async fn keep_watched(watched: Watched, shutdown: Shutdown) {
+    let last = LOOKS[LOOKS.len() - 1];
+    for pause in LOOKS.into_iter().chain(std::iter::repeat(last)) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = shutdown.clone().requested() => return,
+        }
+        let watched = watched.clone();
+        let _ = tokio::task::spawn_blocking(move || watched.meter()).await;
+    }
+}
+
+/// Which tier holds now.
+fn meter_tier(metrics: &Metrics) {
+    let attached = |probe: &Probe| metrics.probe_attached.with_label_values(&[probe.name]).get();
+    let now = tier_of(PROBES.iter().map(|probe| (probe.name, attached(probe) == 1)));
+    for tier in TIERS {
+        metrics.capture_tier.with_label_values(&[tier]).set((tier == now).into());
     }
 }
 
@@ -130,6 +168,7 @@ async fn keep_gauges(
         names.set(vitals.names.load(Ordering::Relaxed).cast_signed());
         samples.set(vitals.samples.load(Ordering::Relaxed).cast_signed());
         metrics::catch_up(&metrics.store_events_total, &STORE_EVENTS, &counters.counts());
+        meter_tier(metrics);
         let now = vitals.sweeps.load(Ordering::Relaxed);
         if now != sweeps {
             if sweeps == 0 {

@@ -78,3 +78,87 @@ fn bytes_without_a_process_are_counted_by_origin() {
     let (_, metrics) = rig.finish();
     assert_eq!(metrics.unattributed_bytes_total.with_label_values(&["process"]).get(), 77);
 }
+
+#[test]
+fn an_attempt_is_counted_once_and_what_came_back_by_the_byte() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 16);
+    let mut attempt = full_record();
+    attempt.egress.phase = Phase::Attempt;
+    rig.deliver(attempt.clone(), Traffic::default(), true, Kept::Added);
+    rig.deliver(attempt, Traffic::default(), false, Kept::Added);
+    let came_back = Traffic { received_bytes: 40, received_packets: 1, ..Traffic::default() };
+    rig.deliver(full_record(), sent(100, 2), true, Kept::Added);
+    rig.deliver(full_record(), came_back, false, Kept::Added);
+    let (_, metrics) = rig.finish();
+    let labels = ["unapproved", "CN"];
+    assert_eq!(metrics.attempts_total.with_label_values(&labels).get(), 1);
+    assert_eq!(metrics.received_bytes_total.with_label_values(&labels).get(), 40);
+    assert_eq!(metrics.egress_bytes_total.with_label_values(&labels).get(), 100);
+}
+
+#[test]
+fn the_last_violation_is_as_old_as_the_last_packet_of_any_and_what_comes_back_is_none() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 16);
+    let last = rig.metrics.last_violation_timestamp_seconds.clone();
+    let told = |labels: [&str; 2]| last.with_label_values(&labels).get();
+    let at = |seconds: u64| {
+        let mut record = full_record();
+        record.egress.last_at = Timestamp::from_secs(1_800_000_000 + seconds);
+        record
+    };
+    rig.deliver(at(1), sent(100, 2), true, Kept::Added);
+    assert_eq!(told(["CN", "rule:no-cn"]), 1_800_000_001);
+    rig.deliver(at(60), sent(100, 2), false, Kept::Added);
+    assert_eq!(told(["CN", "rule:no-cn"]), 1_800_000_060);
+    let came_back = Traffic { received_bytes: 40, received_packets: 1, ..Traffic::default() };
+    rig.deliver(at(90), came_back, false, Kept::Added);
+    assert_eq!(told(["CN", "rule:no-cn"]), 1_800_000_060);
+    let mut fine = at(99);
+    fine.judgement.verdict = Verdict::Approved;
+    rig.deliver(fine, sent(100, 2), true, Kept::Added);
+    assert_eq!(told(["CN", "rule:no-cn"]), 1_800_000_060);
+    rig.finish();
+}
+
+#[test]
+fn a_rule_that_forbids_has_a_series_for_each_country_it_names_and_for_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let text = "[policy]\nlocal_networks = []\n[[policy.rule]]\nname = \"no-cn\"\nallow = false\n\
+                country = [\"CN\", \"RU\"]\n[[policy.rule]]\nname = \"ntp\"\nallow = true\nport = 123\n\
+                [[policy.rule]]\nname = \"no-ssh\"\nallow = false\nport = 22\n";
+    std::fs::write(&path, text).unwrap();
+    let rules = crate::config::Config::load(&path).unwrap().policy.rules;
+    let series: Vec<_> = violations_of(&rules).collect();
+    let of = |country: &str, reason: &str| (country.to_owned(), reason.to_owned());
+    let right = [
+        of("CN", "rule:no-cn"),
+        of("RU", "rule:no-cn"),
+        of("none", "rule:no-cn"),
+        of("none", "rule:no-ssh"),
+    ];
+    assert_eq!(series, right);
+}
+
+#[test]
+fn units_and_operators_have_series_of_their_own_only_where_that_is_asked_for() {
+    let told = |most: u32| {
+        let mut rig = rig(RecordMode::All, Memory::default(), 16);
+        rig.outputs = rig.outputs.counting_top(most, &rig.metrics);
+        rig.deliver(full_record(), sent(100, 2), true, Kept::Added);
+        rig.deliver(bare_record(), sent(7, 1), true, Kept::Added);
+        let (_, metrics) = rig.finish();
+        prometheus::TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap()
+    };
+    let asked = told(3);
+    let unit = full_record().sender.process().unwrap().unit.clone().unwrap();
+    for line in [
+        format!("geofenced_unit_sent_bytes_total{{unit=\"{unit}\"}} 100"),
+        "geofenced_unit_sent_bytes_total{unit=\"none\"} 7".to_owned(),
+        "geofenced_operator_sent_bytes_total{operator=\"other\"} 0".to_owned(),
+    ] {
+        assert!(asked.lines().any(|it| it == line), "{line} is not in\n{asked}");
+    }
+    assert!(asked.contains("geofenced_operator_sent_bytes_total{operator=\"AS"), "{asked}");
+    assert!(!told(0).contains("_sent_bytes_total"));
+}
