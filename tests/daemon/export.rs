@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
+    time::Instant,
 };
 
 use generator::{Generator, HOUR, START};
@@ -33,7 +34,7 @@ use crate::{
 const RECORDS: usize = 100_000;
 const MISSING: &str = "`cargo xtask test` installs it into target/tools/python";
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -52,7 +53,7 @@ fn python(script: &str, words: &[&str]) -> Value {
 }
 
 /// A store without a daemon.
-struct Stored {
+pub(crate) struct Stored {
     directory: TempDir,
     config: String,
 }
@@ -73,20 +74,20 @@ impl Stored {
         Self { config: path.display().to_string(), directory }
     }
 
-    fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+    pub(crate) fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
         Self::new(|store| entries.into_iter().for_each(|entry| store.append(&entry).unwrap()))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         geofenced(words).args(["--config", &self.config]).output().unwrap()
     }
 
     /// Where it is, after it succeeded.
-    fn export(&self, format: &str, more: &[&str]) -> PathBuf {
+    pub(crate) fn export(&self, format: &str, more: &[&str]) -> PathBuf {
         let folder = self.path(format);
         let words = ["export", "--format", format, folder.to_str().unwrap()];
         let output = self.run(&[&words, more].concat());
@@ -120,7 +121,7 @@ fn some_provenance() -> geofenced::inside::event::Provenance {
     geofenced::inside::event::Provenance { policy_sha256: [1; 32], databases: vec![], host: None }
 }
 
-fn rollup(hour: u64, code: &str, provenance: &Record) -> Rollup {
+pub(crate) fn rollup(hour: u64, code: &str, provenance: &Record) -> Rollup {
     Rollup {
         hour: Timestamp(START + hour * HOUR).hour(),
         program: "/usr/bin/updater".into(),
@@ -138,7 +139,7 @@ fn rollup(hour: u64, code: &str, provenance: &Record) -> Rollup {
     }
 }
 
-fn paths(folder: &Path) -> Vec<String> {
+pub(crate) fn paths(folder: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let mut todo = vec![folder.to_owned()];
     while let Some(next) = todo.pop() {
@@ -157,6 +158,7 @@ fn paths(folder: &Path) -> Vec<String> {
 fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
     let records = env::var("GEOFENCED_TEST_EXPORT_RECORDS").ok().and_then(|it| it.parse().ok());
     let records = records.unwrap_or(RECORDS);
+    let begun = Instant::now();
     let stored = Stored::new(|store| {
         let mut generator = Generator::new(records, 30);
         for number in 0..records {
@@ -169,7 +171,9 @@ fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
             store.append(&Entry::Flow(record)).unwrap();
         }
     });
+    eprintln!("{records} records are stored after {:?}", begun.elapsed());
     let summary = stored.summary();
+    eprintln!("summary after {:?}", begun.elapsed());
     assert!(summary.len() > 30, "{summary:?}");
     let mut took = Vec::new();
     for format in ["ndjson", "parquet"] {
@@ -180,7 +184,8 @@ fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
         let measured = python(include_str!("export/measured.py"), &words);
         assert_eq!(measured["code"], 0);
         let most = measured["bytes"].as_u64().unwrap();
-        eprintln!("{format}: {records} records, {} MiB at most", most >> 20);
+        let after = begun.elapsed();
+        eprintln!("{format}: {records} records, {} MiB at most, after {after:?}", most >> 20);
         took.push((format, most >> 20));
 
         let read = python(include_str!("export/sums.py"), &[format, folder.to_str().unwrap()]);
@@ -188,6 +193,7 @@ fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
             serde_json::from_value(read["sums"].clone()).unwrap();
         assert_eq!(sums, summary, "{format}");
         assert_eq!(read["strayed"], 0, "{format}");
+        eprintln!("{format}: read after {:?}", begun.elapsed());
         if format == "parquet" {
             let of = |name: &str| read["types"][name].as_str().unwrap_or_default().to_owned();
             assert!(of("timestamp").starts_with("TIMESTAMP"), "{}", of("timestamp"));
