@@ -6,7 +6,7 @@ mod generator;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
@@ -29,9 +29,6 @@ use crate::{
     rig::geofenced,
 };
 
-/// Records of the larger export: a million by `GEOFENCED_TEST_EXPORT_RECORDS=1000000`, which takes minutes in a
-/// debug build.
-const RECORDS: usize = 100_000;
 const MISSING: &str = "`cargo xtask test` installs it into target/tools/python";
 
 pub(crate) fn said(output: &Output) -> String {
@@ -154,12 +151,9 @@ pub(crate) fn paths(folder: &Path) -> Vec<String> {
     all
 }
 
-#[test]
-fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
-    let records = env::var("GEOFENCED_TEST_EXPORT_RECORDS").ok().and_then(|it| it.parse().ok());
-    let records = records.unwrap_or(RECORDS);
-    let begun = Instant::now();
-    let stored = Stored::new(|store| {
+/// Flows of a month and sums of each of its hours.
+fn month(records: usize) -> Stored {
+    Stored::new(|store| {
         let mut generator = Generator::new(records, 30);
         for number in 0..records {
             let record = generator.next_state();
@@ -170,44 +164,54 @@ fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
             }
             store.append(&Entry::Flow(record)).unwrap();
         }
-    });
-    eprintln!("{records} records are stored after {:?}", begun.elapsed());
-    let summary = stored.summary();
-    eprintln!("summary after {:?}", begun.elapsed());
-    assert!(summary.len() > 30, "{summary:?}");
-    let mut took = Vec::new();
-    for format in ["ndjson", "parquet"] {
-        let folder = stored.path(format);
-        let binary = env!("CARGO_BIN_EXE_geofenced");
-        let words = [binary, "export", "--format", format, folder.to_str().unwrap()];
-        let words = [&words[..], &["--config", &stored.config]].concat();
-        let measured = python(include_str!("export/measured.py"), &words);
-        assert_eq!(measured["code"], 0);
-        let most = measured["bytes"].as_u64().unwrap();
-        let after = begun.elapsed();
-        eprintln!("{format}: {records} records, {} MiB at most, after {after:?}", most >> 20);
-        took.push((format, most >> 20));
+    })
+}
 
-        let read = python(include_str!("export/sums.py"), &[format, folder.to_str().unwrap()]);
-        let sums: BTreeMap<String, [u64; 4]> =
-            serde_json::from_value(read["sums"].clone()).unwrap();
-        assert_eq!(sums, summary, "{format}");
-        assert_eq!(read["strayed"], 0, "{format}");
-        eprintln!("{format}: read after {:?}", begun.elapsed());
-        if format == "parquet" {
-            let of = |name: &str| read["types"][name].as_str().unwrap_or_default().to_owned();
-            assert!(of("timestamp").starts_with("TIMESTAMP"), "{}", of("timestamp"));
-            assert_eq!(of("source_bytes"), "BIGINT");
-            assert_eq!(of("geofenced_violation"), "BOOLEAN");
-            assert_eq!(of("geofenced_database"), "JSON");
-            let order = python(include_str!("export/order.py"), &[folder.to_str().unwrap()]);
-            assert_eq!(order["unordered"], 0, "{order}");
-            assert!(order["groups"].as_u64() >= order["files"].as_u64(), "{order}");
-            assert_eq!(order["groups"], order["bounds"], "{order}");
-        }
-        fs::remove_dir_all(folder).unwrap();
-    }
-    assert!(took.iter().all(|(_, most)| *most < 100), "of {records} records, MiB: {took:?}");
+/// Exports so many records, and has DuckDB add them up; gives back where they are, and what else it read.
+fn adds_up_as_summary_says(format: &str, records: usize) -> (Stored, PathBuf, Value) {
+    let begun = Instant::now();
+    let stored = month(records);
+    let summary = stored.summary();
+    assert!(summary.len() > 30, "{summary:?}");
+    let folder = stored.path(format);
+    let binary = env!("CARGO_BIN_EXE_geofenced");
+    let words = [binary, "export", "--format", format, folder.to_str().unwrap()];
+    let words = [&words[..], &["--config", &stored.config]].concat();
+    let stored_after = begun.elapsed();
+    let measured = python(include_str!("export/measured.py"), &words);
+    assert_eq!(measured["code"], 0);
+    let most = measured["bytes"].as_u64().unwrap();
+    let after = begun.elapsed() - stored_after;
+    eprintln!(
+        "{format}: {records} records stored in {stored_after:?}, exported in {after:?}, {} MiB at most",
+        most >> 20
+    );
+    assert!(most >> 20 < 100, "of {records} records {} MiB", most >> 20);
+
+    let read = python(include_str!("export/sums.py"), &[format, folder.to_str().unwrap()]);
+    let sums: BTreeMap<String, [u64; 4]> = serde_json::from_value(read["sums"].clone()).unwrap();
+    assert_eq!(sums, summary, "{format}");
+    assert_eq!(read["strayed"], 0, "{format}");
+    (stored, folder, read)
+}
+
+#[test]
+fn duckdb_adds_up_by_country_what_summary_says_of_ndjson() {
+    adds_up_as_summary_says("ndjson", 100_000);
+}
+
+#[test]
+fn duckdb_adds_up_by_country_what_summary_says_of_a_million_records_of_parquet() {
+    let (_stored, folder, read) = adds_up_as_summary_says("parquet", 1_000_000);
+    let of = |name: &str| read["types"][name].as_str().unwrap_or_default().to_owned();
+    assert!(of("timestamp").starts_with("TIMESTAMP"), "{}", of("timestamp"));
+    assert_eq!(of("source_bytes"), "BIGINT");
+    assert_eq!(of("geofenced_violation"), "BOOLEAN");
+    assert_eq!(of("geofenced_database"), "JSON");
+    let order = python(include_str!("export/order.py"), &[folder.to_str().unwrap()]);
+    assert_eq!(order["unordered"], 0, "{order}");
+    assert!(order["groups"].as_u64() >= order["files"].as_u64(), "{order}");
+    assert_eq!(order["groups"], order["bounds"], "{order}");
 }
 
 #[test]
