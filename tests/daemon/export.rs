@@ -181,7 +181,7 @@ fn adds_up_as_summary_says(format: &str, records: usize) -> (Stored, PathBuf, Va
     let measured = python(include_str!("export/measured.py"), &words);
     assert_eq!(measured["code"], 0);
     let most = measured["bytes"].as_u64().unwrap();
-    let after = begun.elapsed() - stored_after;
+    let after = begun.elapsed().saturating_sub(stored_after);
     eprintln!(
         "{format}: {records} records stored in {stored_after:?}, exported in {after:?}, {} MiB at most",
         most >> 20

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use geofenced::inside::event::Entry;
+use geofenced::inside::{ecs::hex, event::Entry};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -39,7 +39,7 @@ impl Taken {
         let key = stored.path("kept.pub");
         fs::copy(folder.join("key.pub"), &key).unwrap();
         let manifest = fs::read(folder.join("manifest.json")).unwrap();
-        let sha256 = Sha256::digest(manifest).iter().map(|it| format!("{it:02x}")).collect();
+        let sha256 = hex(&Sha256::digest(manifest));
         Self { stored, folder, key: key.display().to_string(), sha256 }
     }
 
@@ -74,8 +74,7 @@ impl Taken {
         let mut manifest: Value = serde_json::from_slice(&text).unwrap();
         let files = manifest["files"].as_array_mut().unwrap();
         let file = files.iter_mut().find(|it| it["path"] == name).unwrap();
-        let hash: String = Sha256::digest(&bytes).iter().map(|it| format!("{it:02x}")).collect();
-        file["sha256"] = hash.into();
+        file["sha256"] = hex(&Sha256::digest(&bytes)).into();
         file["bytes"] = bytes.len().into();
         fs::write(self.path("manifest.json"), manifest.to_string()).unwrap();
     }

@@ -129,16 +129,15 @@ pub fn check(
     found.remove(MANIFEST);
     let mut told = [0_u64; 2];
     for file in &said.files {
-        match found.remove(&file.path) {
-            Some(is_file) => checked.file(root, file, is_file, each)?,
-            None => {
-                let what = if is_within(&file.path) {
-                    "the manifest has it, and it is not there"
-                } else {
-                    "the manifest names a file outside of the export, or one twice"
-                };
-                checked.say(FileFault::MissingFile, &file.path, what.to_owned());
-            }
+        if let Some(is_file) = found.remove(&file.path) {
+            checked.file(root, file, is_file, each)?;
+        } else {
+            let what = if is_within(&file.path) {
+                "the manifest has it, and it is not there"
+            } else {
+                "the manifest names a file outside of the export, or one twice"
+            };
+            checked.say(FileFault::MissingFile, &file.path, what.to_owned());
         }
         let rolled_up = usize::from(file.path.starts_with("rollups/"));
         told[rolled_up] = told[rolled_up].saturating_add(file.records.unwrap_or(0));
@@ -191,7 +190,8 @@ impl Checked {
                 break;
             }
             hash.update(&buffer[..count]);
-            lines += buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+            let read = &buffer[..count];
+            lines += read.split(|byte| *byte == b'\n').count() as u64 - 1;
             bytes += count as u64;
             each(count as u64);
         }

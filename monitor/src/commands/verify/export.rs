@@ -11,6 +11,7 @@ use super::{SignedHead, Witnessed};
 use crate::{
     cli::{Exit, Global, Output, VerifyArgs},
     commands::{Failure, Outcome, out},
+    coverage::Coverage,
     ecs::Time,
     event::Timestamp,
     export::{Checked, Fault, check},
@@ -51,7 +52,7 @@ pub(super) fn run(
     let mut out = out::stdout();
     print(global, args, &checked, &beside, &mut out)?;
     out.flush()?;
-    let has_gaps = args.fail_on_gap && checked.coverage.as_ref().is_none_or(|it| it.has_gaps());
+    let has_gaps = args.fail_on_gap && checked.coverage.as_ref().is_none_or(Coverage::has_gaps);
     let is_broken = !checked.faults.is_empty() || !beside.findings.is_empty();
     Ok::<_, Failure>(if is_broken || has_gaps { Exit::Integrity } else { Exit::Fine })
 }

@@ -188,7 +188,9 @@ fn a_day_of_ordinary_traffic_takes_less_than_20_mb_in_the_default_mode() {
     outputs.flush(clock.now().wall());
     drop(outputs);
     while let Ok(handed) = receiver.try_recv() {
-        handed.into_iter().for_each(|entry| store.append(&entry).unwrap());
+        if let Some(entry) = handed {
+            store.append(&entry).unwrap();
+        }
     }
     store.close().unwrap();
 
