@@ -5,6 +5,7 @@ mod evidence;
 mod export;
 mod mark;
 mod policy;
+mod report;
 
 use std::{
     io::{IsTerminal, stdout},
@@ -19,10 +20,11 @@ pub use evidence::{
     ProveArgs, VerifyArgs, WitnessAddArgs, WitnessArgs, WitnessCommand, WitnessSignArgs,
 };
 
-use crate::{filter::RawFilter, report::Claim, summary::By};
+use crate::{filter::RawFilter, summary::By};
 pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
 pub use policy::{PolicyArgs, PolicyCommand};
+pub use report::ReportArgs;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit it was built from; `unknown` outside of `cargo xtask build`.
@@ -172,16 +174,17 @@ Examples:
   geofenced mark list
   geofenced summary --by operator --interval \"LDM on\"")]
     Mark(MarkArgs),
-    /// Check, offline, that a store or a record's proof is what was signed
+    /// Check, offline, that a store, an export or a record's proof is what it was
     ///
     /// Hashes every content again, holds it against its leaf, and the leaves against what was signed and
-    /// witnessed. Names what was altered, removed, doubled, swapped or cut, and when that was. With broken
-    /// integrity it exits with 4.
+    /// witnessed. Names what was altered, removed, doubled, swapped or cut, and when that was. Of an export it
+    /// hashes each file again and holds it against the manifest. With broken integrity it exits with 4.
     #[command(after_help = "\
 Examples:
   geofenced verify --key field-7.pub
   geofenced verify /mnt/evidence/geofenced --key field-7.pub --fail-on-gap
   geofenced verify /mnt/evidence/geofenced --key field-7.pub --witness station.pub -o json
+  geofenced verify /mnt/case-12 --key field-7.pub --manifest 3f9a1c0b
   geofenced verify 1a2b3c.tlog-proof --key field-7.pub")]
     Verify(VerifyArgs),
     /// Write one record's block, and the proof that it is in what was signed
@@ -228,6 +231,7 @@ Examples:
   geofenced report --since 30d > report.html
   geofenced report --since 2026-11-01 --until 2026-12-01 --claim 'nothing to CN,RU' > november.html
   geofenced report --since 24h --fail-on-violation --fail-on-gap -o json
+  geofenced report --interval \"LDM on\" --compare \"LDM off\" --claim nothing > ldm.html
 
 A claim that flows refute ends with exit code 3, one that can't be shown with 4: part of the period
 was not watched, or something is not known that could refute it.")]
@@ -365,30 +369,6 @@ pub struct SummaryArgs {
     pub utc: bool,
     #[command(flatten)]
     pub filter: RawFilter,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct ReportArgs {
-    /// From then on: a time (RFC 3339), or a span back from now [default: 24h]
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Before then [default: now]
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// What the report is to say, if it can: "nothing", "nothing unapproved" or "nothing to CN,RU"
-    /// (may be given several times)
-    #[arg(long, value_name = "CLAIM", value_parser = Claim::parse)]
-    pub claim: Vec<Claim>,
-    /// Exit with 3 if there was a violation
-    #[arg(long)]
-    pub fail_on_violation: bool,
-    /// Exit with 4 if part of the period was not watched, or the ledger is not whole; a violation
-    /// that was found counts more
-    #[arg(long)]
-    pub fail_on_gap: bool,
-    /// Times that are typed are of UTC instead of local time; those of the report always are
-    #[arg(long)]
-    pub utc: bool,
 }
 
 #[derive(Clone, Debug, Args)]

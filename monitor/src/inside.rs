@@ -38,8 +38,9 @@ pub mod event {
     pub use crate::event::{
         Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
         DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Host, Judgement, Lookup, Mark,
-        MarkKind, Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason,
-        Record, Rollup, Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
+        MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance,
+        Reason, Record, Rollup, Sender, Share, Timeline, Timestamp, Traffic, Transport, User,
+        Verdict,
     };
 }
 pub mod evidence {

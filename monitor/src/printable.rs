@@ -24,9 +24,15 @@ pub fn is_unsafe(c: char) -> bool {
         )
 }
 
+/// Whether it is of letters, digits, signs and spaces of ASCII alone, as most is: quicker to see than that
+/// nothing in it is unsafe.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|it| matches!(it, b' '..=b'~'))
+}
+
 /// With what is unsafe as visible escapes.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, is_unsafe)
+    if is_plain(text) { Cow::Borrowed(text) } else { escaped(text, is_unsafe) }
 }
 
 /// With these as visible escapes.
@@ -67,7 +73,7 @@ impl Formatter for Harmless {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        if !fragment.contains(is_unsafe) {
+        if is_plain(fragment) || !fragment.contains(is_unsafe) {
             return self.0.write_string_fragment(writer, fragment);
         }
         let mut out = String::with_capacity(fragment.len() + 8);

@@ -6,10 +6,11 @@ mod generator;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
+    time::Instant,
 };
 
 use generator::{Generator, HOUR, START};
@@ -28,12 +29,9 @@ use crate::{
     rig::geofenced,
 };
 
-/// Records of the larger export: a million by `GEOFENCED_TEST_EXPORT_RECORDS=1000000`, which takes minutes in a
-/// debug build.
-const RECORDS: usize = 100_000;
 const MISSING: &str = "`cargo xtask test` installs it into target/tools/python";
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -52,7 +50,7 @@ fn python(script: &str, words: &[&str]) -> Value {
 }
 
 /// A store without a daemon.
-struct Stored {
+pub(crate) struct Stored {
     directory: TempDir,
     config: String,
 }
@@ -73,20 +71,20 @@ impl Stored {
         Self { config: path.display().to_string(), directory }
     }
 
-    fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
+    pub(crate) fn of(entries: impl IntoIterator<Item = Entry>) -> Self {
         Self::new(|store| entries.into_iter().for_each(|entry| store.append(&entry).unwrap()))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         geofenced(words).args(["--config", &self.config]).output().unwrap()
     }
 
     /// Where it is, after it succeeded.
-    fn export(&self, format: &str, more: &[&str]) -> PathBuf {
+    pub(crate) fn export(&self, format: &str, more: &[&str]) -> PathBuf {
         let folder = self.path(format);
         let words = ["export", "--format", format, folder.to_str().unwrap()];
         let output = self.run(&[&words, more].concat());
@@ -120,7 +118,7 @@ fn some_provenance() -> geofenced::inside::event::Provenance {
     geofenced::inside::event::Provenance { policy_sha256: [1; 32], databases: vec![], host: None }
 }
 
-fn rollup(hour: u64, code: &str, provenance: &Record) -> Rollup {
+pub(crate) fn rollup(hour: u64, code: &str, provenance: &Record) -> Rollup {
     Rollup {
         hour: Timestamp(START + hour * HOUR).hour(),
         program: "/usr/bin/updater".into(),
@@ -138,7 +136,7 @@ fn rollup(hour: u64, code: &str, provenance: &Record) -> Rollup {
     }
 }
 
-fn paths(folder: &Path) -> Vec<String> {
+pub(crate) fn paths(folder: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let mut todo = vec![folder.to_owned()];
     while let Some(next) = todo.pop() {
@@ -153,11 +151,9 @@ fn paths(folder: &Path) -> Vec<String> {
     all
 }
 
-#[test]
-fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
-    let records = env::var("GEOFENCED_TEST_EXPORT_RECORDS").ok().and_then(|it| it.parse().ok());
-    let records = records.unwrap_or(RECORDS);
-    let stored = Stored::new(|store| {
+/// Flows of a month and sums of each of its hours.
+fn month(records: usize) -> Stored {
+    Stored::new(|store| {
         let mut generator = Generator::new(records, 30);
         for number in 0..records {
             let record = generator.next_state();
@@ -168,40 +164,54 @@ fn duckdb_adds_up_by_country_what_summary_says_of_parquet_and_of_ndjson() {
             }
             store.append(&Entry::Flow(record)).unwrap();
         }
-    });
+    })
+}
+
+/// Exports so many records, and has DuckDB add them up; gives back where they are, and what else it read.
+fn adds_up_as_summary_says(format: &str, records: usize) -> (Stored, PathBuf, Value) {
+    let begun = Instant::now();
+    let stored = month(records);
     let summary = stored.summary();
     assert!(summary.len() > 30, "{summary:?}");
-    let mut took = Vec::new();
-    for format in ["ndjson", "parquet"] {
-        let folder = stored.path(format);
-        let binary = env!("CARGO_BIN_EXE_geofenced");
-        let words = [binary, "export", "--format", format, folder.to_str().unwrap()];
-        let words = [&words[..], &["--config", &stored.config]].concat();
-        let measured = python(include_str!("export/measured.py"), &words);
-        assert_eq!(measured["code"], 0);
-        let most = measured["bytes"].as_u64().unwrap();
-        eprintln!("{format}: {records} records, {} MiB at most", most >> 20);
-        took.push((format, most >> 20));
+    let folder = stored.path(format);
+    let binary = env!("CARGO_BIN_EXE_geofenced");
+    let words = [binary, "export", "--format", format, folder.to_str().unwrap()];
+    let words = [&words[..], &["--config", &stored.config]].concat();
+    let stored_after = begun.elapsed();
+    let measured = python(include_str!("export/measured.py"), &words);
+    assert_eq!(measured["code"], 0);
+    let most = measured["bytes"].as_u64().unwrap();
+    let after = begun.elapsed().saturating_sub(stored_after);
+    eprintln!(
+        "{format}: {records} records stored in {stored_after:?}, exported in {after:?}, {} MiB at most",
+        most >> 20
+    );
+    assert!(most >> 20 < 100, "of {records} records {} MiB", most >> 20);
 
-        let read = python(include_str!("export/sums.py"), &[format, folder.to_str().unwrap()]);
-        let sums: BTreeMap<String, [u64; 4]> =
-            serde_json::from_value(read["sums"].clone()).unwrap();
-        assert_eq!(sums, summary, "{format}");
-        assert_eq!(read["strayed"], 0, "{format}");
-        if format == "parquet" {
-            let of = |name: &str| read["types"][name].as_str().unwrap_or_default().to_owned();
-            assert!(of("timestamp").starts_with("TIMESTAMP"), "{}", of("timestamp"));
-            assert_eq!(of("source_bytes"), "BIGINT");
-            assert_eq!(of("geofenced_violation"), "BOOLEAN");
-            assert_eq!(of("geofenced_database"), "JSON");
-            let order = python(include_str!("export/order.py"), &[folder.to_str().unwrap()]);
-            assert_eq!(order["unordered"], 0, "{order}");
-            assert!(order["groups"].as_u64() >= order["files"].as_u64(), "{order}");
-            assert_eq!(order["groups"], order["bounds"], "{order}");
-        }
-        fs::remove_dir_all(folder).unwrap();
-    }
-    assert!(took.iter().all(|(_, most)| *most < 100), "of {records} records, MiB: {took:?}");
+    let read = python(include_str!("export/sums.py"), &[format, folder.to_str().unwrap()]);
+    let sums: BTreeMap<String, [u64; 4]> = serde_json::from_value(read["sums"].clone()).unwrap();
+    assert_eq!(sums, summary, "{format}");
+    assert_eq!(read["strayed"], 0, "{format}");
+    (stored, folder, read)
+}
+
+#[test]
+fn duckdb_adds_up_by_country_what_summary_says_of_ndjson() {
+    adds_up_as_summary_says("ndjson", 100_000);
+}
+
+#[test]
+fn duckdb_adds_up_by_country_what_summary_says_of_a_million_records_of_parquet() {
+    let (_stored, folder, read) = adds_up_as_summary_says("parquet", 1_000_000);
+    let of = |name: &str| read["types"][name].as_str().unwrap_or_default().to_owned();
+    assert!(of("timestamp").starts_with("TIMESTAMP"), "{}", of("timestamp"));
+    assert_eq!(of("source_bytes"), "BIGINT");
+    assert_eq!(of("geofenced_violation"), "BOOLEAN");
+    assert_eq!(of("geofenced_database"), "JSON");
+    let order = python(include_str!("export/order.py"), &[folder.to_str().unwrap()]);
+    assert_eq!(order["unordered"], 0, "{order}");
+    assert!(order["groups"].as_u64() >= order["files"].as_u64(), "{order}");
+    assert_eq!(order["groups"], order["bounds"], "{order}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod api;
 mod browser;
 mod cli;
+mod compared;
 mod connections;
 mod export;
 mod marks;
@@ -16,3 +17,4 @@ mod rejudge;
 mod replay;
 mod report;
 mod rig;
+mod taken;

@@ -32,11 +32,11 @@ const HOUR: u64 = 3_600_000_000_000;
 pub(crate) const WINDOW: [&str; 4] =
     ["--since", "2027-01-15T08:00:00Z", "--until", "2027-01-15T09:00:00Z"];
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)))
 }
@@ -75,6 +75,15 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn of(records: &[Record], rollups: &[Rollup]) -> Self {
+        Self::told(records, rollups, &[])
+    }
+
+    /// The same where more was told meanwhile, in its order.
+    pub(crate) fn told(
+        records: &[Record],
+        rollups: &[Rollup],
+        told: &[(Timestamp, Notice)],
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path().display();
         let config = format!(
@@ -94,6 +103,7 @@ impl Ledger {
         let mut ledger = Store::open(&store).unwrap();
         let entries = [notice(began, started), notice(began, says)].into_iter();
         let entries = entries
+            .chain(told.iter().map(|(at, told)| notice(*at, told.clone())))
             .chain(records.iter().cloned().map(Entry::Flow))
             .chain(rollups.iter().cloned().map(Entry::Rollup))
             .chain([notice(ended, Notice::Stopped)]);
@@ -123,7 +133,7 @@ fn some_flows() -> Vec<Record> {
     ]
 }
 
-fn added_up(flows: u64) -> Rollup {
+pub(crate) fn added_up(flows: u64) -> Rollup {
     Rollup {
         hour: START,
         country: Country::Known(CountryCode::new("CA").unwrap()),
@@ -137,7 +147,7 @@ fn added_up(flows: u64) -> Rollup {
 }
 
 /// The rows of the report are those that `summary` prints, number by number, and all are in the page.
-fn agrees_with_summary(run: &dyn Fn(&[&str]) -> Output, window: &[&str]) {
+pub(crate) fn agrees_with_summary(run: &dyn Fn(&[&str]) -> Output, window: &[&str]) {
     let with = |words: &[&str]| run(&[words, window].concat());
     let report = json(&with(&["report", "-o", "json"]));
     let page = with(&["report"]);

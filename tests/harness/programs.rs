@@ -55,6 +55,14 @@ impl Programs {
         path
     }
 
+    /// A copy of the generator by this name: the same ways of sending, by another program.
+    pub fn generator(&self, name: &str) -> String {
+        let path = self.path(name);
+        let copied = fs::copy(crate::lab::example("egress"), &path);
+        copied.expect("copy the generator: is the example built?");
+        path
+    }
+
     /// A script that this program interprets.
     pub fn script(&self, name: &str, interpreter: &str) -> String {
         let path = self.path(name);

@@ -7,11 +7,12 @@ use clap::{Args, Subcommand};
 use crate::{
     event::FlowId,
     evidence::{Fault, KeyName},
+    filter::hash_digits,
 };
 
 #[derive(Clone, Debug, Args)]
 pub struct VerifyArgs {
-    /// A store's directory, or a file `*.tlog-proof` with its block beside it [default: the
+    /// A store's directory, an export's, or a file `*.tlog-proof` with its block beside it [default: the
     /// configuration's store]
     pub path: Option<PathBuf>,
     /// Who may have signed: lines `NAME+ID+KEY`, as the daemon writes them to `key.pub` in its store. Take
@@ -21,6 +22,9 @@ pub struct VerifyArgs {
     /// A witness: its key, a file of keys, or a file of what it saw. More than once: several
     #[arg(long, value_name = "KEY|FILE")]
     pub witness: Vec<String>,
+    /// Of an export: the SHA-256 of its manifest as `export` printed it, or at least 8 digits of its beginning
+    #[arg(long, value_name = "HASH", value_parser = hash_digits)]
+    pub manifest: Option<String>,
     /// Exit with 4 also if part of the time was not watched, or is kept no more
     #[arg(long)]
     pub fail_on_gap: bool,

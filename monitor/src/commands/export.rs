@@ -1,7 +1,13 @@
 //! `export`: the records of a period as files, with a manifest that says whose they are and which hash each has.
 //! Reads the ledger itself, read-only; a daemon that runs is only asked to write what it holds.
 
-use std::{env, fs::File, io, ops::ControlFlow, path::Path};
+use std::{
+    env,
+    fs::{self, File},
+    io,
+    ops::ControlFlow,
+    path::Path,
+};
 
 use super::{Failure, Outcome, coverage, load};
 use crate::{
@@ -97,12 +103,25 @@ fn write(reader: &Reader, query: &Query, export: &mut Export) -> Result<(), Fail
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// The ledger's leaves, its signed checkpoints, what witnesses signed and the key that its host names: each as a
-/// file beside the records, listed in the manifest. What is not there is left out.
+/// The ledger's signed checkpoints, what witnesses signed, its leaves (also those that a rollback set aside) and the
+/// key that its host names: each as a file beside the records, listed in the manifest. What is not there is left
+/// out. Leaves come last: what was signed meanwhile is then of leaves that are here.
 fn put_evidence_beside(reader: &Reader, folder: &mut Folder) -> Result<(), Failure> {
-    for name in ["evidence/leaves", "evidence/checkpoints", "evidence/witnessed", "key.pub"] {
-        match File::open(reader.path().join(name)) {
-            Ok(file) => folder.copy(name, file)?,
+    let mut names = vec!["evidence/checkpoints".to_owned(), "evidence/witnessed".to_owned()];
+    let failed = |error: io::Error| anyhow::Error::from(error).context("evidence");
+    let inside = match fs::read_dir(reader.path().join("evidence")) {
+        Ok(inside) => inside.collect::<Result<Vec<_>, _>>().map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(failed(error).into()),
+    };
+    let inside = inside.iter().filter_map(|it| it.file_name().into_string().ok());
+    let mut aside: Vec<String> = inside.filter(|it| it.starts_with("leaves.")).collect();
+    aside.sort();
+    names.extend(aside.iter().map(|name| format!("evidence/{name}")));
+    names.extend(["evidence/leaves", "key.pub"].map(ToOwned::to_owned));
+    for name in names {
+        match File::open(reader.path().join(&name)) {
+            Ok(file) => folder.copy(&name, file)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(anyhow::Error::from(error).context(name).into()),
         }

@@ -1,35 +1,29 @@
 //! `report`: a period as a document, from the daemon, else from the ledger. Asks and writes; what may be
 //! said, `report` decides.
 
+mod source;
+
 use std::{
     collections::BTreeSet,
     io::{IsTerminal as _, Write as _, stdout},
-    ops::ControlFlow,
 };
 
-use serde::{Serialize, de::DeserializeOwned};
-
+use self::source::{Asked, Source};
 use super::{Failure, Outcome, load, out};
 use crate::{
-    api::{
-        EventSource, PoliciesInForce, Status,
-        client::{Client, ClientError},
-        summarize,
-    },
+    api::Status,
     cli::{COMMIT, Exit, Global, Output, ReportArgs, VERSION},
-    coverage::{Coverage, Watched},
+    coverage::Coverage,
     ecs::{self, Event, MarkEvent, Time},
-    event::{Phase, Timestamp, Verdict},
     filter::RawFilter,
     locate::NOTICES,
     marks::Intervals,
+    printable::printable,
     report::{
-        Claim, Database, Declared, Facts, Head, Probe, Report, Scope, Signature, Standing,
-        Violations, html,
+        Claim, Comparison, Database, Declared, Facts, Probe, Report, Scope, Side, Standing, Tables,
+        Violations, WholeHours, html,
     },
-    store::{Reader, prove},
-    summary::{By, Row, THIS_HOST},
-    when,
+    summary::{By, ROLLED_UP, Row, THIS_HOST},
 };
 
 /// Databases that are told: after each reload there may be others.
@@ -59,12 +53,16 @@ pub(super) fn run(global: &Global, args: &ReportArgs) -> Outcome {
     out.flush()?;
     if global.quiet == 0 {
         eprintln!("{}", report.coverage.sentence());
+        if let Some([_, beside]) = report.comparison.as_ref().map(|it| &it.periods) {
+            eprintln!("{}: {}", printable(&beside.name), beside.coverage.sentence());
+        }
         for claim in &report.claims {
             eprintln!("{}: {}", claim.asked, claim.sentence);
         }
     }
     let found = args.fail_on_violation && report.totals.violations > 0;
-    let has_gap = args.fail_on_gap && report.coverage.has_gaps();
+    let beside = report.comparison.as_ref().is_some_and(Comparison::has_gaps);
+    let has_gap = args.fail_on_gap && (beside || report.coverage.has_gaps());
     Ok(if found || report.has(Standing::Refuted) {
         Exit::Violations
     } else if has_gap || report.has(Standing::NotShown) {
@@ -76,42 +74,105 @@ pub(super) fn run(global: &Global, args: &ReportArgs) -> Outcome {
 
 fn facts(global: &Global, args: &ReportArgs) -> Result<Facts, Failure> {
     let now = load::now();
+    // An interval has a beginning of its own.
     let typed = RawFilter {
-        since: Some(args.since.clone().unwrap_or_else(|| "24h".to_owned())),
-        // One instant for all answers.
-        until: Some(args.until.clone().unwrap_or_else(|| when::rfc3339(now))),
+        since: args.since.clone().or_else(|| args.interval.is_none().then(|| "24h".to_owned())),
+        until: args.until.clone(),
+        interval: args.interval.clone(),
         ..RawFilter::default()
     };
     let window = load::filter(&typed, args.utc)?;
-    window.parse(now).map_err(Failure::usage)?;
     let source = Source::open(global)?;
-    let mut coverage = source.coverage(&window)?;
-    coverage.watching = source.watching(&window)?;
-    let rows = |by| source.rows(&window, by);
-    let (declared, claims) = (source.declared()?, args.claim.clone());
-    let mut seen = Seen { claims, declared, ..Seen::default() };
+    let marks = source.marks()?;
+    let intervals = Intervals::of(&marks);
+    let asked = Asked::new(window, &intervals, now)?;
+    let beside = args.compare.as_deref().map(|name| {
+        let interval = Some(name.to_owned());
+        Asked::new(RawFilter { interval, ..RawFilter::default() }, &intervals, now)
+    });
+    let beside = beside.transpose()?;
+    let mut coverage = source.coverage(&asked)?;
+    coverage.watching = source.watching(&asked)?;
+    let marks: Vec<MarkEvent<'_>> = marks.iter().map(MarkEvent::from).collect();
+    let mut seen =
+        Seen { claims: args.claim.clone(), declared: Declared::of(&marks), ..Seen::default() };
     let status = source.status()?;
-    let facts = Facts {
+    let tables = tables(&source, &asked)?;
+    let comparison = beside.map(|beside| compared(&source, [&asked, &beside], &coverage, &tables));
+    let comparison = comparison.transpose()?;
+    let whole_hours = whole_hours(&source, &asked, args, &tables)?;
+    let devices = devices(source.rows(&asked, By::Device)?);
+    source.events(&asked, &intervals, &mut seen)?;
+    let databases = databases(global, std::mem::take(&mut seen.databases), status.as_ref())?;
+    let Seen { violations, claims, declared, .. } = seen;
+    let Tables { countries, operators, programs, verdicts, .. } = tables;
+    Ok(Facts {
         made_at: Time(now),
-        countries: rows(By::Country)?,
-        operators: rows(By::Operator)?,
-        programs: rows(By::Process)?,
-        devices: devices(rows(By::Device)?),
-        verdicts: rows(By::Verdict)?,
-        policies: source.policies(&window)?,
+        interval: asked.interval().map(ToOwned::to_owned),
+        countries,
+        operators,
+        programs,
+        devices,
+        verdicts,
+        whole_hours,
+        comparison,
+        policies: source.policies(&asked)?,
         scope: scope(&source, status.as_ref()),
         coverage,
         notices: NOTICES.iter().map(ToString::to_string).collect(),
-        violations: Violations::default(),
-        databases: Vec::new(),
-        claims: Vec::new(),
-        declared: Declared::default(),
+        violations,
+        databases,
+        claims,
+        declared,
         signature: source.signature(status.as_ref()),
+    })
+}
+
+fn tables(source: &Source, asked: &Asked) -> Result<Tables, Failure> {
+    let rows = |by| source.rows(asked, by);
+    Ok(Tables {
+        countries: rows(By::Country)?,
+        operators: rows(By::Operator)?,
+        destinations: rows(By::Destination)?,
+        programs: rows(By::Process)?,
+        verdicts: rows(By::Verdict)?,
+    })
+}
+
+/// The period, of which all is known by now, beside another one.
+fn compared(
+    source: &Source,
+    [asked, beside]: [&Asked; 2],
+    coverage: &Coverage,
+    known: &Tables,
+) -> Result<Comparison, Failure> {
+    let first = Side { name: asked.name(), coverage: coverage.clone(), tables: known.clone() };
+    let second = Side {
+        name: beside.name(),
+        coverage: source.coverage(beside)?,
+        tables: tables(source, beside)?,
     };
-    source.events(&window, &mut seen)?;
-    let databases = databases(global, std::mem::take(&mut seen.databases), status.as_ref())?;
-    let Seen { violations, claims, declared, .. } = seen;
-    Ok(Facts { violations, databases, claims, declared, ..facts })
+    Ok(Comparison::new(first, second))
+}
+
+/// Totals of the hours that no bound of the period cuts, where a claim is asked for and a bound does cut.
+fn whole_hours(
+    source: &Source,
+    asked: &Asked,
+    args: &ReportArgs,
+    tables: &Tables,
+) -> Result<Option<WholeHours>, Failure> {
+    let has_sums = tables.operators.iter().any(|row| row.key == ROLLED_UP);
+    if args.claim.is_empty() || !has_sums || asked.is_of_whole_hours() {
+        return Ok(None);
+    }
+    let Some(whole) = asked.whole_hours() else {
+        return Ok(Some(WholeHours::default()));
+    };
+    Ok(Some(WholeHours {
+        countries: source.rows(&whole, By::Country)?,
+        verdicts: source.rows(&whole, By::Verdict)?,
+    }))
 }
 
 /// What one look at the flows of the period finds out.
@@ -140,160 +201,6 @@ impl Seen {
             }
         }
     }
-}
-
-/// Who answers.
-enum Source {
-    Daemon(Client),
-    Ledger(Box<Reader>),
-}
-
-impl Source {
-    fn open(global: &Global) -> Result<Self, Failure> {
-        let client = Client::new(&load::socket(global)?)?;
-        match client.get::<Status>("/v1/status", &[(); 0]) {
-            Ok(_) => Ok(Self::Daemon(client)),
-            Err(error) if error.is_absent() => {
-                let reader = load::ledger_alone(global, &error)?;
-                eprintln!("no daemon answers: reading the ledger at {}", reader.path().display());
-                Ok(Self::Ledger(Box::new(reader)))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn get<T: DeserializeOwned>(
-        client: &Client,
-        path: &str,
-        window: &impl Serialize,
-    ) -> Result<T, Failure> {
-        Ok(client.get(path, window)?)
-    }
-
-    fn status(&self) -> Result<Option<Status>, Failure> {
-        match self {
-            Self::Daemon(client) => Self::get(client, "/v1/status", &[(); 0]).map(Some),
-            Self::Ledger(_) => Ok(None),
-        }
-    }
-
-    fn coverage(&self, window: &RawFilter) -> Result<Coverage, Failure> {
-        match self {
-            Self::Daemon(client) => Self::get(client, "/v1/coverage", window),
-            Self::Ledger(reader) => Ok(reader.coverage(bounds(window)?, None)?),
-        }
-    }
-
-    fn watching(&self, window: &RawFilter) -> Result<Vec<Watched>, Failure> {
-        match self {
-            Self::Daemon(client) => Self::get(client, "/v1/watching", window),
-            Self::Ledger(reader) => Ok(reader.watching(bounds(window)?)?),
-        }
-    }
-
-    fn policies(&self, window: &RawFilter) -> Result<PoliciesInForce, Failure> {
-        match self {
-            Self::Daemon(client) => Self::get(client, "/v1/policies", window),
-            Self::Ledger(reader) => Ok(EventSource::policies(reader.as_ref(), bounds(window)?)?),
-        }
-    }
-
-    fn declared(&self) -> Result<Declared, Failure> {
-        match self {
-            Self::Daemon(client) => {
-                let mut marks: Vec<MarkEvent<'static>> = Vec::new();
-                client.lines("/v1/marks", &[(); 0], |line| {
-                    let mark = serde_json::from_slice(line);
-                    marks.push(mark.map_err(|it| ClientError::NotUnderstood(it.to_string()))?);
-                    Ok::<_, ClientError>(ControlFlow::Continue(()))
-                })?;
-                Ok(Declared::of(&marks))
-            }
-            Self::Ledger(reader) => {
-                let marks = EventSource::marks(reader.as_ref())?;
-                let marks: Vec<_> = marks.iter().map(|it| MarkEvent::from(it.as_ref())).collect();
-                Ok(Declared::of(&marks))
-            }
-        }
-    }
-
-    /// The daemon's last checkpoint, else that of the files.
-    fn signature(&self, status: Option<&Status>) -> Signature {
-        let head = match self {
-            Self::Daemon(_) => status.and_then(|it| it.evidence.clone()).map(|it| Head {
-                origin: it.origin,
-                size: it.size,
-                root: it.root,
-                signed_at: it.signed_at,
-                key: Some(it.key),
-                rolled_back_from: it.rolled_back_from,
-            }),
-            Self::Ledger(reader) => prove::head(reader.path()).ok().map(|it| Head {
-                root: it.root_text(),
-                origin: it.origin,
-                size: it.size,
-                signed_at: None,
-                key: None,
-                rolled_back_from: None,
-            }),
-        };
-        Signature { head }
-    }
-
-    fn rows(&self, window: &RawFilter, by: By) -> Result<Vec<Row>, Failure> {
-        #[derive(Serialize)]
-        struct Parameters<'a> {
-            by: By,
-            #[serde(flatten)]
-            window: &'a RawFilter,
-        }
-        match self {
-            Self::Daemon(client) => {
-                let mut rows = Vec::new();
-                client.lines("/v1/summary", &Parameters { by, window }, |line| {
-                    let row = serde_json::from_slice(line);
-                    rows.push(row.map_err(|it| ClientError::NotUnderstood(it.to_string()))?);
-                    Ok::<_, ClientError>(ControlFlow::Continue(()))
-                })?;
-                Ok(rows)
-            }
-            Self::Ledger(reader) => {
-                let query = window.parse(load::now()).map_err(Failure::usage)?;
-                Ok(summarize(reader.as_ref(), query, by)?)
-            }
-        }
-    }
-
-    /// Claims are decided by all flows, else those in violation are enough.
-    fn events(&self, window: &RawFilter, seen: &mut Seen) -> Result<(), Failure> {
-        let verdict = seen.claims.is_empty().then(|| Verdict::Unapproved.word().to_owned());
-        let phase = Some(Phase::Sent.word().to_owned());
-        let asked = RawFilter { verdict, phase, ..window.clone() };
-        match self {
-            Self::Daemon(client) => client.lines("/v1/events", &asked, |line| {
-                let event: Event<'static> = serde_json::from_slice(line)
-                    .map_err(|it| ClientError::NotUnderstood(it.to_string()))?;
-                seen.event(&event);
-                Ok::<_, Failure>(ControlFlow::Continue(()))
-            }),
-            Self::Ledger(reader) => {
-                let query = asked.parse(load::now()).map_err(Failure::usage)?;
-                let marks = EventSource::marks(reader.as_ref())?;
-                let intervals = Intervals::of(marks.iter().map(AsRef::as_ref));
-                EventSource::query(reader.as_ref(), &query, &mut |record| {
-                    seen.event(&Event::marked(&record, &intervals));
-                    ControlFlow::Continue(())
-                })?;
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Of a window whose times were resolved.
-fn bounds(window: &RawFilter) -> Result<(Option<Timestamp>, Timestamp), Failure> {
-    let filter = window.parse(load::now()).map_err(Failure::usage)?.filter;
-    Ok((filter.since, filter.until.unwrap_or_else(load::now)))
 }
 
 fn scope(source: &Source, status: Option<&Status>) -> Scope {

@@ -1,5 +1,7 @@
-//! `verify`: whether a store, or one record's proof, is what was signed. It reads files, offline, and asks
-//! no daemon.
+//! `verify`: whether a store, an export, or one record's proof, is what it was. It reads files, offline, and
+//! asks no daemon.
+
+mod export;
 
 use std::{
     fs,
@@ -15,7 +17,8 @@ use crate::{
     cli::{Exit, Global, Output, VerifyArgs},
     ecs::{Event, Time},
     event::Timestamp,
-    evidence::{Proof, PublicKey, WitnessKey},
+    evidence::{Checkpoint, Proof, PublicKey, WitnessKey},
+    export::is_export,
     store::{
         prove::Block,
         verify::{Finding, Report, Trust, own_keys, verify},
@@ -57,6 +60,17 @@ struct SignedHead {
     key: String,
 }
 
+impl From<&(Checkpoint, PublicKey)> for SignedHead {
+    fn from((checkpoint, key): &(Checkpoint, PublicKey)) -> Self {
+        Self {
+            origin: checkpoint.origin.clone(),
+            size: checkpoint.size,
+            root: data_encoding::BASE64.encode(&checkpoint.root),
+            key: key.to_string(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Witnessed {
     witness: String,
@@ -87,6 +101,12 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
         return one(global, &path, &keys);
     }
     let trust = Trust { keys, ..witnesses(&args.witness)? };
+    if is_export(&path) {
+        return export::run(global, args, &path, &trust, &mut progress(global, &path));
+    }
+    if args.manifest.is_some() {
+        return Err(Failure::usage(anyhow!("{} is no export: it has no manifest", path.display())));
+    }
     let report = verify(&path, &trust, &mut progress(global, &path))?;
     let mut out = out::stdout();
     print(global, args, &report, is_own, &mut out)?;
@@ -183,12 +203,7 @@ fn print(
 }
 
 fn verdict(report: &Report, is_own: bool) -> Verdict<'_> {
-    let signed = report.signed.as_ref().map(|(checkpoint, key)| SignedHead {
-        origin: checkpoint.origin.clone(),
-        size: checkpoint.size,
-        root: data_encoding::BASE64.encode(&checkpoint.root),
-        key: key.to_string(),
-    });
+    let signed = report.signed.as_ref().map(SignedHead::from);
     let witnessed = report.witnessed.iter().map(|(witness, size, seconds)| Witnessed {
         witness: witness.to_string(),
         size: *size,

@@ -8,6 +8,9 @@ use rustc_hash::FxBuildHasher;
 
 use crate::ecs::Time;
 
+/// So many different texts in a few more are a column in which hardly one comes again.
+const VARIED: usize = 1_024;
+
 /// What is in a column. None needs to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
@@ -35,6 +38,8 @@ pub(super) struct Column {
     pub(super) levels: Vec<i16>,
     pub(super) values: Values,
     known: HashMap<Box<[u8]>, ByteArray, FxBuildHasher>,
+    /// Looking for what is known is in vain.
+    is_varied: bool,
 }
 
 impl Column {
@@ -44,7 +49,7 @@ impl Column {
             Type::Number | Type::Time => Values::Numbers(Vec::new()),
             Type::Flag => Values::Flags(Vec::new()),
         };
-        Self { name, of, levels: Vec::new(), values, known: HashMap::default() }
+        Self { name, of, levels: Vec::new(), values, known: HashMap::default(), is_varied: false }
     }
 
     fn clear(&mut self) {
@@ -59,6 +64,10 @@ impl Column {
 
     fn text(&mut self, text: &str) {
         let Values::Texts(values) = &mut self.values else { return };
+        if self.is_varied {
+            values.push(ByteArray::from(text.as_bytes().to_vec()));
+            return;
+        }
         if let Some(known) = self.known.get(text.as_bytes()) {
             values.push(known.clone());
             return;
@@ -66,6 +75,10 @@ impl Column {
         let value = ByteArray::from(text.as_bytes().to_vec());
         self.known.insert(text.as_bytes().into(), value.clone());
         values.push(value);
+        if self.known.len() == VARIED && values.len() < VARIED + VARIED / 4 {
+            self.is_varied = true;
+            self.known.clear();
+        }
     }
 }
 

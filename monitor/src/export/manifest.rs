@@ -12,7 +12,7 @@ use crate::{
 
 pub const MANIFEST: &str = "manifest.json";
 /// Of the form below.
-const FORM_VERSION: u32 = 1;
+pub(super) const FORM_VERSION: u32 = 1;
 
 /// By whom, where, when and why.
 #[derive(Clone, Debug, Serialize)]

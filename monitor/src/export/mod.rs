@@ -1,6 +1,7 @@
 //! Records as files that other programs read: a folder a day and host, in one of three forms, whole or not at
 //! all. It is told records in the order of their time and holds few of them; it reads no ledger.
 
+mod check;
 mod columns;
 mod files;
 mod manifest;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, fmt::Write as _, io, path::PathBuf};
 
 use serde::Serialize;
 
+pub use check::{Checked, Fault, check, is_export};
 pub use files::Folder;
 use files::PartFile;
 pub use manifest::{By, Custody, Made, Program, Selection};

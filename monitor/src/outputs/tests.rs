@@ -1,5 +1,6 @@
 //! The outputs together, over a ledger in memory.
 
+mod day;
 mod losses;
 mod meters;
 mod notes;

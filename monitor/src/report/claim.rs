@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{PolicyInForce, bytes, flows};
+use super::{PolicyInForce, WholeHours, bytes, flows};
 use crate::{
     config::{Basis, Disputed, Reread},
     coverage::Coverage,
@@ -66,6 +66,8 @@ pub(super) struct Grounds<'a> {
     pub(super) coverage: &'a Coverage,
     pub(super) countries: &'a [Row],
     pub(super) verdicts: &'a [Row],
+    /// Where the bounds of the period cut hours that are only added up: what left in the others.
+    pub(super) whole_hours: Option<&'a WholeHours>,
     /// What was only added up: of that only the country is known.
     pub(super) added_up: Option<&'a Row>,
     pub(super) policies: &'a [PolicyInForce],
@@ -177,18 +179,25 @@ impl Claim {
         Decided { asked, standing, sentence, because }
     }
 
-    /// Flows and bytes that refute it: the itemised, and those that are only added up by country.
+    /// Flows and bytes that refute it: the itemised, and those that are only added up by country. What is
+    /// only added up in an hour that a bound of the period cuts may have left outside of it.
     fn against(&self, grounds: Grounds<'_>) -> (u64, u64) {
-        let rows = match &self.subject {
-            Subject::Anything => sum(grounds.verdicts, |key| key != Verdict::Local.word()),
-            Subject::Unapproved => sum(grounds.verdicts, |key| key == Verdict::Unapproved.word()),
-            Subject::To(wanted) => {
-                sum(grounds.countries, |key| wanted.iter().any(|it| it.as_str() == key))
-            }
+        let rows = match grounds.whole_hours {
+            Some(whole) => self.meant(&whole.countries, &whole.verdicts),
+            None => self.meant(grounds.countries, grounds.verdicts),
         };
         // A flow that came between the two answers is in one of them.
         let (flows, sent) = if rows.0 > self.in_totals.0 { rows } else { self.in_totals };
         (flows.saturating_add(self.besides.0), sent.saturating_add(self.besides.1))
+    }
+
+    /// Of totals, what is against it.
+    fn meant(&self, countries: &[Row], verdicts: &[Row]) -> (u64, u64) {
+        match &self.subject {
+            Subject::Anything => sum(verdicts, |key| key != Verdict::Local.word()),
+            Subject::Unapproved => sum(verdicts, |key| key == Verdict::Unapproved.word()),
+            Subject::To(wanted) => sum(countries, |key| wanted.iter().any(|it| it.as_str() == key)),
+        }
     }
 
     /// What is not known and could refute it.
@@ -199,6 +208,9 @@ impl Claim {
                 out.push(format!("{what}: {}.", flows(count)));
             }
         };
+        // All that is known for certain refutes it already.
+        let cut = "Only added up by hours of which a part is outside of the period";
+        say(self.meant(grounds.countries, grounds.verdicts).0, cut);
         let countries = |wanted: &str| sum(grounds.countries, |key| key == wanted).0;
         match &self.subject {
             Subject::Anything => {

@@ -3,6 +3,7 @@
 //! of what is JSON here, with the same numbers.
 
 mod claim;
+mod comparison;
 mod declared;
 pub mod html;
 mod limits;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use self::claim::Grounds;
 pub use self::{
     claim::{Claim, Decided, Standing},
+    comparison::{Comparison, Side, Tables},
     declared::Declared,
     signature::{Head, Signature},
     violations::Violations,
@@ -33,12 +35,17 @@ use crate::{
 pub struct Facts {
     pub made_at: Time,
     pub scope: Scope,
+    /// What the period is called, if it is an interval that was marked.
+    pub interval: Option<String>,
     pub coverage: Coverage,
     pub countries: Vec<Row>,
     pub operators: Vec<Row>,
     pub programs: Vec<Row>,
     pub devices: Vec<Row>,
     pub verdicts: Vec<Row>,
+    /// The same of the hours that are wholly in the period, where its bounds cut sums of others.
+    pub whole_hours: Option<WholeHours>,
+    pub comparison: Option<Comparison>,
     pub violations: Violations,
     pub policies: PoliciesInForce,
     pub databases: Vec<Database>,
@@ -47,6 +54,13 @@ pub struct Facts {
     pub claims: Vec<Claim>,
     pub declared: Declared,
     pub signature: Signature,
+}
+
+/// What left in hours of which no part is outside of the period.
+#[derive(Clone, Debug, Default)]
+pub struct WholeHours {
+    pub countries: Vec<Row>,
+    pub verdicts: Vec<Row>,
 }
 
 /// Who and what watched.
@@ -111,6 +125,8 @@ pub struct Report {
     pub made_at: Time,
     pub from: Time,
     pub to: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
     pub scope: Scope,
     pub claims: Vec<Decided>,
     pub totals: Totals,
@@ -126,6 +142,8 @@ pub struct Report {
     /// What is only added up: by country, verdict and program, and no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub added_up: Option<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
     pub violations: Violations,
     pub declared: Declared,
     pub databases: Vec<Database>,
@@ -146,6 +164,7 @@ impl Report {
             coverage: &coverage,
             countries: &countries,
             verdicts: &verdicts,
+            whole_hours: facts.whole_hours.as_ref(),
             added_up: added_up.as_ref(),
             policies: &policies.policies,
             has_all_policies,
@@ -157,6 +176,7 @@ impl Report {
             made_at: facts.made_at,
             from: coverage.from,
             to: coverage.to,
+            interval: facts.interval,
             scope: facts.scope,
             claims,
             totals,
@@ -168,6 +188,7 @@ impl Report {
             programs: facts.programs,
             devices: facts.devices,
             added_up,
+            comparison: facts.comparison,
             violations,
             declared,
             databases: facts.databases,

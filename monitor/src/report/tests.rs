@@ -86,7 +86,7 @@ pub(crate) fn blind() -> Gap {
     Gap { from, to, extent: Extent::Blind, stage, reason, count: None }
 }
 
-fn rows(by: By, records: &[Record], rollups: &[Rollup]) -> Vec<Row> {
+pub(super) fn rows(by: By, records: &[Record], rollups: &[Rollup]) -> Vec<Row> {
     let mut summary = Summary::new(by, Leases::default(), Span::ALL);
     for record in records {
         let row = summary.flow(record);
@@ -124,6 +124,9 @@ pub(crate) fn facts(records: &[Record], rollups: &[Rollup], claims: &[&str]) -> 
         programs: rows(By::Process, records, rollups),
         devices: Vec::new(),
         verdicts: rows(By::Verdict, records, rollups),
+        interval: None,
+        whole_hours: None,
+        comparison: None,
         declared: Declared::default(),
         signature: Signature::default(),
         violations,
@@ -154,7 +157,7 @@ fn decided(facts: Facts) -> Decided {
     Report::new(facts).claims.remove(0)
 }
 
-fn approved(flows: u64, country: &str) -> Rollup {
+pub(super) fn approved(flows: u64, country: &str) -> Rollup {
     Rollup {
         hour: FROM,
         country: Country::Known(code(country)),
@@ -335,6 +338,29 @@ fn what_is_only_added_up_is_ruled_out_by_the_policies_that_approved_it_and_by_no
     assert_eq!(said(&|it| it.policies = PoliciesInForce::default()), Standing::NotShown);
     let refuted = facts(&[], &[approved(5, "CN")], &["nothing to CN"]);
     assert_eq!(decided(refuted).standing, Standing::Refuted);
+}
+
+/// Local data mode was switched on within an hour, and something left before that.
+#[test]
+fn what_is_only_added_up_in_an_hour_that_a_bound_cuts_refutes_nothing_and_leaves_nothing_shown() {
+    let said = |whole: &[Rollup]| {
+        let all = [&[approved(3, "US")], whole].concat();
+        let mut facts = facts(&[], &all, &["nothing", "nothing to US"]);
+        facts.whole_hours = Some(WholeHours {
+            countries: rows(By::Country, &[], whole),
+            verdicts: rows(By::Verdict, &[], whole),
+        });
+        Report::new(facts).claims
+    };
+    for decided in said(&[]) {
+        assert_eq!(decided.standing, Standing::NotShown, "{decided:?}");
+        let why = "a part is outside of the period: 3 flows";
+        assert!(decided.because.iter().any(|it| it.contains(why)), "{decided:?}");
+    }
+    for decided in said(&[approved(2, "US")]) {
+        assert_eq!(decided.standing, Standing::Refuted, "{decided:?}");
+        assert!(decided.sentence.contains("2 flows with 200 bytes"), "{decided:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::ports::{ByPort, by_port};
 use crate::{
-    ecs::{Event, ProcessFields, Time},
+    ecs::{DeclaredFields, Event, ProcessFields, Time},
     event::{Certainty, Origin},
     summary::Volume,
 };
@@ -153,6 +153,9 @@ pub struct Listed {
     /// What a later policy says of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict_now: Option<String>,
+    /// What somebody said beforehand of this destination and time: it excuses nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<DeclaredFields<'static>>,
     /// The clock was not known to be right.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub untrusted_clock: bool,
@@ -203,6 +206,7 @@ impl Violations {
             certainty: fields.certainty.to_string(),
             policy_sha256: fields.policy.as_ref().map(|it| it.sha256.to_string()),
             verdict_now: owned(fields.verdict_now.as_ref()),
+            declared: fields.declared.iter().map(kept).collect(),
             untrusted_clock,
         });
     }
@@ -262,6 +266,11 @@ impl Violations {
         }
         Some(number)
     }
+}
+
+fn kept(declared: &DeclaredFields<'_>) -> DeclaredFields<'static> {
+    let DeclaredFields { purpose, interval } = declared;
+    DeclaredFields { purpose: purpose.to_string().into(), interval: interval.to_string().into() }
 }
 
 fn owned(text: Option<&Cow<'_, str>>) -> Option<String> {

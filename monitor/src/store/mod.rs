@@ -120,6 +120,12 @@ impl Store {
         Self::open_as(config, Options::of(config), Clock::host(), name)
     }
 
+    /// By the clock of a test.
+    #[cfg(test)]
+    pub(crate) fn open_at(config: &StoreConfig, clock: Clock) -> Result<Self, StoreError> {
+        Self::open_by(config, Options::of(config), clock)
+    }
+
     fn open_by(config: &StoreConfig, options: Options, clock: Clock) -> Result<Self, StoreError> {
         Self::open_as(config, options, clock, host_name())
     }

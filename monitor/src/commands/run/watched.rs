@@ -38,7 +38,8 @@ impl Watched {
         let oldest = self.reader.stats().ok().and_then(|stats| stats.oldest);
         // What came before the first word of a ledger is no gap.
         let from = oldest.is_some_and(|oldest| oldest < day).then_some(day);
-        let alive = Alive { since: self.since, now };
+        // What is not in the ledger yet is so at the next look; a disk that is full has alerts of its own.
+        let alive = Alive { since: self.since, now, is_told: true };
         match self.reader.coverage((from, now), Some(alive)) {
             Ok(coverage) => tell(&self.metrics, &coverage, self.since),
             Err(error) => tracing::warn!("what was watched can't be told in metrics: {error}"),

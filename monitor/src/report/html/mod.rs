@@ -1,6 +1,7 @@
 //! A report as one page: no script, no request, light and dark, and made to be printed and to be read aloud.
 //! `text` escapes what others chose; this shows and decides nothing.
 
+mod comparison;
 mod map;
 mod tables;
 mod text;
@@ -43,7 +44,8 @@ pub fn page(report: &Report) -> String {
             body {
                 header {
                     h1 { (shown(&title)) }
-                    p.period { "From " (time(report.from)) " to " (time(report.to)) ". All times are UTC." }
+                    p.period { @if let Some(name) = &report.interval { "Interval " q { (shown(name)) } ". " }
+                        "From " (time(report.from)) " to " (time(report.to)) ". All times are UTC." }
                 }
                 main {
                     (in_short(report))
@@ -51,6 +53,9 @@ pub fn page(report: &Report) -> String {
                     (watched(report))
                     (policy(report))
                     (whither(report))
+                    @if let Some(found) = &report.comparison {
+                        (section("comparison", "Compared with another period", &comparison::tables(found)))
+                    }
                     (in_violation(report))
                     (declared(report))
                     (section("databases", "Databases", &databases(report)))

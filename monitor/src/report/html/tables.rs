@@ -26,7 +26,7 @@ pub(super) struct Head {
 }
 
 /// A table that is wider than a small screen is moved within its own frame, also by keyboard.
-fn framed(caption: &str, table: &Markup) -> Markup {
+pub(super) fn framed(caption: &str, table: &Markup) -> Markup {
     html! { div.frame role="region" tabindex="0" aria-label=(caption) { (table) } }
 }
 
@@ -269,7 +269,10 @@ fn of_flow(listed: &Listed) -> Markup {
             td.number { (grouped(listed.sent.bytes)) }
             td.number { (grouped(listed.received.bytes)) }
             td { (shown(&listed.reason)) ", " (shown(&listed.certainty))
-                @if let Some(now) = &listed.verdict_now { "; by a later policy " (shown(now)) } }
+                @if let Some(now) = &listed.verdict_now { "; by a later policy " (shown(now)) }
+                @for declared in &listed.declared {
+                    "; declared in " q { (shown(&declared.interval)) } " for " q { (shown(&declared.purpose)) }
+                } }
             td { code.hash { (shown(&listed.id)) } }
         }
     }

@@ -2,6 +2,7 @@
 //! held against its leaf, and the leaves against what was signed and witnessed. It changes nothing, and asks
 //! nobody.
 
+mod beside;
 mod blocks;
 mod cadence;
 mod finding;
@@ -11,6 +12,7 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
+pub use beside::{Beside, verify_beside};
 pub use finding::{Finding, Kind};
 
 use super::{
