@@ -328,7 +328,7 @@ fn completions_and_manual_pages_are_generated() {
     let directory = tempfile::tempdir().unwrap();
     let written = geofenced(&["man"]).arg(directory.path()).output().unwrap();
     assert_eq!(written.status.code(), Some(0));
-    assert!(directory.path().join("geofenced-events.1").exists());
+    assert!(directory.path().join("man1/geofenced-events.1").exists());
 }
 
 #[test]

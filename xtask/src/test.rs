@@ -1,6 +1,6 @@
 //! Everything that must hold before a change is merged, and the total of it in one last line.
 
-use std::{ffi::OsString, path::PathBuf, process::Command, time::Instant};
+use std::{ffi::OsString, fs, path::PathBuf, process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -36,6 +36,10 @@ const PACKAGES: [Wanted<'static>; 12] = [
 /// the package would start a service.
 const PROMETHEUS: &str = "prometheus";
 
+/// Units of whatever may bring a network up: a boot with all of them has no cycle. Unpacked as well, lest the
+/// machine get a second manager of its network.
+const BOOT: [&str; 6] = ["cloud-init", "dbus", "ifupdown", "network-manager", "systemd", "udev"];
+
 /// A report is read in a real browser: any of these, the first that there is a package of is installed.
 const BROWSERS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
 
@@ -54,6 +58,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     let runner = if args.quick { None } else { Some(root_runner()?) };
     apt::install(console, &PACKAGES)?;
     prometheus(console)?;
+    boot(console)?;
     browser(console)?;
     python::install(console)?;
     build::probes(console)?;
@@ -180,6 +185,19 @@ fn prometheus(console: &Console) -> Result<()> {
         return Ok(());
     }
     apt::unpack(console, PROMETHEUS, &unpacked())
+}
+
+/// Makes sure that `target/tools/boot` holds the units.
+fn boot(console: &Console) -> Result<()> {
+    let folder = paths::target().join("tools/boot");
+    let (stamp, wanted) = (folder.join("unpacked"), BOOT.join("\n"));
+    if fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
+        return Ok(());
+    }
+    for name in BOOT {
+        apt::unpack(console, name, &folder)?;
+    }
+    fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
 }
 
 /// Makes sure that a browser is found.

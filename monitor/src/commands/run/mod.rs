@@ -6,6 +6,7 @@
 //! kept by thread; but for the ring's reader and the interfaces' thread, which drop their own.
 
 mod classes;
+mod last_good;
 mod reload;
 mod self_test;
 mod serve;
@@ -18,6 +19,7 @@ use monitor_ebpf::{loss::Loss, names::map};
 
 use self::{
     classes::Classes,
+    last_good::{Began, begin},
     reload::Reloader,
     serve::{Serving, Sockets},
     status::Facts,
@@ -56,11 +58,10 @@ use crate::{
 
 /// Watches this host until it is told to end.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
-    let config = load::config(global)?;
     keep_little_memory();
     // Before anything is opened: a descriptor a probe, an interface, a segment.
     let descriptors = connections::descriptors();
-    let (mut rules, opened) = open_both(&config, args)?;
+    let Began { config, last_good, mut rules, opened } = begin(global, args)?;
     let Opened { mut source, attachments, mut processes, places, attaching, self_test } = opened;
     let classes = Classes::new(places);
     classes.put(&mut rules, None);
@@ -70,8 +71,10 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
+    last_good.started(&metrics);
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
-    let facts = Facts::new(&config, &attachments, &self_test, &store, Arc::clone(&metrics));
+    let facts = Facts::new(&config, &attachments, &self_test, &store, Arc::clone(&metrics))
+        .fallen_back(last_good.why());
     let live = live::channel();
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
@@ -98,7 +101,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
 
     let ((trigger, shutdown), vitals) = (shutdown::channel(), Arc::new(Vitals::default()));
     let inbox = Arc::new(Inbox::default());
-    let reloader = Reloader::new(global, config, &metrics, &inbox, classes, rules);
+    let reloader = Reloader::new(config, last_good, &metrics, &inbox, classes, rules);
     let watcher = thread::Builder::new().name("pipeline".into()).spawn({
         let (vitals, shutdown) = (Arc::clone(&vitals), shutdown.clone());
         let (view, at_the_end) = (Arc::clone(&view), EndsDaemon(trigger.clone()));
