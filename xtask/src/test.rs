@@ -8,7 +8,7 @@ use crate::{
     apt::{self, Wanted},
     build,
     console::{Console, say, stream},
-    host, lint, metadata, paths, python,
+    host, lint, metadata, packages, paths, python,
     tally::Tally,
     tidy,
 };
@@ -76,6 +76,9 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     if let Some(runner) = &runner {
         session.targets("kernel tests", &targets.kernel, Some(runner))?;
     }
+    if runner.is_some() && args.filter.is_empty() {
+        session.package();
+    }
     session.finish(started)
 }
 
@@ -135,6 +138,18 @@ impl Session<'_> {
             self.broken.push(name.to_owned());
         }
         Ok(())
+    }
+
+    /// The Debian package of what was tested, in a root of its own.
+    fn package(&mut self) {
+        if !host::is_root() {
+            say("      left out, since sudo is not enough for it: sudo cargo xtask packages");
+            return;
+        }
+        if let Err(error) = packages::run(self.console, &packages::Args::default()) {
+            say(format_args!("FAIL  packages: {error:#}"));
+            self.broken.push("packages".to_owned());
+        }
     }
 
     fn finish(self, started: Instant) -> Result<()> {

@@ -21,6 +21,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use rustix::{
+    process::{Gid, getegid, getgroups},
+    thread::set_thread_groups,
+};
 use serde::Serialize;
 use tokio::{net::UnixListener, sync::oneshot, time::timeout};
 
@@ -95,13 +99,30 @@ pub fn bind(path: &Path) -> Result<Bound, ApiError> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed("bind"))?;
     let bound = Bound { listener: Some(listener), path: path.to_owned() };
-    if let Some(group) = group_id(&fs::read_to_string(GROUP_FILE).unwrap_or_default(), SOCKET_GROUP)
-    {
+    if let Some(group) = socket_group() {
         chown(path, None, Some(group)).map_err(failed("give to group geofenced"))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
         .map_err(failed("set the mode of"))?;
     Ok(bound)
+}
+
+/// Makes this thread a member of the socket's group, while it may: the unit's daemon is one, that of whoever
+/// starts it by hand is not, and could give the socket to the group no more once its rights are given up.
+pub fn join_group() {
+    let Some(group) = socket_group().map(Gid::from_raw) else { return };
+    let mut groups = getgroups().unwrap_or_default();
+    if getegid() == group || groups.contains(&group) {
+        return;
+    }
+    groups.push(group);
+    if let Err(error) = set_thread_groups(&groups) {
+        tracing::debug!("not a member of group {SOCKET_GROUP}: {error}");
+    }
+}
+
+fn socket_group() -> Option<u32> {
+    group_id(&fs::read_to_string(GROUP_FILE).unwrap_or_default(), SOCKET_GROUP)
 }
 
 fn remove_stale(path: &Path) -> Result<(), ApiError> {

@@ -130,6 +130,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
 
 /// Gives up rights, and then reads who runs already.
 fn confine(processes: &mut Processes, args: &RunArgs) -> anyhow::Result<()> {
+    server::join_group();
     let confined = sandbox::confine()?;
     tracing::debug!(?confined, "privileges dropped");
     if args.replay.is_none() {
