@@ -166,7 +166,7 @@ fn booted(root: &Path) -> Result<()> {
          ExecStart=/bin/bash /packages/booted.sh {} {}\n\
          ExecStart=/bin/sh -c 'echo done'\n\
          ExecStopPost=/bin/systemctl --no-block poweroff\n\
-         StandardOutput=file:/packages/booted.log\nStandardError=inherit\n",
+         StandardOutput=append:/packages/booted.log\nStandardError=inherit\n",
         DEBS[0], DEBS[1]
     );
     let units = root.join("etc/systemd/system");
