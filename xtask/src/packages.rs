@@ -37,12 +37,11 @@ pub struct Args {
 pub fn run(console: &Console, args: &Args) -> Result<()> {
     ensure!(host::is_root(), "a Debian root is made as root: run this as root");
     apt::install(console, &TOOLS)?;
-    let deb = match &args.deb {
-        Some(deb) => deb.clone(),
-        None => {
-            let binary = build::daemon(console, Profile::Debug)?;
-            own("pack the debug build", || dist::of_debug(&binary))?
-        }
+    let deb = if let Some(deb) = &args.deb {
+        deb.clone()
+    } else {
+        let binary = build::daemon(console, Profile::Debug)?;
+        own("pack the debug build", || dist::of_debug(&binary))?
     };
     let root = root(console)?;
     own("two packages", || put(&deb, &root))?;

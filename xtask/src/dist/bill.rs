@@ -1,4 +1,4 @@
-//! What the binary is made of: a bill of materials (CycloneDX) and the licences of others' work. Read from
+//! What the binary is made of: a bill of materials (`CycloneDX`) and the licences of others' work. Read from
 //! cargo's own metadata and from the sources of the very crates that were compiled.
 
 use std::{
@@ -87,7 +87,7 @@ fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
     sums
 }
 
-/// CycloneDX 1.5, without a time or a number that another build would not have.
+/// `CycloneDX` 1.5, without a time or a number that another build would not have.
 pub fn cyclonedx(crates: &BTreeMap<String, Crate>) -> Result<String> {
     let reference = |it: &Crate| format!("pkg:cargo/{}@{}", it.name, it.version);
     let component = |it: &Crate| {

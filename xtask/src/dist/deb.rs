@@ -17,8 +17,12 @@ use crate::{
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 const OVERRIDES: &str = "usr/share/lintian/overrides/geofenced";
 
+/// How dpkg-deb compresses: `-Zxz` what is handed out, `-Znone` what is unpacked at once.
+pub const SMALL: &str = "-Zxz";
+pub const QUICK: &str = "-Znone";
+
 /// Returns where it is.
-pub fn pack(stage: &Stage, dist: &Path) -> Result<PathBuf> {
+pub fn pack(stage: &Stage, dist: &Path, compression: &str) -> Result<PathBuf> {
     stage.write(OVERRIDES, &template("lintian-overrides", &[])?)?;
     let size = ask(Command::new("du").args(["-ks", "--apparent-size"]).arg(&stage.folder));
     let size = size.unwrap_or_default();
@@ -40,7 +44,7 @@ pub fn pack(stage: &Stage, dist: &Path) -> Result<PathBuf> {
     let deb = dist.join(format!("geofenced_{VERSION}_{arch}.deb"));
     tool(
         Command::new("dpkg-deb")
-            .args(["--root-owner-group", "-Zxz", "--build"])
+            .args(["--root-owner-group", compression, "--build"])
             .arg(&stage.folder)
             .arg(&deb)
             .env("SOURCE_DATE_EPOCH", stage.epoch.to_string()),

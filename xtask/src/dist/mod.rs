@@ -101,7 +101,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
             Stage::collect(arch, &binary, &writer, compile::epoch()?)
         })?;
         own(&format!("tarball for {arch}"), || stage.tarball(&dist))?;
-        let deb = own(&format!(".deb for {arch}"), || deb::pack(&stage, &dist))?;
+        let deb = own(&format!(".deb for {arch}"), || deb::pack(&stage, &dist, deb::SMALL))?;
         deb::lint(console, &deb)?;
         own(&format!(".rpm for {arch}"), || rpm::pack(&stage, &dist))?;
         fs::copy(stage.bill(), dist.join(format!("geofenced-{VERSION}-{arch}.cdx.json")))?;
@@ -118,7 +118,7 @@ pub fn of_debug(binary: &Path) -> Result<PathBuf> {
     let stripped = dist.join("geofenced");
     tool(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
     let stage = Stage::collect(Arch::of_host()?, &stripped, binary, compile::epoch()?)?;
-    deb::pack(&stage, &dist)
+    deb::pack(&stage, &dist, deb::QUICK)
 }
 
 fn sums(dist: &Path) -> Result<()> {
