@@ -417,6 +417,10 @@ fn check_warns_of_what_can_never_match_and_finds_nothing_wrong() {
     let is_told = |part: &str| warnings.iter().any(|it| it.contains(part));
     assert!(is_told("policy.rule.operator: \"15169\"") && is_told(".toml:"), "{warnings:?}");
     assert!(is_told("multicast is local"), "{warnings:?}");
+
+    // A reload by the service leaves no more than that in the journal.
+    let output = geofenced(&["check", "-q", "-o", "json", "--config", &config]).output().unwrap();
+    assert_eq!(stdout(&output).lines().count(), warnings.len(), "{}", stdout(&output));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Roff of the Markdown that docs/ is written in: headings, paragraphs, lists, tables, code. What it does not
 //! know stays text; nothing is left out.
 
+use std::fmt::Write as _;
+
 /// A page without its title.
 pub(super) fn of_markdown(text: &str) -> String {
     let mut page = Page::default();
@@ -73,7 +75,8 @@ impl Page {
 
     fn heading(&mut self, request: &str, title: &str) {
         self.end_block();
-        self.out += &format!("{request} \"{}\"\n", inline(title).replace('"', "\\(dq"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.out, "{request} \"{}\"", inline(title).replace('"', "\\(dq"));
     }
 
     /// A term and what the other cells say of it.
@@ -86,8 +89,8 @@ impl Page {
         let cells: Vec<&str> = cells.trim_end_matches('|').split(" | ").map(str::trim).collect();
         let Some((term, rest)) = cells.split_first() else { return };
         let rest: Vec<&str> = rest.iter().copied().filter(|cell| !cell.is_empty()).collect();
-        self.out += &format!(".TP\n{}\n", guarded(&inline(term)));
-        self.out += &format!("{}\n", guarded(&inline(&rest.join("; "))));
+        let said = guarded(&inline(&rest.join("; ")));
+        let _ = writeln!(self.out, ".TP\n{}\n{said}", guarded(&inline(term)));
     }
 
     fn verbatim(&mut self, line: &str) {

@@ -32,7 +32,7 @@ pub(super) struct LastGood {
 #[derive(Debug)]
 enum Start {
     /// With the user's; to be kept when all of the start succeeded.
-    Own(Option<Loaded>),
+    Own(Option<Box<Loaded>>),
     /// With another, and why.
     FellBack(String),
 }
@@ -88,7 +88,7 @@ fn open(
     let config = loaded.config.clone();
     let (rules, opened) = open_both(&config, args)?;
     if let Start::Own(own) = &mut last_good.start {
-        *own = Some(loaded);
+        *own = Some(Box::new(loaded));
     }
     Ok(Began { config, last_good, rules, opened })
 }
