@@ -6,6 +6,7 @@ mod export;
 mod mark;
 mod policy;
 mod report;
+mod run;
 
 use std::{
     io::{IsTerminal, stdout},
@@ -25,6 +26,7 @@ pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
 pub use policy::{PolicyArgs, PolicyCommand};
 pub use report::ReportArgs;
+pub use run::RunArgs;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit it was built from; `unknown` outside of `cargo xtask build`.
@@ -134,7 +136,8 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   geofenced run
-  geofenced run --config ./config.toml -v")]
+  geofenced run --config ./config.toml -v
+  geofenced run --last-good /var/lib/geofenced/last-good.json")]
     Run(RunArgs),
     /// Read configuration, policy and country database, and say what they mean
     #[command(after_help = "\
@@ -273,11 +276,11 @@ Examples:
         #[arg(value_enum)]
         shell: clap_complete::Shell,
     },
-    /// Write the manual pages: one for each command into DIR, or the main one to stdout
+    /// Write the manual pages into man1, man5 and man8 of DIRECTORY, or the main one to stdout
     #[command(after_help = "\
 Examples:
   geofenced man | man -l -
-  geofenced man /usr/share/man/man1")]
+  geofenced man /usr/share/man")]
     Man { directory: Option<PathBuf> },
     /// Write a generated page of docs/ to stdout
     #[command(
@@ -391,17 +394,6 @@ pub struct ReplayArgs {
     pub utc: bool,
     #[command(flatten)]
     pub filter: RawFilter,
-}
-
-/// Options for those who work on geofenced itself.
-#[derive(Clone, Debug, Default, Args)]
-pub struct RunArgs {
-    /// Writes every sample and counter to FILE, for `--replay`
-    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "replay")]
-    pub record_samples: Option<PathBuf>,
-    /// Takes samples and counters from FILE instead of the kernel, and ends with it
-    #[arg(long, hide = true, value_name = "FILE")]
-    pub replay: Option<PathBuf>,
 }
 
 /// Options for those who work on geofenced itself.

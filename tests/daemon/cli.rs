@@ -328,7 +328,7 @@ fn completions_and_manual_pages_are_generated() {
     let directory = tempfile::tempdir().unwrap();
     let written = geofenced(&["man"]).arg(directory.path()).output().unwrap();
     assert_eq!(written.status.code(), Some(0));
-    assert!(directory.path().join("geofenced-events.1").exists());
+    assert!(directory.path().join("man1/geofenced-events.1").exists());
 }
 
 #[test]
@@ -417,6 +417,10 @@ fn check_warns_of_what_can_never_match_and_finds_nothing_wrong() {
     let is_told = |part: &str| warnings.iter().any(|it| it.contains(part));
     assert!(is_told("policy.rule.operator: \"15169\"") && is_told(".toml:"), "{warnings:?}");
     assert!(is_told("multicast is local"), "{warnings:?}");
+
+    // A reload by the service leaves no more than that in the journal.
+    let output = geofenced(&["check", "-q", "-o", "json", "--config", &config]).output().unwrap();
+    assert_eq!(stdout(&output).lines().count(), warnings.len(), "{}", stdout(&output));
 }
 
 #[test]

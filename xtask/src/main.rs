@@ -18,6 +18,7 @@ mod idle;
 mod lanes;
 mod lint;
 mod metadata;
+mod packages;
 mod paths;
 mod probes;
 mod python;
@@ -84,8 +85,10 @@ enum Command {
     Coverage,
     /// Feeds each parser what no test thought of, the probes' own too (installs cargo-fuzz)
     Fuzz(fuzz::Args),
-    /// A tarball of the binary and what it is deployed with, under `target/dist`
-    Dist,
+    /// Static binaries of both architectures as .deb, .rpm and tarball, with sums, under `target/dist/packages`
+    Dist(dist::Args),
+    /// Installs, runs, upgrades, removes and purges the Debian package in a root of its own; as root
+    Packages(packages::Args),
 }
 
 fn main() -> ExitCode {
@@ -108,7 +111,8 @@ fn main() -> ExitCode {
         Command::Vm(args) => vm::run(&console, &args),
         Command::Coverage => coverage::run(&console),
         Command::Fuzz(args) => fuzz::run(&console, &args),
-        Command::Dist => dist::run(&console),
+        Command::Dist(args) => dist::run(&console, &args),
+        Command::Packages(args) => packages::run(&console, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

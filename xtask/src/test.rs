@@ -2,18 +2,19 @@
 
 use std::{
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     apt::{self, Wanted},
     build,
     console::{Console, own, say, stream},
-    host, lanes, lint, metadata, paths, probes, python,
+    host, lanes, lint, metadata, packages, paths, probes, python,
     tally::Tally,
     tidy,
 };
@@ -45,6 +46,10 @@ const UNPACKED: [(&str, &[&str]); 3] = [
     ("nginx", &["nginx"]),
 ];
 
+/// Units of whatever may bring a network up: a boot with all of them has no cycle. Unpacked as well, lest the
+/// machine get a second manager of its network.
+const BOOT: [&str; 6] = ["cloud-init", "dbus", "ifupdown", "network-manager", "systemd", "udev"];
+
 /// A report is read in a real browser: any of these, the first that there is a package of is installed.
 const BROWSERS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
 
@@ -63,6 +68,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     let runner = if args.quick { None } else { Some(root_runner()?) };
     apt::install(console, &PACKAGES)?;
     unpacked(console)?;
+    boot(console)?;
     browser(console)?;
     python::install(console)?;
     probes::compare(console)?;
@@ -79,6 +85,9 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     session.targets("replay tests", &targets.daemon)?;
     if let Some(runner) = &runner {
         session.kernel_tests(&targets.kernel, runner)?;
+    }
+    if runner.is_some() && args.filter.is_empty() {
+        session.package();
     }
     session.finish(started)
 }
@@ -150,6 +159,17 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// The Debian package of what was tested, in a root of its own.
+    fn package(&mut self) {
+        if !host::is_root() {
+            say("      left out, since sudo is not enough for it: sudo cargo xtask packages");
+            return;
+        }
+        if let Err(error) = packages::run(self.console, &packages::Args::default()) {
+            self.broken.push(format!("packages: {error:#}"));
+        }
+    }
+
     fn finish(self, started: Instant) -> Result<()> {
         let seconds = started.elapsed().as_secs();
         say(format_args!("      {} min {:02} s", seconds / 60, seconds % 60));
@@ -209,6 +229,19 @@ fn unpacked(console: &Console) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes sure that `target/tools/boot` holds the units.
+fn boot(console: &Console) -> Result<()> {
+    let folder = paths::target().join("tools/boot");
+    let (stamp, wanted) = (folder.join("unpacked"), BOOT.join("\n"));
+    if fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
+        return Ok(());
+    }
+    for name in BOOT {
+        apt::unpack(console, name, &folder)?;
+    }
+    fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
 }
 
 /// Makes sure that a browser is found.

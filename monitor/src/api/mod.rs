@@ -3,6 +3,7 @@
 
 pub mod client;
 mod current;
+pub mod group;
 mod ledger;
 mod located;
 mod marking;

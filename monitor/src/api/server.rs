@@ -25,7 +25,7 @@ use serde::Serialize;
 use tokio::{net::UnixListener, sync::oneshot, time::timeout};
 
 use super::{
-    Api, ErrorBody, marking,
+    Api, ErrorBody, group, marking,
     slots::{NoSlot, Share, Slots},
     stream::{self, Stored},
     summarize,
@@ -55,9 +55,6 @@ const QUERIES: Share = Share { what: "queries", all: 6, of_peer: 4 };
 const STREAMS: Share = Share { what: "streams", all: 48, of_peer: 32 };
 /// Owner and group may ask, nobody else.
 const SOCKET_MODE: u32 = 0o660;
-/// Its members may ask.
-const SOCKET_GROUP: &str = "geofenced";
-const GROUP_FILE: &str = "/etc/group";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -95,8 +92,7 @@ pub fn bind(path: &Path) -> Result<Bound, ApiError> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed("bind"))?;
     let bound = Bound { listener: Some(listener), path: path.to_owned() };
-    if let Some(group) = group_id(&fs::read_to_string(GROUP_FILE).unwrap_or_default(), SOCKET_GROUP)
-    {
+    if let Some(group) = group::id() {
         chown(path, None, Some(group)).map_err(failed("give to group geofenced"))?;
     }
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
@@ -117,12 +113,6 @@ fn remove_stale(path: &Path) -> Result<(), ApiError> {
             Err(ApiError::Socket { action: "see who holds", path: path.to_owned(), source })
         }
     }
-}
-
-/// group(5): `name:password:gid:members`.
-fn group_id(file: &str, name: &str) -> Option<u32> {
-    let line = file.lines().find(|line| line.split(':').next() == Some(name))?;
-    line.split(':').nth(2)?.parse().ok()
 }
 
 #[derive(Clone)]
@@ -460,13 +450,6 @@ async fn locate(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_group_is_found_by_its_whole_name() {
-        let file = "root:x:0:\ngeofenced-x:x:5:\ngeofenced:x:998:ana,bo\n";
-        assert_eq!(group_id(file, "geofenced"), Some(998));
-        assert_eq!(group_id(file, "nobody"), None);
-    }
 
     #[tokio::test]
     async fn the_socket_of_a_dead_daemon_is_replaced_and_that_of_a_live_one_is_not() {

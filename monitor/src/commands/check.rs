@@ -30,6 +30,9 @@ pub(super) fn run(global: &Global) -> Outcome {
     let doubts = doubts(global.config.as_deref(), Path::new("/"), &has_interface);
     let doubts = doubts.map_err(Failure::usage)?;
     lines.extend(doubts.iter().map(|doubt| ("warning", format!("Warning: {doubt}."))));
+    if global.quiet > 0 {
+        lines.retain(|(kind, _)| *kind == "warning");
+    }
     let mut out = out::stdout();
     if global.output == Output::Csv {
         out::csv_head(&mut out, ["kind", "text"])?;

@@ -10,6 +10,7 @@ mod export;
 mod load;
 mod locate;
 mod lookups;
+mod manual;
 mod mark;
 mod out;
 mod policy;
@@ -117,7 +118,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Export(args) => export::run(global, args),
         Command::Replay(args) => replay::run(global, args),
         Command::Completions { shell } => reference::completions(*shell),
-        Command::Man { directory } => reference::man(directory.as_deref()),
+        Command::Man { directory } => manual::man(directory.as_deref()),
         Command::Reference { page } => reference::page(*page),
     }
 }

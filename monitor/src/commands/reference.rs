@@ -1,13 +1,10 @@
-//! Generated texts: shell completions, manual pages, and the generated pages of `docs/`.
+//! Generated texts: shell completions, and the generated pages of `docs/`.
 
 use std::{
     fmt::Write as _,
-    fs,
     io::{self, Write as _},
-    path::Path,
 };
 
-use anyhow::Context;
 use clap_complete::Shell;
 
 use super::Outcome;
@@ -21,21 +18,6 @@ pub(super) fn completions(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(&NOTICES.join("\n")), "geofenced", &mut script);
     io::stdout().write_all(&script)?;
-    Ok(Exit::Fine)
-}
-
-pub(super) fn man(directory: Option<&Path>) -> Outcome {
-    // Its version stands in the page's title, which is one line.
-    let root = command("");
-    let Some(directory) = directory else {
-        let mut page = Vec::new();
-        clap_mangen::Man::new(root).render(&mut page)?;
-        io::stdout().write_all(&page)?;
-        return Ok(Exit::Fine);
-    };
-    fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(root, directory))
-        .with_context(|| format!("can't write manual pages into {}", directory.display()))?;
     Ok(Exit::Fine)
 }
 

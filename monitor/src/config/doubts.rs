@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    ConfigError, DEFAULT_PATH,
+    ConfigError,
     raw::{RawCapture, RawInterfaces, RawRule, Sources, Text},
 };
 use crate::{event::Transport, select::DestinationSelector};
@@ -46,11 +46,7 @@ pub fn doubts(
     root: &Path,
     has_interface: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<Doubt>, ConfigError> {
-    let sources = match path {
-        Some(path) => Sources::read(path, false)?,
-        None => Sources::read(Path::new(DEFAULT_PATH), true)?,
-    };
-    of(&sources, root, has_interface)
+    of(&Sources::find(path)?, root, has_interface)
 }
 
 pub(super) fn of(

@@ -4,6 +4,7 @@ mod check;
 mod doubts;
 mod explain;
 mod fingerprint;
+mod last_good;
 mod naming;
 mod programs;
 mod raw;
@@ -27,6 +28,7 @@ use self::raw::Sources;
 pub use self::{
     doubts::doubts,
     explain::explain,
+    last_good::Loaded,
     naming::{NamesConfig, Trust, Undetermined},
     reread::Reread,
     rule::{Rule, Selector},
@@ -66,10 +68,7 @@ impl Config {
     /// `None` is the default path, where nothing need be: then the defaults hold, and what drop-ins
     /// there say.
     pub fn load_or_builtin(path: Option<&Path>) -> Result<Self, ConfigError> {
-        match path {
-            Some(path) => Self::load(path),
-            None => Self::of(&Sources::read(Path::new(DEFAULT_PATH), true)?),
-        }
+        Self::of(&Sources::find(path)?)
     }
 
     fn of(sources: &Sources) -> Result<Self, ConfigError> {

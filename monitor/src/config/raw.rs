@@ -14,7 +14,7 @@ use toml::{
     de::{DeArray, DeTable, DeValue, Deserializer},
 };
 
-use super::{ConfigError, values};
+use super::{ConfigError, DEFAULT_PATH, values};
 
 /// A string of a file, and where it stands.
 pub(super) type Text = Spanned<String>;
@@ -159,6 +159,14 @@ struct File {
 }
 
 impl Sources {
+    /// `None` is the default path, where nothing need be.
+    pub(super) fn find(path: Option<&Path>) -> Result<Self, ConfigError> {
+        match path {
+            Some(path) => Self::read(path, false),
+            None => Self::read(Path::new(DEFAULT_PATH), true),
+        }
+    }
+
     /// `main` (where it may be missing, if it is), then `config.d/*.toml` beside it in name order.
     pub(super) fn read(main: &Path, may_be_missing: bool) -> Result<Self, ConfigError> {
         let mut sources = Self::default();
@@ -179,6 +187,11 @@ impl Sources {
     pub(super) fn push(&mut self, path: &Path, text: String) {
         let base = self.0.last().map_or(0, |last| last.base + last.text.len() + 1);
         self.0.push(File { path: path.to_owned(), text, base });
+    }
+
+    /// Each file's path and text, in their order.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.0.iter().map(|file| (&*file.path, &*file.text))
     }
 
     pub(super) fn wrong(&self, span: &Range<usize>, problem: impl Display) -> ConfigError {

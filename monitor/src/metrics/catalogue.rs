@@ -141,6 +141,8 @@ catalogue! {
         "1 while what was read last is in force; 0: it was invalid, and the configuration before it goes on.";
     CONFIG_LAST_RELOAD: Gauge "config_last_reload_success_timestamp_seconds" [],
         "When the configuration in force was read.";
+    CONFIG_FALLBACK: Gauge "config_fallback" [],
+        "1 while the last good configuration is in force because the present one was broken at the start, else 0.";
     POLICY_INFO: Gauge "policy_info" ["sha256"],
         "1; the label is the hash of the policy in force.";
     HOST_INFO: Gauge "host_info" ["name", "id"],

@@ -6,6 +6,7 @@
 //! kept by thread; but for the ring's reader and the interfaces' thread, which drop their own.
 
 mod classes;
+mod last_good;
 mod reload;
 mod self_test;
 mod serve;
@@ -16,10 +17,12 @@ mod watched;
 
 use std::{panic, sync::Arc, thread};
 
+use anyhow::Context as _;
 use monitor_ebpf::{loss::Loss, names::map};
 
 use self::{
     classes::Classes,
+    last_good::{Began, begin},
     reload::Reloader,
     serve::{Serving, Sockets},
     status::Facts,
@@ -28,7 +31,7 @@ use self::{
 };
 use super::{Failure, Outcome, load};
 use crate::{
-    api::{Api, Current, server},
+    api::{Api, Current, group, server},
     attribute::{
         self, PROCESSES_MAX, Processes, Procfs,
         namespaces::{self, Clocks},
@@ -59,11 +62,10 @@ use crate::{
 
 /// Watches this host until it is told to end.
 pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
-    let config = load::config(global)?;
     keep_little_memory();
     // Before anything is opened: a descriptor a probe, an interface, a segment.
     let descriptors = connections::descriptors();
-    let (mut rules, opened) = open_both(&config, args)?;
+    let Began { config, last_good, mut rules, opened } = begin(global, args)?;
     let Opened { mut source, attachments, mut processes, places, attaching, self_test } = opened;
     let classes = Classes::new(places);
     classes.put(&mut rules, None);
@@ -73,8 +75,10 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
+    last_good.started(&metrics);
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
-    let facts = Facts::new(&config, &attachments, &self_test, &store, Arc::clone(&metrics));
+    let facts = Facts::new(&config, &attachments, &self_test, &store, Arc::clone(&metrics))
+        .fallen_back(last_good.why());
     let live = live::channel();
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
@@ -97,7 +101,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
 
     let ((trigger, shutdown), vitals) = (shutdown::channel(), Arc::new(Vitals::default()));
     let inbox = Arc::new(Inbox::default());
-    let reloader = Reloader::new(global, config, &metrics, &inbox, classes, rules);
+    let reloader = Reloader::new(config, last_good, &metrics, &inbox, classes, rules);
     let (told, at_the_end) = (Arc::clone(&vitals), EndsDaemon(trigger.clone()));
     let (asked, ended) = (Arc::clone(&view), shutdown.clone());
     let watcher = thread::Builder::new().name("pipeline".into()).spawn(move || {
@@ -122,16 +126,15 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     };
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
-    if !writer.join() {
-        return Err(anyhow::anyhow!("not everything was written; see the log above").into());
-    }
-    served?;
-    watched?;
-    Ok(Exit::Fine)
+    let end = writer.join().then_some(Exit::Fine);
+    let end = end.context("not everything was written; see the log above")?;
+    served.and(watched.map_err(Into::into))?;
+    Ok(end)
 }
 
 /// Gives up rights, and then reads who runs already.
 fn confine(processes: &mut Processes, args: &RunArgs) -> anyhow::Result<()> {
+    group::join();
     let confined = sandbox::confine()?;
     tracing::debug!(?confined, "privileges dropped");
     if args.replay.is_none() {

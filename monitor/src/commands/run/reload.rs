@@ -3,14 +3,12 @@
 
 use std::{
     net::IpAddr,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::{classes::Classes, watch::Inbox};
+use super::{classes::Classes, last_good::LastGood, watch::Inbox};
 use crate::{
     api::{Located, located},
-    cli::Global,
     clock,
     config::Config,
     ecs::hex,
@@ -27,7 +25,7 @@ pub(super) type InForce = Arc<RwLock<Arc<Rules>>>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Reloader {
-    path: Option<PathBuf>,
+    last_good: Arc<LastGood>,
     /// As it was at the start: what a reload can't change.
     started_with: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -40,15 +38,15 @@ pub(super) struct Reloader {
 
 impl Reloader {
     pub(super) fn new(
-        global: &Global,
         config: Config,
+        last_good: LastGood,
         metrics: &Arc<Metrics>,
         inbox: &Arc<Inbox>,
         classes: Classes,
         rules: Arc<Rules>,
     ) -> Self {
         Self {
-            path: global.config.clone(),
+            last_good: Arc::new(last_good),
             started_with: Arc::new(config),
             metrics: Arc::clone(metrics),
             inbox: Arc::clone(inbox),
@@ -98,7 +96,8 @@ impl Reloader {
     }
 
     fn try_reload(&self) -> anyhow::Result<()> {
-        let config = Config::load_or_builtin(self.path.as_deref())?;
+        let loaded = self.last_good.load()?;
+        let config = loaded.config.clone();
         // The path of the store can't change while the daemon runs.
         let cache = Cache::Keep(&self.started_with.store.path);
         let locator = Locator::open_with(&config.geo, &config.policy.local_networks, cache)?;
@@ -109,6 +108,7 @@ impl Reloader {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&rules);
         meter_rules(&self.metrics, &rules);
         self.inbox.put(rules, config.store.record);
+        self.last_good.reloaded(&loaded, &self.metrics);
         tracing::info!("configuration, policy and database reloaded");
         Ok(())
     }
@@ -172,7 +172,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        cli::Output,
         locate::fixture::{Value, mmdb, text},
         metrics::KnownLabels,
     };
@@ -182,21 +181,14 @@ mod tests {
         let path = folder.join("config.toml");
         let text = format!("[geo]\ndatabase = '{at}/country.mmdb'\n[store]\npath = '{at}/store'\n");
         fs::write(&path, text).unwrap();
-        let global = Global {
-            config: Some(path.clone()),
-            socket: None,
-            output: Output::Table,
-            no_color: true,
-            verbose: 0,
-            quiet: 0,
-        };
         let config = Config::load(&path).unwrap();
         let cache = Cache::Keep(&config.store.path);
         let locator = Locator::open_with(&config.geo, &[], cache).unwrap();
         let rules = Arc::new(Rules::new(config.policy.clone(), locator));
         let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
         let inbox = Arc::new(Inbox::default());
-        Reloader::new(&global, config, &metrics, &inbox, Classes::default(), rules)
+        let last_good = LastGood::of(Some(path), None);
+        Reloader::new(config, last_good, &metrics, &inbox, Classes::default(), rules)
     }
 
     fn database(code: &str) -> Vec<u8> {

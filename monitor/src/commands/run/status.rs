@@ -40,6 +40,8 @@ pub(super) struct Facts {
     max_flows: u32,
     /// Or why there is none.
     self_test: Result<SelfTest, String>,
+    /// Why it started with the last good configuration, if it did.
+    fallen_back: Option<String>,
 }
 
 impl Facts {
@@ -67,7 +69,12 @@ impl Facts {
             metrics,
             max_flows: config.capture.max_flows,
             self_test: self_test.clone(),
+            fallen_back: None,
         }
+    }
+
+    pub(super) fn fallen_back(self, why: Option<&str>) -> Self {
+        Self { fallen_back: why.map(str::to_owned), ..self }
     }
 
     /// Signs for what is stored, when somebody asks, and waits for it.
@@ -114,7 +121,7 @@ impl Facts {
             uptime,
             ready: readiness.is_ready(),
             tier: tier_of(probes.iter().map(|it| (it.name.as_str(), it.attached))).to_owned(),
-            warnings: warnings(vitals),
+            warnings: self.warnings(vitals),
             probes,
             coverage_since: Some(started_at),
             losses: losses(&self.metrics),
@@ -148,6 +155,13 @@ impl Facts {
             flows,
             details: details(rules, &self.metrics, vitals),
         }
+    }
+
+    fn warnings(&self, vitals: &Vitals) -> Vec<String> {
+        // Until a reload put the present one in force.
+        let is_in_force = self.metrics.config_fallback.get() == 1;
+        let fallen_back = self.fallen_back.iter().filter(|_| is_in_force).cloned();
+        fallen_back.chain(warnings(vitals)).collect()
     }
 
     /// As they are now: whoever may can take one off its hook.

@@ -99,7 +99,7 @@ mod tests {
     fn coverage(gaps: Vec<Gap>) -> Coverage {
         let [from, to] = [0, 1000].map(|at| Time(Timestamp::from_secs(START + at)));
         let ledger = Integrity::default();
-        Coverage { from, to, watched_seconds: 700, seconds: 1000, gaps, ledger }
+        Coverage { from, to, watched_seconds: 700, seconds: 1000, gaps, ledger, watching: vec![] }
     }
 
     fn told(metrics: &Metrics) -> ([i64; 4], [i64; 3]) {

@@ -71,9 +71,10 @@ impl Day {
         let violates = record.is_violation();
         let growth = sent(60 + self.random.u64(..1_500), 3);
         let told = Arc::new(record.clone());
-        let kept = self
-            .outputs
-            .deliver(Delivery { record: told, growth, begins: true, violates }, Kept::Added);
+        let kept = self.outputs.deliver(
+            Delivery { record: told, growth, begins: true, violates, attempts: false },
+            Kept::Added,
+        );
         match kept {
             Kept::Itemised => self.itemised += 1,
             Kept::Added | Kept::Unpaid => self.added += 1,
@@ -98,7 +99,13 @@ impl Day {
                 let is_over = *ends <= moment.boot_ns;
                 record.egress.ended_at = is_over.then(|| moment.wall());
                 let told = Arc::new(record.clone());
-                let told = Delivery { record: told, growth, begins: false, violates: false };
+                let told = Delivery {
+                    record: told,
+                    growth,
+                    begins: false,
+                    violates: false,
+                    attempts: false,
+                };
                 *kept = self.outputs.deliver(told, *kept);
             } else {
                 self.outputs.meter(record, growth, *kept);

@@ -1,0 +1,62 @@
+#!/bin/bash
+# The life of the package on a host where systemd does not run: installed, at work, upgraded, removed, purged.
+# Runs inside of a Debian root (chroot), in a network namespace and a cgroup of its own; `cargo xtask packages`
+# makes them. Arguments: the package, a newer one, the cgroup.
+set -euo pipefail
+deb=$1 newer=$2 cgroup=$3
+
+say() { echo "      $*"; }
+fail() { echo "FAIL  $*"; exit 1; }
+is() { [ "$1" "$2" ] || fail "$3"; }
+# Until it succeeds, a minute at most.
+until_true() { for _ in $(seq 600); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done; fail "never: $*"; }
+
+started=$(date +%s%N)
+dpkg -i "$deb" >/dev/null
+is -x /usr/bin/geofenced "no program"
+is -f /etc/geofenced/config.toml "no configuration"
+is -d /etc/geofenced/config.d "no folder for drop-ins"
+is -d /var/lib/geofenced "no folder for the ledger"
+getent group geofenced >/dev/null || fail "no group"
+[ "$(stat -c %G:%a /var/lib/geofenced)" = geofenced:750 ] || fail "the ledger's folder is $(stat -c %G:%a /var/lib/geofenced)"
+is -L /etc/systemd/system/multi-user.target.wants/geofenced.service "not enabled"
+for page in man1/geofenced-events.1.gz man5/geofenced-config.5.gz man8/geofenced.8.gz; do
+    is -f "/usr/share/man/$page" "no $page"
+done
+geofenced check >/dev/null || fail "the configuration that comes along is broken"
+say "installed"
+
+# As the unit starts it, but for what the test leaves alone of this machine.
+printf '[capture]\ncgroup = "%s"\n[metrics]\nlisten = ""\n' "$cgroup" >/etc/geofenced/config.d/test.toml
+daemon() {
+    geofenced run --last-good /var/lib/geofenced/last-good.json 2>/tmp/daemon.log & pid=$!
+    until_true geofenced status
+}
+violation() { geofenced events -o json --since 1h --destination 203.0.113.1 | grep -q '"unapproved"'; }
+daemon
+echo hello >/dev/udp/203.0.113.1/9
+until_true violation
+say "first violation $(( ($(date +%s%N) - started) / 1000000 )) ms after dpkg -i began"
+kill "$pid"; wait "$pid" || fail "the daemon did not end well: $(cat /tmp/daemon.log)"
+
+echo '# by the administrator' >>/etc/geofenced/config.toml
+dpkg -i "$newer" >/dev/null
+grep -q administrator /etc/geofenced/config.toml || fail "an upgrade took the configuration"
+daemon
+violation || fail "an upgrade took the ledger"
+kill "$pid"; wait "$pid" || fail "the daemon did not end well after the upgrade"
+say "upgraded, with what was seen before"
+
+dpkg -r geofenced >/dev/null
+if [ -e /usr/bin/geofenced ]; then fail "removed, and still there"; fi
+is -f /etc/geofenced/config.toml "a removal took the configuration"
+is -d /var/lib/geofenced/ledger "a removal took the ledger"
+say "removed; configuration and ledger stay"
+
+dpkg -P geofenced >/dev/null
+for path in /etc/geofenced /var/lib/geofenced /run/geofenced /usr/share/geofenced; do
+    if [ -e "$path" ]; then fail "purged, and $path is there"; fi
+done
+left=$(find / -xdev -name '*geofenced*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/packages/*' | sort)
+[ -z "$left" ] || fail "purged, and left: $left"
+say "purged without a trace"

@@ -1,0 +1,147 @@
+//! What is handed out, for each architecture: a static binary in a .deb, an .rpm and a tarball, with sums and a
+//! bill of materials. This file says what is made in which order; the others make it.
+
+mod bill;
+mod compile;
+mod deb;
+mod rpm;
+mod stage;
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use self::stage::Stage;
+use crate::{
+    apt,
+    console::{Console, own, say},
+    host, paths,
+};
+
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only for this architecture
+    #[arg(long, value_enum)]
+    arch: Option<Arch>,
+    /// Builds the binary once more in another folder, and compares
+    #[arg(long)]
+    twice: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arch {
+    #[value(name = "x86_64")]
+    X86,
+    #[value(name = "aarch64")]
+    Arm,
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Arch {
+    const ALL: [Self; 2] = [Self::X86, Self::Arm];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "aarch64",
+        }
+    }
+
+    pub fn debian(self) -> &'static str {
+        match self {
+            Self::X86 => "amd64",
+            Self::Arm => "arm64",
+        }
+    }
+
+    fn target(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64-unknown-linux-musl",
+            Self::Arm => "aarch64-unknown-linux-musl",
+        }
+    }
+
+    fn is_foreign(self) -> bool {
+        self.name() != host::arch()
+    }
+
+    pub fn of_host() -> Result<Self> {
+        Self::ALL.into_iter().find(|it| !it.is_foreign()).context("no packages for this machine")
+    }
+}
+
+pub fn run(console: &Console, args: &Args) -> Result<()> {
+    apt::install(console, &[("rpm", "rpmbuild: makes the .rpm")])?;
+    let host = Arch::of_host()?;
+    // Manual pages and completions are written by a binary that runs here.
+    let writer = compile::binary(console, host)?;
+    let wanted = Arch::ALL.into_iter().filter(|it| args.arch.is_none_or(|only| only == *it));
+    let dist = paths::target().join("dist/packages");
+    if dist.exists() {
+        fs::remove_dir_all(&dist)?;
+    }
+    fs::create_dir_all(&dist)?;
+    for arch in wanted {
+        let binary = if arch == host { writer.clone() } else { compile::binary(console, arch)? };
+        if args.twice {
+            compile::again(console, arch, &binary)?;
+        }
+        let stage = own(&format!("collect for {arch}"), || {
+            Stage::collect(arch, &binary, &writer, compile::epoch()?)
+        })?;
+        own(&format!("tarball for {arch}"), || stage.tarball(&dist))?;
+        let deb = own(&format!(".deb for {arch}"), || deb::pack(&stage, &dist, deb::SMALL))?;
+        deb::lint(console, &deb)?;
+        own(&format!(".rpm for {arch}"), || rpm::pack(&stage, &dist))?;
+        fs::copy(stage.bill(), dist.join(format!("geofenced-{VERSION}-{arch}.cdx.json")))?;
+    }
+    own("sums", || sums(&dist))?;
+    say(format_args!("      {}", dist.display()));
+    Ok(())
+}
+
+/// A package of the debug build, for tests: as it will be, but for the binary, which is stripped here.
+pub fn of_debug(binary: &Path) -> Result<PathBuf> {
+    let dist = paths::target().join("packages");
+    fs::create_dir_all(&dist)?;
+    let stripped = dist.join("geofenced");
+    tool(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
+    let stage = Stage::collect(Arch::of_host()?, &stripped, binary, compile::epoch()?)?;
+    deb::pack(&stage, &dist, deb::QUICK)
+}
+
+fn sums(dist: &Path) -> Result<()> {
+    let mut names: Vec<_> =
+        fs::read_dir(dist)?.filter_map(Result::ok).map(|entry| entry.file_name()).collect();
+    names.sort();
+    let output = Command::new("sha256sum").args(&names).current_dir(dist).output()?;
+    anyhow::ensure!(output.status.success(), "sha256sum failed");
+    fs::write(dist.join("SHA256SUMS"), output.stdout)?;
+    Ok(())
+}
+
+fn tool(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot start {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{program} failed, {}: {said}", output.status);
+    Ok(())
+}
+
+/// A file of `deploy/package`, with the words in braces replaced.
+fn template(name: &str, words: &[(&str, &str)]) -> Result<String> {
+    let path: PathBuf = paths::root().join("deploy/package").join(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(words.iter().fold(text, |text, (word, value)| text.replace(&format!("@{word}@"), value)))
+}
