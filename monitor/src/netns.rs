@@ -70,7 +70,9 @@ impl Inhabitant {
             let place = leave().and_then(|()| File::open(OWN).map_err(NetnsError::Namespace));
             let stays = place.is_ok();
             if told.send(place).is_ok() && stays {
-                todo.into_iter().for_each(|job| job());
+                for job in todo {
+                    job();
+                }
             }
         });
         spawned.map_err(NetnsError::Thread)?;

@@ -101,7 +101,7 @@ mod tests {
             shell
         };
         let broken = run(shell(&["one", "bad", "burst", "two"]), command, |line| {
-            lines.push(line.to_owned())
+            lines.push(line.to_owned());
         });
         assert_eq!(broken.unwrap(), ["bad (exit status: 1)"]);
         let pairs: Vec<_> =

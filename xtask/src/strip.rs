@@ -10,7 +10,7 @@ use object::{
 /// Without DWARF, and without the relocations of types, which are for whoever links once more.
 pub fn debug_information(object: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(object).context("the probes are no object of ELF")?;
-    for section in builder.sections.iter_mut() {
+    for section in &mut builder.sections {
         section.delete = is_left_out(&section.name);
     }
     builder.delete_orphans();

@@ -174,7 +174,7 @@ fn configuration(directory: &Path, metrics: SocketAddr) -> String {
     )
 }
 
-/// What a service manager is told (sd_notify(3)): lines of NAME=value.
+/// What a service manager is told (`sd_notify(3)`): lines of NAME=value.
 fn says_ready(message: &[u8]) -> bool {
     message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }
