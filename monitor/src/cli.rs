@@ -148,7 +148,7 @@ Examples:
     /// Show it at work: a daemon, programs that send, and what it says of them; nothing leaves the machine
     #[command(after_help = "\
 Examples:
-  sudo geofenced demo")]
+  geofenced demo")]
     Demo(DemoArgs),
     /// Say what this kernel and host allow, probe by probe
     #[command(after_help = "\
