@@ -259,7 +259,7 @@ impl Source {
             }
             Self::Ledger(reader) => {
                 let query = window.parse(load::now()).map_err(Failure::usage)?;
-                Ok(summarize(reader.as_ref(), query, by)?)
+                Ok(summarize(reader.as_ref(), query, by)?.rows)
             }
         }
     }
