@@ -139,7 +139,8 @@ pub fn small(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Tabl
     // Nobody copies an address from two lines.
     for (index, least) in whole.into_iter().enumerate().filter(|(_, least)| *least > 0) {
         if let Some(column) = table.column_mut(index) {
-            let least = u16::try_from(least).unwrap_or(u16::MAX);
+            // A blank on either side belongs to the cell.
+            let least = u16::try_from(least + 2).unwrap_or(u16::MAX);
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         }
     }

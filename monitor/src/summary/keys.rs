@@ -280,8 +280,13 @@ pub(super) fn of_rollup(by: By, rollup: &Rollup) -> String {
         By::User => rollup.user.as_ref().map_or_else(|| NO_PROCESS.to_owned(), user),
         By::Hour => hour(rollup.hour),
         By::Verdict => rollup.verdict.to_string(),
-        By::Operator | By::Destination | By::Device => ROLLED_UP.to_owned(),
-        By::Unit | By::Container | By::Port | By::Parent => ROLLED_UP.to_owned(),
+        By::Operator
+        | By::Destination
+        | By::Device
+        | By::Unit
+        | By::Container
+        | By::Port
+        | By::Parent => ROLLED_UP.to_owned(),
     }
 }
 

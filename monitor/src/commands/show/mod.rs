@@ -85,7 +85,7 @@ impl Told {
         let latest = states.last()?;
         let why = reasons::why(latest, &states);
         let (claims, doubts) = (doubts::claims(latest), doubts::doubts(latest));
-        Some(Self { untold, why, claims, doubts, states })
+        Some(Self { states, untold, why, claims, doubts })
     }
 }
 
