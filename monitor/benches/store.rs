@@ -187,7 +187,7 @@ fn summaries(readers: [&Reader; 2], records: usize, hour: &dyn Fn(u64) -> Query)
     };
     let summary = |what, repeats, by, query: &dyn Fn(u64) -> Query| {
         report(what, readers, repeats, |reader, position| {
-            let rows = summarize(reader, query(position), by).expect("rows");
+            let rows = summarize(reader, query(position), by).expect("rows").rows;
             (rows.iter().map(|row| row.flows ^ row.source.bytes).sum(), rows.len() as u64)
         });
     };

@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and the exit codes. Parsing only; `commands` does the work.
 
+mod answers;
 mod demo;
 mod evidence;
 mod export;
@@ -21,7 +22,8 @@ pub use evidence::{
     ProveArgs, VerifyArgs, WitnessAddArgs, WitnessArgs, WitnessCommand, WitnessSignArgs,
 };
 
-use crate::{filter::RawFilter, summary::By};
+use crate::filter::RawFilter;
+pub use answers::{EventsArgs, ShowArgs, SummaryArgs};
 pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
 pub use policy::{PolicyArgs, PolicyCommand};
@@ -219,10 +221,19 @@ Examples:
   geofenced events --since 24h --verdict unapproved --fail-on-violation
   geofenced events --lookups --process curl --destination example.org")]
     Events(EventsArgs),
+    /// Show everything of one record: its states over time, why the verdict, and what could be wrong
+    #[command(after_help = "\
+Examples:
+  geofenced show 187d0b40f05ac5e0c3a1f2e4b5968778
+  geofenced show 187d0b40f05ac5e0 -o json
+
+With -o csv a line for each state.")]
+    Show(ShowArgs),
     /// Show totals over a period
     #[command(after_help = "\
 Examples:
   geofenced summary --by country --since 24h
+  geofenced summary --by process,user,country --sort last --since 1h
   geofenced summary --by process --country CN --limit 10
   geofenced summary --by verdict --since 7d --fail-on-violation")]
     Summary(SummaryArgs),
@@ -331,47 +342,6 @@ pub struct GapArgs {
     /// that was found counts more
     #[arg(long)]
     pub fail_on_gap: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct EventsArgs {
-    /// Show what comes from now on, until interrupted
-    #[arg(short, long, conflicts_with_all = ["since", "until", "interval", "limit", "reverse", "coverage", "fail_on_gap"])]
-    pub follow: bool,
-    /// Show questions to resolvers and their answers instead (stored with `[names] queries = true`).
-    /// Of the filters those by time, process, user, unit, destination and transport apply
-    #[arg(long, conflicts_with_all = ["follow", "fail_on_violation"])]
-    pub lookups: bool,
-    #[command(flatten)]
-    pub gap: GapArgs,
-    /// Exit with 3 if a violation is among what is shown
-    #[arg(long)]
-    pub fail_on_violation: bool,
-    /// Times in UTC instead of local time
-    #[arg(long)]
-    pub utc: bool,
-    /// Do not shorten columns to the width of the terminal
-    #[arg(short, long)]
-    pub wide: bool,
-    #[command(flatten)]
-    pub filter: RawFilter,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct SummaryArgs {
-    /// What to add up by
-    #[arg(long, value_enum, default_value = "country")]
-    pub by: By,
-    #[command(flatten)]
-    pub gap: GapArgs,
-    /// Exit with 3 if a violation is among what is shown
-    #[arg(long)]
-    pub fail_on_violation: bool,
-    /// Times in UTC instead of local time
-    #[arg(long)]
-    pub utc: bool,
-    #[command(flatten)]
-    pub filter: RawFilter,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,18 +1,22 @@
 //! The query filters of `events` and `summary`: one parsing for command line and HTTP, one matching
 //! for store and live stream.
 
+mod typed;
+
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{
-        CLAIMED, CountryCode, Lookup, Origin, Phase, Record, Rollup, Timestamp, Transport, Verdict,
+        CLAIMED, CountryCode, Lookup, Origin, Phase, Process, Record, Rollup, Timestamp, Transport,
+        Verdict,
     },
     locate::codes,
     marks::{Interval, Intervals},
-    select::{DestinationSelector, OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
+    select::{OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
     when,
 };
+pub use typed::Destination;
 
 /// Filters as they are typed. Field names are the command line's options and the HTTP parameters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -35,32 +39,32 @@ pub struct RawFilter {
     #[arg(long, value_name = "CC,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,
-    /// Operator of the destination: AS64500, or part of its name
-    #[arg(long, value_name = "AS|TEXT", help_heading = "Filters")]
+    /// Operators of the destination: AS64500,64501, or part of a name
+    #[arg(long, value_name = "AS,...|TEXT", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
-    /// Program: a name, or the full path of the executable
-    #[arg(long, value_name = "NAME|PATH", help_heading = "Filters")]
+    /// Programs: names, or full paths of executables
+    #[arg(long, value_name = "NAME|PATH,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
-    /// Process id
-    #[arg(long, value_name = "N", help_heading = "Filters")]
+    /// Process ids
+    #[arg(long, value_name = "N,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<String>,
-    /// systemd unit
-    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    /// systemd units
+    #[arg(long, value_name = "NAME,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// User, by name or number
-    #[arg(long, value_name = "NAME|UID", help_heading = "Filters")]
+    /// Users, by name or number
+    #[arg(long, value_name = "NAME|UID,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Destination: an address, a network, or a domain with its subdomains
-    #[arg(long, value_name = "IP|CIDR|DOMAIN", help_heading = "Filters")]
+    /// Destinations: addresses, networks, or domains with their subdomains; `:443` behind one is its port
+    #[arg(long, value_name = "IP|CIDR|DOMAIN,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// Destination port
-    #[arg(long, value_name = "N", help_heading = "Filters")]
+    /// Destination ports
+    #[arg(long, value_name = "N,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
     /// Transports: tcp,udp,icmp,..., or IANA protocol numbers
@@ -105,13 +109,13 @@ pub struct Filter {
     /// Of which `since` and `until` are the bounds by the wall clock.
     pub during: Option<Interval>,
     pub countries: Vec<CountryCode>,
-    pub operator: Option<OperatorSelector>,
-    pub process: Option<ProcessSelector>,
-    pub pid: Option<u32>,
-    pub unit: Option<UnitSelector>,
-    pub user: Option<UserSelector>,
-    pub destination: Option<DestinationSelector>,
-    pub port: Option<u16>,
+    pub operators: Vec<OperatorSelector>,
+    pub processes: Vec<ProcessSelector>,
+    pub pids: Vec<u32>,
+    pub units: Vec<UnitSelector>,
+    pub users: Vec<UserSelector>,
+    pub destinations: Vec<Destination>,
+    pub ports: Vec<u16>,
     pub transports: Vec<Transport>,
     pub verdicts: Vec<Verdict>,
     pub origins: Vec<Origin>,
@@ -155,19 +159,24 @@ impl Filter {
             && self.during.as_ref().is_none_or(|it| it.overlaps(record))
             && (self.countries.is_empty()
                 || record.place.country.code().is_some_and(|code| self.countries.contains(&code)))
-            && self.operator.as_ref().is_none_or(|o| o.matches(record.place.operator.as_deref()))
-            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.finds(it)))
-            && self.pid.is_none_or(|pid| process.is_some_and(|it| it.pid == pid))
-            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.finds(it)))
-            && self.user.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(&it.user)))
-            && self.destination.as_ref().is_none_or(|it| {
+            && any(&self.operators, |it| it.matches(record.place.operator.as_deref()))
+            && self.is_of(process)
+            && any(&self.destinations, |it| {
                 egress.remote.is_some_and(|remote| it.matches(remote, &record.place))
             })
-            && self.port.is_none_or(|port| egress.remote.is_some_and(|it| it.port() == port))
+            && any(&self.ports, |port| egress.remote.is_some_and(|it| it.port() == *port))
             && (self.transports.is_empty() || self.transports.contains(&egress.transport))
             && (self.verdicts.is_empty() || self.verdicts.contains(&record.judgement.verdict))
             && (self.origins.is_empty() || self.origins.contains(&egress.origin))
             && self.phase.is_none_or(|phase| egress.phase == phase)
+    }
+
+    /// By its program, number, unit and user.
+    fn is_of(&self, process: Option<&Process>) -> bool {
+        any(&self.processes, |it| process.is_some_and(|process| it.finds(process)))
+            && any(&self.pids, |it| process.is_some_and(|process| process.pid == *it))
+            && any(&self.units, |it| process.is_some_and(|process| it.finds(process)))
+            && any(&self.users, |it| process.is_some_and(|process| it.matches(&process.user)))
     }
 
     /// Whether a lookup is within the filter. It has no country, operator, port, verdict, origin or
@@ -175,28 +184,26 @@ impl Filter {
     pub fn matches_lookup(&self, lookup: &Lookup) -> bool {
         let process = lookup.sender.process();
         let knows = self.countries.is_empty()
-            && self.operator.is_none()
-            && self.port.is_none()
+            && self.operators.is_empty()
+            && self.ports.is_empty()
+            && self.destinations.iter().all(|it| it.port.is_none())
             && self.verdicts.is_empty()
             && self.origins.is_empty()
             && self.phase.is_none();
         knows
             && self.overlaps(lookup.at, lookup.at)
-            && self.process.as_ref().is_none_or(|p| process.is_some_and(|it| p.finds(it)))
-            && self.pid.is_none_or(|pid| process.is_some_and(|it| it.pid == pid))
-            && self.unit.as_ref().is_none_or(|u| process.is_some_and(|it| u.finds(it)))
-            && self.user.as_ref().is_none_or(|u| process.is_some_and(|it| u.matches(&it.user)))
-            && self.destination.as_ref().is_none_or(|d| d.matches_lookup(lookup))
+            && self.is_of(process)
+            && any(&self.destinations, |it| it.selector.matches_lookup(lookup))
             && (self.transports.is_empty() || self.transports.contains(&lookup.transport))
     }
 
     /// Whether roll-ups hold what this asks for.
     pub fn knows_rollups(&self) -> bool {
-        self.operator.is_none()
-            && self.pid.is_none()
-            && self.unit.is_none()
-            && self.destination.is_none()
-            && self.port.is_none()
+        self.operators.is_empty()
+            && self.pids.is_empty()
+            && self.units.is_empty()
+            && self.destinations.is_empty()
+            && self.ports.is_empty()
             && self.transports.is_empty()
             && self.origins.is_empty()
             && self.phase.is_none()
@@ -214,11 +221,8 @@ impl Filter {
             && (self.countries.is_empty()
                 || rollup.country.code().is_some_and(|code| self.countries.contains(&code)))
             && (self.verdicts.is_empty() || self.verdicts.contains(&rollup.verdict))
-            && self.process.as_ref().is_none_or(|it| names(it.0.as_ref(), &rollup.program))
-            && self
-                .user
-                .as_ref()
-                .is_none_or(|wanted| rollup.user.as_ref().is_some_and(|user| wanted.matches(user)))
+            && any(&self.processes, |it| names(it.0.as_ref(), &rollup.program))
+            && any(&self.users, |it| rollup.user.as_ref().is_some_and(|user| it.matches(user)))
     }
 
     /// Whether anything in `first..=last` can be in the span asked for.
@@ -253,17 +257,15 @@ impl RawFilter {
                 intervals.find(asked).cloned()
             })?,
             countries: many("country", self.country.as_deref(), parse_country)?,
-            operator: one("operator", self.operator.as_deref(), OperatorSelector::parse)?,
-            process: one("process", self.process.as_deref(), ProcessSelector::parse)?,
-            pid: one("pid", self.pid.as_deref(), parse_number)?,
-            unit: one("unit", self.unit.as_deref(), UnitSelector::parse)?,
-            user: one("user", self.user.as_deref(), UserSelector::parse)?,
-            destination: one(
-                "destination",
-                self.destination.as_deref(),
-                DestinationSelector::parse,
-            )?,
-            port: one("port", self.port.as_deref(), parse_number)?,
+            operators: one("operator", self.operator.as_deref(), typed::operators)?
+                .unwrap_or_default(),
+            processes: one("process", self.process.as_deref(), typed::processes)?
+                .unwrap_or_default(),
+            pids: many("pid", self.pid.as_deref(), parse_number)?,
+            units: many("unit", self.unit.as_deref(), UnitSelector::parse)?,
+            users: many("user", self.user.as_deref(), UserSelector::parse)?,
+            destinations: many("destination", self.destination.as_deref(), Destination::parse)?,
+            ports: many("port", self.port.as_deref(), parse_number)?,
             transports: many("transport", self.transport.as_deref(), |text| {
                 Transport::parse(text).ok_or_else(|| {
                     format!("`{text}` is no transport; try tcp, udp, icmp or a protocol number")
@@ -294,6 +296,11 @@ impl RawFilter {
         let limit = one("limit", self.limit.as_deref(), parse_limit)?;
         Ok(Query { filter, limit, newest_first: self.reverse })
     }
+}
+
+/// Whether one of them is it, or nothing is asked for.
+fn any<T>(wanted: &[T], is_it: impl FnMut(&T) -> bool) -> bool {
+    wanted.is_empty() || wanted.iter().any(is_it)
 }
 
 fn one<T>(

@@ -1,5 +1,6 @@
 //! Selectors that policy rules and query filters share: what each accepts and what it matches.
 
+mod idn;
 mod sender;
 
 use std::{
@@ -34,7 +35,8 @@ impl DestinationSelector {
                 .map(|net| Self::Network(net.trunc()))
                 .map_err(|_| format!("`{text}` is not a network such as 203.0.113.0/24"));
         }
-        let name = text.trim_end_matches('.').to_ascii_lowercase();
+        let no_name = || format!("`{text}` is no address, network or domain name");
+        let name = idn::to_ascii(text.trim_end_matches('.')).ok_or_else(no_name)?;
         let is_label = |label: &str| {
             !label.is_empty()
                 && label.len() <= 63
@@ -44,7 +46,7 @@ impl DestinationSelector {
         let last_is_number =
             name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
         if name.is_empty() || last_is_number || !name.split('.').all(is_label) {
-            return Err(format!("`{text}` is no address, network or domain name"));
+            return Err(no_name());
         }
         Ok(Self::Domain(name.into()))
     }
@@ -165,6 +167,13 @@ mod tests {
         assert!(selector.matches(anywhere, &place("api.EXAMPLE.com.")));
         assert!(!selector.matches(anywhere, &place("badexample.com")));
         assert!(!selector.matches(anywhere, &place("example.com.evil.org")));
+    }
+
+    #[test]
+    fn a_name_in_other_letters_matches_as_dns_holds_it() {
+        let selector = DestinationSelector::parse("B\u{fc}cher.example").unwrap();
+        let anywhere: SocketAddr = "203.0.113.1:443".parse().unwrap();
+        assert!(selector.matches(anywhere, &place("www.xn--bcher-kva.example")));
     }
 
     #[test]

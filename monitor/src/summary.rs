@@ -1,8 +1,9 @@
 //! Totals over records and roll-ups, for `summary` here and in the API. Adds up; reads nothing.
 
+mod keys;
+
 use std::{
     collections::HashMap,
-    fmt,
     hash::{BuildHasherDefault, Hash},
     net::IpAddr,
 };
@@ -15,6 +16,8 @@ use crate::{
     ecs::Time,
     event::{Country, Origin, Phase, Record, Rollup, Timestamp, Traffic, Verdict},
 };
+use keys::SEPARATOR;
+pub use keys::{By, Keys, Sort};
 
 /// Most rows that are kept apart; what comes beyond is added up in one row [`OTHERS`].
 pub const ROWS_MAX: usize = 100_000;
@@ -30,62 +33,6 @@ pub const THIS_HOST: &str = "(this host)";
 
 /// Addresses of a device that are told: with privacy extensions (RFC 8981) it has a new one a day.
 pub const ADDRESSES_MAX: usize = 8;
-
-/// What totals are kept apart by.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum By {
-    Country,
-    Operator,
-    Process,
-    Destination,
-    Device,
-    Verdict,
-}
-
-impl By {
-    pub const ALL: [Self; 6] = [
-        Self::Country,
-        Self::Operator,
-        Self::Process,
-        Self::Destination,
-        Self::Device,
-        Self::Verdict,
-    ];
-
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Country => "country",
-            Self::Operator => "operator",
-            Self::Process => "process",
-            Self::Destination => "destination",
-            Self::Device => "device",
-            Self::Verdict => "verdict",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|by| by.word() == text)
-    }
-}
-
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
 
 /// Bytes (IP, headers included) and packets of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,9 +54,12 @@ pub struct Verdicts {
 /// One row: as it is written in JSON, and read back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    pub by: By,
-    /// By device: its hardware address, else its only address.
+    pub by: Keys,
+    /// By device: its hardware address, else its only address. Of several keys all, with a comma between.
     pub key: String,
+    /// Each of several keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
     /// What the device calls itself, by the leases of this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -134,10 +84,19 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(by: By, key: &str, first_seen: Timestamp) -> Self {
+    fn new(by: Keys, key: &str, first_seen: Timestamp) -> Self {
+        let parts = || -> Vec<String> {
+            let many = by.count() > 1 && key != OTHERS;
+            if many {
+                key.split(SEPARATOR).map(ToOwned::to_owned).collect()
+            } else {
+                vec![key.to_owned()]
+            }
+        };
         Self {
             by,
-            key: key.to_owned(),
+            key: parts().join(", "),
+            keys: if by.count() > 1 { parts() } else { Vec::new() },
             name: None,
             addresses: Vec::new(),
             flows: 0,
@@ -150,6 +109,35 @@ impl Row {
             first_seen: Time(first_seen),
             last_seen: Time(first_seen),
         }
+    }
+
+    /// Of all of them.
+    pub fn total(rows: &[Self]) -> Option<Self> {
+        let Time(seen) = rows.first()?.first_seen;
+        let mut total = Self::new(rows[0].by, "total", seen);
+        total.keys.clear();
+        for row in rows {
+            let (of, more) = (&mut total.verdicts, &row.verdicts);
+            for (sum, more) in [
+                (&mut total.flows, row.flows),
+                (&mut total.attempts, row.attempts),
+                (&mut total.violations, row.violations),
+                (&mut total.divided, row.divided),
+                (&mut total.source.bytes, row.source.bytes),
+                (&mut total.source.packets, row.source.packets),
+                (&mut total.destination.bytes, row.destination.bytes),
+                (&mut total.destination.packets, row.destination.packets),
+                (&mut of.approved, more.approved),
+                (&mut of.unapproved, more.unapproved),
+                (&mut of.unknown, more.unknown),
+                (&mut of.local, more.local),
+            ] {
+                *sum = sum.saturating_add(more);
+            }
+            total.first_seen = total.first_seen.min(row.first_seen);
+            total.last_seen = total.last_seen.max(row.last_seen);
+        }
+        Some(total)
     }
 
     fn count(&mut self, verdict: Verdict, flows: u64, seen: [Timestamp; 2]) {
@@ -219,7 +207,7 @@ pub trait Totals {
 /// Adds up one answer.
 #[derive(Debug)]
 pub struct Summary {
-    by: By,
+    by: Keys,
     leases: Leases,
     span: Span,
     rows: Vec<Row>,
@@ -255,8 +243,8 @@ impl Span {
 
 impl Summary {
     /// `leases` name the devices.
-    pub fn new(by: By, leases: Leases, span: Span) -> Self {
-        Self { by, leases, span, rows: Vec::new(), by_key: HashMap::default() }
+    pub fn new(by: impl Into<Keys>, leases: Leases, span: Span) -> Self {
+        Self { by: by.into(), leases, span, rows: Vec::new(), by_key: HashMap::default() }
     }
 
     fn add_flow(&mut self, record: &Record) -> u32 {
@@ -264,10 +252,10 @@ impl Summary {
         let is_violation = record.is_violation();
         let sent = u64::from(egress.phase == Phase::Sent);
         let device = self.device(record);
-        let key = match &device {
-            Some((key, ..)) => key.clone(),
-            None => record_key(self.by, record),
-        };
+        let key = self.by.of(|by| match &device {
+            Some((key, ..)) if by == By::Device => key.clone(),
+            _ => keys::of_record(by, record),
+        });
         let number = self.number(&key, egress.started_at);
         let row = &mut self.rows[number as usize];
         if let Some((_, address, name)) = device {
@@ -284,13 +272,7 @@ impl Summary {
     }
 
     pub fn add_rollup(&mut self, rollup: &Rollup) {
-        let key = match self.by {
-            By::Country => country_key(rollup.country),
-            By::Process if rollup.program.is_empty() => NO_PROCESS.to_owned(),
-            By::Process => rollup.program.to_string(),
-            By::Verdict => rollup.verdict.to_string(),
-            By::Operator | By::Destination | By::Device => ROLLED_UP.to_owned(),
-        };
+        let key = self.by.of(|by| keys::of_rollup(by, rollup));
         let (traffic, is_divided) =
             self.span.share(rollup.traffic, rollup.hour, rollup.last_instant());
         let number = self.number(&key, rollup.hour);
@@ -307,7 +289,7 @@ impl Summary {
     /// Key, address and name of the device on the LAN that sent, where that is asked for.
     fn device(&self, record: &Record) -> Option<(String, IpAddr, Option<String>)> {
         let Record { egress, .. } = record;
-        if self.by != By::Device || egress.origin != Origin::Forwarded {
+        if !self.by.has(By::Device) || egress.origin != Origin::Forwarded {
             return None;
         }
         let address = egress.local?.ip();
@@ -342,15 +324,10 @@ impl Totals for Summary {
         self.add_flow(record)
     }
     fn takes_counts(&self) -> bool {
-        matches!(self.by, By::Country | By::Verdict)
+        self.by.of_kinds()
     }
     fn counted(&mut self, kind: Kind, counts: &Counts) -> u32 {
-        let key = match self.by {
-            By::Country => country_key(kind.country),
-            By::Verdict => kind.verdict.to_string(),
-            // Not asked: it takes none.
-            By::Operator | By::Process | By::Destination | By::Device => OTHERS.to_owned(),
-        };
+        let key = self.by.of(|by| keys::of_kind(by, kind));
         let number = self.number(&key, counts.seen[0]);
         let row = &mut self.rows[number as usize];
         row.count(kind.verdict, counts.flows, counts.seen);
@@ -374,42 +351,6 @@ impl Totals for Summary {
             row.volumes(traffic, u64::saturating_sub);
             row.divided = row.divided.saturating_add(divided);
         }
-    }
-}
-
-fn record_key(by: By, record: &Record) -> String {
-    match by {
-        By::Country => country_key(record.place.country),
-        By::Operator => operator_key(record),
-        By::Process => record
-            .sender
-            .process()
-            .map_or_else(|| NO_PROCESS.to_owned(), |process| process.program().to_string()),
-        By::Destination => match (record.place.shown(), record.egress.remote) {
-            (Some((name, _)), _) => name.to_string(),
-            (None, Some(remote)) => remote.ip().to_string(),
-            (None, None) => NO_DESTINATION.to_owned(),
-        },
-        By::Device => THIS_HOST.to_owned(),
-        By::Verdict => record.judgement.verdict.to_string(),
-    }
-}
-
-fn country_key(country: Country) -> String {
-    match country {
-        Country::Known(code) => code.to_string(),
-        Country::Unlocated => "unlocated".to_owned(),
-        Country::Local => "local".to_owned(),
-    }
-}
-
-fn operator_key(record: &Record) -> String {
-    let operator = record.place.operator.as_deref();
-    match operator.map(|operator| (operator.asn, operator.name.as_deref())) {
-        Some((Some(asn), Some(name))) => format!("AS{asn} {name}"),
-        Some((Some(asn), None)) => format!("AS{asn}"),
-        Some((None, Some(name))) => name.to_owned(),
-        Some((None, None)) | None => "unknown".to_owned(),
     }
 }
 

@@ -8,7 +8,9 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, TableComponent, presets::NOTHING};
+use comfy_table::{
+    ColumnConstraint, ContentArrangement, Table, TableComponent, Width, presets::NOTHING,
+};
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -98,6 +100,11 @@ impl Times {
         self.in_form(time, if self.0 == TimeZone::UTC { "%F %TZ" } else { "%F %T" })
     }
 
+    /// `08:00:00`: where there is no room for the day.
+    pub fn format_clock(&self, time: Time) -> String {
+        self.in_form(time, "%T")
+    }
+
     /// `11-24 08:00:00`: where there is no room for the year.
     pub fn format_short(&self, time: Time) -> String {
         self.in_form(time, "%m-%d %T")
@@ -120,9 +127,23 @@ pub fn small(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Tabl
     if !head.is_empty() {
         table.set_header(head);
     }
-    rows.into_iter().for_each(|row| {
+    let mut whole: Vec<usize> = Vec::new();
+    for row in rows {
+        whole.resize(whole.len().max(row.len()), 0);
+        for (least, cell) in whole.iter_mut().zip(&row) {
+            let addresses = cell.split_whitespace().filter(|it| is_address(it));
+            *least = addresses.map(UnicodeWidthStr::width).fold(*least, usize::max);
+        }
         table.add_row(row);
-    });
+    }
+    // Nobody copies an address from two lines.
+    for (index, least) in whole.into_iter().enumerate().filter(|(_, least)| *least > 0) {
+        if let Some(column) = table.column_mut(index) {
+            // A blank on either side belongs to the cell.
+            let least = u16::try_from(least + 2).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
+        }
+    }
     table
 }
 
@@ -141,14 +162,15 @@ pub struct Column {
 /// table crate that sizes columns by all rows can't give.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    columns: &'static [Column],
+    columns: Vec<Column>,
     widths: Vec<usize>,
     is_cut: bool,
 }
 
 impl Listing {
     /// `width` `None`: nothing is shortened.
-    pub fn new(columns: &'static [Column], width: Option<usize>) -> Self {
+    pub fn new(columns: impl Into<Vec<Column>>, width: Option<usize>) -> Self {
+        let columns = columns.into();
         let gaps = GAP.len() * columns.len().saturating_sub(1);
         let least: usize = columns.iter().map(|column| column.least).sum();
         let shares: usize = columns.iter().map(|column| column.share).sum();
@@ -170,12 +192,17 @@ impl Listing {
     pub fn row(&self, cells: &[(String, Style)], color: bool) -> String {
         let mut line = String::new();
         let last = self.columns.len().saturating_sub(1);
-        for (index, ((text, style), column)) in cells.iter().zip(self.columns).enumerate() {
+        let mut too_wide = 0;
+        for (index, ((text, style), column)) in cells.iter().zip(&self.columns).enumerate() {
             let width = self.widths[index];
             let text = &printable(text);
             let is_cut = self.is_cut && !is_address(text);
             let text = if is_cut { shortened(text, width) } else { Cow::Borrowed(text.as_ref()) };
-            let padding = " ".repeat(width.saturating_sub(text.width()));
+            // What a cell took beyond its width those behind it give back, as far as they are blank.
+            let blank = width.saturating_sub(text.width());
+            let given = blank.min(too_wide);
+            too_wide = too_wide - given + text.width().saturating_sub(width);
+            let padding = " ".repeat(blank - given);
             let text = styled(&text, *style, color);
             // Writing to a String cannot fail.
             let _ = match (column.is_number, index == last) {
@@ -242,7 +269,7 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_the_terminal() {
         for width in [22, 30, 80] {
-            let listing = Listing::new(&COLUMNS, Some(width));
+            let listing = Listing::new(COLUMNS, Some(width));
             let long = "é界".repeat(60);
             let line = listing.row(&plain([&long, "1 B", &long]), false);
             assert!(line.width() <= width, "{} > {width}", line.width());
@@ -252,15 +279,29 @@ mod tests {
 
     #[test]
     fn an_address_is_never_cut() {
-        let listing = Listing::new(&COLUMNS, Some(22));
+        let listing = Listing::new(COLUMNS, Some(22));
         for address in ["203.0.113.255:65535", "[2001:db8:1234:5678:9abc:def0:1234:5678]:443"] {
             assert!(listing.row(&plain(["a", "1 B", address]), false).ends_with(address));
         }
     }
 
     #[test]
+    fn a_small_table_breaks_no_address_over_two_lines() {
+        let address = "2001:db8:1234:5678:9abc:def0:1234:5678";
+        let long = "a name of some length ".repeat(6);
+        for width in [60, 80, 100, 120, 200] {
+            let row = vec![address.to_owned(), long.clone(), long.clone()];
+            let mut table = small(&["ADDRESS", "NAME", "OPERATOR"], [row]);
+            table.set_width(width);
+            let text = table.to_string();
+            assert!(text.contains(address), "{width}:\n{text}");
+            assert!(text.lines().all(|line| line.width() <= width.into()), "{width}:\n{text}");
+        }
+    }
+
+    #[test]
     fn numbers_stand_right_and_colour_takes_no_room() {
-        let listing = Listing::new(&COLUMNS, Some(22));
+        let listing = Listing::new(COLUMNS, Some(22));
         assert_eq!(listing.row(&plain(["a", "1 B", "x"]), false), "a            1 B  x");
         let red = vec![("a".to_owned(), verdict_style("unapproved")); 1];
         assert!(listing.row(&red, true).starts_with("\u{1b}[1m\u{1b}[31ma\u{1b}[0m"));
@@ -268,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_name_that_holds_an_escape_sequence_is_shown_and_not_obeyed() {
-        let listing = Listing::new(&COLUMNS, None);
+        let listing = Listing::new(COLUMNS, None);
         let line = listing.row(&plain(["a\u{1b}[2J", "1 B", "\u{202e}c"]), false);
         assert!(line.contains("a\\u{1b}[2J") && line.ends_with("\\u{202e}c"), "{line:?}");
     }

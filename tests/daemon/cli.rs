@@ -89,7 +89,9 @@ fn filters_reach_the_daemon_and_nothing_found_is_said_on_stderr() {
     let found = daemon.run(&["events", "-o", "json", "--country", "US", "--process", "curl"]);
     assert_eq!(stdout(&found).lines().count(), 1);
     let none = daemon.run(&["events", "--country", "RU"]);
-    assert_eq!((stdout(&none), stderr(&none)), ("", &*format!("no events match\n{WATCHED}")));
+    let hint = "--country RU finds nothing; countries there: CN, US\n";
+    let said = format!("no events match\n{hint}{WATCHED}");
+    assert_eq!((stdout(&none), stderr(&none)), ("", &*said));
     assert_eq!(none.status.code(), Some(0));
 }
 
@@ -280,7 +282,7 @@ fn following_with_fail_on_violation_ends_at_the_first() {
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
-fn await_listener(daemon: &Daemon) {
+pub(crate) fn await_listener(daemon: &Daemon) {
     for _ in 0..600 {
         if daemon.live.receiver_count() == 1 {
             return;

@@ -149,7 +149,9 @@ impl Marks for Marked {
 
 /// Serves until dropped.
 pub(crate) struct Daemon {
-    pub(crate) directory: TempDir,
+    /// Of its socket, where no other was given; goes with it.
+    _directory: TempDir,
+    socket: PathBuf,
     pub(crate) events: Arc<Events>,
     pub(crate) live: live::Sender,
     pub(crate) metrics: Arc<Metrics>,
@@ -168,6 +170,12 @@ impl Drop for Daemon {
 impl Daemon {
     pub(crate) fn with(events: Events) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("geofenced.sock");
+        Self::at(directory, socket, events)
+    }
+
+    /// At a socket that is another's after this one.
+    pub(crate) fn at(directory: TempDir, socket: PathBuf, events: Events) -> Self {
         let (trigger, shutdown) = shutdown::channel();
         let events = Arc::new(events);
         let live = live::channel();
@@ -182,15 +190,15 @@ impl Daemon {
             seal: Arc::new(|| None),
             metrics: Arc::clone(&metrics),
         };
-        let socket = directory.path().join("geofenced.sock");
+        let path = socket.clone();
         let (is_bound, bound) = std::sync::mpsc::channel();
-        let thread = thread::spawn(move || serve(&socket, api, shutdown, &is_bound));
+        let thread = thread::spawn(move || serve(&path, api, shutdown, &is_bound));
         bound.recv().unwrap();
-        Self { directory, events, live, metrics, trigger, thread: Some(thread) }
+        Self { _directory: directory, socket, events, live, metrics, trigger, thread: Some(thread) }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.path().join("geofenced.sock")
+        self.socket.clone()
     }
 
     /// The command line, asking this daemon.

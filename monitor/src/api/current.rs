@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Each, EventSource, IsOver, PoliciesInForce, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage, Watched},
-    event::{Lookup, Mark, Record, Rollup, Timestamp},
+    event::{FlowIds, Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     outputs::view::{Snapshot, View},
     store::Reader,
@@ -52,6 +52,10 @@ impl EventSource for Current {
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         let flows = Arc::clone(&self.snapshot().flows);
         EventSource::query(&self.reader.beside(flows), query, each)
+    }
+    fn states(&self, ids: FlowIds, each: Each<'_, Record>) -> Result<(), SourceError> {
+        let flows = Arc::clone(&self.snapshot().flows);
+        EventSource::states(&self.reader.beside(flows), ids, each)
     }
     fn totals(&self, query: &Query, totals: &mut dyn Totals) -> Result<(), SourceError> {
         let (reader, snapshot) = self.of_a_moment();

@@ -6,7 +6,7 @@ use super::{Each, EventSource, IsOver, PoliciesInForce, PolicyInForce, PolicyTex
 use crate::{
     coverage::{Alive, Coverage, Watched},
     ecs::{Time, hex},
-    event::{Lookup, Mark, Record, Rollup, Timestamp},
+    event::{FlowIds, Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     store::{Reader, StoreError},
     summary::Totals,
@@ -24,6 +24,10 @@ impl EventSource for Reader {
     }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         Self::query(self, query, each)?;
+        Ok(())
+    }
+    fn states(&self, ids: FlowIds, each: Each<'_, Record>) -> Result<(), SourceError> {
+        Self::states(self, ids, each)?;
         Ok(())
     }
     fn totals(&self, query: &Query, totals: &mut dyn Totals) -> Result<(), SourceError> {

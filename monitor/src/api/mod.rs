@@ -8,6 +8,8 @@ mod ledger;
 mod located;
 mod marking;
 mod reasoning;
+mod request;
+mod rows;
 pub mod server;
 mod slots;
 pub mod status;
@@ -23,10 +25,10 @@ use crate::{
     coverage::{Alive, Coverage, Watched},
     devices::Leases,
     ecs::{AutonomousSystem, Geo, Time},
-    event::{Lookup, Mark, Record, Rollup, Timestamp},
+    event::{FlowIds, Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     metrics::Metrics,
-    summary::{By, Row, Span, Summary, Totals},
+    summary::{By, Keys, Row, Sort, Span, Summary, Totals},
 };
 
 pub use current::Current;
@@ -72,6 +74,16 @@ pub trait EventSource: Send + Sync {
         self.rollups(filter, &mut |rollup| {
             totals.rollup(&rollup);
             ControlFlow::Continue(())
+        })
+    }
+    /// Every state of these flows, in the order in which they were told; of a source that keeps only
+    /// the latest, that.
+    fn states(&self, ids: FlowIds, each: Each<'_, Record>) -> Result<(), SourceError> {
+        let [since, until] = ids.starts();
+        let until = until.0.checked_add(1).map(Timestamp);
+        let filter = Filter { since: Some(since), until, ..Filter::default() };
+        self.query(&Query { filter, ..Query::default() }, &mut |record| {
+            if ids.holds(record.egress.flow) { each(record) } else { ControlFlow::Continue(()) }
         })
     }
     /// Lookups that match, in the order asked for; none when the filter asks for what they don't
@@ -213,33 +225,82 @@ pub struct LostCount {
     pub lost: u64,
 }
 
-/// The rows of a period. `limit` and order of the query are those of the rows: the largest first,
-/// `newest_first` turns them round.
+/// Last line of totals whose total was asked for: of all rows, also of those that a limit leaves out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TotalLine {
+    pub geofenced: LeftOut,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// First, so that the line is told from a row by how it begins.
+    pub left_out: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Row>,
+}
+
+/// How totals are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub keys: Keys,
+    pub sort: Sort,
+    /// Only rows of which nothing was seen before.
+    pub new_since: Option<Timestamp>,
+}
+
+impl From<By> for Asked {
+    fn from(by: By) -> Self {
+        Self { keys: by.into(), ..Self::default() }
+    }
+}
+
+/// Rows of a period, and what they leave out.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub rows: Vec<Row>,
+    pub left_out: u64,
+    /// Of all rows; `None`: there are none.
+    pub total: Option<Row>,
+}
+
+/// The rows of a period. `limit` and order of the query are those of the rows: the first by what is
+/// sorted by, `newest_first` turns them round.
 pub fn summarize(
     events: &dyn EventSource,
     mut query: Query,
-    by: By,
-) -> Result<Vec<Row>, SourceError> {
-    let limit = query.limit.take();
-    let (mut summary, is_of_one_moment) = fold(events, &query, by)?;
+    asked: impl Into<Asked>,
+) -> Result<Answer, SourceError> {
+    let Asked { keys, sort, new_since } = asked.into();
+    let limit = query.limit.take().unwrap_or(usize::MAX);
+    let (mut summary, is_of_one_moment) = fold(events, &query, keys)?;
     if !is_of_one_moment {
         // Roll-ups were stored meanwhile, as they are once a minute.
-        (summary, _) = fold(events, &query, by)?;
+        (summary, _) = fold(events, &query, keys)?;
     }
     let mut rows = summary.into_rows();
-    rows.truncate(limit.unwrap_or(usize::MAX));
+    if let Some(at) = new_since {
+        rows.retain(|row| row.first_seen >= Time(at));
+    }
+    sort.rows(&mut rows);
+    let total = Row::total(&rows);
+    let left_out = rows.len().saturating_sub(limit) as u64;
+    rows.truncate(limit);
     if query.newest_first {
         rows.reverse();
     }
-    Ok(rows)
+    Ok(Answer { rows, left_out, total })
 }
 
-fn fold(events: &dyn EventSource, query: &Query, by: By) -> Result<(Summary, bool), SourceError> {
+fn fold(
+    events: &dyn EventSource,
+    query: &Query,
+    keys: Keys,
+) -> Result<(Summary, bool), SourceError> {
     let of_now = events.of_now();
     let events = of_now.as_deref().unwrap_or(events);
-    let leases = if by == By::Device { Leases::read() } else { Leases::default() };
+    let leases = if keys.has(By::Device) { Leases::read() } else { Leases::default() };
     let (since, until) = (query.filter.since, query.filter.until);
-    let mut summary = Summary::new(by, leases, Span { since, until, now: clock::wall() });
+    let mut summary = Summary::new(keys, leases, Span { since, until, now: clock::wall() });
     events.totals(query, &mut summary)?;
     events.rollup_totals(&query.filter, &mut summary)?;
     Ok((summary, events.is_still_so()))

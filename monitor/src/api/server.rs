@@ -1,7 +1,6 @@
 //! The server on the Unix socket. Reads what [`Api`] holds; the only file it writes is its socket.
 
 use std::{
-    error::Error,
     fs, io,
     net::IpAddr,
     os::unix::{
@@ -9,7 +8,6 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -17,28 +15,27 @@ use axum::{
     Extension, Router,
     body::{Body, Bytes, HttpBody as _, to_bytes},
     extract::{RawQuery, State},
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Serialize;
-use tokio::{net::UnixListener, sync::oneshot, time::timeout};
+use tokio::{net::UnixListener, time::timeout};
 
 use super::{
-    Api, ErrorBody, group, marking,
-    slots::{NoSlot, Share, Slots},
+    Api, group, marking,
+    request::{Refusal, Server, json, ndjson, parameters},
+    rows,
+    slots::{Share, Slots},
     stream::{self, Stored},
-    summarize,
 };
 use crate::{
     clock,
     connections::{self, Bounds, Peer, Served, refused},
     coverage::Alive,
     ecs::MarkEvent,
-    filter::{Query, RawFilter, hash_digits},
+    filter::hash_digits,
     printable,
     shutdown::Shutdown,
-    summary::By,
 };
 
 /// Who may ask is in a group, and yet no user of it shall take all.
@@ -115,14 +112,6 @@ fn remove_stale(path: &Path) -> Result<(), ApiError> {
     }
 }
 
-#[derive(Clone)]
-struct Server {
-    api: Api,
-    queries: Slots,
-    streams: Slots,
-    shutdown: Shutdown,
-}
-
 impl Bound {
     /// Serves until shutdown is requested; open streams end with it.
     pub async fn serve(mut self, api: Api, bounds: Bounds, shutdown: Shutdown) {
@@ -138,9 +127,10 @@ impl Bound {
             .route("/v1/status", get(status))
             .route("/v1/coverage", get(coverage))
             .route("/v1/events", get(events))
-            .route("/v1/events/stream", get(events_stream))
+            .route("/v1/events/stream", get(rows::events_stream))
+            .route("/v1/states", get(rows::states))
             .route("/v1/lookups", get(lookups))
-            .route("/v1/summary", get(summary))
+            .route("/v1/summary", get(rows::summary))
             .route("/v1/locate", get(locate))
             .route("/v1/policy", get(policy))
             .route("/v1/policies", get(policies))
@@ -157,66 +147,6 @@ impl Bound {
         let served = Served { router, refusal, bounds, counted };
         connections::serve(listener, served, shutdown.requested()).await;
     }
-}
-
-type BoxError = Box<dyn Error + Send + Sync>;
-
-/// An answer that is an error: `{"error": "..."}`.
-struct Refusal(StatusCode, String);
-
-impl Refusal {
-    fn not_found() -> Self {
-        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/lookups, /v1/summary, /v1/locate, /v1/policy, /v1/policies, /v1/watching, /v1/marks, and POST /v1/checkpoint";
-        Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
-    }
-    fn bad(problem: impl Into<BoxError>) -> Self {
-        Self(StatusCode::BAD_REQUEST, problem.into().to_string())
-    }
-    fn unavailable(problem: impl Into<BoxError>) -> Self {
-        Self(StatusCode::SERVICE_UNAVAILABLE, problem.into().to_string())
-    }
-}
-
-impl From<NoSlot> for Refusal {
-    fn from(none: NoSlot) -> Self {
-        Self::unavailable(none)
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.0, json(&ErrorBody { error: self.1 })).into_response()
-    }
-}
-
-fn json(value: &impl Serialize) -> Response {
-    match printable::to_json(value) {
-        Ok(mut text) => {
-            text.push(b'\n');
-            ([(header::CONTENT_TYPE, "application/json")], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-fn ndjson(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
-}
-
-/// Takes the parameters named in `own` out and reads the rest as filters.
-fn parameters(
-    api: &Api,
-    raw: Option<&str>,
-    own: &[&str],
-) -> Result<(Query, Vec<(String, String)>), Refusal> {
-    let pairs: Vec<(String, String)> =
-        serde_urlencoded::from_str(raw.unwrap_or_default()).map_err(Refusal::bad)?;
-    let (own, filters): (Vec<_>, Vec<_>) =
-        pairs.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
-    let filters = serde_urlencoded::to_string(filters).map_err(Refusal::bad)?;
-    let filter: RawFilter = serde_urlencoded::from_str(&filters).map_err(Refusal::bad)?;
-    let query = filter.parse_among(clock::wall(), &api.marks.known());
-    Ok((query.map_err(Refusal::bad)?, own))
 }
 
 /// The store is asked how much it holds, and that may take the disk's time.
@@ -248,47 +178,6 @@ async fn lookups(
     let stored = Stored::Lookups;
     let body = stream::stored(server.api, stored, query, slot, server.shutdown).await;
     body.map(ndjson).map_err(Refusal::unavailable)
-}
-
-async fn events_stream(
-    State(server): State<Server>,
-    Extension(peer): Extension<Peer>,
-    RawQuery(raw): RawQuery,
-) -> Result<Response, Refusal> {
-    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
-    let slot = server.streams.take(peer)?;
-    let records = server.api.live.subscribe();
-    Ok(ndjson(stream::live(records, query.filter, slot, server.api, server.shutdown)))
-}
-
-async fn summary(
-    State(server): State<Server>,
-    Extension(peer): Extension<Peer>,
-    RawQuery(raw): RawQuery,
-) -> Result<Response, Refusal> {
-    let (query, own) = parameters(&server.api, raw.as_deref(), &["by"])?;
-    let by = own.last().map_or("country", |(_, value)| value);
-    let by = By::parse(by).ok_or_else(|| {
-        let known: Vec<&str> = By::ALL.iter().map(|by| by.word()).collect();
-        Refusal::bad(format!("by: `{by}` is none of {}", known.join(", ")))
-    })?;
-    let slot = server.queries.take(peer)?;
-    // Dropped with the request when its client leaves.
-    let (waited_for, _waits) = oneshot::channel::<()>();
-    let shutdown = server.shutdown.clone();
-    let is_over = Arc::new(move || shutdown.is_requested() || waited_for.is_closed());
-    let events = server.api.events.until(is_over);
-    let folded = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        summarize(events.as_ref(), query, by)
-    });
-    let rows = folded.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
-    let mut lines = Vec::new();
-    for row in rows {
-        printable::push_json(&mut lines, &row).map_err(Refusal::unavailable)?;
-        lines.push(b'\n');
-    }
-    Ok(ndjson(lines.into()))
 }
 
 /// Of a window; of the filters only its bounds count.

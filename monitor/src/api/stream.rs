@@ -1,7 +1,7 @@
 //! NDJSON bodies: stored events from a blocking thread with back-pressure, and live ones. A client
 //! that stands still is let go; what a slow one misses is told and counted.
 
-use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Api, ErrorBody, LostCount, LostLine, SourceError, slots::Slot};
 use crate::{
     ecs::{Event, LookupEvent},
-    event::Record,
+    event::{FlowId, FlowIds, Record, Timestamp},
     filter::{Filter, Query},
     printable,
     shutdown::Shutdown,
@@ -47,6 +47,8 @@ fn push_line(buffer: &mut Vec<u8>, value: &impl Serialize) {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stored {
     Flows,
+    /// All of these flows; of the query nothing counts.
+    States(FlowIds),
     Lookups,
 }
 
@@ -83,6 +85,9 @@ pub(super) async fn stored(
             Stored::Flows => source.query(&query, &mut |record| {
                 put(&|buffer| push_line(buffer, &Event::marked(&record, &intervals)))
             }),
+            Stored::States(ids) => source.states(ids, &mut |record| {
+                put(&|buffer| push_line(buffer, &Event::marked(&record, &intervals)))
+            }),
             Stored::Lookups => source.lookups(&query, &mut |lookup| {
                 put(&|buffer| push_line(buffer, &LookupEvent::from(&lookup)))
             }),
@@ -96,6 +101,14 @@ pub(super) async fn stored(
     });
     // The first answer decides the status line; after it an error is a line of its own.
     let first = answers.recv().await.transpose()?;
+    Ok(passed_on(first, answers))
+}
+
+/// The rest of an answer behind its first part.
+fn passed_on(
+    first: Option<Bytes>,
+    mut answers: mpsc::Receiver<Result<Bytes, SourceError>>,
+) -> Body {
     let (body, rest) = mpsc::channel::<Chunk>(1);
     tokio::spawn(async move {
         let mut next = first;
@@ -118,13 +131,51 @@ pub(super) async fn stored(
             };
         }
     });
-    Ok(Body::from_stream(ReceiverStream::new(rest)))
+    Body::from_stream(ReceiverStream::new(rest))
 }
 
-/// Live events until the client goes or the daemon ends.
+/// Stored states since then, each flow's latest, and what was told of which.
+async fn caught_up(
+    (filter, after): (&Filter, Timestamp),
+    body: mpsc::Sender<Chunk>,
+    api: &Api,
+    shutdown: &Shutdown,
+) -> Result<Told, SourceError> {
+    let query =
+        Query { filter: Filter { since: Some(after), ..filter.clone() }, ..Query::default() };
+    let (asked, is_asked) = (shutdown.clone(), body.clone());
+    let events = Arc::clone(&api.events);
+    let events = events.until(Arc::new(move || asked.is_requested() || is_asked.is_closed()));
+    let (intervals, runtime) = (api.marks.known(), Handle::current());
+    let caught = tokio::task::spawn_blocking(move || {
+        let mut told = Told::default();
+        let result = events.query(&query, &mut |record| {
+            let mut line = Vec::new();
+            push_line(&mut line, &Event::marked(&record, &intervals));
+            if told.len() < TOLD_MAX {
+                told.insert(record.egress.flow, record.egress.revision);
+            }
+            let sent = runtime.block_on(timeout(CLIENT_PATIENCE, body.send(Ok(line.into()))));
+            if matches!(sent, Ok(Ok(()))) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        result.map(|()| told)
+    });
+    caught.await.unwrap_or_else(|error| Err(SourceError(error.to_string())))
+}
+
+/// Revisions that were told of flows.
+type Told = HashMap<FlowId, u32>;
+/// Flows of which that is kept; of more a state may be told twice.
+const TOLD_MAX: usize = 1 << 16;
+
+/// Live events until the client goes or the daemon ends; after what was stored since, if that is asked.
 pub(super) fn live(
     mut records: broadcast::Receiver<Arc<Record>>,
-    filter: Filter,
+    (filter, after): (Filter, Option<Timestamp>),
     slot: Slot,
     api: Api,
     shutdown: Shutdown,
@@ -132,6 +183,21 @@ pub(super) fn live(
     let (body, chunks) = mpsc::channel::<Chunk>(CHUNKS_WAITING);
     tokio::spawn(async move {
         let _slot = slot;
+        let mut told = Told::default();
+        if let Some(after) = after {
+            match caught_up((&filter, after), body.clone(), &api, &shutdown).await {
+                Ok(caught) => told = caught,
+                Err(error) => {
+                    let mut line = Vec::new();
+                    push_line(&mut line, &ErrorBody { error: error.to_string() });
+                    let _ = timeout(CLIENT_PATIENCE, body.send(Ok(line.into()))).await;
+                    return;
+                }
+            }
+        }
+        let is_told = |record: &Record| {
+            told.get(&record.egress.flow).is_some_and(|it| *it >= record.egress.revision)
+        };
         let asked = shutdown.requested();
         tokio::pin!(asked);
         loop {
@@ -142,7 +208,7 @@ pub(super) fn live(
             };
             let mut line = Vec::new();
             match received {
-                Ok(record) if filter.matches(&record) => {
+                Ok(record) if filter.matches(&record) && !is_told(&record) => {
                     let intervals = api.marks.known();
                     push_line(&mut line, &Event::marked(record.as_ref(), &intervals));
                 }

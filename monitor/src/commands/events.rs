@@ -1,14 +1,13 @@
 //! `events`: stored egress records from the daemon, else from the ledger; or live ones.
 
-use std::{
-    io::{self, Write},
-    ops::ControlFlow,
-    sync::Arc,
-};
+mod follow;
+mod layout;
 
-use anstyle::Style;
+use std::{io::Write, ops::ControlFlow, sync::Arc};
 
-use super::{Failure, Outcome, coverage, load, lookups, out, summary, timelines::Timelines};
+use layout::Layout;
+
+use super::{Failure, Outcome, coverage, hints, load, lookups, out, timelines::Timelines, totals};
 use crate::{
     api::{
         EventSource, LostLine,
@@ -16,41 +15,12 @@ use crate::{
     },
     cli::{EventsArgs, Exit, Global, Output},
     ecs::{self, Event, Time},
-    event::{Certainty, Origin, Phase, Record, Timestamp, Transport},
+    event::{Record, Timestamp},
     filter::{Query, RawFilter},
     marks::Intervals,
     summary::By,
-    table::{self, Column, Listing, Times, WIDTH_UNKNOWN, bytes, printable, verdict_style},
+    table::{Listing, Times},
 };
-
-const fn column(head: &'static str, least: usize, share: usize) -> Column {
-    Column { head, least, share, is_number: false }
-}
-
-const SENT: Column = Column { head: "SENT", least: 10, share: 0, is_number: true };
-
-/// For terminals narrower than [`FULL_WIDTH`]. On one of 80 columns an IPv4 address with its port fits.
-const NARROW: [Column; 6] = [
-    column("TIME", 14, 0),
-    column("VERDICT", 10, 0),
-    column("CC", 2, 0),
-    column("PROCESS", 12, 2),
-    column("DESTINATION", 21, 3),
-    SENT,
-];
-
-const FULL: [Column; 9] = [
-    column("TIME", 20, 0),
-    column("VERDICT", 10, 0),
-    column("CC", 2, 0),
-    column("PROCESS", 20, 2),
-    column("DESTINATION", 21, 3),
-    column("PROTO", 5, 0),
-    SENT,
-    column("ORIGIN", 13, 0),
-    column("REASON", 10, 1),
-];
-const FULL_WIDTH: usize = 124;
 
 /// Shows events in the form that was asked for.
 struct Printer {
@@ -67,7 +37,7 @@ struct Printer {
 enum Form {
     Json,
     Csv,
-    Table { listing: Listing, clock: Times, color: bool, is_full: bool, is_wide: bool },
+    Table { listing: Listing, layout: Layout, color: bool },
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
@@ -78,7 +48,11 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     let query = load::query(global, &args.filter)?;
     let window = (query.filter.since, query.filter.until);
     let mut printer = Printer::new(global, args);
-    let asked = ask_daemon(global, args, &mut printer);
+    let asked = if args.follow {
+        follow::run(global, args, &mut printer)
+    } else {
+        ask_daemon(global, args, &mut printer)
+    };
     match asked {
         Err(Asked::Client(error)) if error.is_absent() && !args.follow => {
             let reader = load::ledger_instead(global, &error)?;
@@ -91,6 +65,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     printer.finish()?;
     if printer.shown == 0 && !args.follow {
         eprintln!("no events match");
+        hints::of_nothing(global, &args.filter)?;
     }
     let found =
         args.fail_on_violation && (printer.violations > 0 || were_added_up(global, args, query)?);
@@ -111,7 +86,7 @@ fn were_added_up(global: &Global, args: &EventsArgs, query: Query) -> Result<boo
     }
     let filter = RawFilter { limit: None, ..args.filter.clone() };
     let query = Query { limit: None, ..query };
-    let rows = summary::rows(global, By::Verdict, &filter, query)?;
+    let rows = totals::rows(global, By::Verdict, &filter, query)?.rows;
     let violations: u64 = rows.iter().map(|row| row.violations).sum();
     if violations > 0 {
         eprintln!("{violations} violations were only added up; `geofenced summary` tells them");
@@ -133,11 +108,9 @@ impl From<ClientError> for Asked {
 
 fn ask_daemon(global: &Global, args: &EventsArgs, printer: &mut Printer) -> Result<(), Asked> {
     let socket = load::socket(global).map_err(Asked::Other)?;
-    let path = if args.follow { "/v1/events/stream" } else { "/v1/events" };
-    Client::new(&socket)?.lines(path, &args.filter, |line| {
+    Client::new(&socket)?.lines("/v1/events", &args.filter, |line| {
         printer.line(line).map_err(|error| Asked::Other(error.into()))?;
-        let is_enough = args.follow && args.fail_on_violation && printer.violations > 0;
-        Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(ControlFlow::Continue(()))
     })
 }
 
@@ -161,6 +134,15 @@ fn read_ledger(
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// A line of the daemon that is an event.
+fn read(line: &[u8]) -> anyhow::Result<Event<'static>> {
+    serde_json::from_slice(line).map_err(|error| {
+        anyhow::anyhow!("the daemon's answer can't be understood: {error}; are daemon and command of one version?")
+    })
+}
+
+const LOST: &[u8] = br#"{"geofenced":{"lost":"#;
+
 impl Printer {
     fn new(global: &Global, args: &EventsArgs) -> Self {
         let form = match global.output {
@@ -168,15 +150,10 @@ impl Printer {
             Output::Csv => Form::Csv,
             Output::Table => {
                 let width = out::terminal_width().filter(|_| !args.wide);
-                let is_full = width.unwrap_or(WIDTH_UNKNOWN.max(FULL_WIDTH)) >= FULL_WIDTH;
-                let columns: &'static [Column] = if is_full { &FULL } else { &NARROW };
-                Form::Table {
-                    listing: Listing::new(columns, width),
-                    clock: Times::new(args.utc),
-                    color: global.color_on_stdout(),
-                    is_full,
-                    is_wide: width.is_none(),
-                }
+                let clock = Times::new(args.utc);
+                let layout = Layout::new(width, args.follow, args.wide, clock);
+                let listing = Listing::new(layout.columns(), width);
+                Form::Table { listing, layout, color: global.color_on_stdout() }
             }
         };
         Self {
@@ -192,16 +169,13 @@ impl Printer {
 
     /// A line of the daemon.
     fn line(&mut self, line: &[u8]) -> anyhow::Result<()> {
-        if line.starts_with(br#"{"geofenced":{"lost":"#) {
+        if line.starts_with(LOST) {
             let lost: LostLine = serde_json::from_slice(line)?;
             self.out.flush()?;
             eprintln!("{} events were not shown: this reader is too slow", lost.geofenced.lost);
             return Ok(());
         }
-        let event: Event<'static> = serde_json::from_slice(line).map_err(|error| {
-            anyhow::anyhow!("the daemon's answer can't be understood: {error}; are daemon and command of one version?")
-        })?;
-        self.event(&event)
+        self.event(&read(line)?)
     }
 
     fn event(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
@@ -214,12 +188,11 @@ impl Printer {
                 }
                 out::csv_line(&mut self.out, ecs::row(event)?)?;
             }
-            Form::Table { listing, clock, color, is_full, is_wide } => {
+            Form::Table { listing, layout, color } => {
                 if is_first {
                     writeln!(self.out, "{}", listing.head())?;
                 }
-                let cells = cells(event, clock, *is_full, *is_wide);
-                writeln!(self.out, "{}", listing.row(&cells, *color))?;
+                writeln!(self.out, "{}", listing.row(&layout.cells(event), *color))?;
             }
         }
         self.shown += 1;
@@ -233,85 +206,18 @@ impl Printer {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        if self.shown == 0 && matches!(self.form, Form::Csv) {
+            out::csv_head(&mut self.out, ecs::COLUMNS)?;
+        }
         self.out.flush()?;
         for line in self.timelines.lines() {
             eprintln!("{line}");
         }
         Ok(())
     }
-}
-
-fn cells(event: &Event<'_>, clock: &Times, is_full: bool, is_wide: bool) -> Vec<(String, Style)> {
-    let plain = |text: String| (text, Style::new());
-    let verdict = event.geofenced.verdict.as_ref();
-    let time =
-        if is_full { clock.format(event.timestamp) } else { clock.format_short(event.timestamp) };
-    let sent = if event.geofenced.phase == Phase::Attempt.word() {
-        Phase::Attempt.to_string()
-    } else {
-        bytes(event.source.bytes)
-    };
-    let mut cells = vec![
-        plain(time),
-        (printable(verdict).into_owned(), verdict_style(verdict)),
-        plain(country(event)),
-        plain(process(event)),
-        plain(destination(event, is_wide)),
-    ];
-    if is_full {
-        let transport = event.network.transport.as_deref();
-        cells.push(plain(transport.map_or_else(|| "-".to_owned(), protocol)));
-    }
-    cells.push(plain(sent));
-    if is_full {
-        cells.push(plain(printable(&event.geofenced.origin).into_owned()));
-        cells.push(plain(reason(event)));
-    }
-    cells
-}
-
-/// With a mark where only the second database objects, or where later rules object no more.
-fn reason(event: &Event<'_>) -> String {
-    let reason = printable(&event.geofenced.reason);
-    let is_disputed = event.geofenced.certainty == Certainty::Disputed.word();
-    let disputed = if is_disputed { ", disputed" } else { "" };
-    let now = event.geofenced.verdict_now.as_deref();
-    let now = now.map(|verdict| format!(", now {}", printable(verdict))).unwrap_or_default();
-    format!("{reason}{disputed}{now}")
-}
-
-fn country(event: &Event<'_>) -> String {
-    let code = event.destination.geo.as_ref().map(|geo| printable(&geo.country_iso_code));
-    code.map_or_else(|| "-".to_owned(), std::borrow::Cow::into_owned)
-}
-
-fn process(event: &Event<'_>) -> String {
-    match &event.process {
-        Some(it) => table::process(&it.name, it.pid, it.executable.is_some()),
-        None if event.geofenced.origin == Origin::Process.word() => "(unknown)".to_owned(),
-        None => match (&event.source.ip, &event.geofenced.origin) {
-            (Some(device), origin) if *origin == Origin::Forwarded.word() => format!("({device})"),
-            (_, origin) => format!("({})", printable(origin)),
-        },
-    }
-}
-
-fn destination(event: &Event<'_>, is_wide: bool) -> String {
-    let to = &event.destination;
-    let port = to.port.map(|port| format!(":{port}")).unwrap_or_default();
-    let Some(ip) = to.ip else { return "(unknown)".to_owned() };
-    match &to.domain {
-        Some(domain) if is_wide => format!("{}{port} ({ip})", printable(domain)),
-        Some(domain) => format!("{}{port}", printable(domain)),
-        None if ip.is_ipv6() && to.port.is_some() => format!("[{ip}]{port}"),
-        None => format!("{ip}{port}"),
-    }
-}
-
-fn protocol(transport: &str) -> String {
-    if Transport::parse(transport) == Some(Transport::ICMPV6) {
-        return "icmp6".to_owned();
-    }
-    printable(transport).into_owned()
 }

@@ -120,8 +120,12 @@ pub(super) fn ledger_instead(
     absent: &ClientError,
 ) -> Result<Box<dyn EventSource>, Failure> {
     let reader = ledger_alone(global, absent)?;
-    eprintln!("no daemon answers: reading the ledger at {}", reader.path().display());
+    say_ledger(&reader);
     Ok(Box::new(reader))
+}
+
+pub(super) fn say_ledger(reader: &Reader) {
+    eprintln!("no daemon answers: reading the ledger at {}", reader.path().display());
 }
 
 /// The same without a word.

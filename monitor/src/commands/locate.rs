@@ -3,6 +3,9 @@
 
 use std::io::Write;
 
+use comfy_table::ContentArrangement;
+use unicode_width::UnicodeWidthStr;
+
 use super::{Outcome, load, out};
 use crate::{
     api::{Located, located},
@@ -43,7 +46,8 @@ pub(super) fn run(global: &Global, args: &LocateArgs) -> Outcome {
         }
         Output::Table => {
             let color = global.color_on_stdout();
-            out::table(&mut out, &small(&HEAD, found.iter().map(|it| row(it, color))))?;
+            let rows = found.iter().map(|it| row(it, color)).collect();
+            writeln!(out, "{}", laid_out(rows, out::terminal_width()))?;
             for it in &found {
                 writeln!(out, "\n{}", it.destination.ip)?;
                 for sentence in &it.geofenced.explanation {
@@ -58,6 +62,22 @@ pub(super) fn run(global: &Global, args: &LocateArgs) -> Outcome {
         load::warn_of_age(&locator);
     }
     Ok(Exit::Fine)
+}
+
+/// A table where its lines fit, else a line for each fact: what is broken over lines can't be copied.
+fn laid_out(rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    let mut table = small(&HEAD, rows.clone());
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    let text = table.trim_fmt();
+    let is_wide = text.lines().any(|line| line.width() > width.unwrap_or(usize::MAX));
+    if !is_wide {
+        return text;
+    }
+    let lines = rows.into_iter().map(|row| {
+        let facts = HEAD.iter().zip(row).map(|(head, text)| format!("{head:<10} {text}"));
+        facts.collect::<Vec<_>>().join("\n")
+    });
+    lines.collect::<Vec<_>>().join("\n\n")
 }
 
 /// What the licences of the databases ask to be shown.
@@ -116,4 +136,33 @@ fn csv_row(it: &Located) -> [String; 13] {
         it.geofenced.databases.join("; "),
         it.geofenced.explanation.join(" "),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_a_line_a_fact_and_no_line_is_broken() {
+        let row: Vec<String> = [
+            "2001:db8:1234:5678:9abc:def0:1234:5678",
+            "CN China",
+            "HK",
+            "AS64500 Example Cloud (CN)",
+            "unapproved",
+            "country",
+            "DB-IP Country Lite of 2026-11-01",
+        ]
+        .map(ToOwned::to_owned)
+        .to_vec();
+        for width in [60, 80, 100, 120, 200] {
+            let text = laid_out(vec![row.clone()], Some(width));
+            assert!(text.lines().all(|line| line.width() <= width), "{width}:\n{text}");
+            for part in &row {
+                assert!(text.contains(part.as_str()), "{width}: {part}\n{text}");
+            }
+        }
+        assert_eq!(laid_out(vec![row.clone()], Some(200)).lines().count(), 3);
+        assert_eq!(laid_out(vec![row], None).lines().count(), 3);
+    }
 }

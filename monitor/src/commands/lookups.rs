@@ -54,7 +54,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     let mut printer = Printer {
         out: out::stdout(),
         form: global.output,
-        listing: Listing::new(&COLUMNS, width.filter(|_| !args.wide)),
+        listing: Listing::new(COLUMNS, width.filter(|_| !args.wide)),
         clock: Times::new(args.utc),
         color: global.color_on_stdout(),
         shown: 0,
@@ -84,6 +84,9 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
         Err(Asked::Client(error)) => return Err(error.into()),
         Err(Asked::Other(failure)) => return Err(failure),
         Ok(()) => {}
+    }
+    if printer.shown == 0 && matches!(printer.form, Output::Csv) {
+        out::csv_head(&mut printer.out, LOOKUP_COLUMNS)?;
     }
     printer.out.flush()?;
     if printer.shown == 0 {

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod events;
 mod export;
+mod hints;
 mod load;
 mod locate;
 mod lookups;
@@ -19,9 +20,11 @@ mod reference;
 mod replay;
 mod report;
 mod run;
+mod show;
 mod status;
 mod summary;
 mod timelines;
+mod totals;
 mod verify;
 mod witness;
 
@@ -113,6 +116,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Witness(args) => witness::run(global, args),
         Command::Policy(args) => policy::run(global, args),
         Command::Events(args) => events::run(global, args),
+        Command::Show(args) => show::run(global, *args),
         Command::Summary(args) => summary::run(global, args),
         Command::Report(args) => report::run(global, args),
         Command::Export(args) => export::run(global, args),

@@ -108,13 +108,19 @@ divides them as any window does.
 What went around every hook has neither `destination.ip` nor `network.transport`: nobody saw where to.
 `geofenced.creator` is who made the socket, if another process than the one that sends.
 
+`show -o json` writes one object: `record` (the latest state, as above), `states` (what changed, oldest first),
+`states_untold` (how many between the first and the second are left out), `why`, `claims` and `doubts` in sentences.
+`summary` tells a row's keys as `by` and `key`; where there are several, `by` has commas and `keys` each of them.
+
 `report` writes a page, or one object with `-o json`: [the report](report.md).
 
 `locate -o json` writes `destination.ip`, `destination.geo.country_iso_code`, `destination.as.*`, and
 under `geofenced` `verdict`, `certainty`, `reason`, `operator_country`, `databases`.
 
 The HTTP API on the socket takes the filters as query parameters of the same names: `GET /v1/events`,
-`/v1/events/stream`, `/v1/lookups`, `/v1/summary?by=country`, `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/policies` (those in
+`/v1/events/stream` (with `after`, an event.id or a time, first what was stored since), `/v1/states?id=187d0b40f05ac5e0`
+(every state of a flow, by the first digits of its event.id), `/v1/lookups`, `/v1/summary?by=process,country` (with
+`sort`, `new_since`, and `total=true` for a last line `{\"geofenced\":{\"left_out\":N,\"total\":{...}}}` of all rows), `/v1/locate?ip=203.0.113.7`, `/v1/policy?sha256=3f9a1c0b`, `/v1/policies` (those in
 force in a window), `/v1/watching` (who watched in one, and by
 what), `/v1/status`, `/v1/marks`. `POST /v1/marks` puts one: `{\"name\": \"LDM on\", \"action\": \"start\", \"note\": \"...\", \"share\":
 [{\"destination\": \"...\", \"purpose\": \"...\", \"until\": \"2026-11-24T09:00:00Z\"}]}`; status 409 where it does not fit to what

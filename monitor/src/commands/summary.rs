@@ -1,22 +1,20 @@
 //! `summary`: totals over a period, from the daemon, else from the ledger.
 
-use std::{io::Write, ops::ControlFlow};
+use std::io::Write;
 
-use serde::Serialize;
+use anstyle::Style;
 
-use super::{Failure, Outcome, coverage, load, out};
+use super::{Failure, Outcome, coverage, hints, load, out, totals};
 use crate::{
-    api::{
-        client::{Client, ClientError},
-        summarize,
-    },
+    api::{Answer, Asked},
     cli::{Exit, Global, Output, SummaryArgs},
-    filter::{Query, RawFilter},
-    summary::{By, Row},
-    table::{Times, bytes, printable, small, styled, verdict_style},
+    event::Timestamp,
+    summary::{By, Row, Sort},
+    table::{self, Times, bytes, printable, small, styled, verdict_style},
+    when,
 };
 
-const CSV_HEAD: [&str; 17] = [
+const CSV_HEAD: [&str; 18] = [
     "by",
     "key",
     "flows",
@@ -34,23 +32,24 @@ const CSV_HEAD: [&str; 17] = [
     "name",
     "addresses",
     "divided",
+    "first_seen",
 ];
-
-#[derive(Serialize)]
-struct Parameters<'a> {
-    by: By,
-    #[serde(flatten)]
-    filter: &'a RawFilter,
-}
 
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     let args = &SummaryArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
     let query = load::query(global, &args.filter)?;
     let window = (query.filter.since, query.filter.until);
-    let rows = rows(global, args.by, &args.filter, query)?;
-    print(global, args, &rows)?;
+    let new_since = new_since(args, query.filter.since)?;
+    let asked = Asked { keys: args.keys(), sort: args.sort, new_since };
+    let answer = totals::rows(global, asked, &args.filter, query)?;
+    print(global, args, &answer)?;
+    let Answer { rows, left_out, .. } = answer;
     if rows.is_empty() {
         eprintln!("nothing matches");
+        hints::of_nothing(global, &args.filter)?;
+    }
+    if left_out > 0 && global.quiet == 0 {
+        eprintln!("{left_out} rows are left out by --limit; the total is of all");
     }
     let divided = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.divided));
     if divided > 0 && global.quiet == 0 {
@@ -64,48 +63,45 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     Ok(if found { Exit::Violations } else { covered })
 }
 
-/// From the daemon, else from the ledger. `query` is what `filter` says.
-pub(super) fn rows(
-    global: &Global,
-    by: By,
-    filter: &RawFilter,
-    query: Query,
-) -> Result<Vec<Row>, Failure> {
-    let mut rows = Vec::new();
-    let parameters = Parameters { by, filter };
-    let client = Client::new(&load::socket(global)?)?;
-    let asked = client.lines("/v1/summary", &parameters, |line| {
-        let row = serde_json::from_slice(line);
-        rows.push(row.map_err(|error| ClientError::NotUnderstood(error.to_string()))?);
-        Ok::<_, ClientError>(ControlFlow::Continue(()))
-    });
-    match asked {
-        Ok(()) => Ok(rows),
-        Err(error) if error.is_absent() => {
-            let reader = load::ledger_instead(global, &error)?;
-            Ok(summarize(reader.as_ref(), query, by)?)
-        }
-        Err(error) => Err(error.into()),
+/// From when on what is seen counts as new.
+fn new_since(args: &SummaryArgs, since: Option<Timestamp>) -> Result<Option<Timestamp>, Failure> {
+    let Some(text) = &args.new_since else { return Ok(None) };
+    let at = when::parse(text, load::now(), &table::zone(args.utc));
+    let at = at.map_err(|problem| Failure::usage(anyhow::anyhow!("--new-since: {problem}")))?;
+    if since.is_some_and(|since| at <= since) {
+        let problem = "--new-since: is not after --since, so that all would be new";
+        return Err(Failure::usage(anyhow::anyhow!(problem)));
     }
+    Ok(Some(at))
 }
 
-fn print(global: &Global, args: &SummaryArgs, rows: &[Row]) -> anyhow::Result<()> {
+fn print(global: &Global, args: &SummaryArgs, answer: &Answer) -> anyhow::Result<()> {
     let mut out = out::stdout();
+    let rows = &answer.rows;
     match global.output {
         Output::Json => rows.iter().try_for_each(|row| out::json_line(&mut out, row))?,
         Output::Csv => {
-            out::csv_head(&mut out, CSV_HEAD)?;
-            rows.iter().try_for_each(|row| out::csv_line(&mut out, csv_row(row)?))?;
+            let keys: Vec<&str> = key_columns(args).into_iter().map(By::word).collect();
+            out::csv_head(&mut out, CSV_HEAD.into_iter().chain(keys))?;
+            for row in rows {
+                out::csv_line(&mut out, csv_row(row)?.iter().chain(&row.keys))?;
+            }
         }
         Output::Table if rows.is_empty() => {}
-        Output::Table => out::table(&mut out, &table(global, args, rows))?,
+        Output::Table => out::table(&mut out, &rows_table(global, args, answer))?,
     }
     out.flush()?;
     Ok(())
 }
 
-fn csv_row(row: &Row) -> anyhow::Result<[String; 17]> {
-    let last_seen = serde_json::to_value(row.last_seen)?;
+/// Those that stand in columns of their own in CSV, where there are several.
+fn key_columns(args: &SummaryArgs) -> Vec<By> {
+    let keys: Vec<By> = args.keys().iter().collect();
+    if keys.len() > 1 { keys } else { Vec::new() }
+}
+
+fn csv_row(row: &Row) -> anyhow::Result<[String; 18]> {
+    let time = |at| serde_json::to_value(at).map(|it| it.as_str().unwrap_or_default().to_owned());
     Ok([
         row.by.to_string(),
         row.key.clone(),
@@ -120,10 +116,11 @@ fn csv_row(row: &Row) -> anyhow::Result<[String; 17]> {
         row.verdicts.unapproved.to_string(),
         row.verdicts.unknown.to_string(),
         row.verdicts.local.to_string(),
-        last_seen.as_str().unwrap_or_default().to_owned(),
+        time(row.last_seen)?,
         row.name.clone().unwrap_or_default(),
         addresses(row),
         row.divided.to_string(),
+        time(row.first_seen)?,
     ])
 }
 
@@ -131,54 +128,53 @@ fn addresses(row: &Row) -> String {
     row.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn table(global: &Global, args: &SummaryArgs, rows: &[Row]) -> comfy_table::Table {
+fn rows_table(global: &Global, args: &SummaryArgs, answer: &Answer) -> comfy_table::Table {
     let color = global.color_on_stdout();
     let clock = Times::new(args.utc);
-    let head = args.by.word().to_uppercase();
-    let mut heads = vec![head.as_str()];
-    if args.by == By::Device {
-        heads.extend(["NAME", "ADDRESSES"]);
+    let mut heads: Vec<String> = args.keys().iter().map(|by| by.word().to_uppercase()).collect();
+    let is_by_device = args.keys().has(By::Device);
+    if is_by_device {
+        heads.extend(["NAME".to_owned(), "ADDRESSES".to_owned()]);
     }
     let first_number = heads.len();
-    heads.extend(["FLOWS", "ATTEMPTS", "VIOLATIONS", "SENT", "RECEIVED", "LAST SEEN"]);
-    let line = |mut cells: Vec<String>, row: [u64; 5], last: String| {
-        let violations = row[2].to_string();
-        let style = if row[2] > 0 { verdict_style("unapproved") } else { anstyle::Style::new() };
+    let numbers = ["FLOWS", "ATTEMPTS", "VIOLATIONS", "SENT", "RECEIVED"];
+    let is_by_first = args.sort == Sort::First;
+    heads.extend(numbers.map(ToOwned::to_owned));
+    heads.push(if is_by_first { "FIRST SEEN" } else { "LAST SEEN" }.to_owned());
+    let line = |mut cells: Vec<String>, row: &Row, seen: String| {
+        let violations = row.violations.to_string();
+        let style = if row.violations > 0 { verdict_style("unapproved") } else { Style::new() };
         cells.resize(first_number, String::new());
         cells.extend([
-            row[0].to_string(),
-            row[1].to_string(),
+            row.flows.to_string(),
+            row.attempts.to_string(),
             styled(&violations, style, color),
-            bytes(row[3]),
-            bytes(row[4]),
-            last,
+            bytes(row.source.bytes),
+            bytes(row.destination.bytes),
+            seen,
         ]);
         cells
     };
-    let counts = |row: &Row| {
-        [row.flows, row.attempts, row.violations, row.source.bytes, row.destination.bytes]
+    let key = |(by, key): (By, &String)| {
+        let text = printable(key).into_owned();
+        if by == By::Verdict { styled(&text, verdict_style(key), color) } else { text }
     };
-    let mut totals = [0_u64; 5];
-    let mut lines = Vec::with_capacity(rows.len() + 1);
-    for row in rows {
-        let counts = counts(row);
-        totals
-            .iter_mut()
-            .zip(counts)
-            .for_each(|(total, count)| *total = total.saturating_add(count));
-        let key = printable(&row.key).into_owned();
-        let key =
-            if row.by == By::Verdict { styled(&key, verdict_style(&row.key), color) } else { key };
-        let mut cells = vec![key];
-        if args.by == By::Device {
+    let mut lines = Vec::with_capacity(answer.rows.len() + 1);
+    for row in &answer.rows {
+        let parts = if row.keys.is_empty() { std::slice::from_ref(&row.key) } else { &row.keys };
+        let mut cells: Vec<String> = args.keys().iter().zip(parts).map(key).collect();
+        cells.resize(args.keys().count(), String::new());
+        if is_by_device {
             let name = row.name.as_deref().map(printable).unwrap_or_default();
             cells.extend([name.into_owned(), addresses(row)]);
         }
-        lines.push(line(cells, counts, clock.format(row.last_seen)));
+        let seen = if is_by_first { row.first_seen } else { row.last_seen };
+        lines.push(line(cells, row, clock.format(seen)));
     }
-    lines.push(line(vec!["total".to_owned()], totals, String::new()));
+    lines.extend(answer.total.iter().map(|it| line(vec!["total".into()], it, String::new())));
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     let mut table = small(&heads, lines);
-    for number in first_number..first_number + 5 {
+    for number in first_number..first_number + numbers.len() {
         if let Some(column) = table.column_mut(number) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }

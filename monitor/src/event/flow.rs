@@ -22,6 +22,42 @@ impl FlowId {
     }
 }
 
+/// Flows whose ids begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowIds {
+    pub first: FlowId,
+    pub last: FlowId,
+}
+
+/// Digits of an id that tell its start to some seconds: fewer would be of everything.
+const ID_DIGITS_MIN: usize = 8;
+
+impl FlowIds {
+    /// From the first digits of an id, or all of them.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let is_id = (ID_DIGITS_MIN..=32).contains(&text.len())
+            && text.bytes().all(|it| it.is_ascii_hexdigit());
+        let padded =
+            |digit: &str| format!("{text}{}", digit.repeat(32_usize.saturating_sub(text.len())));
+        let id = |digit| FlowId::parse(&padded(digit)).ok();
+        match (id("0"), id("f")) {
+            (Some(first), Some(last)) if is_id => Ok(Self { first, last }),
+            _ => Err(format!(
+                "`{text}` is no event.id; write its 32 hexadecimal digits, or the first {ID_DIGITS_MIN} of them or more"
+            )),
+        }
+    }
+
+    pub fn holds(self, flow: FlowId) -> bool {
+        (self.first..=self.last).contains(&flow)
+    }
+
+    /// Between which they began, both included.
+    pub fn starts(self) -> [Timestamp; 2] {
+        [self.first, self.last].map(|it| Timestamp((it.0 >> 64) as u64))
+    }
+}
+
 impl fmt::Display for FlowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

@@ -19,7 +19,7 @@ mod watching;
 mod words;
 
 pub use self::{
-    flow::{Egress, FlowId, Origin, Passage, Phase, canonical},
+    flow::{Egress, FlowId, FlowIds, Origin, Passage, Phase, canonical},
     host::Host,
     judgement::{Certainty, DatabaseId, Judgement, Provenance, Reason, Verdict},
     lookup::Lookup,

@@ -129,3 +129,82 @@ fn rolled_up_traffic_joins_the_rows_of_records() {
     assert_eq!((rows[0].flows, rows[0].source.bytes, rows[0].verdicts.approved), (8, 2000, 7));
     assert_eq!(rows[0].first_seen, Time(Timestamp::from_secs(1_799_996_400)));
 }
+
+#[test]
+fn rows_of_several_keys_are_kept_apart_by_all_of_them_and_told_with_each() {
+    let mut other = full_record();
+    let crate::event::Sender::Process { process, .. } = &mut other.sender else { panic!() };
+    std::sync::Arc::make_mut(process).user = crate::event::User { id: 7, name: None };
+    let mut summary =
+        Summary::new(Keys::parse("process,user, port").unwrap(), Leases::default(), Span::ALL);
+    for record in [full_record(), full_record(), other, bare_record()] {
+        add(&mut summary, &record);
+    }
+    let rows = summary.into_rows();
+    let mut told: Vec<_> = rows.iter().map(|row| (row.keys.join("|"), row.flows)).collect();
+    told.sort();
+    assert!(told[0].0.starts_with("(no process)|(no process)|"), "{told:?}");
+    assert_eq!(told[1], ("/usr/bin/curl|7|80".to_owned(), 1));
+    assert_eq!(told[2], ("/usr/bin/curl|ana|80".to_owned(), 2));
+    assert_eq!(rows[0].key, "/usr/bin/curl, ana, 80");
+    let json = serde_json::to_value(&rows[0]).unwrap();
+    assert_eq!(json["by"], "process,user,port");
+    assert_eq!(serde_json::from_value::<Row>(json).unwrap(), rows[0]);
+}
+
+#[test]
+fn each_key_of_the_record_has_its_rows() {
+    let records = [full_record(), bare_record()];
+    assert_eq!(keys(By::User, &records), [NO_PROCESS, "ana"]);
+    assert_eq!(keys(By::Unit, &records), [NO_PROCESS, "update.service"]);
+    assert_eq!(keys(By::Container, &records), [NO_PROCESS, "c0ffee"]);
+    assert_eq!(keys(By::Parent, &records), [NO_PROCESS, "/bin/sh"]);
+    assert_eq!(keys(By::Hour, &[full_record()]), ["2027-01-15T08:00:00Z"]);
+}
+
+#[test]
+fn a_name_that_holds_what_parts_keys_does_not_make_one_more() {
+    let mut record = full_record();
+    let crate::event::Sender::Process { process, .. } = &mut record.sender else { panic!() };
+    std::sync::Arc::make_mut(process).executable = Some("/x\u{1f}y".into());
+    let mut summary =
+        Summary::new(Keys::parse("process,country").unwrap(), Leases::default(), Span::ALL);
+    add(&mut summary, &record);
+    assert_eq!(summary.into_rows()[0].keys, ["/x?y", "CN"]);
+}
+
+#[test]
+fn keys_are_one_to_three_different_ones() {
+    for wrong in ["hat", "country,country", "country,user,unit,port", "", "country,"] {
+        assert!(Keys::parse(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(Keys::parse("verdict").unwrap(), By::Verdict.into());
+    assert!(
+        Summary::new(Keys::parse("verdict,country").unwrap(), Leases::default(), Span::ALL)
+            .takes_counts()
+    );
+    assert!(
+        !Summary::new(Keys::parse("country,user").unwrap(), Leases::default(), Span::ALL)
+            .takes_counts()
+    );
+}
+
+#[test]
+fn a_total_is_of_all_rows_and_they_come_in_the_order_asked_for() {
+    let row = |key: &str, sent, first| {
+        let mut row = Row::new(By::Country.into(), key, Timestamp::from_secs(first));
+        row.source.bytes = sent;
+        row.flows = first;
+        row
+    };
+    let mut rows = vec![row("a", 1, 30), row("b", 5, 20), row("c", 3, 10)];
+    let total = Row::total(&rows).unwrap();
+    assert_eq!((total.source.bytes, total.flows), (9, 60));
+    assert_eq!((total.first_seen, total.last_seen), (rows[2].first_seen, rows[0].last_seen));
+    for (sort, order) in [("sent", "bca"), ("flows", "abc"), ("first", "cba"), ("last", "abc")] {
+        Sort::parse(sort).unwrap().rows(&mut rows);
+        let told: String = rows.iter().map(|row| row.key.as_str()).collect();
+        assert_eq!(told, order, "{sort}");
+    }
+    assert!(Row::total(&[]).is_none() && Sort::parse("hat").is_err());
+}

@@ -226,7 +226,7 @@ impl Source {
             }
             Self::Ledger(reader) => {
                 let query = Query { filter: asked.filter.clone(), ..Query::default() };
-                Ok(summarize(reader.as_ref(), query, by)?)
+                Ok(summarize(reader.as_ref(), query, by)?.rows)
             }
         }
     }

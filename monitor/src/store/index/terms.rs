@@ -129,32 +129,42 @@ pub(super) fn of_filter(filter: &Filter) -> Vec<Demand> {
         let any = filter.verdicts.iter().map(|it| Match::Prefix(vec![verdict_bit(*it)]));
         demand(Dimension::Verdict, any.collect());
     }
-    if let Some(process) = &filter.process {
-        let wanted = process.0.as_bytes();
-        let is_path = wanted.contains(&b'/');
-        let dimension = if is_path { Dimension::Executable } else { Dimension::Program };
-        demand(dimension, vec![Match::Prefix(hash(wanted).to_vec())]);
-    }
-    match &filter.operator {
-        Some(OperatorSelector::Asn(asn)) => {
-            demand(Dimension::Asn, vec![Match::Prefix(asn.to_be_bytes().to_vec())]);
-        }
-        Some(OperatorSelector::Name(part)) => {
-            demand(Dimension::Operator, vec![Match::Part(part.as_bytes().to_vec())]);
-        }
-        None => {}
-    }
-    match &filter.destination {
-        Some(DestinationSelector::Network(net)) => {
-            let (dimension, range) = network(*net);
-            demand(dimension, vec![range]);
-        }
-        Some(DestinationSelector::Domain(domain)) => {
-            demand(Dimension::Domain, vec![Match::Prefix(backwards(domain))]);
-        }
-        None => {}
-    }
+    let one = |all: Vec<(Dimension, Match)>| {
+        // What is of several dimensions can't be demanded of one.
+        let first = all.first()?.0;
+        let is_one = all.iter().all(|(dimension, _)| *dimension == first);
+        is_one
+            .then(|| Demand { dimension: first, any: all.into_iter().map(|(_, it)| it).collect() })
+    };
+    let processes = filter.processes.iter().map(|process| of_program(&process.0));
+    let operators = filter.operators.iter().map(of_operator_asked);
+    let destinations = filter.destinations.iter().map(|it| of_destination(&it.selector));
+    let all = [one(processes.collect()), one(operators.collect()), one(destinations.collect())];
+    demands.extend(all.into_iter().flatten());
     demands
+}
+
+fn of_program(name: &str) -> (Dimension, Match) {
+    let dimension = if name.contains('/') { Dimension::Executable } else { Dimension::Program };
+    (dimension, Match::Prefix(hash(name.as_bytes()).to_vec()))
+}
+
+fn of_operator_asked(operator: &OperatorSelector) -> (Dimension, Match) {
+    match operator {
+        OperatorSelector::Asn(asn) => (Dimension::Asn, Match::Prefix(asn.to_be_bytes().to_vec())),
+        OperatorSelector::Name(part) => {
+            (Dimension::Operator, Match::Part(part.as_bytes().to_vec()))
+        }
+    }
+}
+
+fn of_destination(destination: &DestinationSelector) -> (Dimension, Match) {
+    match destination {
+        DestinationSelector::Network(net) => network(*net),
+        DestinationSelector::Domain(domain) => {
+            (Dimension::Domain, Match::Prefix(backwards(domain)))
+        }
+    }
 }
 
 fn network(net: IpNet) -> (Dimension, Match) {

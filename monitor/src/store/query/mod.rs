@@ -7,6 +7,7 @@ mod marks;
 mod others;
 mod plan;
 mod policy;
+mod states;
 mod totals;
 mod watching;
 mod window;

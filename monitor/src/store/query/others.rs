@@ -117,7 +117,7 @@ impl Reader {
     }
 
     /// The segments that may hold something of a kind in the span asked for, and whether it is the newest.
-    fn segments_with(
+    pub(super) fn segments_with(
         &self,
         span: &Filter,
         count: impl Fn(&Contents) -> u64,

@@ -351,7 +351,7 @@ impl StoredFlow {
     ) -> bool {
         let started = self.started(base);
         let last = started.wrapping_add(self.last.cast_unsigned());
-        let is_of_process = filter.process.is_some() || filter.pid.is_some();
+        let is_of_process = !filter.processes.is_empty() || !filter.pids.is_empty();
         let country = country_from_stored(self.country).ok().and_then(Country::code);
         filter.overlaps(Timestamp(started), Timestamp(last))
             && (filter.countries.is_empty()
@@ -362,10 +362,15 @@ impl StoredFlow {
                 || self
                     .process
                     .is_some_and(|(at, _)| tables.processes.may_match(at, filter, &tables.texts)))
-            && filter.operator.as_ref().is_none_or(|wanted| {
-                self.operator.is_some_and(|at| tables.operators.matches(at, wanted))
-            })
-            && filter.destination.as_ref().is_none_or(|it| self.may_go_to(it, extras, tables))
+            && (filter.operators.is_empty()
+                || filter.operators.iter().any(|wanted| {
+                    self.operator.is_some_and(|at| tables.operators.matches(at, wanted))
+                }))
+            && (filter.destinations.is_empty()
+                || filter
+                    .destinations
+                    .iter()
+                    .any(|it| self.may_go_to(&it.selector, extras, tables)))
     }
 
     fn may_go_to(

@@ -136,8 +136,8 @@ impl Processes {
             names.any(|at| texts.seen(at).is_some_and(|name| name.ends_with(wanted)))
                 || self.executed.get(&at).is_some_and(StoredExecuted::is_claimed)
         };
-        filter.pid.is_none_or(|pid| pid == process.pid)
-            && filter.process.as_ref().is_none_or(|wanted| is_called(&wanted.0))
+        (filter.pids.is_empty() || filter.pids.contains(&process.pid))
+            && (filter.processes.is_empty() || filter.processes.iter().any(|it| is_called(&it.0)))
     }
 }
 

@@ -108,7 +108,7 @@ fn the_index_opens_fewer_blocks_than_the_ledger_alone() {
     write(&mut store, &entries, &mut history);
     settle(&store);
     let destination = crate::select::DestinationSelector::parse("host3.example").unwrap();
-    let filter = Filter { destination: Some(destination), ..Filter::default() };
+    let filter = Filter { destinations: vec![destination.into()], ..Filter::default() };
     let query = Query { filter, ..Query::default() };
     let read = |reader: &Reader| reader.query(&query, |_| ControlFlow::Continue(())).unwrap();
     let (with, without) = (read(&store.reader()), read(&store.reader().without_index()));
@@ -119,7 +119,7 @@ fn the_index_opens_fewer_blocks_than_the_ledger_alone() {
 
 fn by_domain(name: &str) -> Query {
     let destination = crate::select::DestinationSelector::parse(name).unwrap();
-    let filter = Filter { destination: Some(destination), ..Filter::default() };
+    let filter = Filter { destinations: vec![destination.into()], ..Filter::default() };
     Query { filter, ..Query::default() }
 }
 

@@ -1,0 +1,90 @@
+//! What the server's answers share: what they answer from, filters as parameters, and how an answer or a
+//! refusal is written.
+
+use std::error::Error;
+
+use axum::{
+    body::Body,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{
+    Api, ErrorBody,
+    slots::{NoSlot, Slots},
+};
+use crate::{
+    clock,
+    filter::{Query, RawFilter},
+    printable,
+    shutdown::Shutdown,
+};
+
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) api: Api,
+    pub(super) queries: Slots,
+    pub(super) streams: Slots,
+    pub(super) shutdown: Shutdown,
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// An answer that is an error: `{"error": "..."}`.
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
+
+impl Refusal {
+    pub(super) fn not_found() -> Self {
+        let paths = "/v1/status, /v1/coverage, /v1/events, /v1/events/stream, /v1/states, /v1/lookups, /v1/summary, /v1/locate, /v1/policy, /v1/policies, /v1/watching, /v1/marks, and POST /v1/checkpoint";
+        Self(StatusCode::NOT_FOUND, format!("there are {paths}"))
+    }
+    pub(super) fn bad(problem: impl Into<BoxError>) -> Self {
+        Self(StatusCode::BAD_REQUEST, problem.into().to_string())
+    }
+    pub(super) fn unavailable(problem: impl Into<BoxError>) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, problem.into().to_string())
+    }
+}
+
+impl From<NoSlot> for Refusal {
+    fn from(none: NoSlot) -> Self {
+        Self::unavailable(none)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, json(&ErrorBody { error: self.1 })).into_response()
+    }
+}
+
+pub(super) fn json(value: &impl Serialize) -> Response {
+    match printable::to_json(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+pub(super) fn ndjson(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// Takes the parameters named in `own` out and reads the rest as filters.
+pub(super) fn parameters(
+    api: &Api,
+    raw: Option<&str>,
+    own: &[&str],
+) -> Result<(Query, Vec<(String, String)>), Refusal> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(raw.unwrap_or_default()).map_err(Refusal::bad)?;
+    let (own, filters): (Vec<_>, Vec<_>) =
+        pairs.into_iter().partition(|(name, _)| own.contains(&name.as_str()));
+    let filters = serde_urlencoded::to_string(filters).map_err(Refusal::bad)?;
+    let filter: RawFilter = serde_urlencoded::from_str(&filters).map_err(Refusal::bad)?;
+    let query = filter.parse_among(clock::wall(), &api.marks.known());
+    Ok((query.map_err(Refusal::bad)?, own))
+}
