@@ -1,6 +1,9 @@
 //! What commands work on: configuration, the daemon's socket, the ledger itself.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use super::Failure;
 use crate::{
@@ -8,9 +11,10 @@ use crate::{
         EventSource,
         client::{Client, ClientError},
     },
+    attribute::{Procfs, memory},
     cli::Global,
     clock,
-    config::Config,
+    config::{Config, ConfigError},
     ecs::MarkEvent,
     event::{Mark, Timestamp},
     filter::{Query, RawFilter},
@@ -64,7 +68,12 @@ pub(super) fn marks(global: &Global) -> Result<Vec<Mark>, Failure> {
 }
 
 pub(super) fn config(global: &Global) -> Result<Config, Failure> {
-    Config::load_or_builtin(global.config.as_deref()).map_err(Failure::usage)
+    fitted(global.config.as_deref()).map_err(Failure::usage)
+}
+
+/// The configuration, with what follows from the memory that this process may take.
+pub(super) fn fitted(path: Option<&Path>) -> Result<Config, ConfigError> {
+    Ok(Config::load_or_builtin(path)?.fitted(memory::of(&Procfs::host())))
 }
 
 /// The databases that the configuration names. A command changes nothing: it uses the daemon's image

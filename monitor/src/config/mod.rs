@@ -9,6 +9,7 @@ mod programs;
 mod raw;
 mod reread;
 mod rule;
+mod sizes;
 mod validate;
 mod values;
 
@@ -30,6 +31,7 @@ pub use self::{
     naming::{NamesConfig, Trust, Undetermined},
     reread::Reread,
     rule::{Rule, Selector},
+    sizes::{Memory, Sizing},
 };
 use crate::event::CountryCode;
 
@@ -40,6 +42,7 @@ pub struct Config {
     pub policy: Policy,
     pub geo: Geo,
     pub capture: Capture,
+    pub sizing: Sizing,
     pub names: NamesConfig,
     pub store: StoreConfig,
     pub metrics: MetricsConfig,
@@ -70,6 +73,12 @@ impl Config {
             Some(path) => Self::load(path),
             None => Self::of(&Sources::read(Path::new(DEFAULT_PATH), true)?),
         }
+    }
+
+    /// With what is "auto" fitted to this much memory.
+    pub fn fitted(mut self, memory: Memory) -> Self {
+        self.sizing.fit(&mut self.capture, memory);
+        self
     }
 
     fn of(sources: &Sources) -> Result<Self, ConfigError> {
@@ -107,6 +116,7 @@ impl Config {
                 max_flows: settings::FLOWS,
                 self_test: Some(Duration::from_mins(1)),
             },
+            sizing: Sizing::AUTOMATIC,
             names: NamesConfig::default(),
             store: StoreConfig {
                 path: PathBuf::from("/var/lib/geofenced"),

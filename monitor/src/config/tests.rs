@@ -91,6 +91,17 @@ fn an_unknown_key_is_named_with_its_place_and_the_nearest_key() {
 }
 
 #[test]
+fn a_size_that_is_neither_a_number_nor_automatic_is_refused() {
+    for (text, expected) in [
+        ("[capture]\nmax_flows = \"10\"", "0.toml:2: capture.max_flows: \"10\" is not \"auto\""),
+        ("[capture]\nmax_flows = []", "0.toml:2: capture.max_flows: write \"auto\", or a number"),
+        ("[capture]\nring_buffer = \"big\"", "0.toml:2: capture.ring_buffer:"),
+    ] {
+        assert!(refused(text).starts_with(expected), "{}", refused(text));
+    }
+}
+
+#[test]
 fn each_wrong_value_is_one_line_with_its_key_and_place() {
     let cases = [
         (

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::{classes::Classes, watch::Inbox};
+use super::{super::load, classes::Classes, watch::Inbox};
 use crate::{
     api::{Located, located},
     cli::Global,
@@ -93,7 +93,7 @@ impl Reloader {
     }
 
     fn try_reload(&self) -> anyhow::Result<()> {
-        let config = Config::load_or_builtin(self.path.as_deref())?;
+        let config = load::fitted(self.path.as_deref())?;
         // The path of the store can't change while the daemon runs.
         let cache = Cache::Keep(&self.started_with.store.path);
         let locator = Locator::open_with(&config.geo, &config.policy.local_networks, cache)?;

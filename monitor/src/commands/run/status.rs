@@ -38,6 +38,8 @@ pub(super) struct Facts {
     evidence: EvidenceHead,
     metrics: Arc<Metrics>,
     max_flows: u32,
+    /// What the sizes follow from.
+    memory: Option<u64>,
     /// Or why there is none.
     self_test: Result<SelfTest, String>,
 }
@@ -66,6 +68,7 @@ impl Facts {
             evidence: store.evidence(),
             metrics,
             max_flows: config.capture.max_flows,
+            memory: config.sizing.memory.map(|memory| memory.bytes),
             self_test: self_test.clone(),
         }
     }
@@ -146,7 +149,10 @@ impl Facts {
                 fill("names", vitals.names.load(Ordering::Relaxed), crate::names::NAMES_MAX),
             ],
             flows,
-            details: details(rules, &self.metrics, vitals),
+            details: details(rules, &self.metrics, vitals)
+                .into_iter()
+                .chain(self.memory.map(|bytes| ("bytes of memory at the start".to_owned(), bytes)))
+                .collect(),
         }
     }
 
