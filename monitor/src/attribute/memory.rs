@@ -12,7 +12,7 @@ use crate::config::Memory;
 /// The least of all that bounds this process.
 pub fn of(procfs: &Procfs) -> Memory {
     let machine = rustix::system::sysinfo();
-    let machine = u64::from(machine.totalram).saturating_mul(machine.mem_unit.max(1).into());
+    let machine = machine.totalram.saturating_mul(machine.mem_unit.max(1).into());
     match bound(procfs) {
         Some(bytes) if bytes < machine => Memory { bytes, is_bounded: true },
         _ => Memory { bytes: machine, is_bounded: false },
@@ -57,9 +57,10 @@ impl<'a> Mount<'a> {
     fn own<'l>(&self, line: &'l str) -> Option<&'l str> {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);
-        let is_it = match self.is_unified {
-            true => controllers.is_empty(),
-            false => controllers.split(',').any(|it| it == "memory"),
+        let is_it = if self.is_unified {
+            controllers.is_empty()
+        } else {
+            controllers.split(',').any(|it| it == "memory")
         };
         is_it.then_some(path)
     }

@@ -106,9 +106,10 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     for machine in &args.machines {
         let archive = Archive::open(console, &work, machine.flavour)?;
         let kernel = archive.fetch(console, &machine.kernel)?;
-        let name = match machine.is_plain() {
-            true => kernel.version.clone(),
-            false => format!("{machine} {}", kernel.version).replace([':', '/', ' '], "_"),
+        let name = if machine.is_plain() {
+            kernel.version.clone()
+        } else {
+            format!("{machine} {}", kernel.version).replace([':', '/', ' '], "_")
         };
         let transcript = work.join(format!("{name}.transcript"));
         let image = if machine.flavour.is_arm64() { &foreign } else { &own };
