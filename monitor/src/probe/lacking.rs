@@ -41,7 +41,9 @@ fn is_verifiers(problem: &str) -> bool {
 fn code(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(it) = cause {
-        if let Some(code) = it.downcast_ref::<std::io::Error>().and_then(|it| it.raw_os_error()) {
+        if let Some(code) =
+            it.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
+        {
             return Some(code);
         }
         cause = it.source();
