@@ -80,7 +80,7 @@ fn fragments_by_hand(options: &Options) -> io::Result<Truth> {
 fn tap_segments(options: &Options) -> io::Result<Truth> {
     /// `TUNSETIFF`, `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`, `TUNSETOFFLOAD`, `TUN_F_CSUM | TUN_F_TSO4`
     /// (`linux/if_tun.h`).
-    const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+    const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
     const TAP: i16 = 0x5002;
     const DEVICE: &str = "gftap0";
     const GUEST: Ipv4Addr = Ipv4Addr::new(192, 168, 79, 2);
@@ -92,7 +92,7 @@ fn tap_segments(options: &Options) -> io::Result<Truth> {
     // SAFETY: all zeros is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(DEVICE.bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     request.ifr_ifru.ifru_flags = TAP;
     // SAFETY: the request lives through the call.

@@ -168,7 +168,7 @@ pub(crate) fn transmit_ring(options: &Options) -> io::Result<Truth> {
 /// Makes a TUN device, and writes a packet into it that comes from somebody behind it.
 pub(crate) fn tun_inject(options: &Options) -> io::Result<Truth> {
     /// `TUNSETIFF`, `IFF_TUN | IFF_NO_PI` (`linux/if_tun.h`).
-    const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+    const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
     const TUN_NO_PI: i16 = 0x1001;
     let (packet, truth) = datagram(options, BEHIND_TUN)?;
     // SAFETY: the path is a C string.
@@ -178,7 +178,7 @@ pub(crate) fn tun_inject(options: &Options) -> io::Result<Truth> {
     // SAFETY: all zeros is a valid ifreq.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(TUN.0.bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     request.ifr_ifru.ifru_flags = TUN_NO_PI;
     // SAFETY: the request lives through the call.

@@ -43,6 +43,19 @@ impl Memory {
         fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("move a process");
     }
 
+    /// Where a process writes its pid to be inside from its start on.
+    pub fn members(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
+    /// Processes that the kernel ended for want of memory.
+    pub fn killed(&self) -> u64 {
+        let read = |name| fs::read_to_string(self.path.join(name)).unwrap_or_default();
+        let text = read("memory.oom_control") + &read("memory.events");
+        let counts = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
+        counts.filter_map(|count| count.trim().parse::<u64>().ok()).sum()
+    }
+
     /// What the kernel says of it, for messages of tests.
     pub fn account(&self) -> String {
         let read = |name| fs::read_to_string(self.path.join(name)).unwrap_or_default();

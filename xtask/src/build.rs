@@ -74,6 +74,20 @@ pub fn example(console: &Console, name: &str, profile: Profile) -> Result<PathBu
     Ok(profile.directory().join("examples").join(name))
 }
 
+/// Builds the daemon and the generator for another architecture, in the least time, each linked statically; returns
+/// where they are. `linker`: a C compiler for it.
+pub fn foreign(console: &Console, target: &str, linker: &str) -> Result<(PathBuf, PathBuf)> {
+    let mut cargo = host::cargo();
+    cargo.args(["build", "--locked", "--package", "monitor", "--bin", "geofenced"]);
+    cargo.args(["--example", "egress", "--target", target]);
+    let name = target.replace('-', "_");
+    cargo.env(format!("CC_{name}"), linker);
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), linker);
+    compile(console, &format!("build for {target}"), cargo, Profile::Demo)?;
+    let built = paths::target().join(target).join("demo");
+    Ok((built.join("geofenced"), built.join("examples/egress")))
+}
+
 /// Builds a test of `monitor`; returns where it is.
 pub fn test(console: &Console, name: &str, profile: Profile) -> Result<PathBuf> {
     let built =

@@ -15,6 +15,7 @@ pub mod digests;
 mod fake;
 mod hosts;
 mod links;
+pub mod memory;
 pub mod namespaces;
 mod older;
 pub mod own;
@@ -75,6 +76,10 @@ pub enum AttributeError {
         "started in a PID namespace of its own, where the host's processes can't be named: start it in the host's (containers: `--pid=host`, Kubernetes: `hostPID: true`)"
     )]
     OtherPids,
+    #[error(
+        "started in a user namespace of its own, whose root may load no probe: start it in the host's (containers: not rootless, `--userns=host`; Kubernetes: `hostUsers: true`)"
+    )]
+    OtherUsers,
     #[error(
         "{path} is of another PID namespace than this process: mount the host's there, from within it (`mount -t proc proc {path}`)"
     )]

@@ -11,6 +11,8 @@ use super::{AttributeError, Procfs};
 /// began with, in which the probes tell pids and times.
 const PIDS: u64 = 0xefff_fffc;
 const TIME: u64 = 0xefff_fffa;
+/// `PROC_USER_INIT_INO`: capabilities in it are those that loading a probe takes.
+const USERS: u64 = 0xefff_fffd;
 
 /// Which clocks this process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,22 @@ pub enum Clocks {
     Hosts,
     /// The host's, by leaving a namespace with others.
     Joined,
+}
+
+/// Whether the capabilities of this process are the host's. Root of another user namespace may load no probe,
+/// and reads the users of others as nobody.
+pub fn users(procfs: &Procfs) -> Result<(), AttributeError> {
+    match procfs.namespace("self", "user") {
+        Some(namespace) if namespace != USERS => Err(AttributeError::OtherUsers),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this process is in the host's network namespace, whose interfaces it then sees; `None` where that
+/// can't be told. Its number is none that is agreed on: kthreadd is always in it.
+pub fn is_hosts_network(procfs: &Procfs) -> Option<bool> {
+    pids(procfs).ok()?;
+    Some(procfs.namespace("self", "net")? == procfs.namespace("2", "net")?)
 }
 
 /// Whether this process and its `/proc` are in the host's PID namespace.
@@ -91,6 +109,40 @@ mod tests {
         }
         assert!(pids(&proc.procfs()).is_ok());
         assert_eq!(join_time(&proc.procfs()).unwrap(), Clocks::Hosts);
+    }
+
+    #[test]
+    fn users_of_another_namespace_are_not_the_hosts() {
+        let of = |users: u64| {
+            let proc = proc_of(std::process::id(), PIDS, TIME);
+            let namespaces = proc.path().join(format!("{}/ns", std::process::id()));
+            symlink(format!("user:[{users}]"), namespaces.join("user")).unwrap();
+            users_of(&proc)
+        };
+        assert!(of(USERS).is_ok());
+        assert!(matches!(of(4_026_532_203), Err(AttributeError::OtherUsers)));
+        // A kernel without CONFIG_USER_NS.
+        assert!(users_of(&proc_of(std::process::id(), PIDS, TIME)).is_ok());
+    }
+
+    fn users_of(proc: &FakeProc) -> Result<(), AttributeError> {
+        users(&proc.procfs())
+    }
+
+    #[test]
+    fn the_hosts_network_is_that_of_kthreadd_and_unknown_among_other_pids() {
+        let of = |pids: u64, own: u64| {
+            let me = std::process::id();
+            let proc = FakeProc::new();
+            proc.put(&Fields { pid: me, netns: own, ..Fields::default() });
+            proc.put(&Fields { pid: 2, netns: 4_026_531_833, ..Fields::default() });
+            symlink(me.to_string(), proc.path().join("self")).unwrap();
+            symlink(format!("pid:[{pids}]"), proc.path().join(format!("{me}/ns/pid"))).unwrap();
+            is_hosts_network(&proc.procfs())
+        };
+        assert_eq!(of(PIDS, 4_026_531_833), Some(true));
+        assert_eq!(of(PIDS, 4_026_532_204), Some(false));
+        assert_eq!(of(4_026_532_200, 4_026_531_833), None);
     }
 
     #[test]

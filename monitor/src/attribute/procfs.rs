@@ -75,6 +75,12 @@ impl Procfs {
         fs::read_link(self.root.join("1/exe")).is_ok()
     }
 
+    /// Whether the kernel knows this kind of file system, mounted or not.
+    pub fn knows_file_system(&self, kind: &str) -> bool {
+        let known = fs::read_to_string(self.root.join("filesystems")).unwrap_or_default();
+        known.lines().any(|line| line.rsplit('\t').next() == Some(kind))
+    }
+
     /// Whether the kernel lists the packet sockets of this network namespace, and whether it can
     /// make `AF_XDP` sockets.
     pub fn has_below_ip(&self) -> (bool, bool) {

@@ -8,16 +8,15 @@ use serde::Serialize;
 
 use super::{Failure, Outcome, load, out, run::failure};
 use crate::{
-    attribute::{
-        AttributeError, Processes, Procfs,
-        namespaces::{self, Clocks},
-    },
+    attribute::{Processes, Procfs},
     cli::{DoctorArgs, Exit, Global, Output},
     config::Config,
     probe::{self, Attachment, Kernel, PROBES, ProbeError, Trial},
     rules::Rules,
     table::{printable, small},
 };
+
+mod surroundings;
 
 const HEAD: [&str; 4] = ["CHECK", "STATE", "REQUIRES", "FOUND"];
 
@@ -38,6 +37,11 @@ struct Check {
 struct Diagnosis<'a> {
     tier: &'a str,
     kernel: &'a str,
+    /// What nobody sees here, in words: of this tier, and of any.
+    unseen: Vec<&'a str>,
+    /// The option that this kernel was built without, if it is to blame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lacks: Option<&'a str>,
     checks: &'a [Check],
 }
 
@@ -45,39 +49,51 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
     let config = load::config(global)?;
     let kernel = kernel_release();
     // First of all: no thread may be started before.
-    let host = namespaces();
+    let host = surroundings::needed();
     let is_elsewhere = host.iter().any(|it| it.state != "ok");
-    let mut checks = vec![cgroup(config.capture.cgroup.as_deref())];
+    let mut checks = vec![surroundings::cgroup(config.capture.cgroup.as_deref())];
     checks.extend(host);
+    checks.push(surroundings::network());
+    let is_partial = checks.iter().any(|it| it.state == "degraded");
+    let mut lacks = None;
     let attached = Kernel::attach(&config.capture, &config.names);
     let (tier, exit) = match &attached {
         Ok(source) => {
             checks.extend(source.attachments().iter().map(probe_check));
             (probe::tier(source.attachments()), Exit::Fine)
         }
-        // Without privileges nothing is known of the kernel: that is no diagnosis.
-        Err(ProbeError::NotPermitted) => return Err(failure(ProbeError::NotPermitted)),
+        // Without privileges nothing is known of the kernel: that is no diagnosis. But where none could help,
+        // one has to leave.
+        Err(ProbeError::NotPermitted) if !is_elsewhere => {
+            return Err(failure(ProbeError::NotPermitted));
+        }
         Err(error) => {
+            lacks = super::run::lacks(error);
             checks.push(Check {
                 name: "probes".into(),
                 state: "missing",
-                requires: format!("{} programs", PROBES.len()),
+                requires: lacks.map_or(format!("{} programs", PROBES.len()), str::to_owned),
                 found: error.to_string(),
                 lost: "everything: the host can't be monitored".into(),
             });
             ("none", Exit::Unsupported)
         }
     };
-    let (tier, exit) = if is_elsewhere { ("none", Exit::Unsupported) } else { (tier, exit) };
+    let (tier, exit) = match tier {
+        _ if is_elsewhere => ("none", Exit::Unsupported),
+        "full" if is_partial => ("degraded", exit),
+        tier => (tier, exit),
+    };
     let sees_senders = attached.as_ref().is_ok_and(Kernel::sees_link_senders);
     if let Ok(kernel) = &attached {
-        checks.extend(identity(kernel));
+        checks.extend(identity(kernel, !is_elsewhere));
     }
     drop(attached);
     checks.push(class_tables(&config, args.addresses)?);
-    checks.extend([tracing_file_system(), processes()]);
+    checks.extend([tracing_file_system(), surroundings::processes()]);
     checks.extend(around(sees_senders));
-    print(global, &Diagnosis { tier, kernel: &kernel, checks: &checks })?;
+    let unseen = surroundings::unseen(tier, &checks);
+    print(global, &Diagnosis { tier, kernel: &kernel, unseen, lacks, checks: &checks })?;
     Ok(exit)
 }
 
@@ -147,37 +163,6 @@ fn all_over(most: usize) -> impl Iterator<Item = IpAddr> {
     v4.chain(v6.map(|address| IpAddr::V6(address.into())))
 }
 
-fn cgroup(wanted: Option<&Path>) -> Check {
-    let (state, found, lost) = match probe::find_cgroup(wanted) {
-        Ok(path) => ("ok", path.display().to_string(), ""),
-        Err(error) => ("missing", error.to_string(), "everything"),
-    };
-    let requires = "cgroup2 hierarchy, wherever mounted".into();
-    Check { name: "cgroup2".into(), state, requires, found, lost: lost.into() }
-}
-
-/// Whether processes and times are those that the probes tell.
-fn namespaces() -> [Check; 2] {
-    let host = Procfs::host();
-    let pids = namespaces::pids(&host).map(|()| "the host's");
-    let time = namespaces::join_time(&host).map(|clocks| match clocks {
-        Clocks::Hosts => "the host's",
-        Clocks::Joined => "of its own; the daemon leaves it",
-    });
-    let check = |name: &str, requires: &str, outcome: Result<&str, AttributeError>| {
-        let (state, found, lost) = match outcome {
-            Ok(found) => ("ok", found.to_owned(), ""),
-            Err(error) => ("missing", error.to_string(), "everything: the daemon does not start"),
-        };
-        let (name, requires) = (name.into(), requires.into());
-        Check { name, state, requires, found, lost: lost.into() }
-    };
-    [
-        check("pid namespace", "the host's, and its proc", pids),
-        check("time namespace", "the host's, or CAP_SYS_ADMIN to join it", time),
-    ]
-}
-
 fn tracing_file_system() -> Check {
     let mounted = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"];
     let found = match mounted.into_iter().find(|path| Path::new(path).is_dir()) {
@@ -188,24 +173,8 @@ fn tracing_file_system() -> Check {
     Check { name: "tracefs".into(), state: "ok", requires, found, lost: String::new() }
 }
 
-/// Whether other users' processes can be looked at.
-fn processes() -> Check {
-    let (state, lost) = if Procfs::host().sees_others() {
-        ("ok", "")
-    } else {
-        ("degraded", "executable and command line of other users' processes")
-    };
-    Check {
-        name: "processes".into(),
-        state,
-        requires: "proc without hidepid, or CAP_SYS_PTRACE".into(),
-        found: if lost.is_empty() { "every process is visible" } else { "hidden" }.into(),
-        lost: lost.into(),
-    }
-}
-
 /// How it is known what a process executed, whose file that is, and who sends on a connection.
-fn identity(kernel: &Kernel) -> [Check; 3] {
+fn identity(kernel: &Kernel, is_hosts: bool) -> [Check; 3] {
     const BTF: &str = "CONFIG_DEBUG_INFO_BTF";
     let check = |name: &str, requires: &str, is_known: bool, found: [&str; 2], lost: &str| Check {
         name: name.into(),
@@ -232,7 +201,8 @@ fn identity(kernel: &Kernel) -> [Check; 3] {
         check(
             "host's files",
             "the first process's root, by CAP_SYS_PTRACE",
-            Processes::new().sees_host_files(),
+            // The first process of another PID namespace has another root.
+            is_hosts && Processes::new().sees_host_files(),
             ["rules for a process mean the host's file", "the host's root is hidden"],
             "whose file a program is: no rule for a process can allow",
         ),
@@ -297,6 +267,10 @@ fn print(global: &Global, diagnosis: &Diagnosis<'_>) -> anyhow::Result<()> {
             for it in diagnosis.checks.iter().filter(|it| !it.lost.is_empty()) {
                 writeln!(out, "without {}, not seen: {}", it.name, it.lost)?;
             }
+            if let Some(option) = diagnosis.lacks {
+                writeln!(out, "this kernel was built without {option}")?;
+            }
+            writeln!(out, "in any tier, not seen: {}", surroundings::NEVER)?;
             writeln!(out, "kernel {}, capture tier: {}", diagnosis.kernel, diagnosis.tier)?;
         }
     }

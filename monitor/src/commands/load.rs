@@ -8,6 +8,7 @@ use crate::{
         EventSource,
         client::{Client, ClientError},
     },
+    attribute::{Procfs, memory},
     cli::Global,
     clock,
     config::Config,
@@ -64,7 +65,12 @@ pub(super) fn marks(global: &Global) -> Result<Vec<Mark>, Failure> {
 }
 
 pub(super) fn config(global: &Global) -> Result<Config, Failure> {
-    Config::load_or_builtin(global.config.as_deref()).map_err(Failure::usage)
+    Config::load_or_builtin(global.config.as_deref()).map(fitted).map_err(Failure::usage)
+}
+
+/// With what follows from the memory that this process may take.
+pub(super) fn fitted(config: Config) -> Config {
+    config.fitted(memory::of(&Procfs::host()))
 }
 
 /// The databases that the configuration names. A command changes nothing: it uses the daemon's image

@@ -13,6 +13,7 @@ pub fn explain(config: &Config) -> Vec<String> {
     out.extend(geo(&config.geo));
     out.extend(naming(config));
     out.push(store(config));
+    out.extend(config.sizing.sentence(&config.capture));
     out.extend(
         config.host.name.as_ref().map(|name| format!("Records say that they are of host {name}.")),
     );

@@ -10,6 +10,7 @@ mod programs;
 mod raw;
 mod reread;
 mod rule;
+mod sizes;
 mod validate;
 mod values;
 
@@ -32,6 +33,7 @@ pub use self::{
     naming::{NamesConfig, Trust, Undetermined},
     reread::Reread,
     rule::{Rule, Selector},
+    sizes::{Memory, Sizing},
 };
 use crate::event::CountryCode;
 
@@ -42,6 +44,7 @@ pub struct Config {
     pub policy: Policy,
     pub geo: Geo,
     pub capture: Capture,
+    pub sizing: Sizing,
     pub names: NamesConfig,
     pub store: StoreConfig,
     pub metrics: MetricsConfig,
@@ -69,6 +72,12 @@ impl Config {
     /// there say.
     pub fn load_or_builtin(path: Option<&Path>) -> Result<Self, ConfigError> {
         Self::of(&Sources::find(path)?)
+    }
+
+    /// With what is "auto" fitted to this much memory.
+    pub fn fitted(mut self, memory: Memory) -> Self {
+        self.sizing.fit(&mut self.capture, memory);
+        self
     }
 
     fn of(sources: &Sources) -> Result<Self, ConfigError> {
@@ -106,6 +115,7 @@ impl Config {
                 max_flows: settings::FLOWS,
                 self_test: Some(Duration::from_mins(1)),
             },
+            sizing: Sizing::AUTOMATIC,
             names: NamesConfig::default(),
             store: StoreConfig {
                 path: PathBuf::from("/var/lib/geofenced"),

@@ -96,7 +96,7 @@ pub(super) struct RawCapture {
     pub(super) interfaces: Option<Spanned<RawInterfaces>>,
     pub(super) cgroup: Option<Text>,
     pub(super) ring_buffer: Option<Text>,
-    pub(super) max_flows: Option<Spanned<i64>>,
+    pub(super) max_flows: Option<Spanned<RawNumber>>,
     pub(super) self_test: Option<Text>,
 }
 
@@ -105,6 +105,13 @@ pub(super) struct RawCapture {
 pub(super) enum RawInterfaces {
     Word(String),
     List(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "write \"auto\", or a number")]
+pub(super) enum RawNumber {
+    Word(String),
+    Number(i64),
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -99,6 +99,17 @@ fn as_many_units_and_operators_have_a_series_as_is_said_and_none_by_default() {
 }
 
 #[test]
+fn a_size_that_is_neither_a_number_nor_automatic_is_refused() {
+    for (text, expected) in [
+        ("[capture]\nmax_flows = \"10\"", "0.toml:2: capture.max_flows: \"10\" is not \"auto\""),
+        ("[capture]\nmax_flows = []", "0.toml:2: capture.max_flows: write \"auto\", or a number"),
+        ("[capture]\nring_buffer = \"big\"", "0.toml:2: capture.ring_buffer:"),
+    ] {
+        assert!(refused(text).starts_with(expected), "{}", refused(text));
+    }
+}
+
+#[test]
 fn each_wrong_value_is_one_line_with_its_key_and_place() {
     let cases = [
         (

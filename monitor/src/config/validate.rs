@@ -8,12 +8,12 @@ use toml::Spanned;
 
 use super::{
     ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, HostConfig, MetricsConfig,
-    OperatorFact, Override, Policy, RecordMode, Rule, StoreConfig, UnknownCountry,
+    OperatorFact, Override, Policy, RecordMode, Rule, Sizing, StoreConfig, UnknownCountry,
     check::Check,
     fingerprint,
     raw::{
-        RawCapture, RawConfig, RawGeo, RawInterfaces, RawOperator, RawOverride, RawPolicy, RawRule,
-        RawStore, Sources, Text,
+        RawCapture, RawConfig, RawGeo, RawInterfaces, RawNumber, RawOperator, RawOverride,
+        RawPolicy, RawRule, RawStore, Sources, Text,
     },
     values,
 };
@@ -48,13 +48,15 @@ pub(super) fn validate(
         None => defaults.api,
     };
     let mut policy = check.policy(&raw.policy, defaults.policy)?;
+    let (capture, sizing) = check.capture(raw.capture, defaults.capture)?;
     policy.undetermined = check.undetermined(&raw.names)?.unwrap_or(policy.undetermined);
     let geo = check.geo(&raw.geo)?;
     fingerprint::seal(&mut policy, &geo);
     Ok(Config {
         policy,
         geo,
-        capture: check.capture(raw.capture, defaults.capture)?,
+        capture,
+        sizing,
         names: check.names(&raw.names)?,
         store: check.store(&raw.store, defaults.store)?,
         metrics,
@@ -233,7 +235,11 @@ impl Check<'_> {
         Ok((found, it.network.span()))
     }
 
-    fn capture(&self, raw: RawCapture, defaults: Capture) -> Result<Capture, ConfigError> {
+    fn capture(
+        &self,
+        raw: RawCapture,
+        defaults: Capture,
+    ) -> Result<(Capture, Sizing), ConfigError> {
         let key = "capture.interfaces";
         let interfaces = match raw.interfaces.map(|it| (it.span(), it.into_inner())) {
             None => defaults.interfaces,
@@ -249,18 +255,40 @@ impl Check<'_> {
         };
         let cgroup = self.optional("capture.cgroup", raw.cgroup.as_ref(), values::optional_path)?;
         let key = "capture.ring_buffer";
-        let ring = self.optional(key, raw.ring_buffer.as_ref(), values::ring_bytes)?;
-        let flows =
-            self.number("capture.max_flows", raw.max_flows.as_ref(), FLOWS_LEAST, FLOWS_MOST)?;
+        let ring = self.optional(key, raw.ring_buffer.as_ref(), values::ring)?.flatten();
+        let flows = self.flows(raw.max_flows.as_ref())?;
         let each = raw.self_test.as_ref();
         let each = self.optional("capture.self_test", each, values::optional_duration)?;
-        Ok(Capture {
+        let sizing = Sizing {
+            is_ring_automatic: ring.is_none(),
+            are_flows_automatic: flows.is_none(),
+            memory: None,
+        };
+        let capture = Capture {
             interfaces,
             cgroup: cgroup.unwrap_or(defaults.cgroup),
             ring_bytes: ring.unwrap_or(defaults.ring_bytes),
             max_flows: flows.unwrap_or(defaults.max_flows),
             self_test: each.unwrap_or(defaults.self_test),
-        })
+        };
+        Ok((capture, sizing))
+    }
+
+    /// `None`: as many as fit.
+    fn flows(&self, raw: Option<&Spanned<RawNumber>>) -> Result<Option<u32>, ConfigError> {
+        const KEY: &str = "capture.max_flows";
+        let Some(raw) = raw else { return Ok(None) };
+        match raw.get_ref() {
+            RawNumber::Word(word) if word == "auto" => Ok(None),
+            RawNumber::Word(word) => {
+                let problem = format!("\"{word}\" is not \"auto\"; write a number without quotes");
+                Err(self.wrong(KEY, &raw.span(), &problem))
+            }
+            RawNumber::Number(number) => {
+                let number = Spanned::new(raw.span(), *number);
+                self.number(KEY, Some(&number), FLOWS_LEAST, FLOWS_MOST)
+            }
+        }
     }
 
     fn store(&self, raw: &RawStore, defaults: StoreConfig) -> Result<StoreConfig, ConfigError> {

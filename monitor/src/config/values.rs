@@ -264,6 +264,11 @@ pub(super) fn ring_bytes(text: &str) -> Result<u32, String> {
     Err(format!("\"{text}\" is not a power of two from 64KiB to 1GiB; the next is \"{near}\""))
 }
 
+/// `None`: what fits.
+pub(super) fn ring(text: &str) -> Result<Option<u32>, String> {
+    if text == "auto" { Ok(None) } else { ring_bytes(text).map(Some) }
+}
+
 /// A store smaller than this could not keep one block of each kind.
 const STORE_LEAST: u64 = 1 << 20;
 
@@ -316,6 +321,8 @@ mod tests {
 
     #[test]
     fn a_ring_buffer_is_a_power_of_two_that_every_page_size_divides() {
+        assert_eq!(ring("auto"), Ok(None));
+        assert_eq!(ring("16MiB"), Ok(Some(16 << 20)));
         assert_eq!(ring_bytes("16MiB"), Ok(16 << 20));
         assert!(ring_bytes("3MiB").unwrap_err().contains("\"4MiB\""));
         assert!(ring_bytes("4KiB").unwrap_err().contains("\"64KiB\""));

@@ -23,6 +23,12 @@ pub fn find(wanted: Option<&Path>) -> Result<PathBuf, ProbeError> {
     }
 }
 
+/// Whether every process of the host is below this cgroup. Only the root of the whole hierarchy has no type
+/// (`cgroup.type`, cgroups(7)); that of a container's mount has one.
+pub fn is_whole(path: &Path) -> bool {
+    !path.join("cgroup.type").exists()
+}
+
 /// First cgroup2 entry of the mount table (proc(5), `/proc/pid/mountinfo`).
 fn mount_point() -> Option<PathBuf> {
     let table = BufReader::new(File::open("/proc/self/mountinfo").ok()?);
@@ -42,6 +48,14 @@ fn parse_mount(line: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_hierarchys_root_has_no_type() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(is_whole(directory.path()));
+        std::fs::write(directory.path().join("cgroup.type"), "domain\n").unwrap();
+        assert!(!is_whole(directory.path()));
+    }
 
     #[test]
     fn the_unified_mount_is_found_on_a_hybrid_host() {

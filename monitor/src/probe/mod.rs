@@ -9,6 +9,7 @@ mod coarse;
 mod counters;
 mod interfaces;
 mod kernel;
+mod lacking;
 mod link;
 mod load;
 mod namespace;
@@ -24,9 +25,10 @@ mod trial;
 mod waiting;
 
 pub use attach::{Attachment, PROBES, Probe, TIERS, tier, tier_of};
-pub use cgroup::find as find_cgroup;
+pub use cgroup::{find as find_cgroup, is_whole as is_whole_cgroup};
 pub use interfaces::{Attaching, InterfaceNames, SeenSince, unknown_interfaces};
 pub use kernel::Kernel;
+pub use lacking::lacking;
 pub use load::Variant;
 use monitor_ebpf::{
     loss::Loss,

@@ -10,11 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::machine::Flavour;
 use crate::console::{Console, ask};
 
-/// Small kernels with everything that a virtual machine needs built in. Each release has this
-/// package; it depends on the image of the day.
-const PACKAGE: &str = "linux-image-cloud-amd64";
 /// Releases, and whether their security archive is apart.
 const SUITES: [(&str, bool); 6] = [
     ("bullseye", true),
@@ -49,21 +47,30 @@ impl Kernel {
     }
 }
 
+/// The packages of one kind of kernel.
 #[derive(Debug)]
 pub(super) struct Archive {
+    /// Of apt, for one architecture.
     directory: PathBuf,
-    /// Versions of [`PACKAGE`], newest first.
+    /// Unpacked ones.
+    kernels: PathBuf,
+    flavour: Flavour,
+    /// Versions of its package, newest first.
     versions: Vec<String>,
 }
 
 impl Archive {
     /// Fetches the package lists, unless they are there and of today.
-    pub(super) fn open(console: &Console, work: &Path) -> Result<Self> {
-        let directory = work.join("apt");
+    pub(super) fn open(console: &Console, work: &Path, flavour: Flavour) -> Result<Self> {
+        let of = |name: &str| match flavour {
+            Flavour::Amd64 => work.join(name),
+            other => work.join(format!("{name}-{}", other.word())),
+        };
+        let directory = of("apt");
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(directory.join(part))?;
         }
-        let mut archive = Self { directory, versions: Vec::new() };
+        let mut archive = Self { directory, kernels: of("kernels"), flavour, versions: Vec::new() };
         let sources = archive.directory.join("sources.list");
         let is_fresh = fs::metadata(&sources)
             .and_then(|data| data.modified())
@@ -81,7 +88,7 @@ impl Archive {
             if archive.versions.is_empty() {
                 let _ = fs::remove_file(&sources);
                 fetched?;
-                bail!("the archive has no package {PACKAGE}");
+                bail!("the archive has no package {}", flavour.package());
             }
         }
         Ok(archive)
@@ -102,11 +109,15 @@ impl Archive {
         ] {
             command.args(["-o", &option]);
         }
+        if self.flavour.is_arm64() {
+            // Nothing is installed: it is unpacked into a guest.
+            command.args(["-o", "APT::Architecture=arm64", "-o", "APT::Architectures=arm64"]);
+        }
         command
     }
 
     fn available(&self) -> Vec<String> {
-        let listed = ask(self.apt("apt-cache").args(["madison", PACKAGE]));
+        let listed = ask(self.apt("apt-cache").args(["madison", self.flavour.package()]));
         versions(&listed.unwrap_or_default())
     }
 
@@ -115,7 +126,7 @@ impl Archive {
         let version = choose(&self.versions, wanted).with_context(|| {
             format!("no kernel {wanted}; there are {}", self.versions.join(", "))
         })?;
-        let kept = self.directory.with_file_name("kernels").join(version);
+        let kept = self.kernels.join(version);
         let directory = kept.clone();
         let kernel =
             |image| Kernel { version: version.to_owned(), image, directory: directory.clone() };
@@ -148,11 +159,12 @@ impl Archive {
     /// `name=version` of the packages that a kernel is made of: until 6.x the image holds all of
     /// it, from 7 on it only depends on the binary and the modules.
     fn packages_of(&self, version: &str) -> Result<Vec<String>> {
+        let package = self.flavour.package();
         let image = self
-            .dependencies(PACKAGE, version)
+            .dependencies(package, version)
             .into_iter()
             .find(|name| name.starts_with("linux-image-"))
-            .with_context(|| format!("{PACKAGE} {version} names no image"))?;
+            .with_context(|| format!("{package} {version} names no image"))?;
         let parts = self.dependencies(&image, version);
         let is_part = |it: &String| PARTS.iter().any(|part| it.starts_with(part));
         let parts = parts.into_iter().filter(is_part);
@@ -161,6 +173,26 @@ impl Archive {
             packages.push(format!("{image}={version}"));
         }
         Ok(packages)
+    }
+
+    /// The newest version of any package of this architecture, unpacked below a folder of its own.
+    pub(super) fn unpacked(&self, console: &Console, package: &str) -> Result<PathBuf> {
+        let root = self.directory.join("packages").join(package);
+        let downloads = root.join("download");
+        if root.is_dir() && !downloads.exists() {
+            return Ok(root);
+        }
+        fs::create_dir_all(&downloads)?;
+        let mut download = self.apt("apt-get");
+        download.args(["download", package]).current_dir(&downloads);
+        console.step(&format!("download {package}"), &mut download)?;
+        for entry in fs::read_dir(&downloads)? {
+            let mut unpack = Command::new("dpkg-deb");
+            unpack.arg("--extract").arg(entry?.path()).arg(&root);
+            console.step(&format!("unpack {package}"), &mut unpack)?;
+        }
+        fs::remove_dir_all(&downloads)?;
+        Ok(root)
     }
 
     fn dependencies(&self, package: &str, version: &str) -> Vec<String> {

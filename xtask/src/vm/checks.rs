@@ -46,10 +46,13 @@ const ABSENT: [(&str, &str, &str); 2] = [
     ("container-rewritten", "5.10.", "nft's hook at egress came with Linux 5.16"),
 ];
 
-pub(super) fn all(said: &Transcript) -> Vec<Check> {
+/// `is_whole`: every way out was tried, too.
+pub(super) fn all(said: &Transcript, is_whole: bool) -> Vec<Check> {
     let mut checks = probes(said);
     checks.extend(egress(said));
-    checks.extend(ways(said));
+    if is_whole {
+        checks.extend(ways(said));
+    }
     checks.extend(daemon(said));
     checks
 }
@@ -73,12 +76,17 @@ fn samples<'m>(metrics: &'m [String], name: &str) -> impl Iterator<Item = (&'m s
 /// Probes that older kernels have no place for, and miss nothing without that leaves.
 const EXTRA: [&str; 1] = ["link_send"];
 
-fn probes(said: &Transcript) -> Vec<Check> {
+/// Each probe, and whether the daemon attached it.
+pub(super) fn attached(said: &Transcript) -> impl Iterator<Item = (String, bool)> {
     let attached = samples(metrics(said), "geofenced_probe_attached");
-    let checks: Vec<Check> = attached
-        .filter_map(|(labels, value)| {
-            let name = labels.trim_start_matches("probe=").trim_matches('"').to_owned();
-            let is_attached = value > 0.0;
+    attached.map(|(labels, value)| {
+        (labels.trim_start_matches("probe=").trim_matches('"').to_owned(), value > 0.0)
+    })
+}
+
+fn probes(said: &Transcript) -> Vec<Check> {
+    let checks: Vec<Check> = attached(said)
+        .filter_map(|(name, is_attached)| {
             let outcome = if is_attached { Ok(()) } else { Err(why_missing(said, &name)) };
             let is_asked = is_attached || !EXTRA.contains(&name.as_str());
             is_asked.then_some(Check { subject: Subject::Probe, name, outcome, limit: None })

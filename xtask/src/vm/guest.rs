@@ -11,9 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::archive::Kernel;
+use super::{archive::Kernel, machine::Machine};
 
-const EMULATOR: &str = "qemu-system-x86_64";
 const TICK: Duration = Duration::from_millis(100);
 /// Of the console, when the guest did not end well.
 const SHOWN_LINES: usize = 25;
@@ -21,32 +20,33 @@ const SHOWN_LINES: usize = 25;
 /// Boots, and waits until the guest has switched itself off. The emulator translates: a machine
 /// that is itself virtual often can't virtualize.
 pub(super) fn boot(
+    machine: &Machine,
     kernel: &Kernel,
     image: &Path,
     transcript: &Path,
     limit: Duration,
 ) -> Result<()> {
     let console = transcript.with_extension("console");
-    let mut child = Command::new(EMULATOR)
+    let mut emulator = if machine.flavour.is_arm64() { arm64() } else { amd64(&console) };
+    // What an earlier boot said is no word of this one's.
+    let _ = fs::remove_file(transcript);
+    let name = emulator.get_program().to_owned();
+    let mut child = emulator
         .args(["-accel", "tcg", "-m", "1024", "-smp", "2", "-no-reboot"])
         .args(["-nodefaults", "-display", "none", "-nic", "none"])
         // As a board without a battery: the guest sets its clock later.
         .args(["-rtc", "base=1970-01-01"])
-        .arg("-serial")
-        .arg(format!("file:{}", console.display()))
         .arg("-serial")
         .arg(format!("file:{}", transcript.display()))
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(image)
-        // A panic ends the emulator, by way of -no-reboot. On a busy machine the emulated timer looks
-        // broken to a kernel that checks it.
-        .args(["-append", "console=ttyS0 loglevel=4 panic=-1 no_timer_check"])
+        .args(["-append", &command_line(machine)])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .with_context(|| format!("cannot start {EMULATOR}"))?;
+        .with_context(|| format!("cannot start {}", name.display()))?;
     let ended = wait(&mut child, limit)?;
     if !ended {
         child.kill().and_then(|()| child.wait()).context("cannot end the emulator")?;
@@ -55,7 +55,8 @@ pub(super) fn boot(
     if ended && String::from_utf8_lossy(&said).lines().any(|line| line == "done") {
         return Ok(());
     }
-    let text = fs::read(&console).unwrap_or_default();
+    let text = fs::read(if machine.flavour.is_arm64() { transcript } else { &console });
+    let text = text.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n      | ");
@@ -64,6 +65,29 @@ pub(super) fn boot(
         "the guest {how}; its console:\n      | {last}\n      what it said: {}",
         transcript.display()
     )
+}
+
+/// Its first serial port is the kernel's, the second the guest's.
+fn amd64(console: &Path) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command.arg("-serial").arg(format!("file:{}", console.display()));
+    command
+}
+
+/// It has but one serial port, where the kernel is silent once the guest speaks. A processor that knows pages of
+/// 16 KiB, and no newer than an emulator of 2022 has.
+fn arm64() -> Command {
+    let mut command = Command::new("qemu-system-aarch64");
+    command.args(["-machine", "virt", "-cpu", "cortex-a76"]);
+    command
+}
+
+/// A panic ends the emulator, by way of -no-reboot. On a busy machine the emulated timer looks broken to a kernel
+/// that checks it.
+fn command_line(machine: &Machine) -> String {
+    let port = if machine.flavour.is_arm64() { "ttyAMA0" } else { "ttyS0" };
+    let options = machine.options();
+    format!("console={port} loglevel=4 panic=-1 no_timer_check {options}").trim_end().to_owned()
 }
 
 /// Whether it ended in time.

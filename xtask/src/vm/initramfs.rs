@@ -15,9 +15,9 @@ use super::archive::Kernel;
 use crate::{console::ask, paths};
 
 /// What the init script uses of busybox, and the kernel itself (`modprobe`).
-const APPLETS: [&str; 15] = [
-    "cat", "date", "depmod", "grep", "modprobe", "mount", "poweroff", "sed", "sh", "sleep", "stty",
-    "sync", "timeout", "uname", "wget",
+const APPLETS: [&str; 17] = [
+    "cat", "date", "depmod", "dmesg", "grep", "mkdir", "modprobe", "mount", "poweroff", "sed",
+    "sh", "sleep", "stty", "sync", "timeout", "uname", "wget",
 ];
 /// What the tests' harness makes networks with.
 const TOOLS: [&str; 3] = ["ip", "nft", "ethtool"];
@@ -34,7 +34,8 @@ const DIRECTORIES: [&str; 10] = [
     "var/tmp",
 ];
 /// Below a kernel's `kernel`: where what makes networks is, with what it needs.
-const MODULES: [&str; 5] = ["net", "lib", "crypto", "arch/x86/crypto", "drivers/net/vxlan"];
+const MODULES: [&str; 6] =
+    ["net", "lib", "crypto", "arch/x86/crypto", "arch/arm64/crypto", "drivers/net/vxlan"];
 /// The same, without what lies below.
 const DEVICES: &str = "drivers/net";
 
@@ -45,29 +46,39 @@ pub(super) struct Programs {
     pub(super) egress: PathBuf,
     /// The test of every way out. It looks for the generator as it does here, and for the daemon where it
     /// was when the test was built.
-    pub(super) ways: PathBuf,
+    pub(super) ways: Option<PathBuf>,
+}
+
+/// What is run in a guest of another architecture, each linked statically: nothing of this machine's runs there.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    pub(super) geofenced: PathBuf,
+    pub(super) egress: PathBuf,
+    pub(super) busybox: PathBuf,
+}
+
+/// Makes `initramfs-arm64` in `work`, for a short course; returns where it is.
+pub(super) fn make_foreign(work: &Path, programs: &Foreign) -> Result<PathBuf> {
+    let root = work.join("root-arm64");
+    prepare(&root, &programs.busybox)?;
+    // The guest needs no more of it than busybox has.
+    symlink("busybox", root.join("bin/ip"))?;
+    for (name, program) in [("geofenced", &programs.geofenced), ("egress", &programs.egress)] {
+        copy(program, &root.join("bin").join(name))?;
+    }
+    finish(&root, &work.join("initramfs-arm64"))
 }
 
 /// Makes `initramfs` in `work`; returns where it is.
 pub(super) fn make(work: &Path, programs: &Programs) -> Result<PathBuf> {
     let root = work.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root)?;
-    }
-    for directory in DIRECTORIES {
-        fs::create_dir_all(root.join(directory))?;
-    }
-    let busybox = paths::which("busybox").context("busybox is not installed")?;
-    copy(&busybox, &root.join("bin/busybox"))?;
-    for applet in APPLETS {
-        symlink("busybox", root.join("bin").join(applet))?;
-    }
-    symlink("../bin/busybox", root.join("sbin/modprobe"))?;
+    prepare(&root, &paths::which("busybox").context("busybox is not installed")?)?;
     let mut installed = vec![
         (programs.geofenced.clone(), below(&root, &programs.geofenced)),
         (programs.egress.clone(), root.join("ways/examples/egress")),
-        (programs.ways.clone(), root.join("ways/deps/coverage")),
     ];
+    let ways = programs.ways.clone();
+    installed.extend(ways.map(|it| (it, root.join("ways/deps/coverage"))));
     for name in TOOLS {
         let tool = paths::which(name).with_context(|| format!("{name} is not installed"))?;
         installed.push((tool, root.join("bin").join(name)));
@@ -80,6 +91,27 @@ pub(super) fn make(work: &Path, programs: &Programs) -> Result<PathBuf> {
     }
     symlink(&programs.geofenced, root.join("bin/geofenced"))?;
     symlink("../ways/examples/egress", root.join("bin/egress"))?;
+    finish(&root, &work.join("initramfs"))
+}
+
+/// A fresh folder with a shell.
+fn prepare(root: &Path, busybox: &Path) -> Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root)?;
+    }
+    for directory in DIRECTORIES {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    copy(busybox, &root.join("bin/busybox"))?;
+    for applet in APPLETS {
+        symlink("busybox", root.join("bin").join(applet))?;
+    }
+    symlink("../bin/busybox", root.join("sbin/modprobe"))?;
+    Ok(())
+}
+
+/// What the guest does, and with which configuration.
+fn finish(root: &Path, image: &Path) -> Result<PathBuf> {
     let own = paths::root().join("tests/vm");
     copy(&own.join("init"), &root.join("init"))?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
@@ -87,7 +119,7 @@ pub(super) fn make(work: &Path, programs: &Programs) -> Result<PathBuf> {
         copy(&own.join(name), &root.join("etc/geofenced").join(name))?;
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
-    pack(&root, &work.join("initramfs"))
+    pack(root, image)
 }
 
 /// `image` with the modules of `kernel`, which is where the kernel looks for them.

@@ -25,7 +25,7 @@ told but who sent, for which the kernel lets nobody ask; of what goes around the
 ";
 
 /// `old` with its end made anew.
-pub(super) fn page(old: &str, outcomes: &[Outcome], table: &str) -> String {
+pub(super) fn page(old: &str, outcomes: &[&Outcome], table: &str) -> String {
     let written = old.split(MARK).next().unwrap_or_default().trim_end();
     let mut page = format!("{written}\n\n{MARK}{HEAD}{table}");
     let problems: Vec<String> = outcomes
@@ -57,7 +57,7 @@ pub(super) fn page(old: &str, outcomes: &[Outcome], table: &str) -> String {
 }
 
 /// A row a check, a column a kernel.
-pub(super) fn table(outcomes: &[Outcome]) -> String {
+pub(super) fn table(outcomes: &[&Outcome]) -> String {
     let mut rows: Vec<(Subject, &str)> = Vec::new();
     for check in outcomes.iter().flat_map(|outcome| &outcome.checks) {
         if !rows.contains(&(check.subject, &check.name)) {
@@ -79,7 +79,7 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
     text
 }
 
-fn heading(subject: Subject, outcomes: &[Outcome]) -> Vec<String> {
+fn heading(subject: Subject, outcomes: &[&Outcome]) -> Vec<String> {
     let word = match subject {
         Subject::Probe => "Probe",
         Subject::Egress => "Egress",
@@ -103,7 +103,7 @@ fn word(outcome: &Outcome, subject: Subject, name: &str) -> &'static str {
     }
 }
 
-fn aligned(table: &[Vec<String>]) -> String {
+pub(super) fn aligned(table: &[Vec<String>]) -> String {
     let columns = table.first().map_or(0, Vec::len);
     let width = |column: usize| table.iter().map(|row| row[column].len()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -128,12 +128,20 @@ mod tests {
             outcome: result,
             limit: None,
         };
-        Outcome { version: version.into(), release: version.into(), checks: vec![check] }
+        Outcome {
+            machine: version.parse().unwrap(),
+            version: version.into(),
+            release: version.into(),
+            tier: String::new(),
+            facts: Vec::new(),
+            checks: vec![check],
+        }
     }
 
     #[test]
     fn a_row_is_a_check_and_a_column_a_kernel() {
         let outcomes = [outcome("5.10", Err("refused".into())), outcome("6.1", Ok(()))];
+        let outcomes: Vec<&Outcome> = outcomes.iter().collect();
         let table = table(&outcomes);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines[0], "| Probe    | 5.10 | 6.1 |");
@@ -145,6 +153,7 @@ mod tests {
     #[test]
     fn a_page_is_made_anew_only_from_its_mark_on() {
         let outcomes = [outcome("6.1", Ok(()))];
+        let outcomes: Vec<&Outcome> = outcomes.iter().collect();
         let once = page("# Kernels\n\nBy people.\n", &outcomes, "a table\n");
         assert!(once.starts_with("# Kernels\n\nBy people.\n\n<!--"), "{once}");
         assert_eq!(page(&once, &outcomes, "a table\n"), once);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Opened, open_both};
 use crate::{
     cli::{Exit, Global, RunArgs},
-    commands::Failure,
+    commands::{Failure, load},
     config::{Config, ConfigError, Loaded},
     metrics::Metrics,
     rules::Rules,
@@ -85,7 +85,7 @@ fn open(
     mut last_good: LastGood,
 ) -> Result<Began, Failure> {
     let loaded = loaded.map_err(Failure::usage)?;
-    let config = loaded.config.clone();
+    let config = load::fitted(loaded.config.clone());
     let (rules, opened) = open_both(&config, args)?;
     if let Start::Own(own) = &mut last_good.start {
         *own = Some(Box::new(loaded));

@@ -38,7 +38,7 @@ use crate::{
     },
     cli::{COMMIT, Exit, Global, RunArgs, VERSION},
     clock::Clock,
-    config::{Capture, Config, HostConfig, NamesConfig},
+    config::{Capture, Config, HostConfig, Memory, NamesConfig},
     connections,
     decode::DecodeError,
     event::{Moment, Notice, Timestamp, Watcher},
@@ -180,7 +180,8 @@ fn name_by(pipeline: &mut Pipeline, names: &NamesConfig, args: &RunArgs) {
 /// Before any thread is started.
 fn see_the_host() -> Result<(), Failure> {
     let host = Procfs::host();
-    let seen = namespaces::pids(&host).and_then(|()| namespaces::join_time(&host));
+    let seen = namespaces::pids(&host).and_then(|()| namespaces::users(&host));
+    let seen = seen.and_then(|()| namespaces::join_time(&host));
     let clocks = seen.map_err(|error| {
         let exit = if error.is_host() { Exit::Unsupported } else { Exit::Error };
         Failure { exit, error: error.into() }
@@ -200,15 +201,21 @@ impl Drop for EndsDaemon {
     }
 }
 
-/// Databases and source at once: the kernel verifies programs while the image of addresses is built.
+/// Databases and source at once: the kernel verifies programs while the image of addresses is built. Where memory is
+/// short one after the other: building takes as much for a moment as the tables in the kernel do for good.
 fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure> {
     if args.replay.is_none() {
         see_the_host()?;
     }
     let (locator, opened) = thread::scope(|scope| {
-        let locator = scope.spawn(|| load::kept_locator(config));
+        let building = scope.spawn(|| load::kept_locator(config));
+        let built = || building.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+        if config.sizing.memory.is_some_and(Memory::is_short) {
+            let locator = built();
+            return (locator, open_source(config, args));
+        }
         let opened = open_source(config, args);
-        (locator.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)), opened)
+        (built(), opened)
     });
     // What is wrong with the configuration is told first.
     let rules = Rules::new(config.policy.clone(), locator?).on(host::host(&config.host));
@@ -281,6 +288,11 @@ fn open_source(config: &Config, args: &RunArgs) -> Result<Opened, Failure> {
     Ok(Opened { source, attachments, processes, places, attaching, self_test })
 }
 
+/// The option that this kernel was built without, where that is why.
+pub(super) fn lacks(error: &ProbeError) -> Option<&'static str> {
+    probe::lacking(error, Procfs::host().knows_file_system("cgroup2"))
+}
+
 pub(super) fn failure(error: ProbeError) -> Failure {
     let exit = match error {
         // The configuration names it.
@@ -288,7 +300,13 @@ pub(super) fn failure(error: ProbeError) -> Failure {
         _ if error.is_host() => Exit::Unsupported,
         _ => Exit::Error,
     };
-    Failure { exit, error: error.into() }
+    let option = lacks(&error);
+    let error = anyhow::Error::from(error);
+    let error = match option {
+        Some(option) => error.context(format!("this kernel was built without {option}")),
+        None => error,
+    };
+    Failure { exit, error }
 }
 
 /// Makes the allocator give back at once what is large. By itself it learns to keep what it was once

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::{classes::Classes, last_good::LastGood, watch::Inbox};
+use super::{super::load, classes::Classes, last_good::LastGood, watch::Inbox};
 use crate::{
     api::{Located, located},
     clock,
@@ -97,7 +97,7 @@ impl Reloader {
 
     fn try_reload(&self) -> anyhow::Result<()> {
         let loaded = self.last_good.load()?;
-        let config = loaded.config.clone();
+        let config = load::fitted(loaded.config.clone());
         // The path of the store can't change while the daemon runs.
         let cache = Cache::Keep(&self.started_with.store.path);
         let locator = Locator::open_with(&config.geo, &config.policy.local_networks, cache)?;

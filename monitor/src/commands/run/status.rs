@@ -38,6 +38,8 @@ pub(super) struct Facts {
     evidence: EvidenceHead,
     metrics: Arc<Metrics>,
     max_flows: u32,
+    /// What the sizes follow from.
+    memory: Option<u64>,
     /// Or why there is none.
     self_test: Result<SelfTest, String>,
     /// Why it started with the last good configuration, if it did.
@@ -68,6 +70,7 @@ impl Facts {
             evidence: store.evidence(),
             metrics,
             max_flows: config.capture.max_flows,
+            memory: config.sizing.memory.map(|memory| memory.bytes),
             self_test: self_test.clone(),
             fallen_back: None,
         }
@@ -153,7 +156,10 @@ impl Facts {
                 fill("names", vitals.names.load(Ordering::Relaxed), crate::names::NAMES_MAX),
             ],
             flows,
-            details: details(rules, &self.metrics, vitals),
+            details: details(rules, &self.metrics, vitals)
+                .into_iter()
+                .chain(self.memory.map(|bytes| ("bytes of memory at the start".to_owned(), bytes)))
+                .collect(),
         }
     }
 
