@@ -56,7 +56,8 @@ Examples:
   cargo xtask vm 6.12+no-btf 6.1+cgroup-v1 arm64:6.12 arm64-16k:newest
   cargo xtask vm --write")]
 pub struct Args {
-    /// [arm64:|arm64-16k:]KERNEL[+no-btf][+hybrid][+cgroup-v1][+lockdown]; KERNEL is a version of
+    /// `KERNEL`, with `arm64:` or `arm64-16k:` before it and any of `+no-btf`, `+hybrid`, `+cgroup-v1` and
+    /// `+lockdown` behind it; it is a version of
     /// Debian's, or its beginning, or `newest`
     #[arg(value_name = "MACHINE", default_values_t = MATRIX.map(|it| it.parse::<Machine>().unwrap_or_else(|problem| panic!("{it}: {problem}"))))]
     machines: Vec<Machine>,
