@@ -323,8 +323,11 @@ fn the_reference_implementation_accepts_what_we_made_and_refuses_what_was_altere
     for (words, inputs) in cases {
         assert!(is_accepted(&words), "{words:?}");
         for input in inputs {
-            let bytes = fs::metadata(host.path(input)).unwrap().len() as usize;
-            for at in (0..bytes).step_by(bytes.div_ceil(40)) {
+            let text = fs::read(host.path(input)).unwrap();
+            // Before the padding of base64 stand bits that say nothing.
+            let says_all = |at: &usize| text.get(at + 1) != Some(&b'=');
+            let bytes = text.len();
+            for at in (0..bytes).step_by(bytes.div_ceil(40)).filter(says_all) {
                 host.flip(input, at);
                 assert!(!is_accepted(&words), "{words:?}: byte {at} of {input}");
                 host.flip(input, at);
