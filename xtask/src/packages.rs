@@ -35,16 +35,28 @@ pub struct Args {
 }
 
 pub fn run(console: &Console, args: &Args) -> Result<()> {
+    let deb = match &args.deb {
+        Some(deb) => deb.clone(),
+        None => pack(&build::daemon(console, Profile::Debug)?)?,
+    };
+    try_out(console, args, &deb)
+}
+
+/// The debug build that was tested, which is not built again: with what only tests need, it is another.
+pub fn run_tested(console: &Console) -> Result<()> {
+    let deb = pack(&Profile::Debug.directory().join("geofenced"))?;
+    try_out(console, &Args::default(), &deb)
+}
+
+fn pack(binary: &Path) -> Result<PathBuf> {
+    own("pack the debug build", || dist::of_debug(binary))
+}
+
+fn try_out(console: &Console, args: &Args, deb: &Path) -> Result<()> {
     ensure!(host::is_root(), "a Debian root is made as root: run this as root");
     apt::install(console, &TOOLS)?;
-    let deb = if let Some(deb) = &args.deb {
-        deb.clone()
-    } else {
-        let binary = build::daemon(console, Profile::Debug)?;
-        own("pack the debug build", || dist::of_debug(&binary))?
-    };
     let root = root(console)?;
-    own("two packages", || put(&deb, &root))?;
+    own("two packages", || put(deb, &root))?;
     installed(&root)?;
     if args.boot {
         apt::install(console, &[("systemd-container", "systemd-nspawn: boots the root")])?;
