@@ -3,6 +3,7 @@
 //! `no_std`, no aya, no features. Sizes and padding are asserted at compile time; a change of any
 //! layout here must raise [`ABI_VERSION`], which both sides carry and user space compares at load.
 #![cfg_attr(not(test), no_std)]
+#![warn(clippy::unwrap_used)]
 
 pub mod layout;
 pub mod loss;

@@ -1,7 +1,7 @@
 //! The probes. On any other target than bpf this is an empty program, so that the workspace can be
 //! checked and tested as a whole.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![allow(unreachable_pub, reason = "the loader reaches programs and maps by symbol, not by path")]
+#![warn(clippy::unwrap_used)]
 // Inline assembly for bpf is not stable; the atomic add has no stable spelling there.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 

@@ -1,5 +1,6 @@
 //! Tells the daemon where the probes' object is, and which commit it is built from. It builds nothing, and
 //! embeds no object of another source than that which lies here.
+#![warn(clippy::unwrap_used)]
 
 mod source;
 

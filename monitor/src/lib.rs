@@ -2,10 +2,10 @@
 //!
 //! One-directional: `probe` -> `decode` -> `attribute` -> `locate` -> `judge` -> `outputs`, wired in
 //! `pipeline`. See ARCHITECTURE.md for what each module may and may not touch.
+#![warn(clippy::unwrap_used)]
 
 // The modules are nobody's but the crate's, so that the compiler says what none of it uses; `pub`
 // in them says what one offers to the others.
-#![allow(unreachable_pub, reason = "in a module, `pub` is for the crate's other modules")]
 
 mod api;
 mod attribute;

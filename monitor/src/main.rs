@@ -1,4 +1,5 @@
 //! The binary: hands over to the library, nothing else.
+#![warn(clippy::unwrap_used)]
 
 use std::process::ExitCode;
 

@@ -1,6 +1,8 @@
 //! Tables for people: columns that fit the terminal, people's units, colours, times. Renders text;
 //! asks nobody. Control characters in names that others chose never reach the terminal.
 
+mod lines;
+
 use std::{
     borrow::Cow,
     fmt::Write as _,
@@ -16,6 +18,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 pub use crate::printable::printable;
 use crate::{ecs::Time, event::Verdict};
+pub use lines::Lines;
 
 /// Width that is assumed where there is no terminal to ask.
 pub const WIDTH_UNKNOWN: usize = 120;
@@ -180,6 +183,20 @@ impl Listing {
             .map(|column| column.least + (spare * column.share).checked_div(shares).unwrap_or(0))
             .collect();
         Self { columns, widths, is_cut: width.is_some() }
+    }
+
+    /// Makes each column as wide as what stands in these rows, if all of it has room; else they stay as they are.
+    fn fit(&mut self, rows: &[Vec<(String, Style)>]) {
+        let widest = |index: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(index));
+            let cells = cells.map(|(text, _)| printable(text).width());
+            cells.fold(self.columns[index].head.width(), usize::max)
+        };
+        let natural: Vec<usize> = (0..self.columns.len()).map(widest).collect();
+        let room: usize = self.widths.iter().sum();
+        if !self.is_cut || natural.iter().sum::<usize>() <= room {
+            self.widths = natural;
+        }
     }
 
     pub fn head(&self) -> String {

@@ -1,5 +1,4 @@
 //! The Prometheus files under `deploy/`, judged by Prometheus' own `promtool`.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
 use std::{path::PathBuf, process::Command};
 

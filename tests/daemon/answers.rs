@@ -10,8 +10,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    approved::approved,
     cli::await_listener,
-    records::{approved, violation},
+    records::violation,
     rig::{Daemon, Events},
 };
 

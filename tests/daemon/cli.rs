@@ -19,7 +19,8 @@ use geofenced::inside::{
 use serde_json::Value;
 
 use crate::{
-    records::{START, approved, violation},
+    approved::approved,
+    records::{START, violation},
     rig::{Daemon, Events, geofenced},
 };
 

@@ -1,8 +1,6 @@
 //! Evidence as an auditor meets it: the command line on files, and verifiers that are not ours.
-#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 #[path = "records.rs"]
-#[expect(dead_code, reason = "only violations are wanted here")]
 mod records;
 
 use std::{

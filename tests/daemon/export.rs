@@ -24,10 +24,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::{
-    records::{approved, violation},
-    rig::geofenced,
-};
+use crate::{approved::approved, records::violation, rig::geofenced};
 
 const MISSING: &str = "`cargo xtask test` installs it into target/tools/python";
 

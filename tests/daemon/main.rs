@@ -1,8 +1,8 @@
 //! The daemon's parts that need neither root nor a kernel: API, command line, metrics.
-#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod answers;
 mod api;
+mod approved;
 mod browser;
 mod cli;
 mod compared;

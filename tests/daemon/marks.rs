@@ -10,7 +10,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    records::{approved, violation},
+    approved::approved,
+    records::violation,
     rig::{Daemon, Events, geofenced},
 };
 

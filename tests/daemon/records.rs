@@ -73,11 +73,3 @@ pub(crate) fn violation(number: u64) -> Record {
         }),
     }
 }
-
-/// As [`violation`], but approved, to US.
-pub(crate) fn approved(number: u64) -> Record {
-    let mut record = violation(number);
-    record.place.country = Country::Known(CountryCode::new("US").unwrap());
-    record.judgement.verdict = Verdict::Approved;
-    record
-}

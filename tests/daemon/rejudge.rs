@@ -13,7 +13,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    records::{START, approved, violation},
+    approved::approved,
+    records::{START, violation},
     rig::geofenced,
 };
 

@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use zerocopy::{FromZeros, IntoBytes};
 
 #[path = "../generator/hello.rs"]
-#[expect(dead_code, reason = "only TLS is wanted here")]
 mod hello;
 
 const SECOND: u64 = 1_000_000_000;

@@ -22,7 +22,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    records::{START, approved, violation},
+    approved::approved,
+    records::{START, violation},
     replay::{one_datagram, replay},
     rig::{Daemon, Events, geofenced},
 };

@@ -1,6 +1,5 @@
 //! The store against crashes: writers killed, ledgers torn, indexes damaged, disks full. A test that
 //! needs a writer to be killed or limited starts this very executable again as that writer.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 #[path = "store/index.rs"]
 mod index;

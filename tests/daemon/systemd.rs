@@ -1,6 +1,5 @@
 //! The systemd unit, judged by systemd's own tools, and the binary run under its restrictions:
 //! capabilities, system calls and read-only file systems, in a mount namespace of its own.
-#![allow(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
 #[path = "unit/boot.rs"]
 mod boot;

@@ -12,8 +12,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    approved::approved,
     export::{Stored, paths, rollup, said},
-    records::{approved, violation},
+    records::violation,
 };
 
 const FORMATS: [&str; 3] = ["ndjson", "ocsf", "parquet"];

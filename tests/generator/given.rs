@@ -7,11 +7,7 @@ use std::{
     net::SocketAddr,
 };
 
-use crate::{
-    Kind, Options, link,
-    socket::{self, Socket},
-    truth::Truth,
-};
+use crate::{Kind, Options, calls, link, socket::Socket, truth::Truth};
 
 /// Bytes of hexadecimal digits.
 pub(crate) fn bytes(digits: &str) -> io::Result<Vec<u8>> {
@@ -43,7 +39,7 @@ fn packet(options: &Options) -> io::Result<Truth> {
 
 /// A socket whose packets come with their headers: `IPPROTO_RAW` says so for both families.
 fn raw(to: SocketAddr) -> io::Result<Socket> {
-    Socket::open(socket::domain(to), libc::SOCK_RAW, libc::IPPROTO_RAW)
+    Socket::open(calls::domain(to), libc::SOCK_RAW, libc::IPPROTO_RAW)
 }
 
 /// Frames by --device, with their link headers.

@@ -12,7 +12,7 @@ use std::{
 use clap::ValueEnum;
 
 use crate::{
-    Options, hello, names, tcp,
+    Options, frame, hello, initial, names, tcp,
     truth::{Flow, Truth},
     udp,
 };
@@ -125,15 +125,15 @@ fn quic(options: &Options) -> io::Result<Truth> {
     let mut sent = 0;
     for before in &options.before {
         let id = if *before == Before::Retry { b"retrying" } else { ID };
-        let mut packet = hello::initial(id, 0, &hello::crypto(0, first), false);
+        let mut packet = initial::initial(id, 0, &frame::crypto(0, first), false);
         if *before == Before::Version {
             packet[1..5].copy_from_slice(&[0x1a, 0x2a, 0x3a, 0x4a]);
         }
         sent += socket.send(&packet)?;
     }
     for (number, part) in hello.chunks(size).enumerate() {
-        let frames = hello::crypto((number * size) as u16, part);
-        sent += socket.send(&hello::initial(ID, number as u32, &frames, false))?;
+        let frames = frame::crypto((number * size) as u16, part);
+        sent += socket.send(&initial::initial(ID, number as u32, &frames, false))?;
     }
     Ok(Truth::of(vec![Flow::sent(to, "udp", sent).from(socket.local_addr()?)]))
 }

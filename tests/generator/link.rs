@@ -13,9 +13,9 @@ use std::{
 };
 
 use crate::{
-    Kind, Options, given,
+    Kind, Options, calls, given,
     packet::checksum,
-    socket::{Socket, check, length, set_option},
+    socket::{Socket, check, length},
     truth::{Flow, Truth},
 };
 
@@ -107,7 +107,7 @@ pub(crate) fn packet(options: &Options, kind: Kind) -> io::Result<Truth> {
     let socket_kind = if is_raw { libc::SOCK_RAW } else { libc::SOCK_DGRAM };
     let socket = Socket::open(libc::AF_PACKET, socket_kind, 0)?;
     if kind == Kind::PacketBypass {
-        set_option(socket.raw(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
+        calls::set_option(socket.raw(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
     }
     let frame = if is_raw { layered(options, &packet)? } else { packet };
     let to = link_address(options)?;

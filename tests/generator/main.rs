@@ -2,12 +2,15 @@
 //! line of JSON. It sends only where `--to` tells it to, and knows nothing of geofenced.
 
 mod burst;
+mod calls;
 mod child;
 mod flood;
+mod frame;
 mod given;
 mod hello;
 mod hellos;
 mod hold;
+mod initial;
 mod last_word;
 mod link;
 mod names;
@@ -174,7 +177,7 @@ impl Options {
 
     /// What to bind to for `target`: `--from` or any address of its family.
     fn source(&self, target: SocketAddr) -> SocketAddr {
-        SocketAddr::new(self.from.unwrap_or_else(|| socket::unspecified(target)), 0)
+        SocketAddr::new(self.from.unwrap_or_else(|| calls::unspecified(target)), 0)
     }
 }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    Options, hold,
-    socket::{self, Socket},
+    Options, calls, hold,
+    socket::Socket,
     truth::{Flow, Truth},
 };
 
@@ -53,7 +53,7 @@ fn without_port(to: SocketAddr) -> SocketAddr {
 fn send_echo(options: &Options, socket_kind: i32) -> io::Result<Truth> {
     let to = without_port(options.target()?);
     let (protocol, name, request) = echo(to);
-    let socket = Socket::open(socket::domain(to), socket_kind, protocol)?;
+    let socket = Socket::open(calls::domain(to), socket_kind, protocol)?;
     if let Some(from) = options.from {
         socket.bind(SocketAddr::new(from, 0))?;
     }
@@ -71,7 +71,7 @@ pub(crate) fn icmp(options: &Options) -> io::Result<Truth> {
 
 pub(crate) fn protocol(options: &Options) -> io::Result<Truth> {
     let to = without_port(options.target()?);
-    let socket = Socket::open(socket::domain(to), libc::SOCK_RAW, EXPERIMENTAL)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_RAW, EXPERIMENTAL)?;
     socket.send_to(&options.payload(), 0, to)?;
     Ok(Truth::of(vec![Flow::sent(to, "253", options.bytes)]))
 }
@@ -85,7 +85,7 @@ pub(crate) fn held(options: &Options, is_ping: bool) -> io::Result<Truth> {
     } else {
         (libc::SOCK_RAW, EXPERIMENTAL, "253", options.payload())
     };
-    let open = |_| Socket::open(socket::domain(to), kind, protocol);
+    let open = |_| Socket::open(calls::domain(to), kind, protocol);
     let sockets: Vec<Socket> = (0..options.count).map(open).collect::<io::Result<_>>()?;
     hold::wait_to_send()?;
     let mut flows = Vec::new();
@@ -100,7 +100,7 @@ pub(crate) fn held(options: &Options, is_ping: bool) -> io::Result<Truth> {
 /// connect(2) on a raw socket, which no address hook sees.
 pub(crate) fn connected(options: &Options) -> io::Result<Truth> {
     let to = without_port(options.target()?);
-    let socket = Socket::open(socket::domain(to), libc::SOCK_RAW, EXPERIMENTAL)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_RAW, EXPERIMENTAL)?;
     socket.connect(to)?;
     socket.send(&options.payload(), 0)?;
     Ok(Truth::of(vec![Flow::sent(to, "253", options.bytes)]))
@@ -159,7 +159,7 @@ pub(crate) fn malformed(options: &Options) -> io::Result<Truth> {
     // As an extension header: UDP follows, after 2048 bytes.
     packet.extend_from_slice(&[libc::IPPROTO_UDP as u8, 255, 0, 0, 0, 0, 0, 0]);
     packet.extend_from_slice(&options.payload());
-    let socket = Socket::open(socket::domain(to), libc::SOCK_RAW, libc::IPPROTO_RAW)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_RAW, libc::IPPROTO_RAW)?;
     socket.send_to(&packet, 0, to)?;
     let payload_bytes = packet.len() - IPV4_HEADER_BYTES - UDP_HEADER_BYTES;
     Ok(Truth::of(vec![Flow::sent(to, transport, payload_bytes)]))

@@ -8,8 +8,8 @@ use std::{
 use io_uring::{IoUring, opcode, squeue, types};
 
 use crate::{
-    Options,
-    socket::{self, Address, Socket},
+    Options, calls,
+    socket::{Address, Socket},
     tcp,
     truth::{Flow, Truth},
 };
@@ -42,7 +42,7 @@ impl Ring {
 
 pub(crate) fn udp(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
-    let socket = Socket::open(socket::domain(to), libc::SOCK_DGRAM, 0)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_DGRAM, 0)?;
     socket.bind(options.source(to))?;
     let mut payload = options.payload();
     let address = Address::from(to);
@@ -67,7 +67,7 @@ pub(crate) fn udp(options: &Options) -> io::Result<Truth> {
 pub(crate) fn tcp(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let mut ring = Ring::new(options)?;
-    let socket = Socket::open(socket::domain(to), libc::SOCK_STREAM, 0)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_STREAM, 0)?;
     let fd = types::Fd(socket.raw());
     let address = Address::from(to);
     let connect = opcode::Connect::new(fd, address.as_ptr(), address.len()).build();

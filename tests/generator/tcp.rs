@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    Options,
-    socket::{self, Socket, check, length},
+    Options, calls,
+    socket::{Socket, check, length},
     truth::{Flow, Truth},
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn connect(options: &Options, to: SocketAddr) -> io::Result<TcpStream
     if options.from.is_none() {
         return TcpStream::connect(to);
     }
-    let socket = Socket::open(socket::domain(to), libc::SOCK_STREAM, 0)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_STREAM, 0)?;
     socket.bind(options.source(to))?;
     socket.connect(to)?;
     Ok(TcpStream::from(socket.into_fd()))
@@ -49,7 +49,7 @@ pub(crate) fn connect_send(options: &Options, ending: Ending) -> io::Result<Trut
 }
 
 pub(crate) fn mapped(options: &Options) -> io::Result<Truth> {
-    send_to(options, socket::mapped(options.target()?), Ending::Waited)
+    send_to(options, calls::mapped(options.target()?), Ending::Waited)
 }
 
 fn send_to(options: &Options, to: SocketAddr, ending: Ending) -> io::Result<Truth> {
@@ -76,7 +76,7 @@ pub(crate) fn refused(options: &Options) -> io::Result<Truth> {
 
 pub(crate) fn fastopen(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
-    let socket = Socket::open(socket::domain(to), libc::SOCK_STREAM, 0)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_STREAM, 0)?;
     let payload = options.payload();
     let sent = socket.send_to(&payload, libc::MSG_FASTOPEN, to)?;
     let mut stream = TcpStream::from(socket.into_fd());
@@ -116,7 +116,7 @@ pub(crate) fn flagged(options: &Options, option: Option<i32>, flags: i32) -> io:
     let to = options.target()?;
     let mut stream = connect(options, to)?;
     if let Some(option) = option {
-        socket::set_option(stream.as_raw_fd(), libc::SOL_SOCKET, option, 1)?;
+        calls::set_option(stream.as_raw_fd(), libc::SOL_SOCKET, option, 1)?;
     }
     let payload = options.payload();
     let mut sent = 0;
@@ -134,7 +134,7 @@ pub(crate) fn flagged(options: &Options, option: Option<i32>, flags: i32) -> io:
 /// Multipath TCP (RFC 8684) with a peer that has none: it falls back.
 pub(crate) fn multipath(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
-    let socket = Socket::open(socket::domain(to), libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?;
+    let socket = Socket::open(calls::domain(to), libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?;
     socket.connect(to)?;
     let mut stream = TcpStream::from(socket.into_fd());
     stream.write_all(&options.payload())?;

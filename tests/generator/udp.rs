@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Options, given,
+    Options, calls, given,
     socket::{self, Address, check, length},
     truth::{Flow, Truth},
 };
@@ -198,14 +198,14 @@ pub(crate) fn sendmmsg(options: &Options) -> io::Result<Truth> {
 }
 
 pub(crate) fn mapped(options: &Options) -> io::Result<Truth> {
-    let to = socket::mapped(options.target()?);
+    let to = calls::mapped(options.target()?);
     let socket = bound(options, to)?;
     send_all(options, |payload| socket.send_to(payload, to))?;
     truth(&socket, to, total(options))
 }
 
 pub(crate) fn mapped_connected(options: &Options) -> io::Result<Truth> {
-    let to = socket::mapped(options.target()?);
+    let to = calls::mapped(options.target()?);
     let socket = bound(options, to)?;
     socket.connect(to)?;
     send_all(options, |payload| socket.send(payload))?;
@@ -230,7 +230,7 @@ pub(crate) fn gso(options: &Options) -> io::Result<Truth> {
     let to = options.target()?;
     let socket = bound(options, to)?;
     let segment = i32::try_from(options.bytes).map_err(io::Error::other)?;
-    socket::set_option(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, segment)?;
+    calls::set_option(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, segment)?;
     socket.send_to(&vec![b'x'; total(options)], to)?;
     truth(&socket, to, total(options))
 }

@@ -4,7 +4,6 @@
 
 #[path = "mutations/made.rs"]
 mod made;
-#[expect(dead_code, reason = "the tests of the parsers ask it more")]
 #[path = "packets/oracle.rs"]
 mod oracle;
 #[path = "mutations/receiver.rs"]

@@ -2,6 +2,8 @@
 //! of every shape, whole and broken. They must always let pass, and tell what another parser reads.
 //! `GEOFENCED_PACKETS_SECONDS` lets it go on that long (`cargo xtask fuzz packets`). Needs root.
 
+#[path = "packets/link.rs"]
+mod link;
 #[path = "packets/loaded.rs"]
 mod loaded;
 #[path = "packets/made.rs"]
@@ -37,6 +39,8 @@ const CASES: u32 = 4_000;
 const FRAGMENTS_MAX: usize = 8_192;
 
 type FragmentKey = ([u8; 16], [u8; 16], u8, u32);
+
+const NONE_WORSE: oracle::Rank = |_| 0;
 
 /// The probes, and what the oracle must remember with them.
 struct Bench {
@@ -108,6 +112,7 @@ impl Bench {
     fn leaves_a_socket(&mut self, made: &Made) -> Result<(), TestCaseError> {
         let before = self.loaded.losses(Loss::PacketMalformed);
         let verdict = oracle::judge(
+            NONE_WORSE,
             &made.bytes[LINK_BYTES as usize..],
             made.bytes[12..14] == [0x86, 0xdd],
             made.cut,
@@ -143,10 +148,10 @@ impl Bench {
         let length = made.bytes.len() as u64;
         equal("link bytes", after.link_bytes - interface.link_bytes, length)?;
         equal("frames", after.frames - interface.frames, 1)?;
-        let Some((at, packet, is_v6)) = oracle::behind_link(&made.bytes) else {
+        let Some((at, packet, is_v6)) = link::behind(&made.bytes) else {
             return equal("of no IP, flows and losses", (told.len(), lost), (0, 0));
         };
-        let verdict = oracle::judge(packet, is_v6, made.cut);
+        let verdict = oracle::judge(NONE_WORSE, packet, is_v6, made.cut);
         if let Verdict::Flow(flow) = &verdict {
             equal("packets", after.packets() - interface.packets(), flow.packets)?;
             let wire = length + (flow.packets - 1) * (at as u64 + flow.headers);
@@ -169,8 +174,9 @@ impl Bench {
             return Ok(());
         }
         let passed = self.loaded.passed();
-        let packet = oracle::behind_link(&made.bytes);
-        let verdict = packet.map(|(_, packet, is_v6)| oracle::judge(packet, is_v6, made.cut));
+        let packet = link::behind(&made.bytes);
+        let verdict =
+            packet.map(|(_, packet, is_v6)| oracle::judge(NONE_WORSE, packet, is_v6, made.cut));
         let flow = match verdict {
             Some(Verdict::Flow(flow)) => flow,
             Some(Verdict::Short) | None => return equal("passed", passed.len(), 0),

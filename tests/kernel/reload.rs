@@ -2,7 +2,6 @@
 //! lost, and each record's verdict is that of the policy and the database it names. Needs root.
 
 #[path = "../../monitor/src/locate/fixture.rs"]
-#[expect(clippy::unwrap_used, reason = "it fails as tests do")]
 mod fixture;
 
 use std::{

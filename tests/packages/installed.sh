@@ -29,7 +29,7 @@ say "installed"
 # As the unit starts it, but for what the test leaves alone of this machine.
 printf '[capture]\ncgroup = "%s"\n[metrics]\nlisten = ""\n' "$cgroup" >/etc/geofenced/config.d/test.toml
 daemon() {
-    geofenced run --last-good /var/lib/geofenced/last-good.json 2>/tmp/daemon.log & pid=$!
+    geofenced run --last-good /var/lib/geofenced/last-good.json 2>/packages/daemon.log & pid=$!
     until_true geofenced status
 }
 violation() { geofenced events -o json --since 1h --destination 203.0.113.1 | grep -q '"unapproved"'; }
@@ -37,7 +37,7 @@ daemon
 echo hello >/dev/udp/203.0.113.1/9
 until_true violation
 say "first violation $(( ($(date +%s%N) - started) / 1000000 )) ms after dpkg -i began"
-kill "$pid"; wait "$pid" || fail "the daemon did not end well: $(cat /tmp/daemon.log)"
+kill "$pid"; wait "$pid" || fail "the daemon did not end well: $(cat /packages/daemon.log)"
 
 echo '# by the administrator' >>/etc/geofenced/config.toml
 dpkg -i "$newer" >/dev/null

@@ -1,6 +1,6 @@
 //! `cargo xtask`: builds, checks and shows geofenced. This file is the table of contents;
 //! it must do nothing but choose.
-#![allow(unreachable_pub, reason = "a program has no outside: `pub` means another file uses it")]
+#![warn(clippy::unwrap_used)]
 
 mod apt;
 mod bench;

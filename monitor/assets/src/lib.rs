@@ -1,6 +1,7 @@
 //! The file formats of the embedded databases: bytes <-> ranges, both directions. `cargo xtask geodb`
 //! writes them and the daemon reads them, so this knows neither; it must not trust a byte of what it
 //! decodes. The databases themselves lie beside it.
+#![warn(clippy::unwrap_used)]
 
 mod columns;
 pub mod country;

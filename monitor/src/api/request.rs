@@ -16,6 +16,8 @@ use super::{
 };
 use crate::{
     clock,
+    connections::Peer,
+    event::Timestamp,
     filter::{Query, RawFilter},
     printable,
     shutdown::Shutdown,
@@ -27,6 +29,23 @@ pub(super) struct Server {
     pub(super) queries: Slots,
     pub(super) streams: Slots,
     pub(super) shutdown: Shutdown,
+}
+
+impl Server {
+    /// Asks what may take a while, on a thread for that; until it ends it counts as a question of the peer's.
+    pub(super) async fn asked<T: Send + 'static>(
+        &self,
+        peer: Peer,
+        ask: impl FnOnce(&Api) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let slot = self.queries.take(peer)?;
+        let api = self.api.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            ask(&api)
+        });
+        asked.await.map_err(Refusal::unavailable)
+    }
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -71,6 +90,26 @@ pub(super) fn json(value: &impl Serialize) -> Response {
 
 pub(super) fn ndjson(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// The bounds of a window that is asked about, of which the other filters say nothing.
+pub(super) fn window(
+    api: &Api,
+    raw: Option<&str>,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Timestamp), Refusal> {
+    let (query, _) = parameters(api, raw, &[])?;
+    Ok((query.filter.since, query.filter.until.unwrap_or(now)))
+}
+
+/// The value of the one parameter that there may be; `as_in`: how to ask with it.
+pub(super) fn only(raw: Option<&str>, name: &str, as_in: &str) -> Result<String, Refusal> {
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(raw.unwrap_or_default()).map_err(Refusal::bad)?;
+    match pairs.as_slice() {
+        [(given, value)] if given == name => Ok(value.clone()),
+        _ => Err(Refusal::bad(format!("ask with ?{name}={as_in}"))),
+    }
 }
 
 /// Takes the parameters named in `own` out and reads the rest as filters.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Asked, LeftOut, TotalLine,
-    request::{Refusal, Server, ndjson, parameters},
+    request::{Refusal, Server, ndjson, only, parameters},
     stream::{self, Stored},
     summarize,
 };
@@ -56,12 +56,8 @@ pub(super) async fn states(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let pairs: Vec<(String, String)> =
-        serde_urlencoded::from_str(raw.as_deref().unwrap_or_default()).map_err(Refusal::bad)?;
-    let ids = match pairs.as_slice() {
-        [(name, id)] if name == "id" => FlowIds::parse(id).map_err(Refusal::bad)?,
-        _ => return Err(Refusal::bad("ask with ?id=EVENT.ID")),
-    };
+    let id = only(raw.as_deref(), "id", "EVENT.ID")?;
+    let ids = FlowIds::parse(&id).map_err(Refusal::bad)?;
     let slot = server.queries.take(peer)?;
     let stored = Stored::States(ids);
     let body = stream::stored(server.api, stored, Query::default(), slot, server.shutdown).await;
@@ -85,17 +81,14 @@ pub(super) async fn summary(
     let new_since = own(&given, "new_since").map(time).transpose();
     let new_since = new_since.map_err(|problem| wrong("new_since", problem))?;
     let tells_total = own(&given, "total").is_some_and(|it| it == "true");
-    let slot = server.queries.take(peer)?;
     // Dropped with the request when its client leaves.
     let (waited_for, _waits) = oneshot::channel::<()>();
     let shutdown = server.shutdown.clone();
     let is_over = Arc::new(move || shutdown.is_requested() || waited_for.is_closed());
-    let events = server.api.events.until(is_over);
-    let folded = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        summarize(events.as_ref(), query, Asked { keys, sort, new_since })
-    });
-    let answer = folded.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    let events = Arc::clone(&server.api.events).until(is_over);
+    let asked = Asked { keys, sort, new_since };
+    let folded = server.asked(peer, move |_| summarize(events.as_ref(), query, asked));
+    let answer = folded.await?.map_err(Refusal::unavailable)?;
     let mut lines = Vec::new();
     for row in &answer.rows {
         printable::push_json(&mut lines, row).map_err(Refusal::unavailable)?;

@@ -23,7 +23,7 @@ use tokio::{net::UnixListener, time::timeout};
 
 use super::{
     Api, group, marking,
-    request::{Refusal, Server, json, ndjson, parameters},
+    request::{Refusal, Server, json, ndjson, only, parameters, window},
     rows,
     slots::{Share, Slots},
     stream::{self, Stored},
@@ -186,17 +186,13 @@ async fn coverage(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
-    let slot = server.queries.take(peer)?;
     let now = clock::wall();
-    let window = (query.filter.since, query.filter.until.unwrap_or(now));
-    let asked = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        let alive = Alive { since: server.api.watching_since, now, is_told: true };
-        server.api.events.coverage(window, Some(alive))
+    let window = window(&server.api, raw.as_deref(), now)?;
+    let asked = server.asked(peer, move |api| {
+        let alive = Alive { since: api.watching_since, now, is_told: true };
+        api.events.coverage(window, Some(alive))
     });
-    let coverage = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
-    Ok(json(&coverage))
+    Ok(json(&asked.await?.map_err(Refusal::unavailable)?))
 }
 
 /// By the first digits of its hash.
@@ -205,18 +201,10 @@ async fn policy(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let pairs: Vec<(String, String)> =
-        serde_urlencoded::from_str(raw.as_deref().unwrap_or_default()).map_err(Refusal::bad)?;
-    let begins = match pairs.as_slice() {
-        [(name, begins)] if name == "sha256" => hash_digits(begins).map_err(Refusal::bad)?,
-        _ => return Err(Refusal::bad("ask with ?sha256=HASH")),
-    };
-    let slot = server.queries.take(peer)?;
-    let asked = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        server.api.events.policy(&begins)
-    });
-    let found = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    let digits = only(raw.as_deref(), "sha256", "HASH")?;
+    let begins = hash_digits(&digits).map_err(Refusal::bad)?;
+    let found = server.asked(peer, move |api| api.events.policy(&begins)).await?;
+    let found = found.map_err(Refusal::unavailable)?;
     found.map(|it| json(&it)).ok_or_else(|| {
         Refusal(StatusCode::NOT_FOUND, "the ledger holds no policy of this hash".into())
     })
@@ -228,15 +216,9 @@ async fn watching(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
-    let slot = server.queries.take(peer)?;
-    let window = (query.filter.since, query.filter.until.unwrap_or_else(clock::wall));
-    let asked = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        server.api.events.watching(window)
-    });
-    let found = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
-    Ok(json(&found))
+    let window = window(&server.api, raw.as_deref(), clock::wall())?;
+    let found = server.asked(peer, move |api| api.events.watching(window)).await?;
+    Ok(json(&found.map_err(Refusal::unavailable)?))
 }
 
 /// In force in a window; of the filters only its bounds count.
@@ -245,15 +227,9 @@ async fn policies(
     Extension(peer): Extension<Peer>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let (query, _) = parameters(&server.api, raw.as_deref(), &[])?;
-    let slot = server.queries.take(peer)?;
-    let window = (query.filter.since, query.filter.until.unwrap_or_else(clock::wall));
-    let asked = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        server.api.events.policies(window)
-    });
-    let found = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
-    Ok(json(&found))
+    let window = window(&server.api, raw.as_deref(), clock::wall())?;
+    let found = server.asked(peer, move |api| api.events.policies(window)).await?;
+    Ok(json(&found.map_err(Refusal::unavailable)?))
 }
 
 /// Has all signed that is stored by now.
@@ -261,12 +237,7 @@ async fn checkpoint(
     State(server): State<Server>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Refusal> {
-    let slot = server.queries.take(peer)?;
-    let asked = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        (server.api.seal)()
-    });
-    Ok(json(&asked.await.map_err(Refusal::unavailable)?))
+    Ok(json(&server.asked(peer, |api| (api.seal)()).await?))
 }
 
 /// All that the ledger has, in its order.
@@ -274,12 +245,8 @@ async fn marks(
     State(server): State<Server>,
     Extension(peer): Extension<Peer>,
 ) -> Result<Response, Refusal> {
-    let slot = server.queries.take(peer)?;
-    let asked = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        server.api.events.marks()
-    });
-    let marks = asked.await.map_err(Refusal::unavailable)?.map_err(Refusal::unavailable)?;
+    let marks =
+        server.asked(peer, |api| api.events.marks()).await?.map_err(Refusal::unavailable)?;
     let mut lines = Vec::new();
     for mark in &marks {
         printable::push_json(&mut lines, &MarkEvent::from(mark.as_ref()))
@@ -307,12 +274,7 @@ async fn put_mark(
     body: Body,
 ) -> Result<Response, Refusal> {
     let mark = marking::asked(&whole(body).await?).map_err(Refusal::bad)?;
-    let slot = server.queries.take(peer)?;
-    let asked = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        server.api.marks.put(mark.clone()).map(|()| mark)
-    });
-    match asked.await.map_err(Refusal::unavailable)? {
+    match server.asked(peer, move |api| api.marks.put(mark.clone()).map(|()| mark)).await? {
         Ok(mark) => Ok(json(&MarkEvent::from(&mark))),
         Err(refusal) if refusal.is_wrong => Err(Refusal(StatusCode::CONFLICT, refusal.problem)),
         Err(refusal) => Err(Refusal::unavailable(refusal)),

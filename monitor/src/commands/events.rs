@@ -7,19 +7,22 @@ use std::{io::Write, ops::ControlFlow, sync::Arc};
 
 use layout::Layout;
 
-use super::{Failure, Outcome, coverage, hints, load, lookups, out, timelines::Timelines, totals};
+use super::{
+    Failure, Outcome, coverage, hints,
+    load::{self, Asked},
+    lookups, out,
+    timelines::Timelines,
+    totals,
+};
 use crate::{
-    api::{
-        EventSource, LostLine,
-        client::{Client, ClientError},
-    },
+    api::{EventSource, LostLine, client::Client},
     cli::{EventsArgs, Exit, Global, Output},
     ecs::{self, Event, Time},
     event::{Record, Timestamp},
     filter::{Query, RawFilter},
     marks::Intervals,
     summary::By,
-    table::{Listing, Times},
+    table::{Lines, Listing, Times},
 };
 
 /// Shows events in the form that was asked for.
@@ -37,7 +40,7 @@ struct Printer {
 enum Form {
     Json,
     Csv,
-    Table { listing: Listing, layout: Layout, color: bool },
+    Table { lines: Lines, layout: Layout },
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
@@ -58,8 +61,11 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
             let reader = load::ledger_instead(global, &error)?;
             read_ledger(reader.as_ref(), &query, &mut printer)?;
         }
-        Err(Asked::Client(error)) => return Err(error.into()),
-        Err(Asked::Other(failure)) => return Err(failure),
+        Err(other) => {
+            // What came before it broke off is shown.
+            printer.finish()?;
+            return Err(other.into());
+        }
         Ok(()) => {}
     }
     printer.finish()?;
@@ -92,18 +98,6 @@ fn were_added_up(global: &Global, args: &EventsArgs, query: Query) -> Result<boo
         eprintln!("{violations} violations were only added up; `geofenced summary` tells them");
     }
     Ok(violations > 0)
-}
-
-/// What can end the asking.
-enum Asked {
-    Client(ClientError),
-    Other(Failure),
-}
-
-impl From<ClientError> for Asked {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
 }
 
 fn ask_daemon(global: &Global, args: &EventsArgs, printer: &mut Printer) -> Result<(), Asked> {
@@ -153,7 +147,10 @@ impl Printer {
                 let clock = Times::new(args.utc);
                 let layout = Layout::new(width, args.follow, args.wide, clock);
                 let listing = Listing::new(layout.columns(), width);
-                Form::Table { listing, layout, color: global.color_on_stdout() }
+                Form::Table {
+                    lines: Lines::new(listing, args.follow, global.color_on_stdout()),
+                    layout,
+                }
             }
         };
         Self {
@@ -180,7 +177,7 @@ impl Printer {
 
     fn event(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
         let is_first = self.shown == 0;
-        match &self.form {
+        match &mut self.form {
             Form::Json => out::json_line(&mut self.out, event)?,
             Form::Csv => {
                 if is_first {
@@ -188,11 +185,8 @@ impl Printer {
                 }
                 out::csv_line(&mut self.out, ecs::row(event)?)?;
             }
-            Form::Table { listing, layout, color } => {
-                if is_first {
-                    writeln!(self.out, "{}", listing.head())?;
-                }
-                writeln!(self.out, "{}", listing.row(&layout.cells(event), *color))?;
+            Form::Table { lines, layout } => {
+                write!(self.out, "{}", lines.take(layout.cells(event)))?;
             }
         }
         self.shown += 1;
@@ -211,8 +205,10 @@ impl Printer {
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
-        if self.shown == 0 && matches!(self.form, Form::Csv) {
-            out::csv_head(&mut self.out, ecs::COLUMNS)?;
+        match &mut self.form {
+            Form::Csv if self.shown == 0 => out::csv_head(&mut self.out, ecs::COLUMNS)?,
+            Form::Table { lines, .. } => write!(self.out, "{}", lines.rest())?,
+            _ => {}
         }
         self.out.flush()?;
         for line in self.timelines.lines() {

@@ -13,72 +13,32 @@ use crate::{
 /// Names that are told of what there is.
 const TOLD: usize = 6;
 
-/// A filter by what can be added up, and how more of them are called.
+/// A filter by what can be added up, how more of them are called, and where it stands.
 struct Part {
     option: &'static str,
     by: By,
     many: &'static str,
-    of: fn(&RawFilter) -> &Option<String>,
-    set: fn(&mut RawFilter, Option<String>),
+    field: fn(&mut RawFilter) -> &mut Option<String>,
+}
+
+const fn part(
+    option: &'static str,
+    by: By,
+    many: &'static str,
+    field: fn(&mut RawFilter) -> &mut Option<String>,
+) -> Part {
+    Part { option, by, many, field }
 }
 
 const PARTS: [Part; 8] = [
-    Part {
-        option: "user",
-        by: By::User,
-        many: "users",
-        of: |it| &it.user,
-        set: |it, to| it.user = to,
-    },
-    Part {
-        option: "process",
-        by: By::Process,
-        many: "programs",
-        of: |it| &it.process,
-        set: |it, to| it.process = to,
-    },
-    Part {
-        option: "unit",
-        by: By::Unit,
-        many: "units",
-        of: |it| &it.unit,
-        set: |it, to| it.unit = to,
-    },
-    Part {
-        option: "operator",
-        by: By::Operator,
-        many: "operators",
-        of: |it| &it.operator,
-        set: |it, to| it.operator = to,
-    },
-    Part {
-        option: "destination",
-        by: By::Destination,
-        many: "destinations",
-        of: |it| &it.destination,
-        set: |it, to| it.destination = to,
-    },
-    Part {
-        option: "port",
-        by: By::Port,
-        many: "ports",
-        of: |it| &it.port,
-        set: |it, to| it.port = to,
-    },
-    Part {
-        option: "country",
-        by: By::Country,
-        many: "countries",
-        of: |it| &it.country,
-        set: |it, to| it.country = to,
-    },
-    Part {
-        option: "verdict",
-        by: By::Verdict,
-        many: "verdicts",
-        of: |it| &it.verdict,
-        set: |it, to| it.verdict = to,
-    },
+    part("user", By::User, "users", |it| &mut it.user),
+    part("process", By::Process, "programs", |it| &mut it.process),
+    part("unit", By::Unit, "units", |it| &mut it.unit),
+    part("operator", By::Operator, "operators", |it| &mut it.operator),
+    part("destination", By::Destination, "destinations", |it| &mut it.destination),
+    part("port", By::Port, "ports", |it| &mut it.port),
+    part("country", By::Country, "countries", |it| &mut it.country),
+    part("verdict", By::Verdict, "verdicts", |it| &mut it.verdict),
 ];
 
 /// Says it on standard error, if there is somebody to read it.
@@ -98,7 +58,9 @@ fn lines(global: &Global, filter: &RawFilter) -> Result<Vec<String>, Failure> {
         interval: filter.interval.clone(),
         ..RawFilter::default()
     };
-    let asked: Vec<&Part> = PARTS.iter().filter(|part| (part.of)(filter).is_some()).collect();
+    let mut filter = filter.clone();
+    let asked: Vec<(&Part, String)> =
+        PARTS.iter().filter_map(|part| Some((part, (part.field)(&mut filter).clone()?))).collect();
     if asked.is_empty() {
         return Ok(Vec::new());
     }
@@ -106,19 +68,14 @@ fn lines(global: &Global, filter: &RawFilter) -> Result<Vec<String>, Failure> {
         return Ok(vec!["nothing at all is stored of that time".to_owned()]);
     }
     let mut lines = Vec::new();
-    for part in asked {
-        let value = (part.of)(filter).clone();
+    for (part, value) in asked {
         let mut alone = window.clone();
-        (part.set)(&mut alone, value.clone());
+        *(part.field)(&mut alone) = Some(value.clone());
         if !ask(global, &alone, By::Verdict)?.is_empty() {
             continue;
         }
         let there = RawFilter { limit: Some(TOLD.to_string()), ..window.clone() };
-        lines.push(line(
-            part,
-            value.as_deref().unwrap_or_default(),
-            &ask(global, &there, part.by)?,
-        ));
+        lines.push(line(part, &value, &ask(global, &there, part.by)?));
     }
     if lines.is_empty() {
         lines.push("each of the filters finds something, and nothing is found by all".to_owned());

@@ -144,3 +144,24 @@ pub(super) fn ledger_alone(global: &Global, absent: &ClientError) -> Result<Read
         error => error.into(),
     })
 }
+
+/// What can end the asking.
+pub(super) enum Asked {
+    Client(ClientError),
+    Other(Failure),
+}
+
+impl From<ClientError> for Asked {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<Asked> for Failure {
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::Client(error) => error.into(),
+            Asked::Other(failure) => failure,
+        }
+    }
+}

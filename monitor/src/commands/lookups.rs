@@ -5,13 +5,17 @@ use std::{io::Write, ops::ControlFlow};
 
 use anstyle::Style;
 
-use super::{Failure, Outcome, coverage, load, out};
+use super::{
+    Failure, Outcome, coverage,
+    load::{self, Asked},
+    out,
+};
 use crate::{
-    api::client::{Client, ClientError},
+    api::client::Client,
     cli::{EventsArgs, Global, Output},
     ecs::{LOOKUP_COLUMNS, LookupEvent, lookup_row},
     event::Lookup,
-    table::{self, Column, Listing, Times, WIDTH_UNKNOWN, printable},
+    table::{self, Column, Lines, Listing, Times, printable},
 };
 
 const fn column(head: &'static str, least: usize, share: usize) -> Column {
@@ -30,33 +34,19 @@ const COLUMNS: [Column; 6] = [
 struct Printer {
     out: out::Stdout,
     form: Output,
-    listing: Listing,
+    lines: Lines,
     clock: Times,
-    color: bool,
     shown: u64,
-}
-
-/// What can end the asking.
-enum Asked {
-    Client(ClientError),
-    Other(Failure),
-}
-
-impl From<ClientError> for Asked {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     let query = load::query(global, &args.filter)?.of_lookups().map_err(Failure::usage)?;
-    let width = out::terminal_width().filter(|_| !args.wide).or(Some(WIDTH_UNKNOWN));
+    let width = out::terminal_width().filter(|_| !args.wide);
     let mut printer = Printer {
         out: out::stdout(),
         form: global.output,
-        listing: Listing::new(COLUMNS, width.filter(|_| !args.wide)),
+        lines: Lines::new(Listing::new(COLUMNS, width), false, global.color_on_stdout()),
         clock: Times::new(args.utc),
-        color: global.color_on_stdout(),
         shown: 0,
     };
     let socket = load::socket(global)?;
@@ -81,13 +71,18 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
             })?;
             failed.map_or(Ok(()), Err)?;
         }
-        Err(Asked::Client(error)) => return Err(error.into()),
-        Err(Asked::Other(failure)) => return Err(failure),
+        Err(other) => {
+            // What came before it broke off is shown.
+            write!(printer.out, "{}", printer.lines.rest())?;
+            printer.out.flush()?;
+            return Err(other.into());
+        }
         Ok(()) => {}
     }
     if printer.shown == 0 && matches!(printer.form, Output::Csv) {
         out::csv_head(&mut printer.out, LOOKUP_COLUMNS)?;
     }
+    write!(printer.out, "{}", printer.lines.rest())?;
     printer.out.flush()?;
     if printer.shown == 0 {
         eprintln!("no lookups match; they are stored where the configuration has [names] queries");
@@ -118,11 +113,8 @@ impl Printer {
                 out::csv_line(&mut self.out, lookup_row(event)?)?;
             }
             Output::Table => {
-                if is_first {
-                    writeln!(self.out, "{}", self.listing.head())?;
-                }
                 let cells = cells(event, &self.clock).map(|text| (text, Style::new()));
-                writeln!(self.out, "{}", self.listing.row(&cells, self.color))?;
+                write!(self.out, "{}", self.lines.take(cells.to_vec()))?;
             }
         }
         Ok(())

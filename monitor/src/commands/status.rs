@@ -69,7 +69,10 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
         let state = if probe.attached { good("attached") } else { bad("missing") };
         add("probe", format!("{} {state}, {}", probe.name, printable(&probe.detail)));
     }
-    let approved = status.policy.approved_countries.join(" ");
+    let approved = match status.policy.approved_countries.as_slice() {
+        [] => "no country is approved".to_owned(),
+        countries => countries.join(" "),
+    };
     add(
         "policy",
         format!("{approved}; {} rules; sha256 {}", status.policy.rules, status.policy.sha256),

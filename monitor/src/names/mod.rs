@@ -281,7 +281,13 @@ fn said(seen: Seen, source: DomainSource) -> Vec<Learned> {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/generator/frame.rs"]
+mod frame;
+#[cfg(test)]
 #[path = "../../../tests/generator/hello.rs"]
 mod hello;
+#[cfg(test)]
+#[path = "../../../tests/generator/initial.rs"]
+mod initial;
 #[cfg(test)]
 mod tests;

@@ -165,7 +165,11 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::hello::{client_hello, crypto, initial, record},
+        super::{
+            frame::crypto,
+            hello::{client_hello, record},
+            initial::initial,
+        },
         *,
     };
 

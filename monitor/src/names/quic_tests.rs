@@ -3,7 +3,10 @@
 
 use proptest::prelude::*;
 
-use super::{super::hello, *};
+use super::{
+    super::{frame, hello, initial as sealed},
+    *,
+};
 
 const ID: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
 
@@ -55,7 +58,7 @@ fn the_packets_of_the_rfcs_are_opened() {
         ),
     ];
     for (is_version_2, beginning, seal) in cases {
-        let packet = hello::initial(&ID, 2, &hex(FRAMES), is_version_2);
+        let packet = sealed::initial(&ID, 2, &hex(FRAMES), is_version_2);
         assert_eq!(packet.len(), 1200);
         assert!(packet.starts_with(&hex(beginning)) && packet.ends_with(&hex(seal)));
         let initial = initial(&packet, None).unwrap();
@@ -68,26 +71,26 @@ fn the_packets_of_the_rfcs_are_opened() {
 #[test]
 fn a_hello_in_pieces_and_out_of_order_is_put_together() {
     let whole = hello::client_hello("example.org", 100);
-    let mut frames = hello::crypto(60, &whole[60..]);
+    let mut frames = frame::crypto(60, &whole[60..]);
     // A PING, an ACK with one more range, padding.
     frames.extend([1, 2, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    frames.extend(hello::crypto(0, &whole[..60]));
-    let initial = initial(&hello::initial(&ID, 0, &frames, false), None).unwrap();
+    frames.extend(frame::crypto(0, &whole[..60]));
+    let initial = initial(&sealed::initial(&ID, 0, &frames, false), None).unwrap();
     assert_eq!(name(&initial).as_deref(), Some("example.org"));
 }
 
 #[test]
 fn datagrams_that_left_as_one_are_read_as_two() {
     let whole = hello::client_hello("example.org", 1300);
-    let first = hello::initial(&ID, 0, &hello::crypto(0, &whole[..900]), false);
-    let second = hello::initial(&ID, 1, &hello::crypto(900, &whole[900..]), false);
+    let first = sealed::initial(&ID, 0, &frame::crypto(0, &whole[..900]), false);
+    let second = sealed::initial(&ID, 1, &frame::crypto(900, &whole[900..]), false);
     let initial = initial(&[first, second].concat(), None).unwrap();
     assert_eq!(name(&initial).as_deref(), Some("example.org"));
 }
 
 #[test]
 fn what_a_changed_connection_id_does_not_open_the_first_one_does() {
-    let packet = hello::initial(&ID, 0, &hello::crypto(0, b"hello"), false);
+    let packet = sealed::initial(&ID, 0, &frame::crypto(0, b"hello"), false);
     // As if sealed with the keys of ID, and sent to another id.
     let mut moved = packet.clone();
     moved[6] ^= 1;
@@ -99,7 +102,7 @@ fn what_a_changed_connection_id_does_not_open_the_first_one_does() {
 
 #[test]
 fn a_packet_with_any_changed_bit_is_not_believed() {
-    let packet = hello::initial(&ID, 0, &hello::crypto(0, b"hello"), false);
+    let packet = sealed::initial(&ID, 0, &frame::crypto(0, b"hello"), false);
     for at in (0..packet.len()).step_by(7) {
         let mut changed = packet.clone();
         changed[at] ^= 0x10;
@@ -121,13 +124,13 @@ fn packets_too_short_to_be_opened_cost_no_keys_and_none_of_the_tries() {
     }
     assert_eq!(initial(&sealed(4 + SAMPLE), Some(&ID)), Err(QuicError::Sealed));
     let mut datagram = sealed(1).repeat(300);
-    datagram.extend(hello::initial(&ID, 0, &hello::crypto(0, b"hello"), false));
+    datagram.extend(sealed::initial(&ID, 0, &frame::crypto(0, b"hello"), false));
     assert!(initial(&datagram, None).is_ok());
 }
 
 #[test]
 fn keys_are_derived_for_a_few_packets_of_a_datagram() {
-    let honest = hello::initial(&ID, 0, &hello::crypto(0, b"hello"), false);
+    let honest = sealed::initial(&ID, 0, &frame::crypto(0, b"hello"), false);
     let behind = |count| [sealed(4 + SAMPLE).repeat(count), honest.clone()].concat();
     assert!(initial(&behind(INITIALS_MAX - 1), None).is_ok());
     assert_eq!(initial(&behind(INITIALS_MAX), None), Err(QuicError::Sealed));
@@ -144,14 +147,14 @@ proptest! {
 
     #[test]
     fn no_sealed_frames_make_it_panic(frames in prop::collection::vec(any::<u8>(), 0..1100)) {
-        let initial = initial(&hello::initial(&ID, 0, &frames, false), None).unwrap();
+        let initial = initial(&sealed::initial(&ID, 0, &frames, false), None).unwrap();
         prop_assert!(initial.crypto.len() <= FRAMES_MAX);
     }
 }
 
 #[test]
 fn a_datagram_of_a_version_that_nobody_knows_is_told_from_what_is_no_quic() {
-    let mut packet = hello::initial(&ID, 0, &hello::crypto(0, b"hello"), false);
+    let mut packet = sealed::initial(&ID, 0, &frame::crypto(0, b"hello"), false);
     for version in [0x1a2a_3a4a_u32, 0xff00_001d, 0x5130_3530] {
         packet[1..5].copy_from_slice(&version.to_be_bytes());
         assert_eq!(initials(&packet, &[]), Err(QuicError::Version), "{version:x}");
@@ -163,8 +166,8 @@ fn a_datagram_of_a_version_that_nobody_knows_is_told_from_what_is_no_quic() {
 
 #[test]
 fn each_packet_is_opened_by_its_own_identifier_before_those_that_are_known() {
-    let first = hello::initial(&ID, 0, &hello::crypto(0, b"one"), false);
-    let second = hello::initial(b"retried!", 0, &hello::crypto(0, b"two"), false);
+    let first = sealed::initial(&ID, 0, &frame::crypto(0, b"one"), false);
+    let second = sealed::initial(b"retried!", 0, &frame::crypto(0, b"two"), false);
     let found = initials(&[first, second].concat(), &[]).unwrap();
     let ids: Vec<&[u8]> = found.iter().map(|it| it.connection_id.as_slice()).collect();
     assert_eq!(ids, [&ID[..], b"retried!"]);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{
     dns::tests::Wire,
-    hello::{client_hello, crypto, initial, record},
+    frame::crypto,
+    hello::{client_hello, record},
+    initial::initial,
     *,
 };
 

@@ -5,9 +5,8 @@
 use geofenced::inside::names::{dns, quic, tls};
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../generator/hello.rs"]
-#[expect(dead_code, reason = "only its sealing is wanted here")]
-mod hello;
+#[path = "../../generator/initial.rs"]
+mod initial;
 
 /// Longer is no name (RFC 1035, 2.3.4).
 const NAME_MAX: usize = 253;
@@ -43,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         4 => {
             // Frames that a client could have sealed, and a handshake put together of them.
-            let datagram = hello::initial(&[7; 8], 0, bytes, false);
+            let datagram = initial::initial(&[7; 8], 0, bytes, false);
             for initial in quic::initials(&datagram, &[]).unwrap_or_default() {
                 for (_, piece) in &initial.crypto {
                     let _ = tls::handshake_hello(piece);

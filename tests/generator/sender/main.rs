@@ -4,7 +4,6 @@
 
 mod program;
 #[path = "../socket.rs"]
-#[expect(dead_code, reason = "egress uses more of it")]
 mod socket;
 mod spawn;
 mod steps;

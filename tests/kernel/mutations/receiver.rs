@@ -155,7 +155,7 @@ fn kind(frame: &[u8]) -> Option<(Kind, u64)> {
             .first()
             .is_none_or(|first| (first >> 4 == 6) != is_v6 || !matches!(first >> 4, 4 | 6));
         if !(is_belied && is_marked)
-            && let Verdict::Flow(flow) = oracle::judge_by(rank, rest, is_v6, oracle::Cut::default())
+            && let Verdict::Flow(flow) = oracle::judge(rank, rest, is_v6, oracle::Cut::default())
         {
             let to = Ipv6Addr::from(flow.destination).to_canonical();
             return Some((Kind::Ip { to, is_malformed: flow.is_malformed }, flow.bytes));

@@ -1,5 +1,6 @@
 //! Makes what geofenced embeds, from named packages. A program of its own, so that who only builds compiles
 //! none of it. It must do nothing but choose.
+#![warn(clippy::unwrap_used)]
 
 mod geodb;
 mod world;

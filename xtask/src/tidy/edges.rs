@@ -155,11 +155,14 @@ const WAYS: &[Way] = &[
 const PIPELINE_BEFORE_OUTPUTS: &[&str] =
     &["probe", "decode", "attribute", "locate", "names", "judge", "event", "select", "store"];
 
+/// Where the exceptions stand.
+const HERE: &str = "xtask/src/tidy/edges.rs";
+
 /// A place where an edge may be crossed, and why.
 struct Exception {
     path: &'static str,
     word: &'static str,
-    #[expect(dead_code, reason = "read by people: there is no exception without one")]
+    /// There is no exception without one.
     reason: &'static str,
 }
 
@@ -246,6 +249,27 @@ fn forbids(scope: &Scope, module: &str) -> bool {
     }
 }
 
+/// Exceptions that nothing needs any more. `sources`: of the whole tree, this file among them.
+pub fn check_exceptions(sources: &[(&str, &str, Source)]) -> Vec<Finding> {
+    if sources.iter().all(|(path, ..)| *path != HERE) {
+        return vec![];
+    }
+    let is_needed = |exception: &&Exception| {
+        sources.iter().filter(|(path, ..)| path.starts_with(exception.path)).any(|(.., source)| {
+            source.product_lines().any(|(_, line)| names(line, exception.word))
+                || source.product_literals().any(|it| begins(&it.text, exception.word))
+        })
+    };
+    let finding = |Exception { path, word, reason }: &Exception| Finding {
+        path: (*path).to_owned(),
+        line: 1,
+        what: format!(
+            "nothing here takes `{word}` any more, and there is an exception for it: {reason}"
+        ),
+    };
+    EXCEPTIONS.iter().filter(|it| !is_needed(it)).map(finding).collect()
+}
+
 fn crossings(path: &str, source: &Source, edge: &Edge) -> Vec<Finding> {
     let finding = |line, word: &str| {
         let excepted = EXCEPTIONS.iter().any(|e| path.starts_with(e.path) && e.word == word);
@@ -305,6 +329,24 @@ mod tests {
 
     fn is_fine(path: &str, text: &str) {
         assert_eq!(findings(path, text), [""; 0], "{path}: {text}");
+    }
+
+    #[test]
+    fn an_exception_that_nothing_needs_any_more_is_found_with_its_reason() {
+        let tree = |clock: &str| {
+            let others = EXCEPTIONS.iter().filter(|it| it.path != "monitor/src/clock.rs");
+            let others = others.map(|it| (it.path, format!("read({0:?}); {0}::take()", it.word)));
+            let all: Vec<(&str, String)> = others
+                .chain([("monitor/src/clock.rs", clock.to_owned()), (HERE, String::new())])
+                .collect();
+            let sources: Vec<_> =
+                all.iter().map(|(path, text)| (*path, text.as_str(), Source::read(text))).collect();
+            check_exceptions(&sources)
+        };
+        assert_eq!(tree("read(\"/proc/sys/kernel/random/boot_id\")"), []);
+        let found = tree("read(\"/sys\")");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.contains("the number of this boot"), "{found:?}");
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn check(files: &[File]) -> Vec<Finding> {
             findings.extend(edges::check(path, source));
         }
     }
+    findings.extend(edges::check_exceptions(&sources));
     for source in CRATES {
         let all = files.iter().map(|file| (file.path.as_str(), file.text.as_str()));
         let imports = Imports::read(source, all, &for_tests);

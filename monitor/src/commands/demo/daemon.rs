@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn everything_of_the_demo_lies_in_its_own_directory() {
-        let text = configuration(Path::new("/tmp/demo"), "127.0.0.1:1".parse().unwrap());
-        assert!(text.contains("path = \"/tmp/demo/store\""));
-        assert!(text.contains("socket = \"/tmp/demo/geofenced.sock\""));
+        let text = configuration(Path::new("/run/demo"), "127.0.0.1:1".parse().unwrap());
+        assert!(text.contains("path = \"/run/demo/store\""));
+        assert!(text.contains("socket = \"/run/demo/geofenced.sock\""));
         assert!(text.contains("listen = \"127.0.0.1:1\""));
     }
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, ops::ControlFlow, thread, time::Duration};
 
 use serde::Serialize;
 
-use super::{Asked, LOST, Printer, layout, load, read};
+use super::{
+    super::load::{self, Asked},
+    LOST, Printer, layout, read,
+};
 use crate::{
     api::{
         client::{Client, ClientError},
