@@ -4,6 +4,7 @@
 //! It needs root and, by Debian's names: iproute2, nftables, ethtool, util-linux.
 
 mod cgroup;
+mod counted;
 mod counts;
 mod disk;
 mod events;
@@ -22,6 +23,7 @@ mod site;
 mod truth;
 
 pub use cgroup::Cgroup;
+pub use counted::Counted;
 pub use counts::{Count, Counts, Flow};
 pub use disk::Disk;
 pub use events::{number, sum, text};
