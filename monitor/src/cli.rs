@@ -5,6 +5,7 @@ mod demo;
 mod evidence;
 mod export;
 mod mark;
+mod period;
 mod policy;
 mod report;
 mod run;
@@ -26,6 +27,7 @@ use crate::filter::RawFilter;
 pub use answers::{EventsArgs, ShowArgs, SummaryArgs};
 pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
+pub use period::PeriodArgs;
 pub use policy::{PolicyArgs, PolicyCommand};
 pub use report::ReportArgs;
 pub use run::RunArgs;
@@ -315,15 +317,8 @@ pub enum Page {
 
 #[derive(Clone, Debug, Args)]
 pub struct CoverageArgs {
-    /// From then on: a time (RFC 3339), or a span back from now [default: 24h]
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Before then [default: now]
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Of an interval that was marked: the last of that name, or NAME#2 the second one
-    #[arg(long, value_name = "NAME")]
-    pub interval: Option<String>,
+    #[command(flatten)]
+    pub period: PeriodArgs,
     /// Exit with 4 if there is a gap, or the ledger is not whole
     #[arg(long)]
     pub fail_on_gap: bool,

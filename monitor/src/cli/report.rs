@@ -2,20 +2,13 @@
 
 use clap::Args;
 
+use super::PeriodArgs;
 use crate::report::Claim;
 
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
-    /// From then on: a time (RFC 3339), or a span back from now [default: 24h, or the interval's beginning]
-    #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
-    /// Before then [default: now, or the interval's end]
-    #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
-    /// Of an interval that was marked: the last of that name, or NAME#2 the second one. A flow is in it when
-    /// any of its life is
-    #[arg(long, value_name = "NAME")]
-    pub interval: Option<String>,
+    #[command(flatten)]
+    pub period: PeriodArgs,
     /// Set another interval beside the period: what left in each, and what in one alone
     #[arg(long, value_name = "NAME")]
     pub compare: Option<String>,

@@ -74,16 +74,7 @@ struct WatchedFields<'a> {
 }
 
 pub(super) fn run(global: &Global, args: &CoverageArgs) -> Outcome {
-    let typed = RawFilter {
-        since: args.since.clone().or_else(|| {
-            // An interval has a beginning of its own.
-            args.interval.is_none().then(|| "24h".to_owned())
-        }),
-        interval: args.interval.clone(),
-        until: args.until.clone(),
-        ..RawFilter::default()
-    };
-    let filter = load::filter(&typed, args.utc)?;
+    let filter = load::filter(&args.period.typed(), args.utc)?;
     let parsed = load::query(global, &filter)?.filter;
     let mut coverage = within(global, parsed.since, parsed.until)?;
     coverage.watching = watching(global, parsed.since, parsed.until)?;

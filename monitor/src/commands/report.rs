@@ -74,14 +74,7 @@ pub(super) fn run(global: &Global, args: &ReportArgs) -> Outcome {
 
 fn facts(global: &Global, args: &ReportArgs) -> Result<Facts, Failure> {
     let now = load::now();
-    // An interval has a beginning of its own.
-    let typed = RawFilter {
-        since: args.since.clone().or_else(|| args.interval.is_none().then(|| "24h".to_owned())),
-        until: args.until.clone(),
-        interval: args.interval.clone(),
-        ..RawFilter::default()
-    };
-    let window = load::filter(&typed, args.utc)?;
+    let window = load::filter(&args.period.typed(), args.utc)?;
     let source = Source::open(global)?;
     let marks = source.marks()?;
     let intervals = Intervals::of(&marks);
