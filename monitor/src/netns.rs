@@ -15,7 +15,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use thiserror::Error;
 
 /// `lo` is there in each network namespace.
-const LOOPBACK: &[u8] = b"lo";
+pub const LOOPBACK: &str = "lo";
 /// The network namespace of the thread that opens it (proc(5)).
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -43,7 +43,7 @@ fn bring_up_loopback() -> io::Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     // SAFETY: a structure of integers and bytes, of which zeroes are a value.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
-    for (to, from) in request.ifr_name.iter_mut().zip(LOOPBACK) {
+    for (to, from) in request.ifr_name.iter_mut().zip(LOOPBACK.as_bytes()) {
         *to = (*from).cast_signed() as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;

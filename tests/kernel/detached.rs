@@ -11,6 +11,7 @@ use serde_json::Value;
 
 /// Commands, types and flags of bpf(2) (`linux/bpf.h`).
 const PROG_LOAD: i64 = 5;
+const PROG_QUERY: i64 = 16;
 const LINK_CREATE: i64 = 28;
 const SCHED_CLS: u32 = 3;
 const TCX_EGRESS: u32 = 47;
@@ -36,6 +37,13 @@ fn put_before(gateway: &Gateway, index: u32) -> OwnedFd {
     let fd = program.as_raw_fd().cast_unsigned();
     let mut create = [pair(fd, index), pair(TCX_EGRESS, BEFORE), 0, 0];
     gateway.lab.host.within(|| descriptor(bpf(LINK_CREATE, &mut create).expect("attach it")))
+}
+
+/// Counts whatever is attached to an interface or taken off it (`bpf_mprog_query`, Linux 6.6).
+fn revision(gateway: &Gateway, index: u32) -> u64 {
+    let mut query = [pair(index, TCX_EGRESS), 0, 0, 0, 0, 0, 0, 0];
+    gateway.lab.host.within(|| bpf(PROG_QUERY, &mut query).expect("ask what is attached"));
+    query[7]
 }
 
 fn watched(test: impl FnOnce(&Gateway, &Site, u32)) {
@@ -86,6 +94,25 @@ fn a_program_taken_off_an_interface_is_told_and_put_back() {
         let event = told(site, "203.0.113.70").expect("what is forwarded after");
         assert_eq!(event["geofenced"]["origin"], "forwarded", "{event}");
         assert!(site.log().contains("it was taken off"), "{}", site.log());
+    });
+}
+
+#[test]
+fn a_doctor_beside_a_daemon_puts_nothing_before_its_probes() {
+    watched(|gateway, site, _| {
+        let index = index_of(gateway, "wan");
+        let before = revision(gateway, index);
+        let mut doctor = site.command(&["doctor", "--addresses", "10", "-o", "json"]);
+        let told = gateway.lab.host.admit(&mut doctor).output().expect("run doctor");
+        assert_eq!(told.status.code(), Some(0), "{}", String::from_utf8_lossy(&told.stderr));
+        let report: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+        let checks = report["checks"].as_array().expect("checks");
+        let is_ok = |it: &Value| it["check"] == "uplink_egress" && it["state"] == "ok";
+        assert!(checks.iter().any(is_ok), "{report}");
+        assert_eq!(revision(gateway, index), before, "what is attached to the interface");
+        drop(put_before(gateway, index));
+        assert!(revision(gateway, index) > before);
+        assert!(gauge(site, "uplink_egress") > 0.5, "{}", site.log());
     });
 }
 

@@ -1,7 +1,7 @@
 //! `doctor`: what this kernel and host allow. Loads and attaches each probe for a moment, so that
 //! the answer is the kernel's own and not a guess by its version.
 
-use std::{io::Write, net::IpAddr, path::Path};
+use std::{io::Write, net::IpAddr, path::Path, thread};
 
 use monitor_ebpf::places::UNASKED;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use crate::{
     attribute::{Processes, Procfs},
     cli::{DoctorArgs, Exit, Global, Output},
     config::Config,
+    netns,
     probe::{self, Attachment, Kernel, PROBES, ProbeError, Trial},
     rules::Rules,
     table::{printable, small},
@@ -56,7 +57,7 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
     checks.push(surroundings::network());
     let is_partial = checks.iter().any(|it| it.state == "degraded");
     let mut lacks = None;
-    let attached = Kernel::attach(&config.capture, &config.names);
+    let attached = attach(&config);
     let (tier, exit) = match &attached {
         Ok(source) => {
             checks.extend(source.attachments().iter().map(probe_check));
@@ -95,6 +96,22 @@ pub(super) fn run(global: &Global, args: DoctorArgs) -> Outcome {
     let unseen = surroundings::unseen(tier, &checks);
     print(global, &Diagnosis { tier, kernel: &kernel, unseen, lacks, checks: &checks })?;
     Ok(exit)
+}
+
+/// The probes of interfaces in a network namespace of its own: put before those of a daemon that runs, they would
+/// take packets from it for a moment, and it would tell so.
+fn attach(config: &Config) -> Result<Kernel, ProbeError> {
+    let mut capture = config.capture.clone();
+    let names = config.names.clone();
+    let apart = thread::spawn(move || {
+        let own = netns::leave().is_ok();
+        capture.interfaces = Some(own.then(|| netns::LOOPBACK.to_owned()).into_iter().collect());
+        Kernel::attach(&capture, &names)
+    });
+    match apart.join() {
+        Ok(attached) => attached,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 fn probe_check(attachment: &Attachment) -> Check {
