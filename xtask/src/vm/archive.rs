@@ -176,7 +176,7 @@ impl Archive {
     }
 
     /// The newest version of any package of this architecture, unpacked below a folder of its own.
-    pub(super) fn unpacked(&self, console: &Console, package: &str) -> Result<PathBuf> {
+    fn unpacked(&self, console: &Console, package: &str) -> Result<PathBuf> {
         let root = self.directory.join("packages").join(package);
         let downloads = root.join("download");
         if root.is_dir() && !downloads.exists() {
@@ -193,6 +193,13 @@ impl Archive {
         }
         fs::remove_dir_all(&downloads)?;
         Ok(root)
+    }
+
+    /// A shell of this architecture.
+    pub(super) fn busybox(&self, console: &Console) -> Result<PathBuf> {
+        let root = self.unpacked(console, "busybox-static")?;
+        let mut places = ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path)).into_iter();
+        places.find(|it| it.is_file()).context("no busybox in its package")
     }
 
     fn dependencies(&self, package: &str, version: &str) -> Vec<String> {

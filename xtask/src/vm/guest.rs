@@ -17,8 +17,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Of the console, when the guest did not end well.
 const SHOWN_LINES: usize = 25;
 
-/// Boots, and waits until the guest has switched itself off. The emulator translates: a machine
-/// that is itself virtual often can't virtualize.
+/// Boots, and waits until the guest has switched itself off.
 pub(super) fn boot(
     machine: &Machine,
     kernel: &Kernel,
@@ -27,30 +26,8 @@ pub(super) fn boot(
     limit: Duration,
 ) -> Result<()> {
     let console = transcript.with_extension("console");
-    let mut emulator = if machine.flavour.is_arm64() { arm64() } else { amd64(&console) };
-    // What an earlier boot said is no word of this one's.
-    let _ = fs::remove_file(transcript);
-    let name = emulator.get_program().to_owned();
-    let mut child = emulator
-        .args(["-accel", "tcg", "-m", "1024", "-smp", "2", "-no-reboot"])
-        .args(["-nodefaults", "-display", "none", "-nic", "none"])
-        // As a board without a battery: the guest sets its clock later.
-        .args(["-rtc", "base=1970-01-01"])
-        .arg("-serial")
-        .arg(format!("file:{}", transcript.display()))
-        .arg("-kernel")
-        .arg(&kernel.image)
-        .arg("-initrd")
-        .arg(image)
-        .args(["-append", &command_line(machine)])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot start {}", name.display()))?;
-    let ended = wait(&mut child, limit)?;
-    if !ended {
-        child.kill().and_then(|()| child.wait()).context("cannot end the emulator")?;
-    }
+    let mut emulator = emulator(machine, kernel, image, transcript);
+    let ended = run(emulator.args(["-append", &command_line(machine, &machine.options())]), limit)?;
     let said = fs::read(transcript).unwrap_or_default();
     if ended && String::from_utf8_lossy(&said).lines().any(|line| line == "done") {
         return Ok(());
@@ -65,6 +42,57 @@ pub(super) fn boot(
         "the guest {how}; its console:\n      | {last}\n      what it said: {}",
         transcript.display()
     )
+}
+
+/// The same with disks, `words` on the kernel's command line and no judgement; whether it ended.
+pub(super) fn boot_disk(
+    machine: &Machine,
+    (kernel, image): (&Kernel, &Path),
+    disks: &[&Path],
+    transcript: &Path,
+    limit: Duration,
+    words: &str,
+) -> Result<bool> {
+    let mut emulator = emulator(machine, kernel, image, transcript);
+    for path in disks {
+        emulator.arg("-drive").arg(format!("file={},format=raw,if=virtio", path.display()));
+    }
+    run(emulator.args(["-append", &command_line(machine, words)]), limit)
+}
+
+/// It translates: a machine that is itself virtual often can't virtualize.
+fn emulator(machine: &Machine, kernel: &Kernel, image: &Path, transcript: &Path) -> Command {
+    let console = transcript.with_extension("console");
+    let mut emulator = if machine.flavour.is_arm64() { arm64() } else { amd64(&console) };
+    // What an earlier boot said is no word of this one's.
+    let _ = fs::remove_file(transcript);
+    emulator
+        .args(["-accel", "tcg", "-m", "1024", "-smp", "2", "-no-reboot"])
+        .args(["-nodefaults", "-display", "none", "-nic", "none"])
+        // As a board without a battery: the guest sets its clock later.
+        .args(["-rtc", "base=1970-01-01"])
+        .arg("-serial")
+        .arg(format!("file:{}", transcript.display()))
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(image);
+    emulator
+}
+
+/// Whether it ended in time; if not, it is ended.
+fn run(emulator: &mut Command, limit: Duration) -> Result<bool> {
+    let name = emulator.get_program().to_owned();
+    let mut child = emulator
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {}", name.display()))?;
+    let ended = wait(&mut child, limit)?;
+    if !ended {
+        child.kill().and_then(|()| child.wait()).context("cannot end the emulator")?;
+    }
+    Ok(ended)
 }
 
 /// Its first serial port is the kernel's, the second the guest's.
@@ -84,9 +112,8 @@ fn arm64() -> Command {
 
 /// A panic ends the emulator, by way of -no-reboot. On a busy machine the emulated timer looks broken to a kernel
 /// that checks it.
-fn command_line(machine: &Machine) -> String {
+fn command_line(machine: &Machine, options: &str) -> String {
     let port = if machine.flavour.is_arm64() { "ttyAMA0" } else { "ttyS0" };
-    let options = machine.options();
     format!("console={port} loglevel=4 panic=-1 no_timer_check {options}").trim_end().to_owned()
 }
 

@@ -34,10 +34,22 @@ const DIRECTORIES: [&str; 10] = [
     "var/tmp",
 ];
 /// Below a kernel's `kernel`: where what makes networks is, with what it needs.
-const MODULES: [&str; 6] =
-    ["net", "lib", "crypto", "arch/x86/crypto", "arch/arm64/crypto", "drivers/net/vxlan"];
+const MODULES: [&str; 11] = [
+    "net",
+    "lib",
+    "crypto",
+    "arch/x86/crypto",
+    "arch/arm64/crypto",
+    "drivers/net/vxlan",
+    // And a disk.
+    "drivers/block",
+    "drivers/virtio",
+    "fs/ext4",
+    "fs/jbd2",
+    "fs/netfs",
+];
 /// The same, without what lies below.
-const DEVICES: &str = "drivers/net";
+const DEVICES: [&str; 2] = ["drivers/net", "fs"];
 
 /// What is run in a guest, as it was built.
 #[derive(Debug)]
@@ -67,6 +79,14 @@ pub(super) fn make_foreign(work: &Path, programs: &Foreign) -> Result<PathBuf> {
         copy(program, &root.join("bin").join(name))?;
     }
     finish(&root, &work.join("initramfs-arm64"))
+}
+
+/// Makes `initramfs-disk` in `work`, which finds a disk and goes on there.
+pub(super) fn make_to_disk(work: &Path, busybox: &Path) -> Result<PathBuf> {
+    let root = work.join("root-disk");
+    prepare(&root, busybox)?;
+    enter(&root, "disk")?;
+    pack(&root, &work.join("initramfs-disk"))
 }
 
 /// Makes `initramfs` in `work`; returns where it is.
@@ -113,13 +133,20 @@ fn prepare(root: &Path, busybox: &Path) -> Result<()> {
 /// What the guest does, and with which configuration.
 fn finish(root: &Path, image: &Path) -> Result<PathBuf> {
     let own = paths::root().join("tests/vm");
-    copy(&own.join("init"), &root.join("init"))?;
-    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
+    enter(root, "init")?;
     for name in ["config.toml", "egress"] {
         copy(&own.join(name), &root.join("etc/geofenced").join(name))?;
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
     pack(root, image)
+}
+
+/// The script of tests/vm that the kernel starts.
+fn enter(root: &Path, script: &str) -> Result<()> {
+    let init = root.join("init");
+    copy(&paths::root().join("tests/vm").join(script), &init)?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// `image` with the modules of `kernel`, which is where the kernel looks for them.
@@ -136,7 +163,9 @@ pub(super) fn with_modules(work: &Path, image: &Path, kernel: &Kernel) -> Result
     for directory in MODULES {
         copied += copy_modules(&from.join(directory), &to.join(directory), true)?;
     }
-    copied += copy_modules(&from.join(DEVICES), &to.join(DEVICES), false)?;
+    for directory in DEVICES {
+        copied += copy_modules(&from.join(directory), &to.join(directory), false)?;
+    }
     if copied == 0 {
         bail!("no modules below {}", from.display());
     }

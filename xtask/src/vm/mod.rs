@@ -5,6 +5,7 @@
 mod agreement;
 mod archive;
 mod checks;
+pub mod disk;
 mod guest;
 mod initramfs;
 mod machine;
@@ -184,10 +185,7 @@ fn foreign_image(console: &Console, work: &Path) -> Result<PathBuf> {
     }
     let (geofenced, egress) = build::foreign(console, TARGET, LINKER)?;
     let archive = Archive::open(console, work, Flavour::Arm64)?;
-    let busybox = archive.unpacked(console, "busybox-static")?;
-    let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| busybox.join(path));
-    let busybox =
-        busybox.into_iter().find(|it| it.is_file()).context("no busybox in its package")?;
+    let busybox = archive.busybox(console)?;
     let programs = Foreign { geofenced, egress, busybox };
     own("initramfs for arm64", || initramfs::make_foreign(work, &programs))
 }
