@@ -94,12 +94,18 @@ pub struct Global {
     /// The daemon's socket [default: from the configuration]
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Read this store itself, such as a copy of another host's, and ask no daemon
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "socket")]
+    pub store: Option<PathBuf>,
     /// Form of the answer; json is one object a line
     #[arg(short, long, global = true, value_name = "FORM", value_enum, default_value_t)]
     pub output: Output,
     /// No colours; `NO_COLOR` in the environment does the same
     #[arg(long, global = true)]
     pub no_color: bool,
+    /// Do not hand long tables to a pager; by default `GEOFENCED_PAGER`, `PAGER` or less shows them on a terminal
+    #[arg(long, global = true)]
+    pub no_pager: bool,
     /// Say more; twice: still more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
@@ -221,6 +227,8 @@ Examples:
   geofenced events --country CN,RU --process curl -o json
   geofenced events --destination 203.0.113.0/24 --since 2026-11-24T08:00:00Z -o csv
   geofenced events --since 24h --verdict unapproved --fail-on-violation
+  geofenced events --tree 4711 --since 1h
+  geofenced events --store /mnt/evidence/geofenced --min-bytes 1MiB
   geofenced events --lookups --process curl --destination example.org")]
     Events(EventsArgs),
     /// Show everything of one record: its states over time, why the verdict, and what could be wrong
@@ -237,6 +245,7 @@ Examples:
   geofenced summary --by country --since 24h
   geofenced summary --by process,user,country --sort last --since 1h
   geofenced summary --by process --country CN --limit 10
+  geofenced summary --by script,country --since 24h --per 1h
   geofenced summary --by verdict --since 7d --fail-on-violation")]
     Summary(SummaryArgs),
     /// Write a period as a document: coverage, policy, where data went, violations, limits

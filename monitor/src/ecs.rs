@@ -274,6 +274,9 @@ pub struct Geofenced<'a> {
     /// What was passed to execve, where no more is known. No proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executable_claimed: Option<Text<'a>>,
+    /// What the interpreter runs, by the arguments that it says it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Text<'a>>,
     /// `process.executable` leads to the executed file also from the host's root. Only where the
     /// file is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

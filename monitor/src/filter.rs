@@ -1,97 +1,25 @@
 //! The query filters of `events` and `summary`: one parsing for command line and HTTP, one matching
 //! for store and live stream.
 
+mod raw;
 mod typed;
+mod words;
 
-use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
+use data_encoding::HEXLOWER;
 
 use crate::{
     event::{
-        CLAIMED, CountryCode, Lookup, Origin, Phase, Process, Record, Rollup, Timestamp, Transport,
-        Verdict,
+        CLAIMED, Certainty, CountryCode, Lookup, Origin, Phase, Process, Reason, Record, Rollup,
+        Timestamp, Transport, Verdict,
     },
-    locate::codes,
-    marks::{Interval, Intervals},
-    select::{OperatorSelector, ProcessSelector, UnitSelector, UserSelector},
-    when,
+    marks::Interval,
+    select::{
+        ContainerSelector, OperatorSelector, ProcessSelector, ScriptSelector, UnitSelector,
+        UserSelector,
+    },
 };
+pub use raw::RawFilter;
 pub use typed::Destination;
-
-/// Filters as they are typed. Field names are the command line's options and the HTTP parameters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawFilter {
-    /// From this time on: RFC 3339, a date, a time of today, or a span back from now (90s 15m 1h30m 7d)
-    #[arg(long, value_name = "TIME", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<String>,
-    /// Up to this time, likewise
-    #[arg(long, value_name = "TIME", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
-    /// Within an interval that was marked: the last of that name, or NAME#2 the second one (see
-    /// `geofenced mark list`). A flow is in it when any of its life is
-    #[arg(long, value_name = "NAME", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<String>,
-    /// Countries of the destination, ISO 3166-1 alpha-2: CN,RU
-    #[arg(long, value_name = "CC,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub country: Option<String>,
-    /// Operators of the destination: AS64500,64501, or part of a name
-    #[arg(long, value_name = "AS,...|TEXT", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub operator: Option<String>,
-    /// Programs: names, or full paths of executables
-    #[arg(long, value_name = "NAME|PATH,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<String>,
-    /// Process ids
-    #[arg(long, value_name = "N,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<String>,
-    /// systemd units
-    #[arg(long, value_name = "NAME,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// Users, by name or number
-    #[arg(long, value_name = "NAME|UID,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Destinations: addresses, networks, or domains with their subdomains; `:443` behind one is its port
-    #[arg(long, value_name = "IP|CIDR|DOMAIN,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub destination: Option<String>,
-    /// Destination ports
-    #[arg(long, value_name = "N,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<String>,
-    /// Transports: tcp,udp,icmp,..., or IANA protocol numbers
-    #[arg(long, value_name = "NAME,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transport: Option<String>,
-    /// Verdicts: unapproved,unknown,approved,local
-    #[arg(long, value_name = "VERDICT,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<String>,
-    /// Origins: process,accepted,forwarded,packet-socket,tunnel,kernel,pre-existing
-    #[arg(long, value_name = "ORIGIN,...", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<String>,
-    /// `attempt` or `sent`
-    #[arg(long, value_name = "PHASE", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
-    /// At most this many: the newest
-    #[arg(long, value_name = "N", help_heading = "Filters")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<String>,
-    /// Newest first
-    #[arg(long, help_heading = "Filters")]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub reverse: bool,
-}
 
 /// A filter value that can't be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +47,14 @@ pub struct Filter {
     pub transports: Vec<Transport>,
     pub verdicts: Vec<Verdict>,
     pub origins: Vec<Origin>,
+    pub scripts: Vec<ScriptSelector>,
+    pub containers: Vec<ContainerSelector>,
+    /// First digits, lower-case.
+    pub hashes: Vec<String>,
+    pub reasons: Vec<Reason>,
+    pub certainties: Vec<Certainty>,
+    /// Of a flow in all its life.
+    pub min_bytes: Option<u64>,
     pub phase: Option<Phase>,
 }
 
@@ -169,14 +105,30 @@ impl Filter {
             && (self.verdicts.is_empty() || self.verdicts.contains(&record.judgement.verdict))
             && (self.origins.is_empty() || self.origins.contains(&egress.origin))
             && self.phase.is_none_or(|phase| egress.phase == phase)
+            && self.min_bytes.is_none_or(|least| egress.traffic.sent_bytes >= least)
+            && (self.reasons.is_empty() || self.reasons.contains(&record.judgement.reason))
+            && (self.certainties.is_empty()
+                || self.certainties.contains(&record.judgement.certainty))
     }
 
-    /// By its program, number, unit and user.
+    /// By what is known of it itself.
     fn is_of(&self, process: Option<&Process>) -> bool {
         any(&self.processes, |it| process.is_some_and(|process| it.finds(process)))
             && any(&self.pids, |it| process.is_some_and(|process| process.pid == *it))
             && any(&self.units, |it| process.is_some_and(|process| it.finds(process)))
             && any(&self.users, |it| process.is_some_and(|process| it.matches(&process.user)))
+            && any(&self.scripts, |it| process.is_some_and(|process| it.finds(process)))
+            && any(&self.containers, |it| process.is_some_and(|process| it.finds(process)))
+            && self.is_of_hash(process)
+    }
+
+    fn is_of_hash(&self, process: Option<&Process>) -> bool {
+        if self.hashes.is_empty() {
+            return true;
+        }
+        let Some(hash) = process.and_then(|it| it.file.sha256) else { return false };
+        let hash = HEXLOWER.encode(&hash);
+        self.hashes.iter().any(|begins| hash.starts_with(begins))
     }
 
     /// Whether a lookup is within the filter. It has no country, operator, port, verdict, origin or
@@ -189,7 +141,10 @@ impl Filter {
             && self.destinations.iter().all(|it| it.port.is_none())
             && self.verdicts.is_empty()
             && self.origins.is_empty()
-            && self.phase.is_none();
+            && self.phase.is_none()
+            && self.min_bytes.is_none()
+            && self.reasons.is_empty()
+            && self.certainties.is_empty();
         knows
             && self.overlaps(lookup.at, lookup.at)
             && self.is_of(process)
@@ -207,6 +162,12 @@ impl Filter {
             && self.transports.is_empty()
             && self.origins.is_empty()
             && self.phase.is_none()
+            && self.scripts.is_empty()
+            && self.containers.is_empty()
+            && self.hashes.is_empty()
+            && self.min_bytes.is_none()
+            && self.reasons.is_empty()
+            && self.certainties.is_empty()
     }
 
     /// Whether a roll-up is within the filter: its country, verdict, program and user, and any of its
@@ -231,93 +192,9 @@ impl Filter {
     }
 }
 
-impl RawFilter {
-    /// The same with its times in RFC 3339, for a daemon that may be in another zone.
-    pub fn resolve(&self, now: Timestamp, zone: &TimeZone) -> Result<Self, FilterError> {
-        let rfc3339 = |option, text: &Option<String>| {
-            let at = one(option, text.as_deref(), |text| when::parse(text, now, zone))?;
-            Ok(at.map(when::rfc3339))
-        };
-        let (since, until) = (rfc3339("since", &self.since)?, rfc3339("until", &self.until)?);
-        Ok(Self { since, until, ..self.clone() })
-    }
-
-    /// Where no interval can be asked for.
-    pub fn parse(&self, now: Timestamp) -> Result<Query, FilterError> {
-        self.parse_among(now, &Intervals::default())
-    }
-
-    /// `now` is what spans count back from. Dates and times without an offset are of UTC.
-    pub fn parse_among(&self, now: Timestamp, intervals: &Intervals) -> Result<Query, FilterError> {
-        let time = |text: &str| when::parse(text, now, &TimeZone::UTC);
-        let mut filter = Filter {
-            since: one("since", self.since.as_deref(), time)?,
-            until: one("until", self.until.as_deref(), time)?,
-            during: one("interval", self.interval.as_deref(), |asked| {
-                intervals.find(asked).cloned()
-            })?,
-            countries: many("country", self.country.as_deref(), parse_country)?,
-            operators: one("operator", self.operator.as_deref(), typed::operators)?
-                .unwrap_or_default(),
-            processes: one("process", self.process.as_deref(), typed::processes)?
-                .unwrap_or_default(),
-            pids: many("pid", self.pid.as_deref(), parse_number)?,
-            units: many("unit", self.unit.as_deref(), UnitSelector::parse)?,
-            users: many("user", self.user.as_deref(), UserSelector::parse)?,
-            destinations: many("destination", self.destination.as_deref(), Destination::parse)?,
-            ports: many("port", self.port.as_deref(), parse_number)?,
-            transports: many("transport", self.transport.as_deref(), |text| {
-                Transport::parse(text).ok_or_else(|| {
-                    format!("`{text}` is no transport; try tcp, udp, icmp or a protocol number")
-                })
-            })?,
-            verdicts: many("verdict", self.verdict.as_deref(), |text| {
-                Verdict::parse(text).ok_or_else(|| no_such(text, &words(Verdict::ALL)))
-            })?,
-            origins: many("origin", self.origin.as_deref(), |text| {
-                Origin::parse(text).ok_or_else(|| no_such(text, &words(Origin::ALL)))
-            })?,
-            phase: one("phase", self.phase.as_deref(), |text| {
-                Phase::parse(text).ok_or_else(|| no_such(text, &words(Phase::ALL)))
-            })?,
-        };
-        if let (Some(since), Some(until)) = (filter.since, filter.until)
-            && since >= until
-        {
-            return Err(FilterError {
-                option: "until",
-                problem: "ends before --since begins".into(),
-            });
-        }
-        if let Some((since, until)) = filter.during.as_ref().map(Interval::window) {
-            filter.since = filter.since.max(since);
-            filter.until = [filter.until, until].into_iter().flatten().min();
-        }
-        let limit = one("limit", self.limit.as_deref(), parse_limit)?;
-        Ok(Query { filter, limit, newest_first: self.reverse })
-    }
-}
-
 /// Whether one of them is it, or nothing is asked for.
 fn any<T>(wanted: &[T], is_it: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(is_it)
-}
-
-fn one<T>(
-    option: &'static str,
-    text: Option<&str>,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<Option<T>, FilterError> {
-    text.map(str::trim).map(parse).transpose().map_err(|problem| FilterError { option, problem })
-}
-
-fn many<T>(
-    option: &'static str,
-    text: Option<&str>,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, FilterError> {
-    let parts = text.into_iter().flat_map(|text| text.split(',')).map(str::trim);
-    parts.map(parse).collect::<Result<_, _>>().map_err(|problem| FilterError { option, problem })
 }
 
 /// The first digits of a SHA-256, as hashes are written: lower-case.
@@ -327,70 +204,4 @@ pub fn hash_digits(text: &str) -> Result<String, String> {
         return Err(format!("`{text}` is no hash; write 8 to 64 of its hexadecimal digits"));
     }
     Ok(text.to_ascii_lowercase())
-}
-
-fn parse_country(text: &str) -> Result<CountryCode, String> {
-    CountryCode::new(text)
-        .filter(|code| codes::is_assigned(*code))
-        .ok_or_else(|| format!("`{text}` is no country; write its two-letter code, such as CN"))
-}
-
-fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("`{text}` is no number in range"))
-}
-
-fn parse_limit(text: &str) -> Result<usize, String> {
-    match parse_number(text)? {
-        0 => Err("`0` shows nothing; leave it out to show all".into()),
-        limit => Ok(limit),
-    }
-}
-
-fn words<T: std::fmt::Display>(all: &[T]) -> Vec<String> {
-    all.iter().map(ToString::to_string).collect()
-}
-
-fn no_such(text: &str, known: &[String]) -> String {
-    format!("`{text}` is none of {}", known.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    #[test]
-    fn times_are_sent_as_they_are_in_the_zone_of_whoever_asks() {
-        let zone = TimeZone::posix("CET-1").unwrap();
-        let raw = RawFilter { since: Some("2027-01-14".into()), ..RawFilter::default() };
-        let sent = raw.resolve(NOW, &zone).unwrap();
-        assert_eq!(sent.since.as_deref(), Some("2027-01-13T23:00:00Z"));
-        assert_ne!(sent.parse(NOW).unwrap().filter.since, raw.parse(NOW).unwrap().filter.since);
-    }
-
-    #[test]
-    fn more_lookups_than_are_told_can_not_be_asked_for() {
-        let asked = |limit, newest_first| Query { limit, newest_first, ..Query::default() };
-        assert!(asked(None, false).of_lookups().is_ok());
-        assert!(asked(Some(LOOKUPS_KEPT), true).of_lookups().is_ok());
-        let error = asked(Some(LOOKUPS_KEPT + 1), false).of_lookups().unwrap_err().to_string();
-        assert_eq!(error, "--limit: `100001` is more than the 100000 lookups told at most");
-        assert!(asked(None, true).is_cut(100_000) && !asked(None, true).is_cut(99_999));
-        assert!(!asked(Some(LOOKUPS_KEPT), true).is_cut(100_000));
-        assert!(!asked(None, false).is_cut(200_000));
-    }
-
-    #[test]
-    fn a_wrong_value_names_its_option() {
-        let wrong = |raw: RawFilter| raw.parse(NOW).unwrap_err().to_string();
-        let country = Some("CN,Russia".to_owned());
-        assert!(wrong(RawFilter { country, ..Default::default() }).starts_with("--country:"));
-        let since = Some("soon".to_owned());
-        assert!(wrong(RawFilter { since, ..Default::default() }).contains("90s 15m"));
-        let limit = Some("0".to_owned());
-        assert!(wrong(RawFilter { limit, ..Default::default() }).starts_with("--limit: `0`"));
-        let verdict = Some("bad".to_owned());
-        assert!(wrong(RawFilter { verdict, ..Default::default() }).contains("unapproved"));
-    }
 }

@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::sender::{
-    ContainerSelector, ProcessSelector, ProgramSelector, UnitSelector, parse_sha256,
+    ContainerSelector, ProcessSelector, ProgramSelector, ScriptSelector, UnitSelector, parse_sha256,
 };
 use crate::event::{Lookup, Operator, Place, User};
 

@@ -81,6 +81,19 @@ pub struct Row {
     pub divided: u64,
     pub first_seen: Time,
     pub last_seen: Time,
+    /// Where stretches of the window were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
+}
+
+/// What left in each stretch of a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Course {
+    /// When the first one began, RFC 3339.
+    pub since: String,
+    pub per_ns: u64,
+    /// Bytes (IP, headers included); the last stretch may be shorter.
+    pub sent: Vec<u64>,
 }
 
 impl Row {
@@ -108,6 +121,7 @@ impl Row {
             divided: 0,
             first_seen: Time(first_seen),
             last_seen: Time(first_seen),
+            course: None,
         }
     }
 

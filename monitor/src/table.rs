@@ -48,6 +48,12 @@ pub fn process(name: &str, pid: u32, is_known: bool) -> String {
     format!("{mark}{}[{pid}]", printable(name))
 }
 
+/// A script with what runs it, each by its name alone: `live.py (python3.11)`.
+pub fn script(script: &str, interpreter: &str) -> String {
+    let name = |path: &str| path.rsplit('/').find(|it| !it.is_empty()).unwrap_or(path).to_owned();
+    format!("{} ({})", name(script), name(interpreter))
+}
+
 /// Bytes in people's units, powers of 1024: `999 B`, `1.5 KiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -105,6 +105,12 @@ pub fn parse_ahead(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timest
     }
 }
 
+/// A length of time such as `15m`, `1h` or `1d`, in nanoseconds and not zero.
+pub fn length_ns(text: &str) -> Result<u64, String> {
+    let length = back(text).and_then(|span| u64::try_from(span.as_nanos()).ok());
+    length.filter(|it| *it > 0).ok_or_else(|| format!("`{text}` is no length; write 15m, 1h or 1d"))
+}
+
 /// In UTC, to the nanosecond.
 pub fn rfc3339(at: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(at.0.into()).map_or_else(|_| "now".into(), |at| at.to_string())
@@ -130,6 +136,15 @@ mod tests {
 
     fn ago(seconds: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000 - seconds)
+    }
+
+    #[test]
+    fn a_length_is_a_span_that_is_not_nothing() {
+        assert_eq!(length_ns("1d"), Ok(86_400_000_000_000));
+        assert_eq!(length_ns("90s"), Ok(90_000_000_000));
+        for text in ["0s", "-1h", "hour", "", "2026-11-24"] {
+            assert!(length_ns(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -18,4 +18,5 @@ mod rejudge;
 mod replay;
 mod report;
 mod rig;
+mod scripts;
 mod taken;

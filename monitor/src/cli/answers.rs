@@ -7,6 +7,7 @@ use crate::{
     event::FlowIds,
     filter::RawFilter,
     summary::{Keys, Sort},
+    when,
 };
 
 #[derive(Clone, Debug, Args)]
@@ -24,6 +25,9 @@ pub struct EventsArgs {
     /// Of the filters those by time, process, user, unit, destination and transport apply
     #[arg(long, conflicts_with_all = ["follow", "fail_on_violation"])]
     pub lookups: bool,
+    /// Instead of events the process of this number, its parents, and what it started, with what each sent
+    #[arg(long, value_name = "PID", conflicts_with_all = ["follow", "lookups", "limit", "reverse"])]
+    pub tree: Option<u32>,
     #[command(flatten)]
     pub gap: GapArgs,
     /// Exit with 3 if a violation is among what is shown
@@ -69,8 +73,9 @@ pub struct ShowArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct SummaryArgs {
-    /// What to add up by, up to three of: country, operator, process, destination, device, verdict,
-    /// user, unit, container, port, parent, hour (in which a flow began, UTC)
+    /// What to add up by, up to three of: country, operator, process (with its script, where it is an
+    /// interpreter), script, destination, domain, device, verdict, user, unit, container, port, parent,
+    /// hour (in which a flow began, UTC)
     /// [default: country]
     #[arg(long, value_name = "KEY,...", value_parser = Keys::parse)]
     pub by: Option<Keys>,
@@ -79,6 +84,9 @@ pub struct SummaryArgs {
     /// known by process, user, country and verdict alone
     #[arg(long, value_name = "TIME")]
     pub new_since: Option<String>,
+    /// With each row what left in each stretch of this length, from --since on, as a line of bars (400 at most)
+    #[arg(long, value_name = "LENGTH", value_parser = when::length_ns)]
+    pub per: Option<u64>,
     /// What comes first
     #[arg(long, value_name = "BY", value_enum, default_value_t)]
     pub sort: Sort,

@@ -2,10 +2,12 @@
 
 mod follow;
 mod layout;
+mod tree;
 
 use std::{io::Write, ops::ControlFlow, sync::Arc};
 
 use layout::Layout;
+use tree::Tree;
 
 use super::{
     Failure, Outcome, coverage, hints,
@@ -40,13 +42,23 @@ struct Printer {
 enum Form {
     Json,
     Csv,
-    Table { lines: Lines, layout: Layout },
+    Table {
+        lines: Lines,
+        layout: Layout,
+    },
+    /// Told at the end.
+    Tree(Tree, Output),
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     let args = &EventsArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
     if args.lookups {
         return lookups::run(global, args);
+    }
+    if args.tree.is_some() && global.output == Output::Csv {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--tree: a tree is told as a table or as JSON"
+        )));
     }
     let query = load::query(global, &args.filter)?;
     let window = (query.filter.since, query.filter.until);
@@ -140,6 +152,9 @@ const LOST: &[u8] = br#"{"geofenced":{"lost":"#;
 impl Printer {
     fn new(global: &Global, args: &EventsArgs) -> Self {
         let form = match global.output {
+            output if args.tree.is_some() => {
+                Form::Tree(Tree::of(args.tree.unwrap_or_default()), output)
+            }
             Output::Json => Form::Json,
             Output::Csv => Form::Csv,
             Output::Table => {
@@ -154,7 +169,7 @@ impl Printer {
             }
         };
         Self {
-            out: out::stdout(),
+            out: if args.follow { out::stdout() } else { out::paged(global) },
             form,
             is_live: args.follow,
             shown: 0,
@@ -178,6 +193,11 @@ impl Printer {
     fn event(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
         let is_first = self.shown == 0;
         match &mut self.form {
+            Form::Tree(tree, _) => {
+                if !tree.add(event) {
+                    return Ok(());
+                }
+            }
             Form::Json => out::json_line(&mut self.out, event)?,
             Form::Csv => {
                 if is_first {
@@ -204,13 +224,27 @@ impl Printer {
         self.out.flush()
     }
 
+    /// With what comes at the end; a pager has been left after it.
     fn finish(&mut self) -> anyhow::Result<()> {
         match &mut self.form {
+            Form::Tree(tree, output) => {
+                let tree = std::mem::replace(tree, Tree::of(0));
+                let left_out = tree.left_out();
+                match output {
+                    _ if self.shown == 0 => {}
+                    Output::Table => out::table(&mut self.out, &tree.table())?,
+                    _ => tree.lines().try_for_each(|it| out::json_line(&mut self.out, &it))?,
+                }
+                if left_out > 0 {
+                    eprintln!("{left_out} events are of processes beyond those that are kept");
+                }
+            }
             Form::Csv if self.shown == 0 => out::csv_head(&mut self.out, ecs::COLUMNS)?,
             Form::Table { lines, .. } => write!(self.out, "{}", lines.rest())?,
             _ => {}
         }
         self.out.flush()?;
+        self.out = out::stdout();
         for line in self.timelines.lines() {
             eprintln!("{line}");
         }

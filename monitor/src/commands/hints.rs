@@ -30,9 +30,11 @@ const fn part(
     Part { option, by, many, field }
 }
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 10] = [
     part("user", By::User, "users", |it| &mut it.user),
     part("process", By::Process, "programs", |it| &mut it.process),
+    part("script", By::Script, "scripts", |it| &mut it.script),
+    part("container", By::Container, "containers", |it| &mut it.container),
     part("unit", By::Unit, "units", |it| &mut it.unit),
     part("operator", By::Operator, "operators", |it| &mut it.operator),
     part("destination", By::Destination, "destinations", |it| &mut it.destination),

@@ -102,6 +102,10 @@ fn open(config: &Config, cache: Cache<'_>) -> Result<Locator, Failure> {
 /// Where the daemon answers. A configuration that is wrong by now is no reason not to ask it: it goes
 /// on with the former one.
 pub(super) fn socket(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(store) = &global.store {
+        // Nobody answers there, so that the ledger is read.
+        return Ok(store.join("no-daemon"));
+    }
     if let Some(path) = &global.socket {
         return Ok(path.clone());
     }
@@ -126,18 +130,27 @@ pub(super) fn ledger_instead(
     absent: &ClientError,
 ) -> Result<Box<dyn EventSource>, Failure> {
     let reader = ledger_alone(global, absent)?;
-    say_ledger(&reader);
+    say_ledger(global, &reader);
     Ok(Box::new(reader))
 }
 
-pub(super) fn say_ledger(reader: &Reader) {
-    eprintln!("no daemon answers: reading the ledger at {}", reader.path().display());
+/// Unless it was asked for.
+pub(super) fn say_ledger(global: &Global, reader: &Reader) {
+    if global.store.is_none() {
+        eprintln!("no daemon answers: reading the ledger at {}", reader.path().display());
+    }
 }
 
 /// The same without a word.
 pub(super) fn ledger_alone(global: &Global, absent: &ClientError) -> Result<Reader, Failure> {
-    let path = config(global)?.store.path;
+    let path = match &global.store {
+        Some(path) => path.clone(),
+        None => config(global)?.store.path,
+    };
     Reader::open(&path).map_err(|error| match error {
+        StoreError::Missing { .. } if global.store.is_some() => {
+            Failure::usage(anyhow::anyhow!("--store: there is no store at {}", path.display()))
+        }
         StoreError::Missing { .. } => {
             anyhow::anyhow!("{absent}; and there is no store at {}", path.display()).into()
         }

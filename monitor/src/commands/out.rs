@@ -1,17 +1,54 @@
-//! Standard output of the commands: written through one buffer, flushed when live.
+//! Standard output of the commands: written through one buffer, flushed when live, shown by a pager where it is
+//! long and somebody reads.
+
+mod pager;
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use comfy_table::Table;
 use serde::Serialize;
 
-use crate::printable;
+use self::pager::Pager;
+use crate::{cli::Global, printable};
 
 /// Standard output; flush it at the end, or errors are lost.
-pub(super) type Stdout = BufWriter<StdoutLock<'static>>;
+pub(super) type Stdout = BufWriter<Sink>;
+
+/// Where it goes.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Plain(StdoutLock<'static>),
+    Paged(Pager),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(out) => out.write(bytes),
+            Self::Paged(pager) => pager.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(out) => out.flush(),
+            Self::Paged(pager) => pager.flush(),
+        }
+    }
+}
+
+const BUFFER_BYTES: usize = 64 * 1024;
 
 pub(super) fn stdout() -> Stdout {
-    BufWriter::with_capacity(64 * 1024, io::stdout().lock())
+    BufWriter::with_capacity(BUFFER_BYTES, Sink::Plain(io::stdout().lock()))
+}
+
+/// The same, by a pager where a table goes to a terminal.
+pub(super) fn paged(global: &Global) -> Stdout {
+    match Pager::start(global) {
+        Some(pager) => BufWriter::with_capacity(BUFFER_BYTES, Sink::Paged(pager)),
+        None => stdout(),
+    }
 }
 
 /// One JSON object and its line end, harmless for terminals.

@@ -1,5 +1,7 @@
 //! `summary`: totals over a period, from the daemon, else from the ledger.
 
+mod per;
+
 use std::io::Write;
 
 use anstyle::Style;
@@ -14,7 +16,7 @@ use crate::{
     when,
 };
 
-const CSV_HEAD: [&str; 18] = [
+const CSV_HEAD: [&str; 19] = [
     "by",
     "key",
     "flows",
@@ -33,6 +35,7 @@ const CSV_HEAD: [&str; 18] = [
     "addresses",
     "divided",
     "first_seen",
+    "course.sent",
 ];
 
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
@@ -41,7 +44,10 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     let window = (query.filter.since, query.filter.until);
     let new_since = new_since(args, query.filter.since)?;
     let asked = Asked { keys: args.keys(), sort: args.sort, new_since };
-    let answer = totals::rows(global, asked, &args.filter, query)?;
+    let mut answer = totals::rows(global, asked, &args.filter, query)?;
+    if let Some(per_ns) = args.per {
+        per::add(global, per_ns, asked, &args.filter, window, &mut answer.rows)?;
+    }
     print(global, args, &answer)?;
     let Answer { rows, left_out, .. } = answer;
     if rows.is_empty() {
@@ -76,7 +82,7 @@ fn new_since(args: &SummaryArgs, since: Option<Timestamp>) -> Result<Option<Time
 }
 
 fn print(global: &Global, args: &SummaryArgs, answer: &Answer) -> anyhow::Result<()> {
-    let mut out = out::stdout();
+    let mut out = out::paged(global);
     let rows = &answer.rows;
     match global.output {
         Output::Json => rows.iter().try_for_each(|row| out::json_line(&mut out, row))?,
@@ -100,7 +106,7 @@ fn key_columns(args: &SummaryArgs) -> Vec<By> {
     if keys.len() > 1 { keys } else { Vec::new() }
 }
 
-fn csv_row(row: &Row) -> anyhow::Result<[String; 18]> {
+fn csv_row(row: &Row) -> anyhow::Result<[String; 19]> {
     let time = |at| serde_json::to_value(at).map(|it| it.as_str().unwrap_or_default().to_owned());
     Ok([
         row.by.to_string(),
@@ -118,14 +124,15 @@ fn csv_row(row: &Row) -> anyhow::Result<[String; 18]> {
         row.verdicts.local.to_string(),
         time(row.last_seen)?,
         row.name.clone().unwrap_or_default(),
-        addresses(row),
+        joined(&row.addresses),
         row.divided.to_string(),
         time(row.first_seen)?,
+        row.course.as_ref().map(|it| joined(&it.sent)).unwrap_or_default(),
     ])
 }
 
-fn addresses(row: &Row) -> String {
-    row.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+fn joined<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn rows_table(global: &Global, args: &SummaryArgs, answer: &Answer) -> comfy_table::Table {
@@ -141,6 +148,7 @@ fn rows_table(global: &Global, args: &SummaryArgs, answer: &Answer) -> comfy_tab
     let is_by_first = args.sort == Sort::First;
     heads.extend(numbers.map(ToOwned::to_owned));
     heads.push(if is_by_first { "FIRST SEEN" } else { "LAST SEEN" }.to_owned());
+    heads.extend(args.per.map(|_| "SENT OVER TIME".to_owned()));
     let line = |mut cells: Vec<String>, row: &Row, seen: String| {
         let violations = row.violations.to_string();
         let style = if row.violations > 0 { verdict_style("unapproved") } else { Style::new() };
@@ -153,6 +161,7 @@ fn rows_table(global: &Global, args: &SummaryArgs, answer: &Answer) -> comfy_tab
             bytes(row.destination.bytes),
             seen,
         ]);
+        cells.extend(row.course.as_ref().map(per::drawn));
         cells
     };
     let key = |(by, key): (By, &String)| {
@@ -166,7 +175,7 @@ fn rows_table(global: &Global, args: &SummaryArgs, answer: &Answer) -> comfy_tab
         cells.resize(args.keys().count(), String::new());
         if is_by_device {
             let name = row.name.as_deref().map(printable).unwrap_or_default();
-            cells.extend([name.into_owned(), addresses(row)]);
+            cells.extend([name.into_owned(), joined(&row.addresses)]);
         }
         let seen = if is_by_first { row.first_seen } else { row.last_seen };
         lines.push(line(cells, row, clock.format(seen)));

@@ -61,7 +61,7 @@ pub(super) fn rows(
         Err(error) if error.is_absent() => {
             let reader = load::ledger_alone(global, &error)?;
             if global.quiet == 0 {
-                load::say_ledger(&reader);
+                load::say_ledger(global, &reader);
             }
             Ok(summarize(&reader, query, asked)?)
         }

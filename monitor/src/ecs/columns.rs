@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 88] = [
+pub const COLUMNS: [&str; 89] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -68,6 +68,7 @@ pub const COLUMNS: [&str; 88] = [
     "geofenced.domain_source",
     "geofenced.server_name_source",
     "geofenced.executable_claimed",
+    "geofenced.script",
     "geofenced.executable_of_host",
     "geofenced.creator.pid",
     "geofenced.creator.name",

@@ -195,6 +195,7 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
             hash: hash(it),
         }),
         executable_claimed: process.and_then(|it| text(it.executable_claimed.as_ref())),
+        script: process.and_then(Process::script).map(Into::into),
         executable_of_host: process.and_then(of_host),
         domain_source: place.shown_source().map(|source| source.word().into()),
         server_name_source: place.server_name.as_ref().map(|said| said.source().word().into()),

@@ -316,6 +316,10 @@ fn every_field_of_an_event_has_its_csv_column_and_every_column_its_field() {
     let mut record = full_record();
     record.egress.passage.is_malformed = true;
     record.verdict_now = Some(Verdict::Approved);
+    let Sender::Process { process, .. } = &mut record.sender else { panic!() };
+    let process = Arc::make_mut(process);
+    process.executable = Some("/usr/bin/dash".into());
+    process.command_line = Some("sh /opt/up.sh".into());
     let moment = Moment { boot_ns: 0, timeline: timeline() };
     let share = Share {
         destination: record.egress.remote.unwrap().ip().to_string().into(),

@@ -13,6 +13,7 @@ mod notice;
 mod place;
 mod process;
 mod record;
+mod script;
 mod traffic;
 mod transport;
 mod watching;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Timestamp, words::words};
+use super::{Timestamp, script, words::words};
 
 /// How the process is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +100,11 @@ impl Process {
     pub fn program(&self) -> Arc<str> {
         let claim = self.executable_claimed.as_ref().unwrap_or(&self.name);
         self.executable.clone().unwrap_or_else(|| format!("{CLAIMED}{claim}").into())
+    }
+
+    /// What it runs, where the kernel executed an interpreter. A claim: the arguments are the process's own.
+    pub fn script(&self) -> Option<&str> {
+        script::of(self.executable.as_deref()?, self.command_line.as_deref()?)
     }
 }
 

@@ -103,6 +103,7 @@ fn told(event: &Event<'_>, to: &mut Columns) {
     to.cow("geofenced_domain_source", it.domain_source.as_ref());
     to.cow("geofenced_server_name_source", it.server_name_source.as_ref());
     to.cow("geofenced_executable_claimed", it.executable_claimed.as_ref());
+    to.cow("geofenced_script", it.script.as_ref());
     to.flag("geofenced_executable_of_host", it.executable_of_host);
     to.json("geofenced_creator", it.creator.as_slice());
     to.cow("geofenced_cgroup", it.cgroup.as_ref());

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::parse_number;
+use super::raw::parse_number;
 use crate::{
     event::{CLAIMED, Place},
     select::{DestinationSelector, OperatorSelector, ProcessSelector},
@@ -60,15 +60,42 @@ pub(super) fn processes(text: &str) -> Result<Vec<ProcessSelector>, String> {
     Ok(all)
 }
 
+/// A size as tables print it: `1500`, `1.5 KiB`; powers of 1024, however the unit is written.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size; write 1500, 10KiB or 1.5MiB");
+    let at = text.find(|it: char| it.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = (text[..at].trim(), text[at..].to_ascii_lowercase());
+    let power = match unit.trim_end_matches('b').trim_end_matches('i') {
+        "" if unit != "i" && unit != "ib" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number * 1024_f64.powi(power);
+    if !(0.0..=1e18).contains(&bytes) {
+        return Err(wrong());
+    }
+    format!("{bytes:.0}").parse().map_err(|_| wrong())
+}
+
 fn plain(text: &str) -> &str {
     let is_number = |it: &str| !it.is_empty() && it.bytes().all(|digit| digit.is_ascii_digit());
     let numbered = text.strip_suffix(']').and_then(|it| it.rsplit_once('['));
     match numbered {
         Some((name, number)) if !name.is_empty() && is_number(number) => {
-            name.strip_prefix('?').unwrap_or(name)
+            of_script(name.strip_prefix('?').unwrap_or(name))
         }
-        _ => text.strip_prefix(CLAIMED).unwrap_or(text),
+        _ => of_script(text.strip_prefix(CLAIMED).unwrap_or(text)),
     }
+}
+
+/// `live.py (python3.11)` is the script with what runs it.
+fn of_script(text: &str) -> &str {
+    let both = text.strip_suffix(')').and_then(|it| it.rsplit_once(" ("));
+    both.map_or(text, |(script, _)| script)
 }
 
 /// Numbers, with or without `AS`, also with the name behind that a summary prints; or part of a name.
@@ -134,6 +161,78 @@ mod tests {
         assert!(!finds(&operator("64501")));
         let user = |text: &str| RawFilter { user: Some(text.into()), ..RawFilter::default() };
         assert!(finds(&user("root,ana")) && finds(&user("0,1000")) && !finds(&user("root,bo")));
+    }
+
+    #[test]
+    fn a_size_is_what_tables_print() {
+        for (text, count) in [
+            ("0", 0),
+            ("1500", 1500),
+            ("999 B", 999),
+            ("1.5 KiB", 1536),
+            ("10kb", 10_240),
+            ("2M", 2 << 20),
+        ] {
+            assert_eq!(bytes(text), Ok(count), "{text}");
+        }
+        for text in ["", "KiB", "-1", "1.5.2", "12 parsecs", "1e30", "nan", "5 i"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_flows_have_is_filtered_by() {
+        let raw = |set: fn(&mut RawFilter, String), text: &str| {
+            let mut raw = RawFilter::default();
+            set(&mut raw, text.to_owned());
+            raw
+        };
+        let record = full_record();
+        let id = record.sender.process().and_then(|it| it.container.clone()).unwrap();
+        let sent = record.egress.traffic.sent_bytes;
+        let reason = record.judgement.reason.to_string();
+        for (set, yes, no) in [
+            (
+                (|it: &mut RawFilter, text| it.container = Some(text))
+                    as fn(&mut RawFilter, String),
+                id.to_string(),
+                "c0ffe1".to_owned(),
+            ),
+            (|it, text| it.min_bytes = Some(text), sent.to_string(), (sent + 1).to_string()),
+            (
+                |it, text| it.verdict_reason = Some(text),
+                format!("unlocated,{reason}"),
+                "unlocated".to_owned(),
+            ),
+            (
+                |it, text| it.certainty = Some(text),
+                record.judgement.certainty.to_string(),
+                "partial".to_owned(),
+            ),
+        ] {
+            assert!(finds(&raw(set, &yes)), "{yes}");
+            assert!(!finds(&raw(set, &no)), "{no}");
+            assert!(!raw(set, &yes).parse(Timestamp(1)).unwrap().filter.knows_rollups());
+        }
+    }
+
+    #[test]
+    fn a_script_is_found_by_its_name_its_path_and_as_it_is_printed() {
+        let mut record = full_record();
+        let crate::event::Sender::Process { process, .. } = &mut record.sender else { panic!() };
+        let process = std::sync::Arc::make_mut(process);
+        process.executable = Some("/usr/bin/python3.11".into());
+        process.command_line = Some("python3 /opt/live.py --fast".into());
+        let finds = |raw: &RawFilter| raw.parse(Timestamp(1)).unwrap().filter.matches(&record);
+        let script = |text: &str| RawFilter { script: Some(text.into()), ..RawFilter::default() };
+        let process = |text: &str| RawFilter { process: Some(text.into()), ..RawFilter::default() };
+        for text in ["live.py", "/opt/live.py", "other,live.py"] {
+            assert!(finds(&script(text)) && finds(&process(text)), "{text}");
+        }
+        for text in ["live.py (python3.11)[42]", "/opt/live.py (/usr/bin/python3.11)"] {
+            assert!(finds(&process(text)), "{text}");
+        }
+        assert!(!finds(&script("live")) && !finds(&script("/usr/live.py")));
     }
 
     #[test]

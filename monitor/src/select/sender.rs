@@ -23,7 +23,33 @@ impl ProcessSelector {
 
     /// By path what was executed or claimed to be, by name also what it calls itself.
     pub fn finds(&self, process: &Process) -> bool {
-        if self.0.contains('/') { is_path(process, &self.0) } else { is_called(process, &self.0) }
+        let is_it = if self.0.contains('/') {
+            is_path(process, &self.0)
+        } else {
+            is_called(process, &self.0)
+        };
+        is_it || ScriptSelector(Arc::clone(&self.0)).finds(process)
+    }
+}
+
+/// What an interpreter runs, as a query searches for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptSelector(Arc<str>);
+
+impl ScriptSelector {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a script is a name or a path, not nothing".into());
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// As it was passed, or by its name alone.
+    pub fn finds(&self, process: &Process) -> bool {
+        process.script().is_some_and(|script| {
+            script == self.0.as_ref()
+                || !self.0.contains('/') && script.rsplit('/').next() == Some(self.0.as_ref())
+        })
     }
 }
 
@@ -199,6 +225,14 @@ impl ContainerSelector {
             ));
         }
         Ok(Self::Named(text.into()))
+    }
+
+    /// A query only searches.
+    pub fn finds(&self, process: &Process) -> bool {
+        match self {
+            Self::None => process.container.is_none(),
+            Self::Named(name) => is_container(process, name),
+        }
     }
 
     /// Of a container within a unit's cgroup the unit could have made up the name, so a rule must

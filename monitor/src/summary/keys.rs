@@ -15,7 +15,7 @@ use crate::{
 pub(super) const SEPARATOR: char = '\u{1f}';
 /// Most keys at once.
 const KEYS_MAX: usize = 3;
-/// Row of what belongs to no unit, container, parent or port.
+/// Row of what belongs to no unit, container, parent, port, script or domain.
 const NONE: &str = "-";
 const HOUR_NS: u64 = 3_600_000_000_000;
 
@@ -25,7 +25,9 @@ pub enum By {
     Country,
     Operator,
     Process,
+    Script,
     Destination,
+    Domain,
     Device,
     Verdict,
     User,
@@ -37,11 +39,13 @@ pub enum By {
 }
 
 impl By {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Country,
         Self::Operator,
         Self::Process,
+        Self::Script,
         Self::Destination,
+        Self::Domain,
         Self::Device,
         Self::Verdict,
         Self::User,
@@ -57,7 +61,9 @@ impl By {
             Self::Country => "country",
             Self::Operator => "operator",
             Self::Process => "process",
+            Self::Script => "script",
             Self::Destination => "destination",
+            Self::Domain => "domain",
             Self::Device => "device",
             Self::Verdict => "verdict",
             Self::User => "user",
@@ -247,7 +253,11 @@ pub(super) fn of_record(by: By, record: &Record) -> String {
     match by {
         By::Country => country(record.place.country),
         By::Operator => operator(record),
-        By::Process => of_process(&|it| it.program().to_string()),
+        By::Process => of_process(&|it| match it.script() {
+            Some(script) => format!("{script} ({})", it.program()),
+            None => it.program().to_string(),
+        }),
+        By::Script => of_process(&|it| it.script().unwrap_or(NONE).to_owned()),
         By::User => of_process(&|it| user(&it.user)),
         By::Unit => of_process(&|it| it.unit.as_deref().unwrap_or(NONE).to_owned()),
         By::Container => of_process(&|it| it.container.as_deref().unwrap_or(NONE).to_owned()),
@@ -267,6 +277,9 @@ pub(super) fn of_record(by: By, record: &Record) -> String {
             (None, Some(remote)) => remote.ip().to_string(),
             (None, None) => NO_DESTINATION.to_owned(),
         },
+        By::Domain => {
+            record.place.shown().map_or_else(|| NONE.to_owned(), |(name, _)| name.to_string())
+        }
         By::Device => THIS_HOST.to_owned(),
         By::Verdict => record.judgement.verdict.to_string(),
     }
@@ -281,7 +294,9 @@ pub(super) fn of_rollup(by: By, rollup: &Rollup) -> String {
         By::Hour => hour(rollup.hour),
         By::Verdict => rollup.verdict.to_string(),
         By::Operator
+        | By::Script
         | By::Destination
+        | By::Domain
         | By::Device
         | By::Unit
         | By::Container

@@ -182,7 +182,13 @@ fn country(event: &Event<'_>) -> String {
 }
 
 fn process(event: &Event<'_>) -> String {
+    let script = event.geofenced.script.as_deref();
     match &event.process {
+        Some(it) if script.is_some() => {
+            let interpreter = it.executable.as_deref().unwrap_or(&it.name);
+            let name = table::script(script.unwrap_or_default(), interpreter);
+            table::process(&name, it.pid, it.executable.is_some())
+        }
         Some(it) => table::process(&it.name, it.pid, it.executable.is_some()),
         None if event.geofenced.origin == Origin::Process.word() => "(unknown)".to_owned(),
         None => match (&event.source.ip, &event.geofenced.origin) {

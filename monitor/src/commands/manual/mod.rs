@@ -35,16 +35,37 @@ pub(super) fn man(directory: Option<&Path>) -> Outcome {
     let root = command("");
     let Some(directory) = directory else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(root).render(&mut page)?;
+        clap_mangen::Man::new(root).date(date()).render(&mut page)?;
         io::stdout().write_all(&page)?;
         return Ok(Exit::Fine);
     };
     let commands = directory.join("man1");
     fs::create_dir_all(&commands)
-        .and_then(|()| clap_mangen::generate_to(root, &commands))
+        .and_then(|()| write_commands(root, &commands))
         .and_then(|()| write_pages(directory))
         .with_context(|| format!("can't write manual pages into {}", directory.display()))?;
     Ok(Exit::Fine)
+}
+
+/// Of the commit that this was built from, where the build was told; else pages have none.
+fn date() -> String {
+    let built = option_env!("SOURCE_DATE_EPOCH").and_then(|it| it.parse().ok());
+    let built = built.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    built.map_or_else(String::new, |it| it.strftime("%Y-%m-%d").to_string())
+}
+
+/// One for each command, and for those within it.
+fn write_commands(mut root: clap::Command, folder: &Path) -> io::Result<()> {
+    root.build();
+    let mut left = vec![root];
+    while let Some(command) = left.pop() {
+        let within =
+            command.get_subcommands().filter(|it| !it.is_hide_set() && it.get_name() != "help");
+        left.extend(within.cloned());
+        let man = clap_mangen::Man::new(command).date(date());
+        man.generate_to(folder)?;
+    }
+    Ok(())
 }
 
 fn write_pages(directory: &Path) -> io::Result<()> {
@@ -52,7 +73,8 @@ fn write_pages(directory: &Path) -> io::Result<()> {
         let folder = directory.join(format!("man{section}"));
         fs::create_dir_all(&folder)?;
         let head = format!(
-            ".TH {name} {section} \"\" \"geofenced {VERSION}\"\n.SH NAME\n{name} \\- {about}\n"
+            ".TH {name} {section} \"{}\" \"geofenced {VERSION}\"\n.SH NAME\n{name} \\- {about}\n",
+            date()
         );
         fs::write(folder.join(format!("{name}.{section}")), head + &roff::of_markdown(text))?;
     }

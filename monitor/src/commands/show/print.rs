@@ -67,7 +67,7 @@ impl<'a> From<&'a Event<'static>> for State<'a> {
 }
 
 pub(super) fn print(global: &Global, utc: bool, told: &Told) -> anyhow::Result<()> {
-    let mut out = out::stdout();
+    let mut out = out::paged(global);
     let Some(record) = told.states.last() else { return Ok(()) };
     match global.output {
         Output::Json => {
@@ -169,6 +169,7 @@ fn facts(event: &Event<'_>, clock: &Times) -> Vec<(&'static str, String)> {
         add("  sha256", it.hash.as_ref().map(|hash| hash.sha256.clone().into_owned()));
         (process, name) = (it.parent.as_deref(), "started by");
     }
+    add("runs", told.script.as_ref().map(|it| format!("{it}, by its own arguments")));
     add("claims to be", told.executable_claimed.as_deref().map(ToOwned::to_owned));
     add(
         "made by",

@@ -1,0 +1,212 @@
+//! The processes around one, as records tell of them: its parents above, what it started below, and what each of
+//! them sent. A number is used again, so a process is its number and when it began. Adds up; reads nothing.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    ecs::{Event, ProcessFields, Time},
+    event::Phase,
+    table::{self, bytes, printable},
+};
+
+/// Most processes that are kept; what they and their children sent is told of the rest together.
+const PROCESSES_MAX: usize = 10_000;
+
+/// A number, and when the process began, as far as that is known.
+type Key = (u32, Option<Time>);
+
+/// What one process is, and what it sent.
+#[derive(Debug, Default, Serialize)]
+struct Node {
+    pid: u32,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_line: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    script: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Time>,
+    flows: u64,
+    attempts: u64,
+    violations: u64,
+    sent_bytes: u64,
+    countries: Vec<String>,
+    #[serde(skip)]
+    parent: Option<Key>,
+    /// How many are above it in the tree.
+    depth: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    pid: u32,
+    nodes: BTreeMap<Key, Node>,
+    left_out: u64,
+}
+
+impl Tree {
+    pub(super) fn of(pid: u32) -> Self {
+        Self { pid, nodes: BTreeMap::new(), left_out: 0 }
+    }
+
+    /// Whether the event is of that process, or of one that it started.
+    pub(super) fn add(&mut self, event: &Event<'_>) -> bool {
+        let Some(process) = &event.process else { return false };
+        if !line(process).any(|it| it.pid == self.pid) {
+            return false;
+        }
+        let key = key(process);
+        if self.nodes.len() >= PROCESSES_MAX && !self.nodes.contains_key(&key) {
+            self.left_out += 1;
+            return true;
+        }
+        for it in line(process) {
+            self.nodes.entry(self::key(it)).or_insert_with(|| node(it));
+        }
+        let Some(node) = self.nodes.get_mut(&key) else { return true };
+        node.script =
+            node.script.take().or_else(|| event.geofenced.script.as_deref().map(Into::into));
+        let is_attempt = event.geofenced.phase == Phase::Attempt.word();
+        node.attempts += u64::from(is_attempt);
+        node.flows += u64::from(!is_attempt);
+        node.violations += u64::from(event.is_violation());
+        node.sent_bytes = node.sent_bytes.saturating_add(event.source.bytes);
+        let country = event.destination.geo.as_ref().map(|it| it.country_iso_code.to_string());
+        if let Some(country) = country.filter(|it| !node.countries.contains(it)) {
+            node.countries.push(country);
+        }
+        true
+    }
+
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Parents before their children, those before their sisters, each with how deep it stands.
+    fn ordered(mut self) -> Vec<Node> {
+        let mut children: BTreeMap<Option<Key>, Vec<Key>> = BTreeMap::new();
+        for (key, node) in &self.nodes {
+            // One that says it is its own parent is at the top.
+            let parent = node.parent.filter(|it| it != key && self.nodes.contains_key(it));
+            children.entry(parent).or_default().push(*key);
+        }
+        let tops = children.remove(&None).unwrap_or_default();
+        let mut left: Vec<(Key, usize)> = tops.into_iter().rev().map(|it| (it, 0)).collect();
+        let mut ordered = Vec::with_capacity(self.nodes.len());
+        while let Some((key, depth)) = left.pop() {
+            let Some(mut node) = self.nodes.remove(&key) else { continue };
+            node.depth = depth;
+            ordered.push(node);
+            let below = children.remove(&Some(key)).unwrap_or_default();
+            left.extend(below.into_iter().rev().map(|it| (it, depth + 1)));
+        }
+        ordered
+    }
+
+    pub(super) fn lines(self) -> impl Iterator<Item = impl Serialize> {
+        self.ordered().into_iter()
+    }
+
+    pub(super) fn table(self) -> comfy_table::Table {
+        const HEAD: [&str; 6] = ["PROCESS", "FLOWS", "VIOLATIONS", "SENT", "TO", "COMMAND LINE"];
+        table::small(&HEAD, self.ordered().iter().map(row))
+    }
+}
+
+fn row(node: &Node) -> Vec<String> {
+    let name = match (&node.script, &node.executable) {
+        (Some(script), Some(interpreter)) => table::script(script, interpreter),
+        _ => node.name.clone(),
+    };
+    let branch = if node.depth == 0 { String::new() } else { "  ".repeat(node.depth - 1) + "└ " };
+    let made = node.flows + node.attempts;
+    let sums = match made {
+        0 => ["-", "-", "-", "-"].map(str::to_owned),
+        _ => [
+            node.flows.to_string(),
+            node.violations.to_string(),
+            bytes(node.sent_bytes),
+            printable(&node.countries.join(" ")).into_owned(),
+        ],
+    };
+    let process = table::process(&name, node.pid, node.executable.is_some());
+    let mut cells = vec![format!("{branch}{process}")];
+    cells.extend(sums);
+    cells.push(node.command_line.as_deref().map(printable).unwrap_or_default().into_owned());
+    cells
+}
+
+/// It, and its parents from the nearest on.
+fn line<'e, 'a>(process: &'e ProcessFields<'a>) -> impl Iterator<Item = &'e ProcessFields<'a>> {
+    std::iter::successors(Some(process), |it| it.parent.as_deref())
+}
+
+fn key(process: &ProcessFields<'_>) -> Key {
+    (process.pid, process.start)
+}
+
+fn node(process: &ProcessFields<'_>) -> Node {
+    Node {
+        pid: process.pid,
+        name: process.name.to_string(),
+        executable: process.executable.as_deref().map(Into::into),
+        command_line: process.command_line.as_deref().map(Into::into),
+        start: process.start,
+        parent: process.parent.as_deref().map(key),
+        ..Node::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ecs::tests::full_record,
+        event::{Ancestor, Record, Sender},
+    };
+
+    fn ancestor(pid: u32, name: &str) -> Ancestor {
+        let (name, started_at) = (name.into(), None);
+        Ancestor { pid, name, executable: None, command_line: None, started_at }
+    }
+
+    fn sent_by(pid: u32, parents: &[(u32, &str)]) -> Record {
+        let mut record = full_record();
+        let Sender::Process { process, .. } = &mut record.sender else { panic!() };
+        let process = std::sync::Arc::make_mut(process);
+        (process.pid, process.started_at) = (pid, None);
+        process.parents = parents.iter().map(|(pid, name)| ancestor(*pid, name)).collect();
+        record
+    }
+
+    fn shape(tree: Tree) -> Vec<(u32, usize, u64)> {
+        tree.ordered().iter().map(|it| (it.pid, it.depth, it.flows)).collect()
+    }
+
+    #[test]
+    fn a_tree_has_the_parents_above_and_what_was_started_below() {
+        let mut tree = Tree::of(10);
+        let init: &[_] = &[(1, "init")];
+        for record in [
+            sent_by(12, &[(11, "sh"), (10, "update"), (1, "init")]),
+            sent_by(10, init),
+            sent_by(13, &[(10, "update"), (1, "init")]),
+            sent_by(13, &[(10, "update"), (1, "init")]),
+        ] {
+            assert!(tree.add(&Event::from(&record)));
+        }
+        assert!(!tree.add(&Event::from(&sent_by(20, init))), "of another");
+        assert_eq!(shape(tree), [(1, 0, 0), (10, 1, 1), (11, 2, 0), (12, 3, 1), (13, 2, 2)]);
+    }
+
+    #[test]
+    fn processes_that_say_they_started_each_other_are_told_without_end() {
+        let mut tree = Tree::of(10);
+        tree.add(&Event::from(&sent_by(10, &[(10, "me")])));
+        assert_eq!(shape(tree), [(10, 0, 1)]);
+    }
+}
