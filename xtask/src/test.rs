@@ -16,7 +16,7 @@ use crate::{
     console::{Console, own, say, stream},
     host, lanes, lint, metadata, packages, paths, probes, python,
     tally::Tally,
-    tidy,
+    tidy, vm,
 };
 
 /// Debian packages that the tests use.
@@ -88,6 +88,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     }
     if runner.is_some() && args.filter.is_empty() {
         session.package();
+        session.machine();
     }
     session.finish(started)
 }
@@ -167,6 +168,13 @@ impl Session<'_> {
         }
         if let Err(error) = packages::run_tested(self.console) {
             self.broken.push(format!("packages: {error:#}"));
+        }
+    }
+
+    /// What was tested on another kernel than this machine's.
+    fn machine(&mut self) {
+        if let Err(error) = vm::run_tested(self.console) {
+            self.broken.push(format!("vm: {error:#}"));
         }
     }
 

@@ -121,11 +121,22 @@ impl Archive {
         versions(&listed.unwrap_or_default())
     }
 
-    /// Downloads and unpacks the newest kernel whose version begins as `wanted` says.
+    /// Downloads and unpacks the newest kernel whose version begins as `wanted` says; where the archive lists one
+    /// that it no longer has, the next.
     pub(super) fn fetch(&self, console: &Console, wanted: &str) -> Result<Kernel> {
-        let version = choose(&self.versions, wanted).with_context(|| {
-            format!("no kernel {wanted}; there are {}", self.versions.join(", "))
-        })?;
+        let mut failed = None;
+        for version in matching(&self.versions, wanted) {
+            match self.fetch_version(console, version) {
+                Ok(kernel) => return Ok(kernel),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| {
+            anyhow::anyhow!("no kernel {wanted}; there are {}", self.versions.join(", "))
+        }))
+    }
+
+    fn fetch_version(&self, console: &Console, version: &str) -> Result<Kernel> {
         let kept = self.kernels.join(version);
         let directory = kept.clone();
         let kernel =
@@ -230,14 +241,14 @@ fn versions(madison: &str) -> Vec<String> {
 }
 
 /// `6.1` is not `6.12`.
-fn choose<'v>(versions: &'v [String], wanted: &str) -> Option<&'v str> {
-    let begins = |version: &&String| {
+fn matching<'v>(versions: &'v [String], wanted: &str) -> impl Iterator<Item = &'v str> {
+    let begins = move |version: &&String| {
         wanted == "newest"
             || version
                 .strip_prefix(wanted)
                 .is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_ascii_digit()))
     };
-    versions.iter().find(begins).map(String::as_str)
+    versions.iter().filter(begins).map(String::as_str)
 }
 
 /// Names in the `Depends` of `apt-cache show`, without versions and alternatives.
@@ -294,11 +305,12 @@ mod tests {
             "p | 7.3~rc7-1~exp1 | a\np | 6.12.117-1 | a\np | 6.12.117-1 | b\np | 6.1.9-1 | b",
         );
         assert_eq!(versions, ["7.3~rc7-1~exp1", "6.12.117-1", "6.1.9-1"]);
-        assert_eq!(choose(&versions, "6.1"), Some("6.1.9-1"));
-        assert_eq!(choose(&versions, "6.12"), Some("6.12.117-1"));
-        assert_eq!(choose(&versions, "7.3"), Some("7.3~rc7-1~exp1"));
-        assert_eq!(choose(&versions, "newest"), Some("7.3~rc7-1~exp1"));
-        assert_eq!(choose(&versions, "5.10"), None);
+        let choose = |wanted| matching(&versions, wanted).next();
+        assert_eq!(choose("6.1"), Some("6.1.9-1"));
+        assert_eq!(choose("6.12"), Some("6.12.117-1"));
+        assert_eq!(choose("7.3"), Some("7.3~rc7-1~exp1"));
+        assert_eq!(choose("newest"), Some("7.3~rc7-1~exp1"));
+        assert_eq!(choose("5.10"), None);
     }
 
     #[test]
