@@ -229,7 +229,10 @@ Examples:
   geofenced events --since 24h --verdict unapproved --fail-on-violation
   geofenced events --tree 4711 --since 1h
   geofenced events --store /mnt/evidence/geofenced --min-bytes 1MiB
-  geofenced events --lookups --process curl --destination example.org")]
+  geofenced events --lookups --process curl --destination example.org
+
+In tables a question mark stands before what is only claimed: a program of which no more is known than its
+name, and a destination's name that the program itself did not ask a resolver for.")]
     Events(EventsArgs),
     /// Show everything of one record: its states over time, why the verdict, and what could be wrong
     #[command(after_help = "\

@@ -23,8 +23,9 @@ impl From<DestinationSelector> for Destination {
 }
 
 impl Destination {
-    /// `203.0.113.10`, `203.0.113.10:443`, `[2001:db8::1]:443`, `203.0.113.0/24`, `example.org:443`.
+    /// With the question mark that tables put before a name, too: `203.0.113.10`, `203.0.113.10:443`, `[2001:db8::1]:443`, `203.0.113.0/24`, `example.org:443`.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.strip_prefix('?').unwrap_or(text);
         let of = |text| DestinationSelector::parse(text).map(Self::from);
         if let Ok(address) = text.parse::<SocketAddr>() {
             let selector = of(&address.ip().to_string())?.selector;
@@ -134,6 +135,7 @@ mod tests {
             "66.35.250.204:80",
             "[::ffff:66.35.250.204]:80",
             "example.org:80",
+            "?example.org:80",
             "192.0.2.1,example.org",
             "66.35.250.0/24",
         ] {

@@ -4,7 +4,7 @@ use anstyle::Style;
 
 use crate::{
     ecs::Event,
-    event::{Certainty, Origin, Phase, Transport},
+    event::{Certainty, DomainSource, Origin, Phase, Transport},
     table::{self, Column, Times, WIDTH_UNKNOWN, bytes, printable, verdict_style},
 };
 
@@ -202,9 +202,12 @@ fn destination(event: &Event<'_>, is_wide: bool) -> String {
     let to = &event.destination;
     let port = to.port.map(|port| format!(":{port}")).unwrap_or_default();
     let Some(ip) = to.ip else { return "(unknown)".to_owned() };
+    // What the process itself asked a resolver for; else others did, or it is what it wrote to the other side.
+    let is_asked = event.geofenced.domain_source.as_deref() == Some(DomainSource::Dns.word());
+    let mark = if is_asked { "" } else { "?" };
     match &to.domain {
-        Some(domain) if is_wide => format!("{}{port} ({ip})", printable(domain)),
-        Some(domain) => format!("{}{port}", printable(domain)),
+        Some(domain) if is_wide => format!("{mark}{}{port} ({ip})", printable(domain)),
+        Some(domain) => format!("{mark}{}{port}", printable(domain)),
         None if ip.is_ipv6() && to.port.is_some() => format!("[{ip}]{port}"),
         None => format!("{ip}{port}"),
     }
@@ -224,7 +227,7 @@ mod tests {
     use super::*;
     use crate::{
         ecs::tests::{bare_record, full_record},
-        event::Reason,
+        event::{Domain, Reason},
         table::Listing,
     };
 
@@ -256,6 +259,19 @@ mod tests {
             let line = listing.row(&layout.cells(&Event::from(&by_address)), false);
             assert!(line.contains("203.113.250.204:65535"), "{width}: {line}");
             assert!(line.ends_with("country"), "{width}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_program_itself_did_not_ask_for_is_marked() {
+        let mut record = full_record();
+        let cell = |record: &_| destination(&Event::from(record), false);
+        record.place.server_name = None;
+        for (source, shown) in
+            [(DomainSource::Dns, "example.org:80"), (DomainSource::DnsHost, "?example.org:80")]
+        {
+            record.place.domain = record.place.domain.take().map(|it| Domain { source, ..it });
+            assert_eq!(cell(&record), shown);
         }
     }
 
