@@ -63,6 +63,9 @@ pub async fn watch_signals(trigger: &Trigger, mut reload: impl FnMut()) -> io::R
 pub mod notify {
     use sd_notify::NotifyState;
 
+    /// For each step of the start, as for the first of them by the unit's `TimeoutStartSec=`.
+    const STEP_USEC: u32 = 30_000_000;
+
     fn send(states: &[NotifyState<'_>]) {
         if let Err(error) = sd_notify::notify(states) {
             tracing::warn!(%error, "the service manager can't be told");
@@ -72,6 +75,12 @@ pub mod notify {
     /// Started, or done with a reload; `status` is the line of `systemctl status`.
     pub fn ready(status: &str) {
         send(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// One more step of the start is done. A slow board that gets on is given more time than the unit does: killed
+    /// in the middle, and begun anew as often, it would never watch. What hangs is ended all the same.
+    pub fn starting(next: &str) {
+        send(&[NotifyState::Status(next), NotifyState::ExtendTimeoutUsec(STEP_USEC)]);
     }
 
     /// Reading the configuration again; [`ready`] ends it.

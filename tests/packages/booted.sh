@@ -24,6 +24,7 @@ is() { [ "$1" = "$2" ] || fail "$3: $1, not $2"; }
 active() { [ "$(shown ActiveState)" = active ]; }
 answers() { geofenced status -o json; }
 has() { answers | grep -qF "$1"; }
+is_another() { active && [ "$(shown MainPID)" != "$pid" ] && [ "$(shown NRestarts)" != 0 ]; }
 egress() { echo hello >/dev/udp/203.0.113.1/9; }
 stored() { geofenced events -o json --since 30d --destination 203.0.113.1 | grep -q '"unapproved"'; }
 # A host with a network that leads nowhere.
@@ -44,7 +45,7 @@ quiet() {
 
 installed() {
     network
-    local started pid
+    local started
     started=$(date +%s%N)
     dpkg -i "$deb" >/dev/null || fail "can't be installed"
     is "$(systemctl is-enabled geofenced)" enabled "enabled"
@@ -79,8 +80,7 @@ installed() {
 
     pid=$(shown MainPID)
     kill -KILL "$pid"
-    until_true [ "$(shown NRestarts)" != 0 ]
-    for _ in $(seq 240); do [ "$(shown MainPID)" != 0 ] && [ "$(shown MainPID)" != "$pid" ] && active && break; sleep 0.5; done
+    until_true is_another
     until_true answers
     say "killed: started again by systemd"
 

@@ -56,7 +56,7 @@ use crate::{
     rules::Rules,
     sandbox,
     self_test::SelfTest,
-    shutdown::{self, Trigger},
+    shutdown::{self, Trigger, notify},
     store::{Store, host_name},
 };
 
@@ -134,12 +134,14 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
 
 /// Gives up rights, and then reads who runs already.
 fn confine(processes: &mut Processes, args: &RunArgs) -> anyhow::Result<()> {
+    notify::starting("reading who runs already");
     group::join();
     let confined = sandbox::confine()?;
     tracing::debug!(?confined, "privileges dropped");
     if args.replay.is_none() {
         processes.scan()?;
     }
+    notify::starting("opening the store");
     Ok(())
 }
 
@@ -159,6 +161,7 @@ fn note_start(pipeline: &mut Pipeline, started: Notice, now: &Moment) -> Timesta
 }
 
 async fn bind(global: &Global, config: &Config) -> anyhow::Result<Sockets> {
+    notify::starting("attaching to interfaces");
     let path = global.socket.as_deref().unwrap_or(&config.api.socket);
     let api = server::bind(path)?;
     let metrics = match config.metrics.listen {
@@ -212,11 +215,14 @@ fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure
         let built = || building.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
         if config.sizing.memory.is_some_and(Memory::is_short) {
             let locator = built();
+            notify::starting("loading the probes");
             return (locator, open_source(config, args));
         }
         let opened = open_source(config, args);
+        notify::starting("reading the databases");
         (built(), opened)
     });
+    notify::starting("telling the kernel of the databases");
     // What is wrong with the configuration is told first.
     let rules = Rules::new(config.policy.clone(), locator?).on(host::host(&config.host));
     Ok((rules, opened?))
