@@ -295,6 +295,9 @@ pub struct Geofenced<'a> {
     /// In force when this state was judged, as the databases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyFields<'a>>,
+    /// That policy only learned: it raised nothing as a violation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learning: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub database: Vec<DatabaseFields<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -389,8 +392,17 @@ pub struct Creator<'a> {
 }
 
 impl Event<'_> {
-    /// An attempt never counts as a violation.
+    /// An attempt never counts as a violation, nor what was judged by a policy that only learned.
     pub fn is_violation(&self) -> bool {
+        self.is_unapproved() && !self.geofenced.learning
+    }
+
+    /// It would have been one, had the policy not only learned.
+    pub fn is_unraised(&self) -> bool {
+        self.is_unapproved() && self.geofenced.learning
+    }
+
+    fn is_unapproved(&self) -> bool {
         self.geofenced.verdict == Verdict::Unapproved.word()
             && self.geofenced.phase == Phase::Sent.word()
     }

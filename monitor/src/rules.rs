@@ -33,8 +33,12 @@ impl Rules {
             sha256: database.sha256,
         });
         let databases = databases.collect();
-        let provenance =
-            Arc::new(Provenance { policy_sha256: policy.sha256, databases, host: None });
+        let provenance = Arc::new(Provenance {
+            policy_sha256: policy.sha256,
+            is_learning: policy.is_learning(),
+            databases,
+            host: None,
+        });
         Self { policy, locator, provenance, generation: 0 }
     }
 

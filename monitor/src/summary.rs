@@ -71,6 +71,9 @@ pub struct Row {
     /// Flows of which none was.
     pub attempts: u64,
     pub violations: u64,
+    /// Flows that would be violations, had the policy of their time not only learned.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unraised: u64,
     /// What left.
     pub source: Volume,
     /// What came back.
@@ -115,6 +118,7 @@ impl Row {
             flows: 0,
             attempts: 0,
             violations: 0,
+            unraised: 0,
             source: Volume::default(),
             destination: Volume::default(),
             verdicts: Verdicts::default(),
@@ -136,6 +140,7 @@ impl Row {
                 (&mut total.flows, row.flows),
                 (&mut total.attempts, row.attempts),
                 (&mut total.violations, row.violations),
+                (&mut total.unraised, row.unraised),
                 (&mut total.divided, row.divided),
                 (&mut total.source.bytes, row.source.bytes),
                 (&mut total.source.packets, row.source.packets),
@@ -167,6 +172,14 @@ impl Row {
         self.last_seen = self.last_seen.max(Time(seen[1]));
     }
 
+    /// Flows that sent.
+    fn object(&mut self, kind: Kind, flows: u64) {
+        if kind.verdict == Verdict::Unapproved {
+            let count = if kind.is_learning { &mut self.unraised } else { &mut self.violations };
+            *count += flows;
+        }
+    }
+
     fn volumes(&mut self, traffic: Traffic, add: fn(u64, u64) -> u64) {
         for (sum, more) in [
             (&mut self.source.bytes, traffic.sent_bytes),
@@ -190,6 +203,19 @@ fn is_zero(count: &u64) -> bool {
 pub struct Kind {
     pub country: Country,
     pub verdict: Verdict,
+    /// By a policy that only learned.
+    pub is_learning: bool,
+}
+
+impl Kind {
+    pub fn of(record: &Record) -> Self {
+        let (country, verdict) = (record.place.country, record.judgement.verdict);
+        Self { country, verdict, is_learning: record.is_learning() }
+    }
+    pub fn of_rollup(rollup: &Rollup) -> Self {
+        let (country, verdict) = (rollup.country, rollup.verdict);
+        Self { country, verdict, is_learning: rollup.is_learning() }
+    }
 }
 
 /// Flows of one kind, but for their traffic.
@@ -282,6 +308,7 @@ impl Summary {
         row.count(record.judgement.verdict, sent, [egress.started_at, egress.last_at]);
         row.attempts += 1 - sent;
         row.violations += u64::from(is_violation);
+        row.unraised += u64::from(record.is_unraised());
         number
     }
 
@@ -295,9 +322,7 @@ impl Summary {
         row.volumes(traffic, u64::saturating_add);
         row.divided += if is_divided { rollup.traffic.sent_bytes } else { 0 };
         // Its flows all sent: attempts are in no roll-up.
-        if rollup.verdict == Verdict::Unapproved {
-            row.violations += rollup.flows;
-        }
+        row.object(Kind::of_rollup(rollup), rollup.flows);
     }
 
     /// Key, address and name of the device on the LAN that sent, where that is asked for.
@@ -346,9 +371,7 @@ impl Totals for Summary {
         let row = &mut self.rows[number as usize];
         row.count(kind.verdict, counts.flows, counts.seen);
         row.attempts += counts.attempts;
-        if kind.verdict == Verdict::Unapproved {
-            row.violations += counts.flows;
-        }
+        row.object(kind, counts.flows);
         number
     }
     fn rollup(&mut self, rollup: &Rollup) {

@@ -112,7 +112,12 @@ fn by_host(mut record: Record, name: &str) -> Record {
 }
 
 fn some_provenance() -> geofenced::inside::event::Provenance {
-    geofenced::inside::event::Provenance { policy_sha256: [1; 32], databases: vec![], host: None }
+    geofenced::inside::event::Provenance {
+        policy_sha256: [1; 32],
+        is_learning: false,
+        databases: vec![],
+        host: None,
+    }
 }
 
 pub(crate) fn rollup(hour: u64, code: &str, provenance: &Record) -> Rollup {

@@ -8,6 +8,7 @@ mod cli;
 mod compared;
 mod connections;
 mod export;
+mod learn;
 mod marks;
 mod places;
 mod policies;

@@ -41,7 +41,7 @@ fn rules_of(folder: &Path, approved: &str, country: &str) -> Arc<Rules> {
 }
 
 /// A datagram by the socket `cookie` to 203.0.113.7.
-fn datagram(cookie: u64) -> EgressSample {
+pub(crate) fn datagram(cookie: u64) -> EgressSample {
     let mut remote = [0; 16];
     remote[10..].copy_from_slice(&[0xff, 0xff, 203, 0, 113, 7]);
     let flow = FlowKey { cookie, remote, remote_port: 5000, transport: 17, ..FlowKey::default() };
@@ -57,7 +57,7 @@ fn datagram(cookie: u64) -> EgressSample {
     }
 }
 
-fn watching(config: &StoreConfig, rules: &Arc<Rules>) -> (Pipeline, StoreWriter) {
+pub(crate) fn watching(config: &StoreConfig, rules: &Arc<Rules>) -> (Pipeline, StoreWriter) {
     let metrics = Arc::new(Metrics::new(&KnownLabels::default()).unwrap());
     let store = Store::open(config).unwrap();
     let (queue, writer) =
@@ -69,7 +69,7 @@ fn watching(config: &StoreConfig, rules: &Arc<Rules>) -> (Pipeline, StoreWriter)
     (Pipeline::new(processes, Arc::clone(rules), outputs, metrics, 1024, 0), writer)
 }
 
-fn records(reader: &Reader) -> Vec<Record> {
+pub(crate) fn records(reader: &Reader) -> Vec<Record> {
     let mut records = Vec::new();
     reader
         .query(&Query::default(), |record| {
@@ -81,7 +81,7 @@ fn records(reader: &Reader) -> Vec<Record> {
 }
 
 /// Counters of one flow, at one time.
-struct Counted(FlowKey, FlowCounters);
+pub(crate) struct Counted(pub(crate) FlowKey, pub(crate) FlowCounters);
 
 impl Source for Counted {
     fn wait(&mut self, _timeout: Duration) -> Result<bool, ProbeError> {

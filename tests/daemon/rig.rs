@@ -245,6 +245,7 @@ fn status() -> Status {
         losses: vec![],
         policy: status::Policy {
             sha256: "00ff".into(),
+            mode: "judge".into(),
             approved_countries: vec!["US".into()],
             rules: 0,
         },

@@ -77,7 +77,12 @@ fn provenance() -> Arc<Provenance> {
     };
     let databases = vec![database("country", 7), database("second", 8), database("operator", 9)];
     let host = Host { name: "uav-7.example.org".into(), id: Some([0x7b; 32]) };
-    Arc::new(Provenance { policy_sha256: [0x5a; 32], databases, host: Some(Arc::new(host)) })
+    Arc::new(Provenance {
+        policy_sha256: [0x5a; 32],
+        is_learning: false,
+        databases,
+        host: Some(Arc::new(host)),
+    })
 }
 
 impl Generator {

@@ -22,6 +22,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock,
+    config::Reread,
     coverage::{Alive, Coverage, Watched},
     devices::Leases,
     ecs::{AutonomousSystem, Geo, Time},
@@ -206,6 +207,14 @@ pub struct PolicyInForce {
     /// What its hash is of, where the ledger holds it whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+impl PolicyInForce {
+    /// By its text: it only learned.
+    pub fn is_learning(&self) -> bool {
+        let read = self.text.as_deref().and_then(Reread::from_text);
+        read.is_some_and(|it| it.policy.is_learning())
+    }
 }
 
 /// Body of every answer that is an error, and last line of a stream that broke off.

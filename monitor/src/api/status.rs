@@ -63,6 +63,9 @@ pub struct Loss {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub sha256: String,
+    /// `judge`, or `learn`: nothing is raised as a violation.
+    #[serde(default)]
+    pub mode: String,
     pub approved_countries: Vec<String>,
     pub rules: u64,
 }
@@ -166,6 +169,7 @@ pub(crate) mod tests {
             coverage_since: Some(Time(Timestamp::from_secs(1_800_000_000))),
             losses: vec![Loss { stage: "store".into(), reason: "queue-full".into(), count: 2 }],
             policy: Policy {
+                mode: "judge".into(),
                 sha256: "00ff".into(),
                 approved_countries: vec!["US".into()],
                 rules: 1,

@@ -10,7 +10,7 @@ use layout::Layout;
 use tree::Tree;
 
 use super::{
-    Failure, Outcome, coverage, hints,
+    Failure, Outcome, coverage, hints, learning,
     load::{self, Asked},
     lookups, out,
     timelines::Timelines,
@@ -34,6 +34,7 @@ struct Printer {
     is_live: bool,
     shown: u64,
     violations: u64,
+    unraised: u64,
     /// Of what was shown.
     earliest: Option<Timestamp>,
     timelines: Timelines,
@@ -61,6 +62,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
         )));
     }
     let query = load::query(global, &args.filter)?;
+    learning::say(global);
     let window = (query.filter.since, query.filter.until);
     let mut printer = Printer::new(global, args);
     let asked = if args.follow {
@@ -81,6 +83,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
         Ok(()) => {}
     }
     printer.finish()?;
+    learning::say_unraised(global, printer.unraised);
     if printer.shown == 0 && !args.follow {
         eprintln!("no events match");
         hints::of_nothing(global, &args.filter)?;
@@ -174,6 +177,7 @@ impl Printer {
             is_live: args.follow,
             shown: 0,
             violations: 0,
+            unraised: 0,
             earliest: None,
             timelines: Timelines::default(),
         }
@@ -212,6 +216,7 @@ impl Printer {
         self.shown += 1;
         self.timelines.add(event);
         self.violations += u64::from(event.is_violation());
+        self.unraised += u64::from(event.is_unraised());
         let Time(started_at) = event.timestamp;
         self.earliest = Some(self.earliest.map_or(started_at, |earliest| earliest.min(started_at)));
         if self.is_live {

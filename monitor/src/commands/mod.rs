@@ -8,6 +8,7 @@ mod doctor;
 mod events;
 mod export;
 mod hints;
+mod learning;
 mod load;
 mod locate;
 mod lookups;

@@ -20,8 +20,8 @@ use crate::{
     marks::Intervals,
     printable::printable,
     report::{
-        Claim, Comparison, Database, Declared, Facts, Probe, Report, Scope, Side, Standing, Tables,
-        Violations, WholeHours, html,
+        Claim, Comparison, Database, Declared, Facts, LEARNING, Probe, Report, Scope, Side,
+        Standing, Tables, Violations, WholeHours, html,
     },
     summary::{By, ROLLED_UP, Row, THIS_HOST},
 };
@@ -53,6 +53,9 @@ pub(super) fn run(global: &Global, args: &ReportArgs) -> Outcome {
     out.flush()?;
     if global.quiet == 0 {
         eprintln!("{}", report.coverage.sentence());
+        if report.learning {
+            eprintln!("{LEARNING}");
+        }
         if let Some([_, beside]) = report.comparison.as_ref().map(|it| &it.periods) {
             eprintln!("{}: {}", printable(&beside.name), beside.coverage.sentence());
         }

@@ -10,6 +10,7 @@ use crate::{
         status::{Fill, SelfTestState, Store},
     },
     cli::{Exit, Global, Output},
+    config::Mode,
     outputs::live,
     table::{Times, bytes, printable, small, span, styled, verdict_style},
 };
@@ -69,14 +70,9 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
         let state = if probe.attached { good("attached") } else { bad("missing") };
         add("probe", format!("{} {state}, {}", probe.name, printable(&probe.detail)));
     }
-    let approved = match status.policy.approved_countries.as_slice() {
-        [] => "no country is approved".to_owned(),
-        countries => countries.join(" "),
-    };
-    add(
-        "policy",
-        format!("{approved}; {} rules; sha256 {}", status.policy.rules, status.policy.sha256),
-    );
+    for [name, value] in policy_lines(status, color) {
+        add(&name, value);
+    }
     for database in &status.databases {
         let built = database.built_at.map(|at| clock.format(at)).unwrap_or_default();
         let text = format!("{}: {} {built}", database.label, database.name);
@@ -102,6 +98,23 @@ fn lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     status.queues.iter().for_each(|queue| add("queue", fill(queue)));
     status.maps.iter().for_each(|map| add("map", fill(map)));
     status.details.iter().for_each(|(name, value)| add(name, value.to_string()));
+    lines
+}
+
+fn policy_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
+    let policy = &status.policy;
+    let mut lines = Vec::new();
+    if policy.mode == Mode::Learn.word() {
+        let text = "learn: what is not approved is recorded, and no violation is raised";
+        let text = styled(text, verdict_style("unapproved"), color);
+        lines.push(["mode".to_owned(), text]);
+    }
+    let approved = match policy.approved_countries.as_slice() {
+        [] => "no country is approved".to_owned(),
+        countries => countries.join(" "),
+    };
+    let text = format!("{approved}; {} rules; sha256 {}", policy.rules, policy.sha256);
+    lines.push(["policy".to_owned(), text]);
     lines
 }
 

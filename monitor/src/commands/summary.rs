@@ -6,7 +6,7 @@ use std::io::Write;
 
 use anstyle::Style;
 
-use super::{Failure, Outcome, coverage, hints, load, out, totals};
+use super::{Failure, Outcome, coverage, hints, learning, load, out, totals};
 use crate::{
     api::{Answer, Asked},
     cli::{Exit, Global, Output, SummaryArgs},
@@ -16,7 +16,7 @@ use crate::{
     when,
 };
 
-const CSV_HEAD: [&str; 19] = [
+const CSV_HEAD: [&str; 20] = [
     "by",
     "key",
     "flows",
@@ -36,11 +36,13 @@ const CSV_HEAD: [&str; 19] = [
     "divided",
     "first_seen",
     "course.sent",
+    "unraised",
 ];
 
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     let args = &SummaryArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
     let query = load::query(global, &args.filter)?;
+    learning::say(global);
     let window = (query.filter.since, query.filter.until);
     let new_since = new_since(args, query.filter.since)?;
     let asked = Asked { keys: args.keys(), sort: args.sort, new_since };
@@ -50,6 +52,7 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
     }
     print(global, args, &answer)?;
     let Answer { rows, left_out, .. } = answer;
+    learning::say_unraised(global, rows.iter().map(|row| row.unraised).sum());
     if rows.is_empty() {
         eprintln!("nothing matches");
         hints::of_nothing(global, &args.filter)?;
@@ -106,7 +109,7 @@ fn key_columns(args: &SummaryArgs) -> Vec<By> {
     if keys.len() > 1 { keys } else { Vec::new() }
 }
 
-fn csv_row(row: &Row) -> anyhow::Result<[String; 19]> {
+fn csv_row(row: &Row) -> anyhow::Result<[String; 20]> {
     let time = |at| serde_json::to_value(at).map(|it| it.as_str().unwrap_or_default().to_owned());
     Ok([
         row.by.to_string(),
@@ -128,6 +131,7 @@ fn csv_row(row: &Row) -> anyhow::Result<[String; 19]> {
         row.divided.to_string(),
         time(row.first_seen)?,
         row.course.as_ref().map(|it| joined(&it.sent)).unwrap_or_default(),
+        row.unraised.to_string(),
     ])
 }
 

@@ -1,10 +1,12 @@
 //! What a configuration means, in sentences for `geofenced check`. Decides nothing.
 
 use super::{
-    Basis, Config, Geo, Policy, RecordMode, Rule, Undetermined, UnknownCountry, programs,
+    Basis, Config, Geo, Mode, Policy, RecordMode, Rule, Undetermined, UnknownCountry, programs,
     rule::Asked,
 };
 use crate::{event::CountryCode, locate::codes};
+
+const LEARNING: &str = "The policy only learns: everything is judged and recorded, and nothing is raised as a violation, whatever follows here. `geofenced suggest` makes a policy of what was seen; policy.mode = \"judge\" ends it.";
 
 /// One sentence or two each, most important first.
 pub fn explain(config: &Config) -> Vec<String> {
@@ -33,6 +35,7 @@ pub fn explain(config: &Config) -> Vec<String> {
 pub(super) fn terms(policy: &Policy, of_rule: impl Fn(&Rule) -> Vec<String>) -> Vec<String> {
     // Without a rest: a new field does not compile until it is explained.
     let Policy {
+        mode,
         approved_countries: approved,
         basis,
         disputed,
@@ -45,6 +48,7 @@ pub(super) fn terms(policy: &Policy, of_rule: impl Fn(&Rule) -> Vec<String>) -> 
         sha256: _,
     } = policy;
     let mut out = Vec::new();
+    out.extend((*mode == Mode::Learn).then(|| LEARNING.to_owned()));
     out.push(if approved.is_empty() {
         "No country is approved: all that leaves the local networks is unapproved, but for what rules allow. Name countries in policy.approved_countries.".into()
     } else {

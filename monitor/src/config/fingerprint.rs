@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Geo, OperatorFact, Override, Policy, Rule, Undetermined,
+    Geo, Mode, OperatorFact, Override, Policy, Rule, Undetermined,
     rule::{listed, quoted},
 };
 use crate::event::CountryCode;
@@ -50,6 +50,7 @@ fn write_geo(out: &mut String, geo: &Geo) {
 /// `rule`.
 fn canonical(policy: &Policy) -> String {
     let Policy {
+        mode,
         approved_countries,
         basis,
         disputed,
@@ -63,6 +64,9 @@ fn canonical(policy: &Policy) -> String {
     } = policy;
     let mut out = String::from("geofenced policy 2\n");
     // Writing to a String cannot fail.
+    if *mode == Mode::Learn {
+        out.push_str("mode learn\n");
+    }
     let _ = writeln!(out, "approved {}", listed(approved_countries));
     let _ = writeln!(out, "basis {}", basis.word());
     let _ = writeln!(out, "disputed {}", disputed.word());

@@ -87,6 +87,7 @@ impl Config {
     /// The documented defaults: no country is approved.
     pub fn builtin() -> Self {
         let mut policy = Policy {
+            mode: Mode::Judge,
             approved_countries: Vec::new(),
             basis: Basis::Either,
             disputed: Disputed::Unapproved,
@@ -149,10 +150,20 @@ macro_rules! words {
     };
 }
 
+words!(Mode { Judge = "judge", Learn = "learn" });
 words!(Basis { Either = "either", Location = "location", Operator = "operator" });
 words!(UnknownCountry { Unapproved = "unapproved", Unknown = "unknown", Approved = "approved" });
 words!(Disputed { Unapproved = "unapproved", Approved = "approved" });
 words!(RecordMode { Unapproved = "unapproved", All = "all" });
+
+/// What becomes of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What is unapproved is a violation.
+    Judge,
+    /// All is judged and recorded, and nothing raised as a violation.
+    Learn,
+}
 
 /// Which side of an address is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +190,7 @@ pub enum Disputed {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    pub mode: Mode,
     /// Sorted, without repetition.
     pub approved_countries: Vec<CountryCode>,
     pub basis: Basis,
@@ -195,6 +207,12 @@ pub struct Policy {
     pub text: Arc<str>,
     /// SHA-256 of the policy's canonical form: equal policies, equal hash.
     pub sha256: [u8; 32],
+}
+
+impl Policy {
+    pub fn is_learning(&self) -> bool {
+        self.mode == Mode::Learn
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

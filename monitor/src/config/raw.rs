@@ -35,6 +35,7 @@ pub(super) struct RawConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawPolicy {
+    pub(super) mode: Option<Text>,
     pub(super) approved_countries: Option<Vec<Text>>,
     pub(super) basis: Option<Text>,
     pub(super) disputed: Option<Text>,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{
-    Basis, Config, Disputed, Geo, OperatorFact, Override, Policy, Rule, Trust, Undetermined,
+    Basis, Config, Disputed, Geo, Mode, OperatorFact, Override, Policy, Rule, Trust, Undetermined,
     UnknownCountry, explain, fingerprint,
 };
 use crate::{
@@ -47,6 +47,7 @@ impl Reread {
     fn line(&mut self, word: &str, rest: &str) -> Option<()> {
         let Self { policy, geo } = self;
         match word {
+            "mode" => policy.mode = known(&Mode::WORDS, rest)?,
             "approved" => policy.approved_countries = codes(rest)?,
             "basis" => policy.basis = known(&Basis::WORDS, rest)?,
             "disputed" => policy.disputed = known(&Disputed::WORDS, rest)?,

@@ -211,6 +211,22 @@ fn what_a_rule_that_allows_can_not_rest_on_is_refused_with_what_to_write() {
 
 /// What a changed form of the fingerprint would break: evidence names policies by it.
 #[test]
+fn a_policy_that_only_learns_is_another_and_keeps_every_flow() {
+    let problem = "0.toml:2: policy.mode: \"lern\" is none of \"judge\", \"learn\"";
+    assert!(refused("[policy]\nmode = \"lern\"").contains(problem));
+    let [judging, learning] = ["judge", "learn"].map(|mode| {
+        parse(&format!("[policy]\nmode = \"{mode}\"\n[store]\nrecord = \"unapproved\"")).unwrap()
+    });
+    assert_eq!(judging.policy, Config::builtin().policy);
+    assert_ne!(judging.policy.sha256, learning.policy.sha256);
+    assert_eq!(judging.store.record, RecordMode::Unapproved);
+    assert_eq!(learning.store.record, RecordMode::All);
+    let read = Reread::from_text(&learning.policy.text).unwrap();
+    assert!(read.policy.is_learning());
+    assert!(read.sentences()[0].contains("only learns"));
+}
+
+#[test]
 fn the_form_that_is_hashed_has_a_version() {
     let text = "[policy]\napproved_countries = [\"US\"]\n[[policy.rule]]\nname = \"ntp\"\nallow = true\nprocess = \"/usr/sbin/chronyd\"\ncontainer = \"\"\nport = 123\n";
     let canonical = "geofenced policy 2\napproved US\nbasis either\ndisputed unapproved\n\

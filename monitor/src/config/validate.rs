@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::{
-    ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, HostConfig, MetricsConfig,
+    ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, HostConfig, MetricsConfig, Mode,
     OperatorFact, Override, Policy, RecordMode, Rule, Sizing, StoreConfig, UnknownCountry,
     check::Check,
     fingerprint,
@@ -52,13 +52,18 @@ pub(super) fn validate(
     policy.undetermined = check.undetermined(&raw.names)?.unwrap_or(policy.undetermined);
     let geo = check.geo(&raw.geo)?;
     fingerprint::seal(&mut policy, &geo);
+    let mut store = check.store(&raw.store, defaults.store)?;
+    if policy.is_learning() {
+        // What is only added up tells nobody which rules it takes.
+        store.record = RecordMode::All;
+    }
     Ok(Config {
         policy,
         geo,
         capture,
         sizing,
         names: check.names(&raw.names)?,
-        store: check.store(&raw.store, defaults.store)?,
+        store,
         metrics,
         api,
         host: HostConfig {
@@ -75,6 +80,9 @@ impl Check<'_> {
     /// Its fingerprint is still to be made.
     fn policy(&self, raw: &RawPolicy, defaults: Policy) -> Result<Policy, ConfigError> {
         let approved = raw.approved_countries.as_deref();
+        let mode = self.optional("policy.mode", raw.mode.as_ref(), |text| {
+            values::choice(text, &Mode::WORDS)
+        })?;
         let basis = self.optional("policy.basis", raw.basis.as_ref(), |text| {
             values::choice(text, &Basis::WORDS)
         })?;
@@ -92,6 +100,7 @@ impl Check<'_> {
             .transpose()?;
         let approved = approved.map(|texts| self.countries("policy.approved_countries", texts));
         Ok(Policy {
+            mode: mode.unwrap_or(defaults.mode),
             approved_countries: approved.transpose()?.unwrap_or(defaults.approved_countries),
             basis: basis.unwrap_or(defaults.basis),
             disputed: disputed.unwrap_or(defaults.disputed),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Event;
 
 /// Every leaf of an event but the parents beyond the nearest, in the order they are written.
-pub const COLUMNS: [&str; 89] = [
+pub const COLUMNS: [&str; 90] = [
     "@timestamp",
     "event.id",
     "event.kind",
@@ -80,6 +80,7 @@ pub const COLUMNS: [&str; 89] = [
     "geofenced.second_country",
     "geofenced.anycast",
     "geofenced.policy.sha256",
+    "geofenced.learning",
     "geofenced.database.label",
     "geofenced.database.name",
     "geofenced.database.date",

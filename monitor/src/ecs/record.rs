@@ -202,6 +202,7 @@ fn geofenced(record: &Record) -> Geofenced<'_> {
         operator_country: operator.and_then(|it| it.country).map(|code| code.to_string().into()),
         second_country: place.second.map(|code| code.to_string().into()),
         anycast: operator.is_some_and(|it| it.is_anycast),
+        learning: findings.is_learning(),
         policy: provenance.map(|it| PolicyFields { sha256: hex(&it.policy_sha256).into() }),
         database: provenance
             .map(|it| it.databases.iter().map(DatabaseFields::from).collect())

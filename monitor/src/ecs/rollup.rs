@@ -75,6 +75,9 @@ pub struct RollupFields<'a> {
     /// What a program said of itself, where no more is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executable_claimed: Option<Text<'a>>,
+    /// By a policy that only learned: no violation is among them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub learning: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyFields<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -115,6 +118,7 @@ impl<'a> From<&'a Rollup> for RollupEvent<'a> {
                 flows: rollup.flows,
                 verdict: rollup.verdict.word().into(),
                 executable_claimed: claimed.map(Into::into),
+                learning: rollup.is_learning(),
                 policy: provenance.map(|it| PolicyFields { sha256: hex(&it.policy_sha256).into() }),
                 database: provenance
                     .map(|it| it.databases.iter().map(DatabaseFields::from).collect())

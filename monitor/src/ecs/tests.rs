@@ -125,6 +125,7 @@ pub(crate) fn full_record() -> Record {
 fn provenance() -> Provenance {
     Provenance {
         policy_sha256: [0xab; 32],
+        is_learning: false,
         databases: vec![DatabaseId {
             label: "country".into(),
             name: "Example Country".into(),
@@ -320,6 +321,8 @@ fn every_field_of_an_event_has_its_csv_column_and_every_column_its_field() {
     let process = Arc::make_mut(process);
     process.executable = Some("/usr/bin/dash".into());
     process.command_line = Some("sh /opt/up.sh".into());
+    let learning = Provenance { is_learning: true, ..provenance() };
+    record.provenance = Some(Arc::new(learning));
     let moment = Moment { boot_ns: 0, timeline: timeline() };
     let share = Share {
         destination: record.egress.remote.unwrap().ip().to_string().into(),

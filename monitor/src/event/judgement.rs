@@ -91,6 +91,8 @@ pub struct DatabaseId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Provenance {
     pub policy_sha256: [u8; 32],
+    /// That policy only learned: what it did not approve was raised as nothing.
+    pub is_learning: bool,
     pub databases: Vec<DatabaseId>,
     /// Who judged and wrote; `None`: stored by a version that did not tell.
     pub host: Option<Arc<Host>>,

@@ -34,6 +34,13 @@ pub struct Findings {
     pub timeline: Option<Timeline>,
 }
 
+impl Findings {
+    /// Judged by a policy that only learned.
+    pub fn is_learning(&self) -> bool {
+        self.provenance.as_ref().is_some_and(|it| it.is_learning)
+    }
+}
+
 impl Deref for Record {
     type Target = Findings;
 
@@ -50,8 +57,17 @@ impl DerefMut for Record {
 }
 
 impl Record {
-    /// An attempt never counts as a violation.
+    /// An attempt never counts as a violation, nor what was judged by a policy that only learned.
     pub fn is_violation(&self) -> bool {
+        self.is_unapproved() && !self.is_learning()
+    }
+
+    /// It would have been one, had the policy not only learned.
+    pub fn is_unraised(&self) -> bool {
+        self.is_unapproved() && self.is_learning()
+    }
+
+    fn is_unapproved(&self) -> bool {
         self.judgement.verdict == Verdict::Unapproved && self.egress.phase == Phase::Sent
     }
 }
@@ -75,6 +91,11 @@ pub struct Rollup {
 }
 
 impl Rollup {
+    /// Judged by a policy that only learned.
+    pub fn is_learning(&self) -> bool {
+        self.provenance.as_ref().is_some_and(|it| it.is_learning)
+    }
+
     /// Of its hour.
     pub fn last_instant(&self) -> Timestamp {
         Timestamp(self.hour.0.saturating_add(3_600_000_000_000 - 1))

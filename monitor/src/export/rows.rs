@@ -80,6 +80,7 @@ fn judged(event: &Event<'_>, to: &mut Columns) {
     to.cow("geofenced_reason", Some(&it.reason));
     to.cow("geofenced_verdict_now", it.verdict_now.as_ref());
     to.flag("geofenced_violation", Some(event.is_violation()));
+    to.flag("geofenced_learning", Some(it.learning));
     to.cow("geofenced_origin", Some(&it.origin));
     to.cow("geofenced_attribution", Some(&it.attribution));
     to.cow("geofenced_phase", Some(&it.phase));
@@ -135,6 +136,7 @@ pub(super) fn rollup(event: &RollupEvent<'_>, to: &mut Columns) {
     to.number("geofenced_flows", Some(it.flows));
     to.cow("geofenced_verdict", Some(&it.verdict));
     to.cow("geofenced_executable_claimed", it.executable_claimed.as_ref());
+    to.flag("geofenced_learning", Some(it.learning));
     to.cow("geofenced_policy_sha256", it.policy.as_ref().map(|it| &it.sha256));
     to.json("geofenced_database", &it.database);
     to.end_row();

@@ -26,6 +26,7 @@ pub(super) fn code(text: &str) -> CountryCode {
 
 pub(super) fn policy(approved: &[&str]) -> Policy {
     Policy {
+        mode: crate::config::Mode::Judge,
         approved_countries: approved.iter().map(|text| code(text)).collect(),
         basis: Basis::Either,
         disputed: Disputed::Unapproved,

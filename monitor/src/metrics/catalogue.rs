@@ -143,6 +143,8 @@ catalogue! {
         "When the configuration in force was read.";
     CONFIG_FALLBACK: Gauge "config_fallback" [],
         "1 while the last good configuration is in force because the present one was broken at the start, else 0.";
+    POLICY_LEARNING: Gauge "policy_learning" [],
+        "1: the policy only learns (policy.mode), so that nothing is raised as a violation; else 0";
     POLICY_INFO: Gauge "policy_info" ["sha256"],
         "1; the label is the hash of the policy in force.";
     HOST_INFO: Gauge "host_info" ["name", "id"],

@@ -64,7 +64,8 @@ impl Output for Meters {
         let country = country_label(&sum.place.country);
         let flows = &metrics.egress_flows_total;
         flows.with_label_values(&[verdict, country, TRANSPORT_OTHER]).inc_by(sum.flows);
-        if sum.judgement.verdict == Verdict::Unapproved {
+        let is_learning = sum.provenance.as_ref().is_some_and(|it| it.is_learning);
+        if sum.judgement.verdict == Verdict::Unapproved && !is_learning {
             let labels = [country, &sum.judgement.reason.to_string()];
             metrics.violations_total.with_label_values(&labels).inc_by(sum.flows);
             let last = metrics.last_violation_timestamp_seconds.with_label_values(&labels);

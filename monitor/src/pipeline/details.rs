@@ -62,8 +62,11 @@ impl Details {
         let is_objection = |verdict| verdict == Verdict::Unapproved;
         let was_violation =
             egress.phase == Phase::Sent && is_objection(self.judgement.verdict) && self.is_counted;
-        if is_by_others && was_violation && !is_objection(judgement.verdict) {
-            self.verdict_now = Some(judgement.verdict);
+        // Rules that only learn take back as little as those that approve.
+        let is_taken_back = !is_objection(judgement.verdict) || rules.policy.is_learning();
+        if is_by_others && was_violation && is_taken_back {
+            let now = judgement.verdict;
+            self.verdict_now = (!is_objection(now)).then_some(now);
             return;
         }
         let found = &mut **self;

@@ -63,6 +63,8 @@ pub struct Claim {
 /// What a claim is decided by, besides the flows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grounds<'a> {
+    /// In some of the period the policy only learned.
+    pub(super) is_learning: bool,
     pub(super) coverage: &'a Coverage,
     pub(super) countries: &'a [Row],
     pub(super) verdicts: &'a [Row],
@@ -234,6 +236,9 @@ impl Claim {
         {
             let what = "Only added up by hour and country, so that their operators are not known";
             say(outside(row), what);
+        }
+        if self.subject == Subject::Unapproved && grounds.is_learning {
+            out.push(super::LEARNING.to_owned());
         }
         out
     }

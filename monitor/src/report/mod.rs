@@ -114,6 +114,9 @@ pub struct Totals {
     pub flows: u64,
     pub attempts: u64,
     pub violations: u64,
+    /// What would be one, had the policy not only learned.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unraised: u64,
     pub sent: Volume,
     pub received: Volume,
     pub verdicts: Verdicts,
@@ -129,6 +132,8 @@ pub struct Report {
     pub interval: Option<String>,
     pub scope: Scope,
     pub claims: Vec<Decided>,
+    /// In some of the period the policy only learned: that there is no violation says nothing then.
+    pub learning: bool,
     pub totals: Totals,
     pub coverage: Coverage,
     pub policies: Vec<PolicyInForce>,
@@ -160,7 +165,10 @@ impl Report {
         violations.sort();
         let has_all_policies = policies.untold == 0
             && policies.policies.first().is_some_and(|it| it.noted_at <= coverage.from);
+        let learning = verdicts.iter().any(|row| row.unraised > 0)
+            || policies.policies.iter().any(PolicyInForce::is_learning);
         let grounds = Grounds {
+            is_learning: learning,
             coverage: &coverage,
             countries: &countries,
             verdicts: &verdicts,
@@ -179,6 +187,7 @@ impl Report {
             interval: facts.interval,
             scope: facts.scope,
             claims,
+            learning,
             totals,
             coverage,
             policies: policies.policies,
@@ -206,6 +215,14 @@ impl Report {
     }
 }
 
+/// What is said of a period in which the policy only learned.
+pub const LEARNING: &str = "In the period, or a part of it, the policy only learned: nothing was raised as a violation then, so that to have none says nothing of whether it was met.";
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What a policy means, a sentence for each fact; `None` where its text is not understood.
 fn sentences(policy: &PolicyInForce) -> Option<Vec<String>> {
     let read = policy.text.as_deref().and_then(Reread::from_text);
@@ -219,6 +236,7 @@ fn totals(verdicts: &[Row]) -> Totals {
         totals.flows = add(totals.flows, row.flows);
         totals.attempts = add(totals.attempts, row.attempts);
         totals.violations = add(totals.violations, row.violations);
+        totals.unraised = add(totals.unraised, row.unraised);
         for (sum, volume) in
             [(&mut totals.sent, row.source), (&mut totals.received, row.destination)]
         {
@@ -260,5 +278,7 @@ fn grouped(count: u64) -> String {
     out
 }
 
+#[cfg(test)]
+mod learning_tests;
 #[cfg(test)]
 pub(crate) mod tests;

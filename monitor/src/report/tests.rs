@@ -150,7 +150,7 @@ pub(crate) fn facts(records: &[Record], rollups: &[Rollup], claims: &[&str]) -> 
     }
 }
 
-const POLICY: &str = "geofenced policy 2\napproved CA,US\nbasis either\ndisputed unapproved\n\
+pub(super) const POLICY: &str = "geofenced policy 2\napproved CA,US\nbasis either\ndisputed unapproved\n\
                       unknown unapproved\ntrust-claims false\n";
 
 fn decided(facts: Facts) -> Decided {

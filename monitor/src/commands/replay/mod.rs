@@ -87,7 +87,12 @@ fn judge_again(
     let mut failed = None;
     EventSource::query(reader, query, &mut |record| {
         tally.judged += 1;
-        let Some(change) = rejudge.again(record) else { return ControlFlow::Continue(()) };
+        let was_violation = record.is_violation();
+        let Some(change) = rejudge.again(record) else {
+            tally.violations += u64::from(was_violation);
+            return ControlFlow::Continue(());
+        };
+        tally.violations += u64::from(change.now.is_violation());
         tally.add(&change);
         match printer.change(change) {
             Ok(()) => ControlFlow::Continue(()),
@@ -238,6 +243,7 @@ impl Printer {
             "Of {} flows {} would be judged otherwise: {} new violations, {} violations less.",
             tally.judged, tally.changed, tally.new_violations, tally.violations_less
         )?;
+        writeln!(self.out, "In violation of it are {}.", tally.violations)?;
         Ok(())
     }
 }

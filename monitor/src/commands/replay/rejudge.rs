@@ -28,19 +28,19 @@ pub(super) struct Change {
     /// As it would be.
     pub(super) now: Record,
     pub(super) was: (Place, Judgement),
+    /// It was raised as one.
+    was_violation: bool,
 }
 
 impl Change {
     /// It would be a violation and was none.
     pub(super) fn is_new_violation(&self) -> bool {
-        self.now.is_violation() && self.was.1.verdict != Verdict::Unapproved
+        self.now.is_violation() && !self.was_violation
     }
 
     /// It was a violation and would be none.
     pub(super) fn is_violation_less(&self) -> bool {
-        self.was.1.verdict == Verdict::Unapproved
-            && self.now.egress.phase == Phase::Sent
-            && !self.now.is_violation()
+        self.was_violation && !self.now.is_violation()
     }
 }
 
@@ -49,12 +49,18 @@ impl Rejudge {
         Self { rules, is_located_again }
     }
 
-    /// `None`: the same verdict.
+    /// `None`: the same verdict, and as much or as little of a violation.
     pub(super) fn again(&self, record: Record) -> Option<Change> {
         let place = self.place(&record);
         let policy = &self.rules.policy;
         let judgement = judge(policy, &record.egress, &record.sender, &place);
-        if judgement.verdict == record.judgement.verdict {
+        let was_violation = record.is_violation();
+        let is_other = judgement.verdict != record.judgement.verdict;
+        // Of a policy that only learned a violation was raised as none.
+        let is_raised_otherwise = record.is_learning() != policy.is_learning()
+            && judgement.verdict == Verdict::Unapproved
+            && record.egress.phase == Phase::Sent;
+        if !is_other && !is_raised_otherwise {
             return None;
         }
         let provenance = Some(self.provenance(&record));
@@ -62,7 +68,7 @@ impl Rejudge {
         let mut now = record;
         let findings = Arc::make_mut(&mut now.findings);
         (findings.place, findings.judgement, findings.provenance) = (place, judgement, provenance);
-        Some(Change { now, was })
+        Some(Change { now, was, was_violation })
     }
 
     /// The new policy, and the databases that the place is from.
@@ -71,6 +77,7 @@ impl Rejudge {
         match &record.provenance {
             Some(stored) if !self.is_located_again => Arc::new(Provenance {
                 policy_sha256: now.policy_sha256,
+                is_learning: now.is_learning,
                 databases: stored.databases.clone(),
                 host: stored.host.clone(),
             }),
@@ -133,6 +140,8 @@ pub(super) struct Kind {
 pub(super) struct Tally {
     pub(super) judged: u64,
     pub(super) changed: u64,
+    /// By the other policy, whatever they were before.
+    pub(super) violations: u64,
     pub(super) new_violations: u64,
     pub(super) violations_less: u64,
     /// Flows and bytes sent.

@@ -138,6 +138,12 @@ pub(super) fn in_force(rules: &InForce) -> Arc<Rules> {
 /// What the metrics say of the rules in force.
 pub(super) fn meter_rules(metrics: &Metrics, rules: &Rules) {
     metrics.set_policy(&hex(&rules.policy.sha256));
+    metrics.policy_learning.set(rules.policy.is_learning().into());
+    if rules.policy.is_learning() {
+        tracing::warn!(
+            "the policy only learns (policy.mode = \"learn\"): nothing is raised as a violation"
+        );
+    }
     for (country, reason) in outputs::violations_of(&rules.policy.rules) {
         metrics.violations_total.with_label_values(&[&country, &reason]);
     }

@@ -313,6 +313,7 @@ fn whole(count: f64) -> u64 {
 fn policy(rules: &Rules) -> Policy {
     Policy {
         sha256: hex(&rules.policy.sha256),
+        mode: rules.policy.mode.word().to_owned(),
         approved_countries: rules
             .policy
             .approved_countries

@@ -24,6 +24,9 @@ pub(super) fn why(latest: &Event<'_>, states: &[Event<'_>]) -> Vec<String> {
     out.extend(latest.geofenced.verdict_now.as_ref().map(|now| {
         format!("By rules that came later it would be {}: what it was, it stays.", printable(now))
     }));
+    if latest.is_unraised() {
+        out.push("The policy of its time only learned: this was raised as no violation.".into());
+    }
     out.push(policy(latest));
     out
 }

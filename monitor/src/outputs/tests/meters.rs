@@ -162,3 +162,32 @@ fn units_and_operators_have_series_of_their_own_only_where_that_is_asked_for() {
     assert!(asked.contains("geofenced_operator_sent_bytes_total{operator=\"AS"), "{asked}");
     assert!(!told(0).contains("_sent_bytes_total"));
 }
+
+#[test]
+fn what_a_policy_that_only_learns_objects_to_is_counted_by_its_verdict_and_as_no_violation() {
+    let mut rig = rig(RecordMode::All, Memory::default(), 64);
+    let mut record = full_record();
+    record.judgement.verdict = Verdict::Unapproved;
+    let mut provenance = record.provenance.as_deref().cloned().unwrap();
+    provenance.is_learning = true;
+    record.provenance = Some(Arc::new(provenance));
+    rig.deliver(record.clone(), sent(100, 2), true, Kept::Added);
+    rig.outputs.add_up(Sum {
+        at: record.egress.last_at,
+        user: None,
+        place: record.place.clone(),
+        judgement: record.judgement.clone(),
+        provenance: record.provenance.clone(),
+        flows: 3,
+        traffic: sent(50, 3),
+    });
+    let (_, metrics) = rig.finish();
+    let [verdict, country, _, reason, _] = labels(&record);
+    let count = |transport: &str| {
+        metrics.egress_flows_total.with_label_values(&[&verdict, &country, transport]).get()
+    };
+    assert_eq!(count(record.egress.transport.name().unwrap()) + count(TRANSPORT_OTHER), 4);
+    assert_eq!(metrics.violations_total.with_label_values(&[&country, &reason]).get(), 0);
+    let last = &metrics.last_violation_timestamp_seconds;
+    assert_eq!(last.with_label_values(&[&country, &reason]).get(), 0);
+}

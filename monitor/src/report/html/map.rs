@@ -113,6 +113,10 @@ fn told(rows: &[Row]) -> String {
     let most: Vec<String> = countries.iter().take(5).map(|row| country(&row.key)).collect();
     match (countries.len(), bad.len()) {
         (0, _) => "No data is known to have gone to any country.".to_owned(),
+        (count, 0) if rows.iter().any(|row| row.unraised > 0) => format!(
+            "Data went to {count} countries, most to {}. Not all of it was approved, and no violation raised while the policy learned. The table below tells all.",
+            most.join(", ")
+        ),
         (count, 0) => format!(
             "Data went to {count} countries, most to {}. No violations. The table below tells all.",
             most.join(", ")

@@ -14,7 +14,7 @@ use self::{
     text::{plain_time, shown, time},
     watching::watching,
 };
-use super::{Decided, Report, Standing, flows, grouped, sentences};
+use super::{Decided, LEARNING, Report, Standing, flows, grouped, sentences};
 use crate::{
     locate::codes,
     summary::{NO_PROCESS, OTHERS, ROLLED_UP, THIS_HOST},
@@ -90,6 +90,10 @@ fn in_short(report: &Report) -> Markup {
     let class = if totals.violations > 0 { "bad" } else { "plain" };
     let body = html! {
         @for claim in &report.claims { (self::claim(claim)) }
+        @if report.learning {
+            div.claim.not-shown { p { strong { "The policy only learned. " } (LEARNING)
+                " Unapproved flows of that time: " (grouped(totals.unraised)) "." } }
+        }
         dl.figures {
             (figure(totals.flows, "flows sent", "plain"))
             (figure(totals.violations, "violations", class))
@@ -247,7 +251,8 @@ fn in_violation(report: &Report) -> Markup {
     let added_up = report.added_up.as_ref().map_or(0, |row| row.violations);
     let body = html! {
         @if report.totals.violations == 0 && found.total.flows == 0 {
-            p { "No flow of the period is recorded as a violation of the policy of its time." }
+            p { "No flow of the period is recorded as a violation of the policy of its time."
+                @if report.learning { " " (LEARNING) } }
         } @else {
             p { (flows(found.total.flows)) " in violation of the policy of their time, with "
                 (grouped(found.total.sent.bytes)) " bytes sent in all their life, by program and destination. "

@@ -22,6 +22,8 @@ const VALUE_BYTES: usize = 16 << 10;
 
 const SENT: u8 = 16;
 const BEGINS: u8 = 32;
+/// Beside the verdict's bit.
+const LEARNING: u8 = 64;
 
 /// Flows of one kind, and what they sent and got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl SumsBuilder {
             match entry {
                 Entry::Flow(record) => self.flow(record),
                 Entry::Rollup(rollup) => {
-                    let kind = Kind { country: rollup.country, verdict: rollup.verdict };
+                    let kind = Kind::of_rollup(rollup);
                     let seen = [rollup.hour; 2];
                     let counts = Counts { flows: rollup.flows, attempts: 0, seen };
                     join(&mut self.rollups, kind, &Sum { counts, traffic: rollup.traffic });
@@ -113,7 +115,7 @@ impl SumsBuilder {
 
     fn flow(&mut self, record: &Record) {
         let egress = &record.egress;
-        let kind = Kind { country: record.place.country, verdict: record.judgement.verdict };
+        let kind = Kind::of(record);
         let flows = u64::from(egress.phase == Phase::Sent);
         let seen = [egress.started_at, egress.last_at];
         let counts = Counts { flows, attempts: 1 - flows, seen };
@@ -320,13 +322,13 @@ impl StoredLoose {
     }
 }
 
-fn stored_kind(Kind { country, verdict }: Kind) -> StoredKind {
+fn stored_kind(Kind { country, verdict, is_learning }: Kind) -> StoredKind {
     let [a, b] = match country {
         Country::Known(code) => code.bytes(),
         Country::Unlocated => [0, 0],
         Country::Local => [0, 1],
     };
-    (a, b, verdict_bit(verdict))
+    (a, b, verdict_bit(verdict) | if is_learning { LEARNING } else { 0 })
 }
 
 fn told_kind((a, b, verdict): StoredKind) -> Option<Kind> {
@@ -335,8 +337,9 @@ fn told_kind((a, b, verdict): StoredKind) -> Option<Kind> {
         [0, 1] => Country::Local,
         code => Country::Known(CountryCode::new(std::str::from_utf8(&code).ok()?)?),
     };
-    let is_it = |it: &&Verdict| verdict_bit(**it) == verdict;
-    Some(Kind { country, verdict: *Verdict::ALL.iter().find(is_it)? })
+    let is_it = |it: &&Verdict| verdict_bit(**it) == verdict & !LEARNING;
+    let is_learning = verdict & LEARNING != 0;
+    Some(Kind { country, verdict: *Verdict::ALL.iter().find(is_it)?, is_learning })
 }
 
 fn stored_traffic(traffic: Traffic) -> StoredTraffic {

@@ -40,6 +40,13 @@ pub(super) enum StoredBasis {
     Again(u32),
     /// As the first, and who wrote.
     ToldBy { second: Second, is_anycast: bool, provenance: StoredProvenance, host: StoredHost },
+    /// As the first, of a policy that only learned, and who wrote, if that is known.
+    ToldLearning {
+        second: Second,
+        is_anycast: bool,
+        provenance: StoredProvenance,
+        host: Option<StoredHost>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,7 +136,12 @@ pub(super) fn basis_to_stored(
         databases: it.databases.iter().map(|it| database_to_stored(it, texts)).collect(),
     });
     let host = basis.provenance.as_ref().and_then(|it| it.host.as_ref());
+    let is_learning = basis.provenance.as_ref().is_some_and(|it| it.is_learning);
     match (provenance, host) {
+        (Some(provenance), host) if is_learning => {
+            let host = host.map(|it| host_to_stored(it, texts));
+            StoredBasis::ToldLearning { second, is_anycast, provenance, host }
+        }
         (Some(provenance), Some(host)) => {
             let host = host_to_stored(host, texts);
             StoredBasis::ToldBy { second, is_anycast, provenance, host }
@@ -153,11 +165,16 @@ pub(super) fn basis_from_stored(
             let host = host_from_stored(host, texts)?;
             (*second, *is_anycast, Some(provenance), Some(host))
         }
+        StoredBasis::ToldLearning { second, is_anycast, provenance, host } => {
+            let host = host.as_ref().map(|it| host_from_stored(it, texts)).transpose()?;
+            (*second, *is_anycast, Some(provenance), host)
+        }
     };
+    let is_learning = matches!(stored, StoredBasis::ToldLearning { .. });
     let provenance = provenance.map(|it| {
         let databases = it.databases.iter().map(|it| database_from_stored(it, texts));
         let databases = databases.collect::<Result<_, FormError>>()?;
-        Ok(Arc::new(Provenance { policy_sha256: it.policy_sha256, databases, host }))
+        Ok(Arc::new(Provenance { policy_sha256: it.policy_sha256, is_learning, databases, host }))
     });
     let provenance = provenance.transpose()?;
     Ok(learnt.learn(Arc::new(Basis { second, is_anycast, provenance })))

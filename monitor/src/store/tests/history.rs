@@ -263,7 +263,12 @@ impl History {
             let databases = ["country", "operator"].map(database);
             let databases = databases[..self.random(3) as usize].to_vec();
             let policy_sha256 = [self.random(2) as u8; 32];
-            Arc::new(Provenance { policy_sha256, databases, host: self.host() })
+            Arc::new(Provenance {
+                policy_sha256,
+                is_learning: self.random(4) == 0,
+                databases,
+                host: self.host(),
+            })
         })
     }
 
