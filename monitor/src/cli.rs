@@ -9,6 +9,7 @@ mod period;
 mod policy;
 mod report;
 mod run;
+mod suggest;
 
 use std::{
     io::{IsTerminal, stdout},
@@ -31,6 +32,7 @@ pub use period::PeriodArgs;
 pub use policy::{PolicyArgs, PolicyCommand};
 pub use report::ReportArgs;
 pub use run::RunArgs;
+pub use suggest::SuggestArgs;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit it was built from; `unknown` outside of `cargo xtask build`.
@@ -251,6 +253,17 @@ Examples:
   geofenced summary --by script,country --since 24h --per 1h
   geofenced summary --by verdict --since 7d --fail-on-violation")]
     Summary(SummaryArgs),
+    /// Write a policy that allows what was seen, and nothing else, for you to read and put in force
+    ///
+    /// As TOML to stdout: a rule for each program and where it sent to, as narrow as what is proven of both,
+    /// with counts as comments. Reads the ledger itself, read-only. What a program only says of itself makes
+    /// no rule. `[policy] mode = "learn"` keeps what it needs.
+    #[command(after_help = "\
+Examples:
+  geofenced suggest --since 24h > policy.toml
+  geofenced check --config policy.toml
+  geofenced replay --policy policy.toml --since 24h --fail-on-violation")]
+    Suggest(SuggestArgs),
     /// Write a period as a document: coverage, policy, where data went, violations, limits
     ///
     /// One HTML page to stdout, self-contained and printable, or the same as JSON.

@@ -44,6 +44,7 @@ mod select;
 mod self_test;
 mod shutdown;
 mod store;
+mod suggest;
 mod summary;
 mod table;
 mod ticks;

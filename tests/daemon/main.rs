@@ -20,4 +20,5 @@ mod replay;
 mod report;
 mod rig;
 mod scripts;
+mod suggest;
 mod taken;

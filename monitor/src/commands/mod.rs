@@ -23,6 +23,7 @@ mod report;
 mod run;
 mod show;
 mod status;
+mod suggest;
 mod summary;
 mod timelines;
 mod totals;
@@ -119,6 +120,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Events(args) => events::run(global, args),
         Command::Show(args) => show::run(global, *args),
         Command::Summary(args) => summary::run(global, args),
+        Command::Suggest(args) => suggest::run(global, args),
         Command::Report(args) => report::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Replay(args) => replay::run(global, args),
