@@ -17,6 +17,7 @@ use geofenced::inside::{
     config::{RecordMode, StoreConfig},
     event::{CountryCode, Entry, Timestamp},
     filter::{Filter, Query, RawFilter},
+    patterns::Patterns,
     store::{Reader, Store},
     summary::By,
 };
@@ -172,6 +173,17 @@ fn queries(path: &Path, records: usize, days: u64) {
     events("the newest 50", 7, &parsed(RawFilter { limit: some("50"), ..none() }));
     summaries([&with, &without], records, &hour);
     events("everything", once.min(3), &parsed(none()));
+    // The ledger once, whether there is an index or not.
+    report("patterns over all", [&with, &without], [once.min(3), 0], |reader, _| {
+        let mut patterns = Patterns::new(None, None);
+        let stats = reader.history(None, None, |entry| {
+            if let Entry::Flow(record) = entry {
+                patterns.see(&record);
+            }
+            ControlFlow::Continue(())
+        });
+        (patterns.answer().rows.len() as u64, stats.expect("all of it").blocks_read)
+    });
     println!("memory after queries: {} kB (peak {} kB)", memory(), memory_line("VmHWM:"));
     std::thread::sleep(Duration::from_secs(25));
     println!("memory when idle again: {} kB", memory());

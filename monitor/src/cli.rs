@@ -5,6 +5,7 @@ mod demo;
 mod evidence;
 mod export;
 mod mark;
+mod patterns;
 mod period;
 mod policy;
 mod report;
@@ -28,6 +29,7 @@ use crate::filter::RawFilter;
 pub use answers::{EventsArgs, ShowArgs, SummaryArgs};
 pub use export::ExportArgs;
 pub use mark::{MarkArgs, MarkCommand, TypedShare};
+pub use patterns::PatternsArgs;
 pub use period::PeriodArgs;
 pub use policy::{PolicyArgs, PolicyCommand};
 pub use report::ReportArgs;
@@ -253,6 +255,16 @@ Examples:
   geofenced summary --by script,country --since 24h --per 1h
   geofenced summary --by verdict --since 7d --fail-on-violation")]
     Summary(SummaryArgs),
+    /// Show what is regular or slow: by program, operator and port, when it was in contact, and how evenly
+    ///
+    /// Facts and no score: what updates itself beats as evenly as what should not. Attempts and local networks are left
+    /// out. Reads the ledger itself, read-only, the whole period once.
+    #[command(after_help = "\
+Examples:
+  geofenced patterns --since 30d
+  geofenced patterns --since 7d -o json
+  geofenced patterns --names --since 24h")]
+    Patterns(PatternsArgs),
     /// Write a policy that allows what was seen, and nothing else, for you to read and put in force
     ///
     /// As TOML to stdout: a rule for each program and where it sent to, as narrow as what is proven of both,

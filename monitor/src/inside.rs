@@ -36,11 +36,11 @@ pub mod ecs {
 }
 pub mod event {
     pub use crate::event::{
-        Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-        DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Host, Judgement, Lookup, Mark,
-        MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process, Provenance,
-        Reason, Record, Rollup, Sender, Share, Timeline, Timestamp, Traffic, Transport, User,
-        Verdict,
+        Activity, Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId,
+        Domain, DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Host, Judgement,
+        Lookup, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process,
+        Provenance, Reason, Record, Rollup, Sender, Share, Timeline, Timestamp, Traffic, Transport,
+        User, Verdict,
     };
 }
 pub mod evidence {
@@ -90,6 +90,9 @@ pub mod outputs {
     pub mod writer {
         pub use crate::outputs::writer::{StoreWriter, spawn};
     }
+}
+pub mod patterns {
+    pub use crate::patterns::Patterns;
 }
 pub mod pipeline {
     pub use crate::{pipeline::Pipeline, rules::Rules};

@@ -34,6 +34,7 @@ mod metrics;
 mod names;
 mod netns;
 mod outputs;
+mod patterns;
 mod pipeline;
 mod printable;
 mod probe;

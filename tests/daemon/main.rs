@@ -10,6 +10,7 @@ mod connections;
 mod export;
 mod learn;
 mod marks;
+mod patterns;
 mod places;
 mod policies;
 mod prometheus;

@@ -28,6 +28,7 @@ pub(crate) fn violation(number: u64) -> Record {
             remote: Some("203.0.113.7:443".parse().unwrap()),
             traffic: Traffic { sent_bytes: 1536, sent_packets: 3, ..Traffic::default() },
             passage: geofenced::inside::event::Passage::default(),
+            activity: None,
         },
         findings: Arc::new(Findings {
             sender: Sender::Process {

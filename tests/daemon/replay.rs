@@ -131,6 +131,29 @@ fn one_datagram_and(more: impl FnOnce(&mut Recording, FlowKey)) -> Recording {
     recording
 }
 
+/// A datagram each time that so much has passed, on one socket, `count` times after the first.
+pub(crate) fn beating(period_ns: u64, count: u64) -> Recording {
+    one_datagram_and(|recording, flow| {
+        for beat in 1..=count {
+            let counters = FlowCounters {
+                sent_bytes: 128 * (beat + 1),
+                sent_packets: beat + 1,
+                first_ns: START + 2,
+                last_ns: START + 3 + beat * period_ns,
+                ..FlowCounters::default()
+            };
+            // Swept each second, as the daemon does.
+            for second in (0..period_ns / SECOND).rev() {
+                let at_ns = counters.last_ns - second * SECOND + SECOND / 3;
+                if second == 0 {
+                    recording.counters(flow, counters);
+                }
+                recording.tick(at_ns);
+            }
+        }
+    })
+}
+
 /// A packet that may name something, with room behind what the probes copied of it.
 fn named(what: u8, flow: FlowKey, payload: &[u8]) -> Vec<u8> {
     let bytes = u32::try_from(payload.len()).unwrap();

@@ -83,6 +83,7 @@ fn flow(number: u64) -> Record {
             )),
             traffic: Traffic { sent_bytes: number, sent_packets: 1, ..Traffic::default() },
             passage: geofenced::inside::event::Passage::default(),
+            activity: None,
         },
         findings: Arc::new(Findings {
             sender: Sender::Process {

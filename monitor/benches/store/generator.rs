@@ -202,6 +202,7 @@ impl Generator {
                 remote: Some(*remote),
                 traffic: Traffic { sent_bytes: 60, sent_packets: 1, ..Traffic::default() },
                 passage: geofenced::inside::event::Passage::default(),
+                activity: None,
             },
             findings: Arc::new(Findings {
                 sender: Sender::Process {

@@ -15,6 +15,7 @@ mod lookups;
 mod manual;
 mod mark;
 mod out;
+mod patterns;
 mod policy;
 mod prove;
 mod reference;
@@ -120,6 +121,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Events(args) => events::run(global, args),
         Command::Show(args) => show::run(global, *args),
         Command::Summary(args) => summary::run(global, args),
+        Command::Patterns(args) => patterns::run(global, args),
         Command::Suggest(args) => suggest::run(global, args),
         Command::Report(args) => report::run(global, args),
         Command::Export(args) => export::run(global, args),

@@ -80,6 +80,7 @@ pub(crate) fn full_record() -> Record {
                 is_malformed: false,
                 way: Way::Unconfirmed,
             },
+            activity: None,
             traffic: Traffic {
                 sent_bytes: 1500,
                 sent_packets: 3,

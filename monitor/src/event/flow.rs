@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Mac, Timestamp, Traffic, Transport, Way, words::words};
+use super::{Activity, Mac, Timestamp, Traffic, Transport, Way, words::words};
 
 /// Identity of a flow, unique and ordered by start: the start in the upper 64 bits, a hash of boot
 /// and flow key in the lower. Written as 32 hexadecimal digits.
@@ -139,4 +139,6 @@ pub struct Egress {
     /// Totals since the flow began.
     pub traffic: Traffic,
     pub passage: Passage,
+    /// How it beats, where it lasts and does.
+    pub activity: Option<Box<Activity>>,
 }

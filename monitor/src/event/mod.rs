@@ -1,6 +1,7 @@
 //! The domain: what the pipeline's stages hand on. Values only: no I/O, no clock, no serialization
 //! (each border converts: `store::stored` to bytes, `ecs` to JSON, `metrics` to labels).
 
+mod activity;
 mod flow;
 mod host;
 mod judgement;
@@ -20,6 +21,7 @@ mod watching;
 mod words;
 
 pub use self::{
+    activity::{Activity, SPANS_MIN},
     flow::{Egress, FlowId, FlowIds, Origin, Passage, Phase, canonical},
     host::Host,
     judgement::{Certainty, DatabaseId, Judgement, Provenance, Reason, Verdict},

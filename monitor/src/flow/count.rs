@@ -62,6 +62,7 @@ impl<D> Flows<D> {
             live.sends_at = Some(now);
             return self.missing.is_lost(key, now);
         }
+        live.state.beat(counters.last_ns.saturating_sub(live.last_ns));
         live.last_ns = live.last_ns.max(counters.last_ns);
         // Set back, the wall clock must not take a flow's last packet back with it.
         let last_at = Timestamp(live.last_ns.saturating_add_signed(wall_offset_ns));

@@ -319,6 +319,7 @@ impl<D> Flows<D> {
             remote: is_read.then(|| remote(&sample.flow)),
             traffic: if waits { Traffic::default() } else { first_traffic(sample) },
             passage: Passage::default(),
+            activity: None,
         }
     }
 

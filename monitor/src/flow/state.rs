@@ -7,7 +7,7 @@ use monitor_ebpf::sample::FlowKey;
 
 use super::remote;
 use crate::event::{
-    Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
+    Activity, Egress, FlowId, Origin, Passage, Phase, Timestamp, Traffic, Transport, Way, canonical,
 };
 
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) traffic: Traffic,
     /// But for [`Passage::way`]; `None`: as that of most.
     passage: Option<Box<Passage>>,
+    /// Of a flow that was silent for a while and went on.
+    activity: Option<Box<Activity>>,
     pub(super) revision: u32,
     local: Option<Local>,
     pub(super) transport: Transport,
@@ -49,6 +51,7 @@ impl State {
             last_at: egress.last_at,
             traffic: egress.traffic,
             passage: None,
+            activity: egress.activity,
             revision: egress.revision,
             local: None,
             transport: egress.transport,
@@ -80,6 +83,7 @@ impl State {
                 way: self.way,
                 ..self.passage.as_deref().cloned().unwrap_or_default()
             },
+            activity: self.activity.clone().filter(|it| it.says_something()),
         }
     }
 
@@ -107,6 +111,13 @@ impl State {
         self.way = passage.way;
         let usual = Passage { way: self.way, ..Passage::default() };
         self.passage = (passage != usual).then(|| Box::new(passage));
+    }
+
+    /// Its last packet came so long after that of the look before.
+    pub(super) fn beat(&mut self, span_ns: u64) {
+        if Activity::is_span(span_ns) {
+            self.activity.get_or_insert_default().add(span_ns);
+        }
     }
 
     /// The kernel counts it no more, or does again.

@@ -76,6 +76,7 @@ pub(super) fn egress() -> Egress {
         remote: Some("203.0.113.7:123".parse().unwrap()),
         traffic: Traffic::default(),
         passage: crate::event::Passage::default(),
+        activity: None,
     }
 }
 

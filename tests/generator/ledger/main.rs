@@ -92,6 +92,7 @@ fn record(number: u64) -> Record {
             remote: Some(SocketAddr::new(Ipv4Addr::new(203, 0, 113, 1).into(), number as u16)),
             traffic: Traffic { sent_bytes: 60, sent_packets: 1, ..Traffic::default() },
             passage: Passage::default(),
+            activity: None,
         },
         findings: Arc::new(Findings {
             sender: Sender::Nobody,

@@ -3,6 +3,7 @@
 
 mod coverage;
 mod gather;
+mod history;
 mod marks;
 mod others;
 mod plan;

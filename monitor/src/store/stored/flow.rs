@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     event::{
-        Country, Domain, DomainSource, Egress, Findings, FlowId, Judgement, Mac, Passage, Place,
-        Reason, Record, Sender, ServerName, Timestamp, Traffic, Transport, Way,
+        Activity, Country, Domain, DomainSource, Egress, Findings, FlowId, Judgement, Mac, Passage,
+        Place, Reason, Record, Sender, ServerName, Timestamp, Traffic, Transport, Way,
     },
     filter::Filter,
     select::DestinationSelector,
@@ -78,6 +78,8 @@ pub(super) enum StoredExtra {
     VerdictNow {
         verdict: u8,
     },
+    /// How often which time lay between its bursts, by number of the length.
+    Activity(Vec<(u8, u8)>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,6 +148,8 @@ pub(super) fn extras_to_stored(record: &Record, into: &mut Interner) -> Vec<Stor
     }
     extras
         .extend(record.verdict_now.map(|it| StoredExtra::VerdictNow { verdict: verdict_code(it) }));
+    let activity = record.egress.activity.as_ref();
+    extras.extend(activity.map(|it| StoredExtra::Activity(it.counted().collect())));
     if passage.is_malformed {
         extras.push(StoredExtra::Malformed);
     }
@@ -199,6 +203,10 @@ fn add_extra(
         }
         StoredExtra::Frame { ethertype } => record.egress.passage.ethertype = Some(*ethertype),
         StoredExtra::VerdictNow { verdict: code } => record.verdict_now = Some(verdict(*code)?),
+        StoredExtra::Activity(counted) => {
+            let activity = Activity::of(counted.iter().copied()).ok_or(FormError::Malformed)?;
+            record.egress.activity = Some(Box::new(activity));
+        }
         StoredExtra::Malformed => record.egress.passage.is_malformed = true,
         StoredExtra::Unconfirmed => record.egress.passage.way = Way::Unconfirmed,
         StoredExtra::Loopback => record.egress.passage.way = Way::Loopback,
@@ -414,6 +422,7 @@ fn bare_from_stored(
         remote: socket_from_stored(&flow.remote),
         traffic: traffic_from_stored(flow.traffic),
         passage: Passage::default(),
+        activity: None,
     };
     let sender = sender_from_stored(flow.process, tables)?;
     let place = Place {

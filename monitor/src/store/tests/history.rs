@@ -8,11 +8,11 @@ use std::{
 
 use crate::{
     event::{
-        Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId, Domain,
-        DomainSource, Egress, Entry, ExecutedFile, FileId, Findings, FlowId, Host, Judgement,
-        Lookup, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process,
-        Provenance, Reason, Record, Rollup, Sender, ServerName, Share, Timeline, Timestamp,
-        Traffic, Transport, User, Verdict, Via,
+        Activity, Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId,
+        Domain, DomainSource, Egress, Entry, ExecutedFile, FileId, Findings, FlowId, Host,
+        Judgement, Lookup, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place,
+        Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Share, Timeline,
+        Timestamp, Traffic, Transport, User, Verdict, Via,
     },
     filter::{Filter, Query, RawFilter},
 };
@@ -88,6 +88,7 @@ impl History {
             remote: Some(self.one_of(&REMOTES).parse().unwrap()),
             traffic: Traffic { sent_bytes: self.random(u64::MAX), ..Traffic::default() },
             passage: Passage { is_malformed: self.random(4) == 0, ..Passage::default() },
+            activity: self.activity(),
         };
         let record = Record {
             egress,
@@ -104,6 +105,12 @@ impl History {
             self.open.push(record.clone());
         }
         record
+    }
+
+    fn activity(&mut self) -> Option<Box<Activity>> {
+        let counted = (0..self.random(4)).map(|at| (at as u8 * 7, self.random(255) as u8 + 1));
+        let counted: Vec<(u8, u8)> = counted.collect();
+        (!counted.is_empty()).then(|| Activity::of(counted).map(Box::new))?
     }
 
     /// Another state of a flow; anything but its start may have changed.
