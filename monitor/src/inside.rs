@@ -9,6 +9,9 @@ pub mod api {
     pub mod server {
         pub use crate::api::server::{BOUNDS, bind};
     }
+    pub mod page {
+        pub use crate::api::page::router;
+    }
     pub mod status {
         pub use crate::api::status::{Policy, Status, Store};
     }

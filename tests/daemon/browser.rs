@@ -11,7 +11,12 @@ use std::{
 use geofenced::inside::event::{Domain, DomainSource, Reason, Record, Sender, Verdict};
 use tempfile::TempDir;
 
-use crate::report::{Ledger, WINDOW, flow};
+use crate::{
+    page::{self, of_now},
+    prometheus,
+    report::{Ledger, WINDOW, flow},
+    rig::{Daemon, Events},
+};
 
 const BROWSERS: [&str; 3] = ["chromium-headless-shell", "chromium", "google-chrome"];
 const MISSING: &str =
@@ -39,14 +44,22 @@ impl Browser {
     /// Opens the page; no name leads anywhere.
     fn open(&self, page: &str, arguments: &[&str]) -> Output {
         fs::write(self.file("page.html"), page).unwrap();
+        self.visit(&format!("file://{}", self.file("page.html").display()), arguments)
+    }
+
+    /// Goes to where a page is served.
+    fn visit(&self, url: &str, arguments: &[&str]) -> Output {
         let output = Command::new(&self.program)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
             .args(["--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"])
-            .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"])
+            .args([
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                "--enable-logging=stderr",
+            ])
             .arg(format!("--user-data-dir={}", self.file("profile").display()))
             .arg(format!("--log-net-log={}", self.file("net.json").display()))
             .args(arguments)
-            .arg(format!("file://{}", self.file("page.html").display()))
+            .arg(url)
             .env("HOME", self.directory.path())
             .stdin(Stdio::null())
             .output()
@@ -206,6 +219,38 @@ fn a_report_can_be_printed() {
     );
     assert!((2..=12).contains(&pages), "{pages} pages");
     keep(&paper, "paper.pdf");
+}
+
+#[test]
+fn the_page_of_the_daemon_is_silent_asks_for_nothing_else_and_is_drawn_with_its_map() {
+    let browser = Browser::new();
+    let daemon = Daemon::with(Events {
+        records: flows().into_iter().map(of_now).collect(),
+        ..Events::default()
+    });
+    let endpoint = page::endpoint(&daemon);
+    let url = format!("http://{}/", endpoint.address);
+    for (scheme, name) in [(LIGHT, "today-light.png"), (DARK, "today-dark.png")] {
+        let picture = browser.file("picture.png");
+        let to = format!("--screenshot={}", picture.display());
+        let output = browser.visit(&url, &[scheme, WIDE, &to]);
+        let (console, asked) = browser.heard(&output);
+        assert_eq!(console, Vec::<String>::new());
+        assert!(asked.iter().all(|it| *it == url), "{asked:?}");
+        assert!(asked.contains(&url), "the log of what was asked for is no more what it was");
+        assert!(fs::metadata(&picture).unwrap().len() > 50_000, "a picture with a map");
+        keep(&picture, name);
+    }
+    let answer = prometheus::get(endpoint.address, "/", "text/html").unwrap();
+    let (_, page) = answer.split_once("\r\n\r\n").unwrap();
+    for window in [WIDE, NARROW] {
+        let overhang = "document.documentElement.scrollWidth - innerWidth";
+        assert_eq!(browser.measured(page, overhang, &[window]), "0", "{window}");
+    }
+    let red = "[...document.querySelectorAll('.world .bad')].map(it => it.id).sort().join(' ')";
+    assert_eq!(browser.measured(page, red, &[WIDE]), "map-BR map-CN map-HK map-RU map-US");
+    let elements = "document.querySelectorAll('img, script').length";
+    assert_eq!(browser.measured(page, elements, &[WIDE]), "1", "the one that measures");
 }
 
 /// For whoever wants to see it: `GEOFENCED_PICTURES` names a folder.

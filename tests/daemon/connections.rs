@@ -55,6 +55,7 @@ fn child(directory: &Path) {
                 listener,
                 metrics,
                 serve::Readiness::default(),
+                axum::Router::new(),
                 bounds,
                 shutdown.requested(),
             )

@@ -18,8 +18,8 @@ use geofenced::inside::{
 const MISSING: &str = "install the Debian package `prometheus`; `cargo xtask test` does";
 
 /// The real endpoint over the given metrics, until dropped.
-struct Endpoint {
-    address: SocketAddr,
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
     ready: serve::Readiness,
     trigger: Trigger,
     thread: Option<thread::JoinHandle<()>>,
@@ -34,6 +34,11 @@ impl Drop for Endpoint {
 }
 
 fn endpoint(metrics: Metrics) -> Endpoint {
+    endpoint_and(metrics, axum::Router::new())
+}
+
+/// The same, and what else it serves.
+pub(crate) fn endpoint_and(metrics: Metrics, more: axum::Router) -> Endpoint {
     let (trigger, shutdown) = shutdown::channel();
     let ready = serve::Readiness::default();
     let (is_bound, bound) = std::sync::mpsc::channel();
@@ -44,18 +49,28 @@ fn endpoint(metrics: Metrics) -> Endpoint {
             let listener = serve::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
             is_bound.send(listener.local_addr().unwrap()).unwrap();
             let (metrics, ended) = (Arc::new(metrics), shutdown.requested());
-            serve::serve(listener, metrics, readiness, serve::BOUNDS, ended).await;
+            serve::serve(listener, metrics, readiness, more, serve::BOUNDS, ended).await;
         });
     });
     Endpoint { address: bound.recv().unwrap(), ready, trigger, thread: Some(thread) }
 }
 
-fn get(address: SocketAddr, path: &str, accept: &str) -> std::io::Result<String> {
+pub(crate) fn get(address: SocketAddr, path: &str, accept: &str) -> std::io::Result<String> {
+    get_as("127.0.0.1", address, path, accept)
+}
+
+/// Asks for it by this name.
+pub(crate) fn get_as(
+    host: &str,
+    address: SocketAddr,
+    path: &str,
+    accept: &str,
+) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: {accept}\r\nconnection: close\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -155,6 +155,7 @@ pub(crate) struct Daemon {
     pub(crate) events: Arc<Events>,
     pub(crate) live: live::Sender,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) api: Api,
     trigger: Trigger,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -190,11 +191,12 @@ impl Daemon {
             seal: Arc::new(|| None),
             metrics: Arc::clone(&metrics),
         };
-        let path = socket.clone();
+        let (path, served) = (socket.clone(), api.clone());
         let (is_bound, bound) = std::sync::mpsc::channel();
-        let thread = thread::spawn(move || serve(&path, api, shutdown, &is_bound));
+        let thread = thread::spawn(move || serve(&path, served, shutdown, &is_bound));
         bound.recv().unwrap();
-        Self { _directory: directory, socket, events, live, metrics, trigger, thread: Some(thread) }
+        let thread = Some(thread);
+        Self { _directory: directory, socket, events, live, metrics, api, trigger, thread }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -7,6 +7,7 @@ pub mod group;
 mod ledger;
 mod located;
 mod marking;
+pub mod page;
 mod reasoning;
 mod request;
 mod rows;

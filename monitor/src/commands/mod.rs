@@ -39,7 +39,6 @@ use crate::{
     cli::{Cli, Command, Exit, command},
     locate::NOTICES,
     logging,
-    table::printable,
 };
 
 /// Why a command ended without its answer: one line, and the exit code.
@@ -84,7 +83,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) if failure.is_closed_pipe() => Exit::Fine.into(),
         Err(failure) => {
-            eprintln!("geofenced: {}", printable(&one_line(&failure.error)));
+            logging::failed(&one_line(&failure.error));
             failure.exit.into()
         }
     }

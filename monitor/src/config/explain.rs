@@ -20,11 +20,15 @@ pub fn explain(config: &Config) -> Vec<String> {
         config.host.name.as_ref().map(|name| format!("Records say that they are of host {name}.")),
     );
     out.push(match config.metrics.listen {
-        Some(address) if address.ip().is_loopback() => {
-            format!("Metrics are at http://{address}/metrics.")
-        }
         Some(address) => {
-            format!("Metrics are at http://{address}/metrics, for whoever reaches that address.")
+            let page = if config.metrics.page {
+                format!(", a page at http://{address}/")
+            } else {
+                String::new()
+            };
+            let whom =
+                if address.ip().is_loopback() { "" } else { ", for whoever reaches that address" };
+            format!("Metrics are at http://{address}/metrics{page}{whom}.")
         }
         None => "There is no metrics endpoint.".into(),
     });
@@ -49,20 +53,7 @@ pub(super) fn terms(policy: &Policy, of_rule: impl Fn(&Rule) -> Vec<String>) -> 
     } = policy;
     let mut out = Vec::new();
     out.extend((*mode == Mode::Learn).then(|| LEARNING.to_owned()));
-    out.push(if approved.is_empty() {
-        "No country is approved: all that leaves the local networks is unapproved, but for what rules allow. Name countries in policy.approved_countries.".into()
-    } else {
-        let others: Vec<CountryCode> =
-            codes::assigned().filter(|code| !approved.contains(code)).collect();
-        match others.len() {
-            0 => "Data may go to every country.".into(),
-            // It takes fewer words to say where it may not go.
-            few if few < approved.len() => {
-                format!("Data may go to every country but {}.", codes::in_words(&others))
-            }
-            _ => format!("Data may go to {}, and to no other country.", codes::in_words(approved)),
-        }
-    });
+    out.push(countries(approved));
     out.push(match basis {
         Basis::Either => "Judged is where an address is and which country has its operator in hand: one of them unapproved is enough.".into(),
         Basis::Location => "Judged is where an address is; who operates it does not count.".into(),
@@ -101,6 +92,34 @@ pub(super) fn terms(policy: &Policy, of_rule: impl Fn(&Rule) -> Vec<String>) -> 
     }
     out.extend(programs::of_policy(policy));
     out
+}
+
+/// Where data may go, rules aside.
+fn countries(approved: &[CountryCode]) -> String {
+    if approved.is_empty() {
+        return "No country is approved: all that leaves the local networks is unapproved, but for what rules allow. Name countries in policy.approved_countries.".into();
+    }
+    let others: Vec<CountryCode> =
+        codes::assigned().filter(|code| !approved.contains(code)).collect();
+    match others.len() {
+        0 => "Data may go to every country.".into(),
+        // It takes fewer words to say where it may not go.
+        few if few < approved.len() => {
+            format!("Data may go to every country but {}.", codes::in_words(&others))
+        }
+        _ => format!("Data may go to {}, and to no other country.", codes::in_words(approved)),
+    }
+}
+
+/// What is approved, for who reads the log: the countries, and how many rules there are.
+pub fn approved(policy: &Policy) -> String {
+    let rules = |allow, what: &str| match policy.rules.iter().filter(|it| it.allow == allow).count()
+    {
+        0 => String::new(),
+        1 => format!(" One rule {what}s."),
+        count => format!(" {count} rules {what}."),
+    };
+    countries(&policy.approved_countries) + &rules(true, "allow") + &rules(false, "forbid")
 }
 
 fn sentence(rule: &Rule, reached: bool) -> String {

@@ -5,6 +5,7 @@ mod doubts;
 mod explain;
 mod fingerprint;
 mod last_good;
+mod log;
 mod naming;
 mod programs;
 mod raw;
@@ -28,8 +29,9 @@ use monitor_ebpf::settings;
 use self::raw::Sources;
 pub use self::{
     doubts::doubts,
-    explain::explain,
+    explain::{approved, explain},
     last_good::Loaded,
+    log::{LogConfig, LogFormat, Violations},
     naming::{NamesConfig, Trust, Undetermined},
     reread::Reread,
     rule::{Rule, Selector},
@@ -48,6 +50,7 @@ pub struct Config {
     pub names: NamesConfig,
     pub store: StoreConfig,
     pub metrics: MetricsConfig,
+    pub log: LogConfig,
     pub api: ApiConfig,
     pub host: HostConfig,
 }
@@ -127,8 +130,10 @@ impl Config {
             },
             metrics: MetricsConfig {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))),
+                page: true,
                 top: 0,
             },
+            log: LogConfig::default(),
             api: ApiConfig { socket: PathBuf::from("/run/geofenced/geofenced.sock") },
             host: HostConfig { name: None },
         }
@@ -213,6 +218,11 @@ impl Policy {
     pub fn is_learning(&self) -> bool {
         self.mode == Mode::Learn
     }
+
+    /// Whether all that leaves the local networks is a violation.
+    pub fn approves_nothing(&self) -> bool {
+        self.approved_countries.is_empty() && !self.rules.iter().any(|rule| rule.allow)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,6 +288,8 @@ pub struct StoreConfig {
 pub struct MetricsConfig {
     /// `None`: off.
     pub listen: Option<SocketAddr>,
+    /// A page for people at `/`.
+    pub page: bool,
     /// Units and operators that have a series of their own, of each so many; 0: none has.
     pub top: u32,
 }

@@ -28,6 +28,7 @@ pub(super) struct RawConfig {
     pub(super) names: RawNames,
     pub(super) store: RawStore,
     pub(super) metrics: RawMetrics,
+    pub(super) log: RawLog,
     pub(super) api: RawApi,
     pub(super) host: RawHost,
 }
@@ -138,7 +139,15 @@ pub(super) struct RawStore {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawMetrics {
     pub(super) listen: Option<Text>,
+    pub(super) page: Option<bool>,
     pub(super) top: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawLog {
+    pub(super) violations: Option<Text>,
+    pub(super) format: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

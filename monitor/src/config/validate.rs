@@ -41,6 +41,7 @@ pub(super) fn validate(
         listen: check
             .optional("metrics.listen", listen, values::listen)?
             .unwrap_or(defaults.metrics.listen),
+        page: raw.metrics.page.unwrap_or(defaults.metrics.page),
         top: top.unwrap_or(defaults.metrics.top),
     };
     let api = match &raw.api.socket {
@@ -65,6 +66,7 @@ pub(super) fn validate(
         names: check.names(&raw.names)?,
         store,
         metrics,
+        log: check.log(&raw.log)?,
         api,
         host: HostConfig {
             name: check.optional("host.name", raw.host.name.as_ref(), values::host_name)?.flatten(),

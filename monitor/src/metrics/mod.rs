@@ -9,7 +9,7 @@ pub mod serve;
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
+    core::Collector, proto::MetricFamily,
 };
 
 use catalogue::MetricDoc;
@@ -36,6 +36,8 @@ pub const SELF_TEST_RESULTS: [&str; 2] = ["passed", "failed"];
 pub const EXTENTS: [&str; 4] = ["watched", "blind", "degraded", "removed"];
 /// Values of `reason` of `gap_before_start_seconds`.
 pub const ABSENCES: [&str; 3] = ["stopped", "ended-without-a-word", "not-running"];
+/// Values of `reason` of `log_lines_left_out_total`.
+pub const LEFT_OUT: [&str; 3] = ["known", "rate", "slow"];
 /// `unit` and `operator` of those beyond the largest, and of nobody.
 pub const OTHER: &str = "other";
 pub const NOBODY: &str = "none";
@@ -116,6 +118,7 @@ pub struct Metrics {
     pub attribution_events_total: IntCounterVec,
     pub answers_behind_total: IntCounterVec,
     pub connections_refused_total: IntCounterVec,
+    pub log_lines_left_out_total: IntCounterVec,
     pub geo_database_build_timestamp_seconds: IntGaugeVec,
     pub geo_database_stale: IntGaugeVec,
     pub config_reloads_total: IntCounterVec,
@@ -185,6 +188,7 @@ impl Metrics {
             attribution_events_total: counters(r, &catalogue::ATTRIBUTION_EVENTS)?,
             answers_behind_total: counters(r, &catalogue::ANSWERS_BEHIND)?,
             connections_refused_total: counters(r, &catalogue::CONNECTIONS_REFUSED)?,
+            log_lines_left_out_total: counters(r, &catalogue::LOG_LINES_LEFT_OUT)?,
             geo_database_build_timestamp_seconds: gauges(r, &catalogue::GEO_DATABASE_BUILD)?,
             geo_database_stale: gauges(r, &catalogue::GEO_DATABASE_STALE)?,
             config_reloads_total: counters(r, &catalogue::CONFIG_RELOADS)?,
@@ -289,6 +293,9 @@ impl Metrics {
         for by in [CLASSIFIED_BY_KERNEL, CLASSIFIED_BY_DAEMON] {
             self.classified_flows_total.with_label_values(&[by]);
         }
+        for reason in LEFT_OUT {
+            self.log_lines_left_out_total.with_label_values(&[reason]);
+        }
         for result in SELF_TEST_RESULTS {
             self.self_tests_total.with_label_values(&[result]);
         }
@@ -296,6 +303,15 @@ impl Metrics {
             self.config_reloads_total.with_label_values(&[result]);
         }
     }
+}
+
+/// Of all its series.
+#[expect(clippy::cast_sign_loss, reason = "counters never fall below 0")]
+pub fn sum(counters: &IntCounterVec) -> u64 {
+    let families = counters.collect();
+    let series = families.iter().flat_map(MetricFamily::get_metric);
+    // Counters of integers are told as floating point.
+    series.map(|it| it.get_counter().get_value()).sum::<f64>() as u64
 }
 
 /// Brings counters up to what somebody else counted, of which these are the labels.

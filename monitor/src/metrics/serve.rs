@@ -67,16 +67,17 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     })
 }
 
-/// Serves until `shutdown` completes; open answers may come to their end.
+/// Serves until `shutdown` completes; open answers may come to their end. `more`: what else is served.
 pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     ready: Readiness,
+    more: Router,
     bounds: Bounds,
     shutdown: impl Future<Output = ()>,
 ) {
     let counted = (metrics.connections_refused_total.clone(), connections::METRICS);
-    let router = router(metrics, ready);
+    let router = router(metrics, ready).merge(more);
     let served = Served { router, refusal: |_| refusal(), bounds, counted };
     connections::serve(listener, served, shutdown).await;
 }

@@ -6,6 +6,7 @@ mod due;
 mod entries;
 mod ledger;
 pub mod live;
+pub mod log;
 pub mod lost;
 pub mod marking;
 mod metrics;
@@ -63,6 +64,12 @@ pub trait Output: fmt::Debug + Send {
 
     /// Flows that have no records of their own.
     fn add_up(&mut self, _sum: &Sum) {}
+
+    /// About every second, by the boot clock.
+    fn tick(&mut self, _boot_ns: u64) {}
+
+    /// The end has come.
+    fn flush(&mut self) {}
 }
 
 /// A new state of a flow, and what is news of it.
@@ -132,6 +139,12 @@ impl Outputs {
         self
     }
 
+    /// Violations have lines of the log, as is wanted.
+    pub fn logging(mut self, wanted: log::Wanted, metrics: &Metrics) -> Self {
+        self.others.push(Box::new(log::Log::new(wanted, metrics)));
+        self
+    }
+
     /// After a reload.
     pub fn set_mode(&mut self, mode: RecordMode) {
         self.entries.mode = mode;
@@ -187,6 +200,9 @@ impl Outputs {
     /// Appends the roll-ups that are due by the boot clock; cheap when none is. Call it about every
     /// second. `wall`: what the entries are stamped with.
     pub fn tick(&mut self, boot_ns: u64, wall: Timestamp) {
+        for output in &mut self.others {
+            output.tick(boot_ns);
+        }
         self.entries.tick(boot_ns, wall);
     }
 
@@ -199,6 +215,9 @@ impl Outputs {
     /// Appends all roll-ups, at the end. Once `self` is dropped, the store's writer writes the rest and
     /// ends.
     pub fn flush(&mut self, wall: Timestamp) {
+        for output in &mut self.others {
+            output.flush();
+        }
         self.entries.flush(wall);
     }
 

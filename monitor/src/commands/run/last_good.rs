@@ -9,6 +9,7 @@ use crate::{
     cli::{Exit, Global, RunArgs},
     commands::{Failure, load},
     config::{Config, ConfigError, Loaded},
+    logging,
     metrics::Metrics,
     rules::Rules,
 };
@@ -86,6 +87,7 @@ fn open(
 ) -> Result<Began, Failure> {
     let loaded = loaded.map_err(Failure::usage)?;
     let config = load::fitted(loaded.config.clone());
+    logging::set_format(config.log.format);
     let (rules, opened) = open_both(&config, args)?;
     if let Start::Own(own) = &mut last_good.start {
         *own = Some(Box::new(loaded));

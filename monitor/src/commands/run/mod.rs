@@ -14,8 +14,9 @@ mod stall;
 mod status;
 mod watch;
 mod watched;
+mod words;
 
-use std::{panic, sync::Arc, thread};
+use std::{panic, sync::Arc, thread, time::Instant};
 
 use anyhow::Context as _;
 use monitor_ebpf::{loss::Loss, names::map};
@@ -47,7 +48,7 @@ use crate::{
     locate::codes,
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
-    outputs::{self, Outputs, live, marking::Marking, view::View},
+    outputs::{self, Outputs, live, log::Wanted, marking::Marking, view::View},
     pipeline::{self, Pipeline, Watchers},
     probe::{
         self, Attaching, Attachment, Kernel, PROBES, Places, ProbeError, Recorder, Replay, Source,
@@ -76,15 +77,18 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
     last_good.started(&metrics);
+    words::approved(&rules.policy);
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let facts = Facts::new(&config, &attachments, &self_test, &store, Arc::clone(&metrics))
         .fallen_back(last_good.why());
-    let live = live::channel();
+    let (live, wanted) = (live::channel(), Wanted::default());
+    wanted.set(config.log);
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
     let outputs = Outputs::new(Arc::clone(&metrics), &config.store, queue, live.clone())
-        .counting_top(config.metrics.top, &metrics);
+        .counting_top(config.metrics.top, &metrics)
+        .logging(wanted.clone(), &metrics);
     let marks = Arc::new(Marking::new(reader.clone(), outputs.noter()));
     let view = Arc::new(View::new(source.waker(), &outputs, Arc::clone(&metrics)));
     let now = Clock::host().now();
@@ -101,7 +105,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
 
     let ((trigger, shutdown), vitals) = (shutdown::channel(), Arc::new(Vitals::default()));
     let inbox = Arc::new(Inbox::default());
-    let reloader = Reloader::new(config, last_good, &metrics, &inbox, classes, rules);
+    let reloader =
+        Reloader::new(config, last_good, &metrics, &inbox, classes, rules).logging(wanted);
     let (told, at_the_end) = (Arc::clone(&vitals), EndsDaemon(trigger.clone()));
     let (asked, ended) = (Arc::clone(&view), shutdown.clone());
     let watcher = thread::Builder::new().name("pipeline".into()).spawn(move || {
@@ -124,11 +129,13 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         shutdown,
         descriptors,
     };
+    let (began, told) = (Instant::now(), Arc::clone(&serving.metrics));
     let served = runtime.block_on(serving.serve(api, sockets));
     let watched = watcher.join().map_err(|_| anyhow::anyhow!("the pipeline broke"))?;
     let end = writer.join().then_some(Exit::Fine);
     let end = end.context("not everything was written; see the log above")?;
     served.and(watched.map_err(Into::into))?;
+    words::stopped(began.elapsed(), &told);
     Ok(end)
 }
 

@@ -6,17 +6,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use super::{super::load, classes::Classes, last_good::LastGood, watch::Inbox};
+use axum::Router;
+
+use super::{super::load, classes::Classes, last_good::LastGood, watch::Inbox, words};
 use crate::{
-    api::{Located, located},
+    api::{Api, Located, located, page},
     clock,
     config::Config,
     ecs::hex,
     event::Timestamp,
     host,
     locate::{Cache, Locator},
+    logging,
     metrics::Metrics,
-    outputs,
+    outputs::{self, log::Wanted},
     rules::Rules,
 };
 
@@ -32,6 +35,7 @@ pub(super) struct Reloader {
     inbox: Arc<Inbox>,
     classes: Classes,
     rules: InForce,
+    wanted: Wanted,
     /// Held by the reload that is under way: two signals must not mix what they read.
     turn: Arc<Mutex<()>>,
 }
@@ -52,8 +56,14 @@ impl Reloader {
             inbox: Arc::clone(inbox),
             classes,
             rules: Arc::new(RwLock::new(rules)),
+            wanted: Wanted::default(),
             turn: Arc::default(),
         }
+    }
+
+    /// What is wanted of the log is told to `wanted`, too.
+    pub(super) fn logging(self, wanted: Wanted) -> Self {
+        Self { wanted, ..self }
     }
 
     pub(super) fn rules(&self) -> InForce {
@@ -66,6 +76,17 @@ impl Reloader {
             let rules = in_force(&rules);
             located(&rules.locator, &rules.policy, address)
         })
+    }
+
+    /// What is served beside the metrics.
+    pub(super) fn page(&self, api: &Api) -> Router {
+        let config = &self.started_with.metrics;
+        let Some(listen) = config.listen.filter(|_| config.page) else { return Router::new() };
+        let rules = self.rules();
+        let host =
+            move || in_force(&rules).provenance().host.as_ref().map(|it| it.name.to_string());
+        let host = Arc::new(move || host().unwrap_or_else(|| "this host".into()));
+        page::router(api.clone(), host, listen.ip().is_loopback())
     }
 
     /// Once a minute.
@@ -102,6 +123,8 @@ impl Reloader {
         let cache = Cache::Keep(&self.started_with.store.path);
         let locator = Locator::open_with(&config.geo, &config.policy.local_networks, cache)?;
         self.warn_of_what_needs_a_restart(&config);
+        self.wanted.set(config.log);
+        logging::set_format(config.log.format);
         let mut rules = Rules::new(config.policy, locator).on(host::host(&config.host));
         self.classes.put(&mut rules, Some(&in_force(&self.rules)));
         let rules = Arc::new(rules);
@@ -110,6 +133,7 @@ impl Reloader {
         self.inbox.put(rules, config.store.record);
         self.last_good.reloaded(&loaded, &self.metrics);
         tracing::info!("configuration, policy and database reloaded");
+        words::approved(&in_force(&self.rules).policy);
         Ok(())
     }
 
@@ -178,6 +202,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::Violations,
         locate::fixture::{Value, mmdb, text},
         metrics::KnownLabels,
     };
@@ -226,6 +251,24 @@ mod tests {
         reloader.reload();
         assert_eq!(country().as_deref(), Some("DE"));
         assert_eq!(failures(), 4);
+    }
+
+    #[test]
+    fn what_is_wanted_of_the_log_is_reloaded_unless_the_configuration_is_broken() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("country.mmdb"), database("CN")).unwrap();
+        let wanted = Wanted::default();
+        let reloader = reloader(folder.path()).logging(wanted.clone());
+        let path = folder.path().join("config.toml");
+        let before = fs::read_to_string(&path).unwrap();
+        for (violations, expected) in
+            [("all", Violations::All), ("of", Violations::All), ("off", Violations::Off)]
+        {
+            let log = format!("{before}[log]\nviolations = \"{violations}\"\n");
+            fs::write(&path, log).unwrap();
+            reloader.reload();
+            assert_eq!(wanted.get().violations, expected, "{violations}");
+        }
     }
 
     #[test]

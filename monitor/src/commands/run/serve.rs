@@ -71,6 +71,7 @@ impl Serving {
             descriptors,
             watched,
         } = self;
+        let more = reloader.page(&api);
         let api_served = async {
             let bounds = server::BOUNDS.within(descriptors);
             sockets.api.serve(api, bounds, shutdown.clone()).await;
@@ -81,7 +82,7 @@ impl Serving {
             let (metrics, readiness) = (Arc::clone(&metrics), readiness.clone());
             let ended = shutdown.clone().requested();
             let bounds = metrics::serve::BOUNDS.within(descriptors);
-            metrics::serve::serve(socket, metrics, readiness, bounds, ended).await;
+            metrics::serve::serve(socket, metrics, readiness, more, bounds, ended).await;
             trigger.request();
         };
         let signalled = watch_signals(&trigger, || {

@@ -5,6 +5,7 @@ mod comparison;
 mod map;
 mod tables;
 mod text;
+pub mod today;
 mod watching;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -21,6 +22,9 @@ use crate::{
     table,
 };
 
+/// What a page may load and do: nothing.
+pub const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const STYLE: &str = include_str!("style.css");
 /// Rows of a table of totals; the rest is one line.
 const ROWS_MAX: usize = 250;
@@ -33,8 +37,7 @@ pub fn page(report: &Report) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";

@@ -30,7 +30,7 @@ pub(super) fn framed(caption: &str, table: &Markup) -> Markup {
     html! { div.frame role="region" tabindex="0" aria-label=(caption) { (table) } }
 }
 
-fn heads(names: &[&str]) -> Markup {
+pub(super) fn heads(names: &[&str]) -> Markup {
     html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
 }
 
