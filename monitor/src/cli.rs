@@ -11,6 +11,7 @@ mod policy;
 mod report;
 mod run;
 mod suggest;
+mod top;
 
 use std::{
     io::{IsTerminal, stdout},
@@ -35,6 +36,7 @@ pub use policy::{PolicyArgs, PolicyCommand};
 pub use report::ReportArgs;
 pub use run::RunArgs;
 pub use suggest::SuggestArgs;
+pub use top::{Order, TopArgs};
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit it was built from; `unknown` outside of `cargo xtask build`.
@@ -276,6 +278,18 @@ Examples:
   geofenced check --config policy.toml
   geofenced replay --policy policy.toml --since 24h --fail-on-violation")]
     Suggest(SuggestArgs),
+    /// Watch what leaves, live: who sends how much where to, and why that is approved or not
+    #[command(after_help = "\
+Examples:
+  geofenced top
+  geofenced top --verdict unapproved,unknown
+  geofenced top --by process,country
+  geofenced top --once
+  geofenced top --once -o json
+
+`?` shows the keys. What is only added up by the hour, as approved flows are by default, stands in one
+line for each program and country.")]
+    Top(TopArgs),
     /// Write a period as a document: coverage, policy, where data went, violations, limits
     ///
     /// One HTML page to stdout, self-contained and printable, or the same as JSON.

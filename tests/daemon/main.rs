@@ -25,3 +25,4 @@ mod rig;
 mod scripts;
 mod suggest;
 mod taken;
+mod top;

@@ -232,3 +232,32 @@ fn ten_windows_of_one_flow_add_up_to_the_flow() {
     flow.finish();
     assert_eq!(daemon.stop(), Some(0), "{}", site.log());
 }
+
+/// Bytes of the rows that `top` shows.
+fn top(site: &Site, words: &[&str]) -> u64 {
+    let outcome = site.ask(&[&["top", "--once", "-o", "json"], words].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    let rows = outcome.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    rows.map(|row: Value| row["sent"].as_u64().expect("bytes")).sum()
+}
+
+#[test]
+fn top_shows_to_the_byte_what_arrived_of_a_live_flow_by_itself_and_in_groups() {
+    let lab = Lab::new();
+    let site = inside(&lab);
+    let daemon = site.start();
+    let mut flow = lab.start(Side::Host, "steps-udp --to 203.0.113.6:9 --bytes 700");
+    flow.holding();
+    for _ in 0..3 {
+        flow.send();
+        flow.holding();
+        for by in [&[][..], &["--by", "process,country"], &["--by", "destination"]] {
+            let words = [by, &["--destination", "203.0.113.6"]].concat();
+            let arrived = || arrived(&lab, "203.0.113.6", "udp").bytes;
+            let is_told = harness::eventually(|| (top(&site, &words) == arrived()).then_some(()));
+            assert!(is_told.is_some(), "{} of {}: {}", top(&site, &words), arrived(), site.log());
+        }
+    }
+    flow.finish();
+    assert_eq!(daemon.stop(), Some(0), "{}", site.log());
+}

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Debian packages that the tests use.
-const PACKAGES: [Wanted<'static>; 12] = [
+const PACKAGES: [Wanted<'static>; 13] = [
     ("btrfs-progs", "mkfs.btrfs: a disk with a quota"),
     ("dnsmasq-base", "dnsmasq: leases addresses to a device on the LAN of the lab"),
     ("ethtool", "ethtool: segmentation off, so that packets on the wire can be counted"),
@@ -35,6 +35,7 @@ const PACKAGES: [Wanted<'static>; 12] = [
     ("openssl", "openssl: verifies a signature as docs/evidence.md says"),
     ("strace", "strace: what a writer of the store did, for the test of power cuts"),
     ("systemd", "systemd-analyze: the unit is verified"),
+    ("tmux", "tmux: the terminal that `top` draws on"),
     ("udhcpc", "udhcpc: the device that asks for an address"),
 ];
 

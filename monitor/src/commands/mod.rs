@@ -27,6 +27,7 @@ mod status;
 mod suggest;
 mod summary;
 mod timelines;
+mod top;
 mod totals;
 mod verify;
 mod witness;
@@ -122,6 +123,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Summary(args) => summary::run(global, args),
         Command::Patterns(args) => patterns::run(global, args),
         Command::Suggest(args) => suggest::run(global, args),
+        Command::Top(args) => top::run(global, args),
         Command::Report(args) => report::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Replay(args) => replay::run(global, args),

@@ -23,6 +23,7 @@ use crate::{
     event::{FlowIds, Record},
     marks::Intervals,
     printable,
+    table::Times,
 };
 
 /// States that are told of one flow at most: its first and the newest.
@@ -114,14 +115,27 @@ fn unknown(ids: FlowIds) -> String {
     )
 }
 
+/// The page of the one record that a daemon knows by this id, without colour; `None`: it knows none.
+pub(super) fn text(client: &Client, id: &str, utc: bool) -> anyhow::Result<Option<String>> {
+    let mut found = Found::default();
+    ask(client, id.to_owned(), &mut found)?;
+    let Some(told) = Told::of(found) else { return Ok(None) };
+    let Some(record) = told.states.last() else { return Ok(None) };
+    let mut page = Vec::new();
+    print::page(&mut page, &told, record, &Times::new(utc), false)?;
+    Ok(Some(String::from_utf8(page)?))
+}
+
+fn ask(client: &Client, id: String, found: &mut Found) -> Result<(), ClientError> {
+    client.lines("/v1/states", &Parameters { id }, |line| {
+        found.line(line).map_err(|error| ClientError::NotUnderstood(error.to_string()))
+    })
+}
+
 fn find(global: &Global, ids: FlowIds) -> Result<Found, Failure> {
     let mut found = Found::default();
-    let digits = digits(ids);
     let client = Client::new(&load::socket(global)?)?;
-    let asked = client.lines("/v1/states", &Parameters { id: digits }, |line| {
-        found.line(line).map_err(|error| ClientError::NotUnderstood(error.to_string()))
-    });
-    match asked {
+    match ask(&client, digits(ids), &mut found) {
         Ok(()) => Ok(found),
         Err(error) if error.is_absent() => {
             let reader = load::ledger_instead(global, &error)?;

@@ -87,7 +87,7 @@ pub(super) fn print(global: &Global, utc: bool, told: &Told) -> anyhow::Result<(
     Ok(())
 }
 
-fn page(
+pub(super) fn page(
     out: &mut impl Write,
     told: &Told,
     record: &Event<'_>,
