@@ -64,8 +64,14 @@ pub(super) fn marks(global: &Global) -> Result<Vec<Mark>, Failure> {
     }
 }
 
+/// Where `--store` says which store is meant, it is that one.
 pub(super) fn config(global: &Global) -> Result<Config, Failure> {
-    Config::load_or_builtin(global.config.as_deref()).map(fitted).map_err(Failure::usage)
+    let config = Config::load_or_builtin(global.config.as_deref()).map(fitted);
+    let mut config = config.map_err(Failure::usage)?;
+    if let Some(store) = &global.store {
+        config.store.path.clone_from(store);
+    }
+    Ok(config)
 }
 
 /// With what follows from the memory that this process may take.
