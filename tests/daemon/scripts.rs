@@ -106,7 +106,7 @@ fn a_tree_has_who_started_what_and_what_each_of_them_sent() {
         found.unwrap_or_else(|| panic!("no {part}:\n{}", out(&told)))
     };
     assert!(at("systemd[1]") < at("└ live.py (python3.11)[10]"));
-    assert!(at("[10]") < at("  └ beacon.py (python3.11)[11]"));
+    assert!(at("[10]") < at("└ beacon.py (python3.11)[11]"));
     assert!(!out(&told).contains("[12]"), "{}", out(&told));
     let json = daemon.run(&["events", "--tree", "11", "-o", "json"]);
     let last: Value = serde_json::from_str(out(&json).lines().last().unwrap()).unwrap();

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     api::client::Client,
     cli::{EventsArgs, Global, Output},
-    ecs::{LOOKUP_COLUMNS, LookupEvent, lookup_row},
-    event::Lookup,
+    ecs::{LOOKUP_COLUMNS, LookupEvent, ProcessFields, lookup_row},
+    event::{Lookup, script_of},
     table::{self, Column, Lines, Listing, Times, printable},
 };
 
@@ -121,6 +121,16 @@ impl Printer {
     }
 }
 
+/// Who asked, as `events` tells who sent.
+fn asker(process: &ProcessFields<'_>) -> String {
+    let (executable, line) = (process.executable.as_deref(), process.command_line.as_deref());
+    let script = executable.zip(line).and_then(|(executable, line)| {
+        Some(table::script(script_of(executable, line)?, executable))
+    });
+    let name = script.as_deref().unwrap_or(&process.name);
+    table::process(name, process.pid, executable.is_some())
+}
+
 fn cells(event: &LookupEvent<'_>, clock: &Times) -> [String; 6] {
     let process = event.process.as_ref();
     let addresses: Vec<String> = event.dns.resolved_ip.iter().map(ToString::to_string).collect();
@@ -131,7 +141,7 @@ fn cells(event: &LookupEvent<'_>, clock: &Times) -> [String; 6] {
     };
     [
         clock.format(event.timestamp),
-        process.map_or("-".into(), |it| table::process(&it.name, it.pid, it.executable.is_some())),
+        process.map_or("-".into(), asker),
         printable(&event.dns.question.r#type).into_owned(),
         printable(&event.dns.question.name).into_owned(),
         event.destination.ip.to_string(),

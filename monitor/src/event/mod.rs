@@ -36,6 +36,7 @@ pub use self::{
         Ancestor, Attribution, CLAIMED, ExecutedFile, FileId, PARENTS_MAX, Process, Sender, User,
     },
     record::{Entry, Findings, Record, Rollup},
+    script::of as script_of,
     traffic::Traffic,
     transport::{Transport, Way},
     watching::{Watcher, Watching},

@@ -36,6 +36,13 @@ pub struct Ancestor {
     pub started_at: Option<Timestamp>,
 }
 
+impl Ancestor {
+    /// As [`Process::script`].
+    pub fn script(&self) -> Option<&str> {
+        script::of(self.executable.as_deref()?, self.command_line.as_deref()?)
+    }
+}
+
 /// Most parents that are told of a process.
 pub const PARENTS_MAX: usize = 4;
 

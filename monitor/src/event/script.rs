@@ -33,7 +33,7 @@ const NAMED: [&str; 2] = ["-m", "-jar"];
 
 /// The script of a command line whose arguments are joined by spaces: a path as it was passed, or the name of a
 /// module. `None`: no interpreter, or it runs no file.
-pub(super) fn of<'a>(executable: &str, command_line: &'a str) -> Option<&'a str> {
+pub fn of<'a>(executable: &str, command_line: &'a str) -> Option<&'a str> {
     let file = executable.rsplit('/').next()?;
     let family = file.trim_end_matches(|it: char| it.is_ascii_digit() || it == '.' || it == '-');
     INTERPRETERS.contains(&family).then_some(())?;

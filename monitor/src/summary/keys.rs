@@ -253,18 +253,16 @@ pub(super) fn of_record(by: By, record: &Record) -> String {
     match by {
         By::Country => country(record.place.country),
         By::Operator => operator(record),
-        By::Process => of_process(&|it| match it.script() {
-            Some(script) => format!("{script} ({})", it.program()),
-            None => it.program().to_string(),
-        }),
+        By::Process => of_process(&|it| with_script(it.script(), &it.program())),
         By::Script => of_process(&|it| it.script().unwrap_or(NONE).to_owned()),
         By::User => of_process(&|it| user(&it.user)),
         By::Unit => of_process(&|it| it.unit.as_deref().unwrap_or(NONE).to_owned()),
         By::Container => of_process(&|it| it.container.as_deref().unwrap_or(NONE).to_owned()),
         By::Parent => of_process(&|it| {
-            let parent = it.parents.first();
-            let program = parent.map(|it| it.executable.as_deref().unwrap_or(&it.name));
-            program.unwrap_or(NONE).to_owned()
+            it.parents.first().map_or_else(
+                || NONE.to_owned(),
+                |it| with_script(it.script(), it.executable.as_deref().unwrap_or(&it.name)),
+            )
         }),
         By::Port => match record.egress.remote {
             Some(remote) if record.egress.transport.has_ports() => remote.port().to_string(),
@@ -283,6 +281,11 @@ pub(super) fn of_record(by: By, record: &Record) -> String {
         By::Device => THIS_HOST.to_owned(),
         By::Verdict => record.judgement.verdict.to_string(),
     }
+}
+
+/// A program, behind what it runs, where it is an interpreter.
+fn with_script(script: Option<&str>, program: &str) -> String {
+    script.map_or_else(|| program.to_owned(), |script| format!("{script} ({program})"))
 }
 
 pub(super) fn of_rollup(by: By, rollup: &Rollup) -> String {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     ecs::{Event, ProcessFields, Time},
-    event::Phase,
+    event::{Phase, script_of},
     table::{self, bytes, printable},
 };
 
@@ -39,6 +39,9 @@ struct Node {
     parent: Option<Key>,
     /// How many are above it in the tree.
     depth: usize,
+    /// The lines that lead to it.
+    #[serde(skip)]
+    branch: String,
 }
 
 #[derive(Debug)]
@@ -68,8 +71,6 @@ impl Tree {
             self.nodes.entry(self::key(it)).or_insert_with(|| node(it));
         }
         let Some(node) = self.nodes.get_mut(&key) else { return true };
-        node.script =
-            node.script.take().or_else(|| event.geofenced.script.as_deref().map(Into::into));
         let is_attempt = event.geofenced.phase == Phase::Attempt.word();
         node.attempts += u64::from(is_attempt);
         node.flows += u64::from(!is_attempt);
@@ -95,14 +96,19 @@ impl Tree {
             children.entry(parent).or_default().push(*key);
         }
         let tops = children.remove(&None).unwrap_or_default();
-        let mut left: Vec<(Key, usize)> = tops.into_iter().rev().map(|it| (it, 0)).collect();
+        let mut left: Vec<(Key, usize, String, String)> =
+            tops.into_iter().rev().map(|it| (it, 0, String::new(), String::new())).collect();
         let mut ordered = Vec::with_capacity(self.nodes.len());
-        while let Some((key, depth)) = left.pop() {
+        while let Some((key, depth, branch, before)) = left.pop() {
             let Some(mut node) = self.nodes.remove(&key) else { continue };
-            node.depth = depth;
+            (node.depth, node.branch) = (depth, branch);
             ordered.push(node);
             let below = children.remove(&Some(key)).unwrap_or_default();
-            left.extend(below.into_iter().rev().map(|it| (it, depth + 1)));
+            // The last one ends the line that the others hang on.
+            for (nth, it) in below.into_iter().rev().enumerate() {
+                let (turn, passes) = if nth == 0 { ("└ ", "  ") } else { ("├ ", "│ ") };
+                left.push((it, depth + 1, format!("{before}{turn}"), format!("{before}{passes}")));
+            }
         }
         ordered
     }
@@ -122,7 +128,6 @@ fn row(node: &Node) -> Vec<String> {
         (Some(script), Some(interpreter)) => table::script(script, interpreter),
         _ => node.name.clone(),
     };
-    let branch = if node.depth == 0 { String::new() } else { "  ".repeat(node.depth - 1) + "└ " };
     let made = node.flows + node.attempts;
     let sums = match made {
         0 => ["-", "-", "-", "-"].map(str::to_owned),
@@ -134,7 +139,7 @@ fn row(node: &Node) -> Vec<String> {
         ],
     };
     let process = table::process(&name, node.pid, node.executable.is_some());
-    let mut cells = vec![format!("{branch}{process}")];
+    let mut cells = vec![format!("{}{process}", node.branch)];
     cells.extend(sums);
     cells.push(node.command_line.as_deref().map(printable).unwrap_or_default().into_owned());
     cells
@@ -150,11 +155,14 @@ fn key(process: &ProcessFields<'_>) -> Key {
 }
 
 fn node(process: &ProcessFields<'_>) -> Node {
+    let script = process.executable.as_deref().zip(process.command_line.as_deref());
+    let script = script.and_then(|(executable, line)| script_of(executable, line));
     Node {
         pid: process.pid,
         name: process.name.to_string(),
         executable: process.executable.as_deref().map(Into::into),
         command_line: process.command_line.as_deref().map(Into::into),
+        script: script.map(Into::into),
         start: process.start,
         parent: process.parent.as_deref().map(key),
         ..Node::default()
@@ -181,6 +189,22 @@ mod tests {
         (process.pid, process.started_at) = (pid, None);
         process.parents = parents.iter().map(|(pid, name)| ancestor(*pid, name)).collect();
         record
+    }
+
+    #[test]
+    fn each_line_of_a_tree_hangs_on_its_parent_and_goes_on_to_the_next_sister() {
+        let mut tree = Tree::of(10);
+        let of_update: &[_] = &[(10, "update"), (1, "init")];
+        for record in [
+            sent_by(12, &[(11, "sh"), (10, "update"), (1, "init")]),
+            sent_by(13, of_update),
+            sent_by(14, of_update),
+        ] {
+            assert!(tree.add(&Event::from(&record)));
+        }
+        let lines: Vec<String> =
+            tree.ordered().iter().map(|it| format!("{}{}", it.branch, it.pid)).collect();
+        assert_eq!(lines, ["1", "└ 10", "  ├ 11", "  │ └ 12", "  ├ 13", "  └ 14"]);
     }
 
     fn shape(tree: Tree) -> Vec<(u32, usize, u64)> {
