@@ -41,13 +41,15 @@ pub mod event {
     pub use crate::event::{
         Activity, Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId,
         Domain, DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Host, Judgement,
-        Lookup, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place, Process,
-        Provenance, Reason, Record, Rollup, Sender, Share, Timeline, Timestamp, Traffic, Transport,
-        User, Verdict,
+        Lookup, Mac, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place,
+        Process, Provenance, Reason, Record, Rollup, Sender, Share, Timeline, Timestamp, Traffic,
+        Transport, User, Verdict,
     };
 }
 pub mod evidence {
-    pub use crate::evidence::{Checkpoint, Memory, Note, Proof, PublicKey, Request, WitnessKey};
+    pub use crate::evidence::{
+        Checkpoint, KeyName, Memory, Note, Proof, PublicKey, Request, WitnessKey,
+    };
 }
 pub mod filter {
     pub use crate::filter::{Filter, Query, RawFilter};

@@ -17,6 +17,7 @@ mod places;
 mod policies;
 mod prometheus;
 mod provenance;
+mod questions;
 mod records;
 mod rejudge;
 mod replay;
