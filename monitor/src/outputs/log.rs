@@ -140,7 +140,8 @@ impl Output for Log {
     fn deliver(&mut self, told: &Delivery) {
         if told.violates {
             let record = &told.record;
-            let program = record.sender.process().map(Process::program);
+            let process = record.sender.process();
+            let program = process.map(|it| (it.program(), it.script()));
             let (egress, user) = (&record.egress, record.sender.process().map(|it| it.user.id));
             let way = (egress.origin, egress.passage.mac, egress.passage.ethertype);
             let key = (program, user, way, egress.remote.map(|remote| remote.ip()));
@@ -297,8 +298,10 @@ fn who(process: &Process) -> String {
         value.as_deref().map(|it| format!(", {what} {}", printable(it))).unwrap_or_default()
     };
     let (unit, container) = (part("unit", &process.unit), part("container", &process.container));
+    let script = process.script();
+    let script = script.map(|it| format!(", script {}", printable(it))).unwrap_or_default();
     let (program, user) = (process.program(), user_name(&process.user));
-    format!("{} (pid {}, user {user}{unit}{container})", printable(&program), process.pid)
+    format!("{} (pid {}{script}, user {user}{unit}{container})", printable(&program), process.pid)
 }
 
 fn called(operator: &Operator) -> Option<String> {

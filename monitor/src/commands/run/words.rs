@@ -13,7 +13,11 @@ use crate::{
 pub(super) fn approved(policy: &Policy) {
     let digits = &hex(&policy.sha256)[..12];
     let approved = config::approved(policy);
-    if policy.approves_nothing() {
+    if policy.is_learning() {
+        tracing::warn!(
+            "the policy only learns: nothing is raised as a violation, whatever it says. {approved} Policy {digits}."
+        );
+    } else if policy.approves_nothing() {
         tracing::warn!(
             "nothing is approved, each egress will be a violation. {approved} Policy {digits}."
         );

@@ -61,7 +61,13 @@ impl From<&Event<'_>> for Line {
             violations: u64::from(event.is_violation()),
             verdict: if is_sent { kept(&told.verdict) } else { Phase::Attempt.to_string() },
             country: to.geo.as_ref().map_or("-".into(), |geo| kept(&geo.country_iso_code)),
-            program: event.process.as_ref().map_or_else(|| format!("({})", told.origin), program),
+            program: event.process.as_ref().map_or_else(
+                || format!("({})", told.origin),
+                |process| match told.script.as_deref() {
+                    Some(script) => scripted(process, script),
+                    None => program(process),
+                },
+            ),
             user: user.map_or("-".into(), |it| kept(it.name.as_deref().unwrap_or(&it.id))),
             unit: event.service.as_ref().map_or("-".into(), |it| kept(&it.name)),
             destination: destination(event),
@@ -75,6 +81,13 @@ impl From<&Event<'_>> for Line {
 
 fn program(process: &ProcessFields<'_>) -> String {
     kept(&table::process(&process.name, process.pid, process.executable.is_some()))
+}
+
+/// `live.py (python3.11)[4711]`.
+fn scripted(process: &ProcessFields<'_>, script: &str) -> String {
+    let interpreter = process.executable.as_deref().unwrap_or(&process.name);
+    let name = table::script(script, interpreter);
+    kept(&table::process(&name, process.pid, process.executable.is_some()))
 }
 
 fn ancestors(process: &ProcessFields<'_>) -> Vec<String> {
