@@ -15,5 +15,6 @@ pub use crate::{
     },
     printable::printable,
     store::{Options, Reader, Store, StoreError, replace_file, seed, shipped},
-    table::{bytes, span},
+    table::{bytes as shown_bytes, span},
+    when::parse as parse_time,
 };

@@ -134,7 +134,7 @@ fn wrong_words_are_refused_with_what_is_right() {
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(said(&output).contains(right), "{words:?}: {}", said(&output));
     }
-    for command in ["ship", "collect", "status", "enrol"] {
+    for command in ["ship", "collect", "status", "report", "enrol"] {
         let output = fleet().args([command, "--help"]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains("Examples:"), "{command}: {text}");

@@ -93,6 +93,42 @@ fn each_record_is_in_the_lake_once_and_what_is_not_is_named() {
     });
 }
 
+#[test]
+fn a_report_tells_of_each_station_and_of_each_flow_that_went_where_it_must_not() {
+    with(|fleet| {
+        let report = |form: &str| {
+            let mut report = std::process::Command::new(env!("CARGO_BIN_EXE_geofenced-fleet"));
+            report.arg("report").arg("--lake").arg(fleet.lake()).args(["-o", form]);
+            report.arg("--stations").arg(fleet.root.join("stations"));
+            report.args(["--since", "2026-10-01", "--until", "2026-10-07"]);
+            let output = report.output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let told: serde_json::Value = serde_json::from_str(&report("json")).unwrap();
+        let flows: u64 = told["violations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it[1]["flows"].as_u64().unwrap())
+            .sum();
+        assert_eq!(flows, fleet.truth.sums.values().map(|it| it.violations).sum::<u64>());
+        for station in told["stations"].as_array().unwrap() {
+            let name = station["station"].as_str().unwrap();
+            let fate = fleet.fates[name];
+            if fate == Fate::Silent {
+                assert!(station["watched_seconds"].is_null(), "{station}");
+            } else if simulation::answers::is_simple(fate) {
+                let watched = 6 * 86_400 - fleet.truth.unwatched_s(name);
+                assert_eq!(station["watched_seconds"], watched, "{name}");
+            }
+        }
+        let page = report("html");
+        assert!(page.contains("signs-twice") && page.contains("PJSC Rostelecom"), "{page}");
+        assert!(report("text").contains("what is not there proves nothing"));
+    });
+}
+
 fn state<'s>(all: &'s [serde_json::Value], origin: &str) -> &'s serde_json::Value {
     all.iter().find(|it| it["origin"] == origin).unwrap_or_else(|| panic!("{origin}"))
 }

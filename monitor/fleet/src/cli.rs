@@ -20,6 +20,7 @@ pub enum Command {
     Ship(Ship),
     Collect(Collect),
     Status(Status),
+    Report(Report),
     Enrol(Enrol),
 }
 
@@ -99,6 +100,36 @@ pub struct Status {
     pub stations: PathBuf,
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
+}
+
+/// A period of the whole fleet, from the lake: who watched, who is silent, what went where it must not.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  geofenced-fleet report --lake /srv/lake --stations /srv/stations --since 30d
+  geofenced-fleet report --lake /srv/lake --stations /srv/stations --since 2026-10-01 --until 2026-11-01 -o html > october.html")]
+pub struct Report {
+    #[arg(long, value_name = "DIR")]
+    pub lake: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    pub stations: PathBuf,
+    /// From when on; dates are those of UTC
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    pub since: String,
+    /// Until when
+    #[arg(long, value_name = "TIME", default_value = "now")]
+    pub until: String,
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For a terminal
+    Text,
+    /// One object
+    Json,
+    /// A page that asks for nothing
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

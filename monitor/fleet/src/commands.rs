@@ -9,12 +9,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use geofenced::fleet::{WitnessSigner, printable, seed, shipped, span};
+use geofenced::fleet::{Timestamp, WitnessSigner, parse_time, printable, seed, shipped, span};
 
 use crate::{
     cli::{self, Cli, Command},
     collect::{self, Collect, Round},
-    depot, enrol,
+    depot, enrol, report,
     ship::{Did, Limit, Ship, ShipError},
 };
 
@@ -32,6 +32,7 @@ pub fn main() -> ExitCode {
         Command::Ship(args) => ship(args),
         Command::Collect(args) => collect(args),
         Command::Status(args) => status(args),
+        Command::Report(args) => report(args),
         Command::Enrol(args) => enrol(args),
     };
     match done {
@@ -205,6 +206,26 @@ fn status(args: &cli::Status) -> Result<ExitCode> {
     }
     let is_whole = known.iter().all(|it| it.state == "whole" && it.refused.is_empty());
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) })
+}
+
+fn report(args: &cli::Report) -> Result<ExitCode> {
+    let now = jiff::Timestamp::now().as_nanosecond();
+    let now = Timestamp(u64::try_from(now).unwrap_or(0));
+    let at = |text: &str| parse_time(text, now, &jiff::tz::TimeZone::UTC);
+    let (from, to) = match (at(&args.since), at(&args.until)) {
+        (Ok(from), Ok(to)) if from < to => (from, to),
+        (Ok(_), Ok(_)) => return Ok(usage("--since must be before --until")),
+        (Err(message), _) | (_, Err(message)) => return Ok(usage(&message)),
+    };
+    let known = collect::known(&args.lake, &enrol::all(&args.stations)?)?;
+    let report = report::make(&args.lake, &known, (from, to))?;
+    let text = match args.output {
+        cli::Form::Text => report.text(),
+        cli::Form::Json => serde_json::to_string_pretty(&report)? + "\n",
+        cli::Form::Html => report.page(),
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn enrol(args: &cli::Enrol) -> Result<ExitCode> {

@@ -10,6 +10,7 @@ mod depot;
 mod enrol;
 mod lake;
 mod object;
+mod report;
 mod ship;
 
 pub use commands::main;

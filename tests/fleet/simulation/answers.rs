@@ -119,7 +119,9 @@ fn of_flows(truth: &Truth, answers: &mut BTreeMap<&'static str, Rows>) {
     let rows = sums.iter().map(|(country, (_, _, first))| row![country, day(*first)]);
     put("05-first-contact-by-country", rows.collect());
     let mut bytes: BTreeMap<&str, u64> = BTreeMap::new();
-    sums.iter().for_each(|(country, (it, ..))| *bytes.entry(*country).or_default() += it.sent);
+    for (country, (it, ..)) in &sums {
+        *bytes.entry(*country).or_default() += it.sent;
+    }
     for ((_, _, to), (_, sent)) in &truth.rollups {
         *bytes.entry(DESTINATIONS[*to].country).or_default() += sent;
     }

@@ -136,7 +136,7 @@ impl Fleet {
         let fate = |number: usize| {
             let fate = FATES.get(number).copied().unwrap_or(Fate::Plain);
             // Of many some are away for long.
-            if number >= FATES.len() && number % 20 == 0 { Fate::Offline } else { fate }
+            if number >= FATES.len() && number.is_multiple_of(20) { Fate::Offline } else { fate }
         };
         let fates = (0..plan.stations).map(|it| (format!("uav-{it:03}"), fate(it))).collect();
         for folder in ["inbox", "stations", "lake"] {
