@@ -1,4 +1,4 @@
-//! Between station and ground a real S3: SeaweedFS on loopback, with keys and signatures as anywhere.
+//! Between station and ground a real S3: `SeaweedFS` on loopback, with keys and signatures as anywhere.
 
 use std::{
     fs,

@@ -259,6 +259,7 @@ impl Station {
         let host = Host { name: name.into(), id: Some([script.seed as u8; 32]) };
         let provenance = Arc::new(Provenance {
             policy_sha256: [7; 32],
+            is_learning: false,
             databases: Vec::new(),
             host: Some(Arc::new(host)),
         });
@@ -378,6 +379,7 @@ impl Station {
             remote: Some(remote),
             traffic,
             passage: Passage { by: Some("eth0".into()), ..Passage::default() },
+            activity: None,
         };
         let findings = Arc::clone(&self.findings[to][by]);
         let is_twice = self.rng.u32(..TWICE) == 0;
@@ -390,11 +392,11 @@ impl Station {
                 ..egress.clone()
             };
             let findings = Arc::clone(&findings);
-            self.append(Entry::Flow(Record { egress: half, findings }));
+            self.append(&Entry::Flow(Record { egress: half, findings }));
             states = 2;
         }
         let egress = Egress { revision: states - 1, ..egress };
-        self.append(Entry::Flow(Record { egress, findings }));
+        self.append(&Entry::Flow(Record { egress, findings }));
         let is_violation = !destination.is_approved && !is_attempt;
         let sum = self.truth.sums.entry((day, to, by)).or_default();
         if sum.states == 0 {
@@ -410,8 +412,8 @@ impl Station {
         self.truth.large(sent, flow);
     }
 
-    fn append(&mut self, entry: Entry) {
-        self.store.append(&entry).expect("append");
+    fn append(&mut self, entry: &Entry) {
+        self.store.append(entry).expect("append");
     }
 
     /// What was only added up.
@@ -429,7 +431,7 @@ impl Station {
             flows: 10,
             traffic: Traffic { sent_bytes, sent_packets: 10, ..Traffic::default() },
         };
-        self.append(Entry::Rollup(rollup));
+        self.append(&Entry::Rollup(rollup));
         self.truth.rollups.insert((day, to), (10, sent_bytes));
     }
 

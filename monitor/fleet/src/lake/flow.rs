@@ -217,6 +217,7 @@ fn judged(record: &Record, texts: &mut Texts, to: &mut Columns) {
     to.text("geofenced_reason", Some(&reason));
     to.word("geofenced_verdict_now", record.verdict_now.map(Verdict::word));
     to.flag("geofenced_violation", Some(record.is_violation()));
+    to.flag("geofenced_learning", Some(record.is_learning()));
     to.word("geofenced_origin", Some(record.egress.origin.word()));
     to.word("geofenced_attribution", Some(record.sender.attribution().word()));
     to.word("geofenced_phase", Some(record.egress.phase.word()));
