@@ -22,6 +22,8 @@ mod event;
 mod evidence;
 mod export;
 mod filter;
+#[doc(hidden)]
+pub mod fleet;
 mod flow;
 mod host;
 #[doc(hidden)]

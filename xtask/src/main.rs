@@ -12,6 +12,7 @@ mod deny;
 mod dist;
 mod docs;
 mod embed;
+mod fleet;
 mod fuzz;
 mod host;
 mod idle;
@@ -83,6 +84,8 @@ enum Command {
     Vm(vm::Args),
     /// Every way out, seen or not: runs the kernel test, as root, and writes docs/coverage.md
     Coverage,
+    /// A fleet that is made up, of any size: what was made, what was lost, and what engines answer of the lake
+    Fleet(fleet::Args),
     /// Feeds each parser what no test thought of, the probes' own too (installs cargo-fuzz)
     Fuzz(fuzz::Args),
     /// Static binaries of both architectures as .deb, .rpm and tarball, with sums, under `target/dist/packages`
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
         Command::World(args) => embed::run("world", &args),
         Command::Vm(args) => vm::run(&console, &args),
         Command::Coverage => coverage::run(&console),
+        Command::Fleet(args) => fleet::run(&console, &args),
         Command::Fuzz(args) => fuzz::run(&console, &args),
         Command::Dist(args) => dist::run(&console, &args),
         Command::Packages(args) => packages::run(&console, &args),

@@ -7,13 +7,15 @@ use serde_json::Value;
 
 use crate::{console::ask, host, paths};
 
-/// The test targets of package `monitor`, by the folder under `tests/` they lie in.
+/// The test targets of the packages, those of `monitor` by the folder under `tests/` they lie in.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TestTargets {
     /// `tests/kernel`: real programs, real packets, root.
     pub kernel: Vec<String>,
     /// Everything else: replayed samples, no root.
     pub daemon: Vec<String>,
+    /// Those of `geofenced-fleet`: ledgers, boxes and lakes, no root.
+    pub fleet: Vec<String>,
 }
 
 pub fn test_targets() -> Result<TestTargets> {
@@ -27,7 +29,8 @@ fn parse(text: &str, kernel: &Path) -> Result<TestTargets> {
     let metadata: Value = serde_json::from_str(text).context("cargo metadata is not JSON")?;
     let mut targets = TestTargets::default();
     for package in array(&metadata, "packages") {
-        if package["name"] != "monitor" {
+        let is_fleet = package["name"] == "fleet";
+        if package["name"] != "monitor" && !is_fleet {
             continue;
         }
         for target in array(package, "targets") {
@@ -36,8 +39,13 @@ fn parse(text: &str, kernel: &Path) -> Result<TestTargets> {
             }
             let name = target["name"].as_str().context("a target without a name")?.to_owned();
             let source = normal(Path::new(target["src_path"].as_str().unwrap_or_default()));
-            let list =
-                if source.starts_with(kernel) { &mut targets.kernel } else { &mut targets.daemon };
+            let list = if is_fleet {
+                &mut targets.fleet
+            } else if source.starts_with(kernel) {
+                &mut targets.kernel
+            } else {
+                &mut targets.daemon
+            };
             list.push(name);
         }
     }
@@ -72,11 +80,14 @@ mod tests {
                 {"name":"egress","kind":["example"],"src_path":"/w/monitor/examples/egress.rs"},
                 {"name":"replay","kind":["test"],"src_path":"/w/monitor/../tests/daemon/main.rs"},
                 {"name":"capture","kind":["test"],"src_path":"/w/monitor/../tests/kernel/capture.rs"}]},
+            {"name":"fleet","targets":[
+                {"name":"simulated","kind":["test"],"src_path":"/w/tests/fleet/simulated.rs"}]},
             {"name":"other","targets":[
                 {"name":"x","kind":["test"],"src_path":"/w/tests/kernel/x.rs"}]}]}"#;
         let targets = parse(text, Path::new("/w/tests/kernel")).unwrap();
         assert_eq!(targets.kernel, ["capture"]);
         assert_eq!(targets.daemon, ["replay"]);
+        assert_eq!(targets.fleet, ["simulated"]);
     }
 
     #[test]

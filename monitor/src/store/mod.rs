@@ -14,6 +14,7 @@ pub mod prove;
 mod query;
 mod retention;
 mod scan;
+pub mod shipped;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -118,6 +119,15 @@ impl Store {
     /// The same, its evidence signed under this name: that of the host.
     pub fn open_named(config: &StoreConfig, name: KeyName) -> Result<Self, StoreError> {
         Self::open_as(config, Options::of(config), Clock::host(), name)
+    }
+
+    /// The same, and cut into such files.
+    pub fn open_named_with(
+        config: &StoreConfig,
+        options: Options,
+        name: KeyName,
+    ) -> Result<Self, StoreError> {
+        Self::open_as(config, options, Clock::host(), name)
     }
 
     /// By the clock of a test.

@@ -1,0 +1,133 @@
+//! Takes what arrived: proves it against the keys of those who are enrolled, keeps each ledger as it was, and pours
+//! it into the lake once. What does not verify is put aside with the reason. It trusts no name and no order.
+
+mod branch;
+mod known;
+mod origin;
+mod proof;
+mod segment;
+mod state;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use geofenced::fleet::{StoreError, WitnessSigner};
+
+pub use known::{Known, known};
+pub use origin::witness_name;
+
+use crate::{
+    depot::{Depot, DepotError, Listed},
+    enrol::{EnrolError, Station},
+    lake::{LakeError, snapshot},
+    object::{folder, origin_of, station_of},
+};
+use origin::Taking;
+use state::State;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Depot(#[from] DepotError),
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {path}: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} is not what the collector wrote ({reason}); restore it, or remove its folder to take all again"
+    )]
+    State { path: PathBuf, reason: String },
+}
+
+/// What one round did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    pub segments: u64,
+    pub rows: u64,
+    /// Signed blocks that were proven.
+    pub proven: u64,
+    /// New, with their reasons: origin, object, why.
+    pub refused: Vec<(String, String, String)>,
+    /// Blocks that tell of violations and are not signed yet: origin, block, and what they tell.
+    pub urgent: Vec<(String, u64, Vec<String>)>,
+    /// Folders of nobody who is enrolled.
+    pub strangers: BTreeSet<String>,
+    /// Origins of which two ledgers were signed, first seen now.
+    pub forked: Vec<String>,
+}
+
+/// The ground.
+#[derive(Debug)]
+pub struct Collect {
+    pub lake: PathBuf,
+    pub depot: Box<dyn Depot>,
+    pub stations: BTreeMap<String, Station>,
+    pub witness: WitnessSigner,
+    /// What was taken is removed there.
+    pub removes: bool,
+}
+
+/// Where the ledgers are kept.
+pub fn ledgers(lake: &Path) -> PathBuf {
+    lake.join("ledgers")
+}
+
+/// Where that of one origin is.
+pub fn ledger_of(lake: &Path, origin: &str) -> PathBuf {
+    ledgers(lake).join(folder(origin))
+}
+
+impl Collect {
+    /// Takes all that is there now.
+    pub fn round(&self) -> Result<Round, CollectError> {
+        let mut round = Round::default();
+        let mut of: BTreeMap<(String, u64), Vec<Listed>> = BTreeMap::new();
+        for listed in self.depot.list("")? {
+            let Some((first, _)) = listed.key.split_once('/') else { continue };
+            let Some(origin) = origin_of(first) else {
+                round.strangers.insert(first.to_owned());
+                continue;
+            };
+            let (station, number) = station_of(&origin);
+            if self.stations.contains_key(station) {
+                of.entry((station.to_owned(), number)).or_default().push(listed);
+            } else {
+                round.strangers.insert(first.to_owned());
+            }
+        }
+        // An origin comes after the one that it follows on.
+        for ((station, number), listed) in of {
+            let origin = if number == 1 { station.clone() } else { format!("{station}/{number}") };
+            let Some(station) = self.stations.get(&station) else { continue };
+            let state = State::open(&ledger_of(&self.lake, &origin), &origin)?;
+            Taking::new(self, station, state)?.all(&listed, &mut round)?;
+        }
+        snapshot::write(&self.lake, &known(&self.lake, &self.stations)?)?;
+        Ok(round)
+    }
+}
+
+/// All origins of which anything is kept.
+pub fn origins(lake: &Path) -> Result<Vec<String>, CollectError> {
+    let path = ledgers(lake);
+    let entries = match fs::read_dir(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|source| CollectError::Read { path: path.clone(), source })?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| CollectError::Read { path: path.clone(), source })?;
+        all.extend(entry.file_name().to_str().and_then(origin_of));
+    }
+    all.sort();
+    Ok(all)
+}
