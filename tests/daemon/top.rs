@@ -189,3 +189,23 @@ fn one_frame_is_printed_for_programs_and_nothing_else_without_a_terminal() {
     assert_eq!(nobody.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("no daemon answers"), "{nobody:?}");
 }
+
+/// Processes whose command line names the socket.
+fn naming(socket: &str) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten().map(|it| it.path().join("cmdline"));
+    let lines = all.filter_map(|path| std::fs::read(path).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(socket) && line.contains(" top ")).collect()
+}
+
+#[test]
+fn a_top_whose_terminal_is_gone_ends() {
+    let daemon = Daemon::with(Events { records: vec![violation(0)], ..Events::default() });
+    let socket = daemon.socket().display().to_string();
+    let screen = Screen::of(&socket, (80, 24), "");
+    screen.shows(&["tier full"]);
+    assert!(!naming(&socket).is_empty());
+    drop(screen);
+    let is_over = eventually(|| naming(&socket).is_empty().then_some(()));
+    assert!(is_over.is_some(), "{:?}", naming(&socket));
+}

@@ -62,7 +62,7 @@ installed() {
     told=$(geofenced doctor -o json 2>/dev/null | grep -oE '"tier":"[a-z]+"' | head -1)
     mounted=$(answers | grep -oE '"tier":"[a-z]+"' | head -1)
     is "$mounted" "$told" "the service's tier"
-    quiet 'clock|database|days old'
+    quiet 'clock|database|days old|nothing is approved|violation:'
     say "at work in its sandbox: $told, $(systemctl show geofenced -p MemoryCurrent --value) bytes of memory"
 
     systemctl reload geofenced || fail "a good configuration fails the reload"

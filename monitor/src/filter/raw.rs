@@ -146,11 +146,11 @@ impl RawFilter {
                 .unwrap_or_default(),
             processes: one("process", self.process.as_deref(), typed::processes)?
                 .unwrap_or_default(),
-            pids: many("pid", self.pid.as_deref(), parse_number)?,
+            pids: many("pid", self.pid.as_deref(), typed::number)?,
             units: many("unit", self.unit.as_deref(), UnitSelector::parse)?,
             users: many("user", self.user.as_deref(), UserSelector::parse)?,
             destinations: many("destination", self.destination.as_deref(), Destination::parse)?,
-            ports: many("port", self.port.as_deref(), parse_number)?,
+            ports: many("port", self.port.as_deref(), typed::number)?,
             transports: many("transport", self.transport.as_deref(), |text| {
                 Transport::parse(text).ok_or_else(|| {
                     format!("`{text}` is no transport; try tcp, udp, icmp or a protocol number")
@@ -216,12 +216,8 @@ fn parse_country(text: &str) -> Result<CountryCode, String> {
         .ok_or_else(|| format!("`{text}` is no country; write its two-letter code, such as CN"))
 }
 
-pub(super) fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("`{text}` is no number in range"))
-}
-
 fn parse_limit(text: &str) -> Result<usize, String> {
-    match parse_number(text)? {
+    match typed::number(text)? {
         0 => Err("`0` shows nothing; leave it out to show all".into()),
         limit => Ok(limit),
     }

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 
-use super::raw::parse_number;
 use crate::{
     event::{CLAIMED, Place},
     select::{DestinationSelector, OperatorSelector, ProcessSelector},
@@ -36,7 +35,7 @@ impl Destination {
         }
         match text.rsplit_once(':') {
             Some((name, port)) if !name.contains(':') => {
-                let port = parse_number(port).map_err(|_| format!("`{port}` is no port"))?;
+                let port = number(port).map_err(|_| format!("`{port}` is no port"))?;
                 Ok(Self { selector: of(name)?.selector, port: Some(port) })
             }
             _ => of(text),
@@ -80,6 +79,10 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         return Err(wrong());
     }
     format!("{bytes:.0}").parse().map_err(|_| wrong())
+}
+
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number in range"))
 }
 
 fn plain(text: &str) -> &str {

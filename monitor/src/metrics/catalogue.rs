@@ -67,7 +67,7 @@ catalogue! {
         "What was seen but not handed on, by the stage that dropped it and why. Above 0 the record has gaps.";
     HOUSEKEEPING_FRAMES: Counter "housekeeping_frames_total" [],
         "Frames that no record tells, since they hold nobody's data: ARP of the kernel and of bridged guests, with nothing behind it; spanning tree and link aggregation of the kernel.";
-    RECEIVED_WITHOUT_FLOW_PACKETS: Counter "received_without_flow_packets_total" [],
+    WITHOUT_FLOW_PACKETS: Counter "received_without_flow_packets_total" [],
         "Packets that sockets received from an address to which no flow of theirs leads: answers from another address than was asked, answers to what went by a hop, and what clients send a server before it answers them.";
     RECEIVED_WITHOUT_FLOW_BYTES: Counter "received_without_flow_bytes_total" [],
         "IP bytes of the same, which no record has in destination.bytes.";

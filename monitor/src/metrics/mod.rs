@@ -156,10 +156,7 @@ impl Metrics {
             classified_flows_total: counters(r, &catalogue::CLASSIFIED_FLOWS)?,
             verdict_disagreements_total: counter(r, &catalogue::VERDICT_DISAGREEMENTS)?,
             housekeeping_frames_total: counter(r, &catalogue::HOUSEKEEPING_FRAMES)?,
-            received_without_flow_packets_total: counter(
-                r,
-                &catalogue::RECEIVED_WITHOUT_FLOW_PACKETS,
-            )?,
+            received_without_flow_packets_total: counter(r, &catalogue::WITHOUT_FLOW_PACKETS)?,
             received_without_flow_bytes_total: counter(r, &catalogue::RECEIVED_WITHOUT_FLOW_BYTES)?,
             capture_tier: gauges(r, &catalogue::CAPTURE_TIER)?,
             probe_attached: gauges(r, &catalogue::PROBE_ATTACHED)?,

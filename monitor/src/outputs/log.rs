@@ -46,6 +46,11 @@ const SLOW: &str = LEFT_OUT[2];
 pub struct Wanted(Arc<Mutex<LogConfig>>);
 
 impl Wanted {
+    pub fn of(config: LogConfig) -> Self {
+        let wanted = Self::default();
+        wanted.set(config);
+        wanted
+    }
     pub fn set(&self, config: LogConfig) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }

@@ -183,6 +183,11 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "a setting of an interface that it made; of no process",
     },
     Exception {
+        path: "monitor/src/logging.rs",
+        word: "SystemTime",
+        reason: "what tracing-subscriber calls its own stamp of a line; it decides nothing",
+    },
+    Exception {
         path: "monitor/src/attribute/users.rs",
         word: "SystemTime",
         reason: "when a file was changed; compared with itself alone",

@@ -81,8 +81,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let (reader, counters) = (store.reader(), Arc::clone(store.counters()));
     let facts = Facts::new(&config, &attachments, &self_test, &store, Arc::clone(&metrics))
         .fallen_back(last_good.why());
-    let (live, wanted) = (live::channel(), Wanted::default());
-    wanted.set(config.log);
+    let (live, wanted) = (live::channel(), Wanted::of(config.log));
     let max_flows = config.capture.max_flows;
     let (queue, writer) =
         outputs::writer::spawn(store, Arc::clone(&metrics), max_flows, config.store.sync)?;
@@ -95,16 +94,12 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     let (by, told, wall) = (Arc::clone(&rules), Arc::clone(&metrics), now.timeline.wall_at_boot_ns);
     let mut pipeline = Pipeline::new(processes, by, outputs, told, max_flows, wall);
     name_by(&mut pipeline, &config.names, args);
-    if let Ok(test) = self_test {
-        pipeline.prove(test);
-    }
-    pipeline.watch_as(watchers(&attachments, args));
-    attaching.wait();
-    give_back_memory();
+    watch_by(&mut pipeline, self_test.ok(), watchers(&attachments, args));
+    settle(attaching);
     let watching_since = note_start(&mut pipeline, started(&attachments, &rules), &now);
 
-    let ((trigger, shutdown), vitals) = (shutdown::channel(), Arc::new(Vitals::default()));
-    let inbox = Arc::new(Inbox::default());
+    let (trigger, shutdown) = shutdown::channel();
+    let (vitals, inbox) = (Arc::new(Vitals::default()), Arc::new(Inbox::default()));
     let reloader =
         Reloader::new(config, last_good, &metrics, &inbox, classes, rules).logging(wanted);
     let (told, at_the_end) = (Arc::clone(&vitals), EndsDaemon(trigger.clone()));
@@ -113,8 +108,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
         let _at_the_end = at_the_end;
         watch(&mut *source, pipeline, &told, &inbox, &asked, &ended)
     })?;
-    let readiness = Readiness::default();
-    let (seal, locate) = (facts.seal(&view), reloader.locate());
+    let (readiness, seal, locate) = (Readiness::default(), facts.seal(&view), reloader.locate());
     let status = facts.answer(Arc::clone(&vitals), reloader.rules(), readiness.clone());
     let (events, told) = (Arc::new(Current::new(reader.clone(), view)), Arc::clone(&metrics));
     let api = Api { events, live, watching_since, status, locate, marks, seal, metrics: told };
@@ -185,6 +179,19 @@ fn name_by(pipeline: &mut Pipeline, names: &NamesConfig, args: &RunArgs) {
     // Of a recording nobody knows where it was made.
     let namespace = args.replay.is_none().then(probe::namespace_cookie).flatten();
     pipeline.trust(Resolvers::new(&names.resolvers, namespace));
+}
+
+/// Until every interface has its probes, and what that took is given back.
+fn settle(attaching: Attaching) {
+    attaching.wait();
+    give_back_memory();
+}
+
+fn watch_by(pipeline: &mut Pipeline, test: Option<SelfTest>, watchers: Option<Watchers>) {
+    if let Some(test) = test {
+        pipeline.prove(test);
+    }
+    pipeline.watch_as(watchers);
 }
 
 /// Before any thread is started.

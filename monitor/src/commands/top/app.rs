@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::{Color, Modifier, Style};
 use serde_json::{Map, Value};
 
-use super::{board::Board, feed::Ask, frame, line::Line, tree};
+use super::{board::Board, feed::Ask, line::Line, tree};
 use crate::{cli::Order, event::Timestamp, filter::RawFilter, summary::Keys};
 
 /// Characters of a prompt.
@@ -134,7 +134,7 @@ impl App {
     }
 
     /// `height`: of the screen.
-    pub(super) fn press(&mut self, key: KeyEvent, height: usize) -> Todo {
+    pub(super) fn press(&mut self, key: KeyEvent, page: usize) -> Todo {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         if is_control && key.code == KeyCode::Char('c') {
             return Todo::Quit;
@@ -142,13 +142,12 @@ impl App {
         // An escape and what was typed right after it come as one.
         if key.modifiers.contains(KeyModifiers::ALT) {
             let plain = |code| KeyEvent::new(code, KeyModifiers::NONE);
-            self.press(plain(KeyCode::Esc), height);
-            return self.press(plain(key.code), height);
+            self.press(plain(KeyCode::Esc), page);
+            return self.press(plain(key.code), page);
         }
         if self.prompt.is_some() {
             return if is_control { self.edit(key.code) } else { self.type_key(key.code) };
         }
-        let page = frame::room(height).max(1);
         match key.code {
             KeyCode::Char('q') => return Todo::Quit,
             KeyCode::Esc | KeyCode::Backspace => self.over = Over::Nothing,

@@ -2,7 +2,9 @@
 //! more often than it is worth. Shows what `frame` says.
 
 use std::{
+    io::stdin,
     path::Path,
+    process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +17,10 @@ use ratatui::{
     DefaultTerminal, Frame,
     crossterm::event::{self, Event, KeyEventKind},
 };
+use rustix::{
+    event::{PollFd, PollFlags},
+    time::Timespec,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
@@ -22,10 +28,14 @@ use super::{
     feed::{Feed, News},
     frame,
 };
-use crate::{api::client::Client, commands::show};
+use crate::{api::client::Client, cli::Exit, commands::show};
 
 /// How long a key may wait for who asks whether it is time to end.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often it is asked whether the terminal is there.
+const LOOKS: Duration = Duration::from_secs(1);
+/// In which the terminal is given back in the usual way.
+const GRACE: Duration = Duration::from_secs(1);
 /// A line that is slow is not given more frames than this.
 const BETWEEN: Duration = Duration::from_millis(200);
 
@@ -64,7 +74,7 @@ fn turn(
             is_new = true;
             match event::read()? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    match app.press(key, height) {
+                    match app.press(key, frame::room(height).max(1)) {
                         Todo::Quit => return Ok(()),
                         Todo::Ask => feed.ask(app.ask.clone()),
                         Todo::Detail(id) => app.over = detail(client, &id, app.utc),
@@ -119,7 +129,16 @@ fn detail(client: &Client, id: &str, utc: bool) -> Over {
     Over::Detail { lines: text.lines().map(ToOwned::to_owned).collect(), from: 0 }
 }
 
-/// Set by a signal that asks for the end. A terminal that is gone asks, too.
+/// Whether nobody is at the other end of the terminal any more (`POLLHUP`, poll(2)).
+fn is_hung_up() -> bool {
+    let input = stdin();
+    let mut asked = [PollFd::new(&input, PollFlags::empty())];
+    rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok()
+        && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+/// Set by a signal that asks for the end. A terminal that is gone asks, too: where it ends what is read, who waits
+/// for a key reads nothing without end, so the process is ended from here.
 fn on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let is_over = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -136,9 +155,13 @@ fn on_signals() -> anyhow::Result<Arc<AtomicBool>> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => {}
+                () = async { while !is_hung_up() { tokio::time::sleep(LOOKS).await } } => {}
             }
         });
         told.store(true, Ordering::Relaxed);
+        thread::sleep(GRACE);
+        ratatui::restore();
+        process::exit(Exit::Fine as i32);
     };
     thread::Builder::new().name("signals".into()).spawn(wait)?;
     Ok(is_over)

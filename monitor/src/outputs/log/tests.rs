@@ -1,3 +1,5 @@
+//! Which violations have a line, and what stands in it.
+
 use std::net::IpAddr;
 
 use super::*;

@@ -1,9 +1,11 @@
+//! Keys, what they choose, and what is typed.
+
 use std::time::Instant;
 
 use super::*;
 use crate::commands::top::board::tests::{flow, look};
 
-const HEIGHT: usize = 24;
+const PAGE: usize = 24;
 
 fn app(flows: u64) -> App {
     let mut app = App::new(Ask::default(), Order::Rate);
@@ -13,7 +15,7 @@ fn app(flows: u64) -> App {
 }
 
 fn press(app: &mut App, code: KeyCode) -> Todo {
-    app.press(KeyEvent::new(code, KeyModifiers::NONE), HEIGHT)
+    app.press(KeyEvent::new(code, KeyModifiers::NONE), PAGE)
 }
 
 fn typed(app: &mut App, text: &str) -> Todo {
@@ -33,10 +35,10 @@ fn what_is_chosen_stays_chosen_when_the_order_changes_and_is_always_on_the_scree
     let at = |app: &App| app.selected(&app.lines()).unwrap();
     assert_eq!(at(&app), 30);
     press(&mut app, KeyCode::Char('r'));
-    app.follow(frame::room(HEIGHT));
+    app.follow(PAGE);
     assert_eq!(app.chosen.as_ref(), Some(&chosen));
     assert_eq!(at(&app), 69);
-    assert!((app.first..app.first + frame::room(HEIGHT)).contains(&at(&app)));
+    assert!((app.first..app.first + PAGE).contains(&at(&app)));
     press(&mut app, KeyCode::End);
     assert_eq!(at(&app), 99);
     press(&mut app, KeyCode::Home);
@@ -99,7 +101,7 @@ fn control_c_quits_from_everywhere_and_q_is_a_letter_where_something_is_typed() 
     press(&mut app, KeyCode::Char('/'));
     assert_eq!(press(&mut app, KeyCode::Char('q')), Todo::Nothing);
     let quit = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-    assert_eq!(app.press(quit, HEIGHT), Todo::Quit);
+    assert_eq!(app.press(quit, PAGE), Todo::Quit);
     press(&mut app, KeyCode::Esc);
     press(&mut app, KeyCode::Char('?'));
     assert_eq!(app.over, Over::Help);
@@ -124,10 +126,10 @@ fn an_escape_with_a_key_right_behind_it_is_both() {
     press(&mut app, KeyCode::Char('/'));
     press(&mut app, KeyCode::Char('x'));
     let cleared = KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL);
-    app.press(cleared, HEIGHT);
+    app.press(cleared, PAGE);
     assert_eq!(app.prompt.as_ref().unwrap().text, "");
     let both = KeyEvent::new(KeyCode::Char('t'), KeyModifiers::ALT);
-    assert_eq!(app.press(both, HEIGHT), Todo::Nothing);
+    assert_eq!(app.press(both, PAGE), Todo::Nothing);
     assert!(app.prompt.is_none());
     assert_eq!(app.view, View::Tree);
 }

@@ -1,3 +1,5 @@
+//! What is kept of flows, how it is added up, and in which order it stands.
+
 use super::*;
 use crate::{
     ecs::{Event, Time, tests::full_record},

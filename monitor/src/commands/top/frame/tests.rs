@@ -1,3 +1,5 @@
+//! Lines at every width, with and without colour, and the names that others chose.
+
 use std::{sync::Arc, time::Instant};
 
 use ratatui::{
