@@ -19,7 +19,7 @@ use crate::{
 
 /// Of the binary alone, with the databases that are embedded in it: what it has today and a little more, so that
 /// it only grows on purpose. 12 MB is the aim (decision 36).
-const BYTES_MAX: u64 = 17_000_000;
+const BYTES_MAX: u64 = 18_500_000;
 const AUDITABLE: &str = "0.7.7";
 const PROFILE: &str = "dist";
 
