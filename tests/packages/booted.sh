@@ -117,7 +117,8 @@ booted_again() {
     egress
     until_true stored
     echo done
-    # Nothing is synced, nobody is told.
+    # Until the port has said it. Nothing is synced, nobody is told.
+    sleep 2
     echo b >/proc/sysrq-trigger
     sleep infinity
 }
