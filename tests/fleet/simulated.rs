@@ -5,12 +5,12 @@ mod simulation;
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Child, Stdio},
     sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use simulation::{Fate, Fleet, Plan, Programs, answers::Rows, asked::Engines, kill};
+use simulation::{Fate, Fleet, Plan, Programs, answers::Rows, asked::Engines};
 
 const PLAN: Plan = Plan {
     stations: 14,
@@ -149,12 +149,12 @@ fn who_forged_was_cloned_signed_twice_was_put_back_or_rolled_back_is_named() {
             (Fate::SignsTwice, "signs-twice"),
             (Fate::Silent, "silent"),
         ] {
-            let station = state(&all, &fleet.of(fate));
+            let station = state(&all, &of(fleet, fate));
             assert_eq!(station["state"], word, "{fate:?}: {station:#}");
         }
-        let next = format!("{}/2", fleet.of(Fate::RolledBack));
+        let next = format!("{}/2", of(fleet, Fate::RolledBack));
         assert_eq!(state(&all, &next)["state"], "whole");
-        let forged = state(&all, &fleet.of(Fate::Forged));
+        let forged = state(&all, &of(fleet, Fate::Forged));
         let reasons: Vec<String> = forged["refused"]
             .as_object()
             .unwrap()
@@ -194,7 +194,7 @@ fn a_collector_that_is_killed_anywhere_goes_on_and_holds_each_record_once() {
                    from states group by 1 order by 1";
         let unforked = |mut rows: Rows| {
             // Which of two ledgers is believed is a matter of which came first: here both are there.
-            let twice = [Fate::PutBack, Fate::Cloned, Fate::SignsTwice].map(|it| fleet.of(it));
+            let twice = [Fate::PutBack, Fate::Cloned, Fate::SignsTwice].map(|it| of(fleet, it));
             rows.retain(|row| !twice.contains(&row[0]));
             rows
         };
@@ -203,4 +203,17 @@ fn a_collector_that_is_killed_anywhere_goes_on_and_holds_each_record_once() {
         assert_eq!(killed, whole);
         assert!(killed.iter().all(|row| row[1] == row[2]), "{killed:?}");
     });
+}
+
+/// A station that this happens to.
+fn of(fleet: &Fleet, fate: Fate) -> String {
+    let found = fleet.fates.iter().find(|(_, it)| **it == fate);
+    found.expect("a station of that fate").0.clone()
+}
+
+/// Ends a collector wherever it is.
+fn kill(mut child: Child) {
+    // It may have ended by itself.
+    let _ = child.kill();
+    child.wait().expect("it ends");
 }

@@ -60,6 +60,8 @@ fn main() {
     let (inbox, lake) = (bytes(&root.join("inbox")), bytes(&fleet.lake().join("flows")));
     println!("| bytes over the link, for 10,000 flows | {inbox}, {} |", inbox * 10_000 / made);
     println!("| bytes of `flows/` in the lake, a state | {lake}, {} |", lake / made);
+    let whole = fleet.status().iter().filter(|it| it["state"] == "whole").count();
+    println!("| ledgers that are whole, of others it is said what they are | {whole} |");
     for engine in ["duckdb", "clickhouse"] {
         let seconds = engines.compare(engine, &fleet);
         let first = seconds.first().map_or(0.0, |it| it.1);

@@ -1,8 +1,6 @@
 //! A fleet that is made up: its stations write real ledgers turn by turn, ship them over links that lose, hold back
 //! and repeat, and the ground collects. What goes wrong, with whom and when, is decided here, and kept as the truth.
 
-#![allow(dead_code, reason = "each program that takes this takes a part of it")]
-
 pub mod answers;
 pub mod asked;
 pub mod truth;
@@ -12,7 +10,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output},
+    process::{Command, Output},
     time::Instant,
 };
 
@@ -154,11 +152,6 @@ impl Fleet {
             shifts: 0,
             took: [0.0; 3],
         }
-    }
-
-    pub fn of(&self, fate: Fate) -> String {
-        let found = self.fates.iter().find(|(_, it)| **it == fate);
-        found.expect("a station of that fate").0.clone()
     }
 
     fn folder(&self, station: &str) -> PathBuf {
@@ -444,11 +437,4 @@ impl Fleet {
         let text = String::from_utf8(output.stdout).expect("text");
         text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect()
     }
-}
-
-/// Ends a collector wherever it is.
-pub fn kill(mut child: Child) {
-    // It may have ended by itself.
-    let _ = child.kill();
-    child.wait().expect("it ends");
 }

@@ -31,6 +31,18 @@ use geofenced::{
 };
 use world::{DESTINATIONS, Destination, PROGRAMS, START_S};
 
+const PORT: u16 = 443;
+
+/// Neither the place nor who runs it.
+fn is_approved(to: &Destination) -> bool {
+    ![to.country, to.operator_country].iter().any(|it| ["CN", "RU"].contains(it))
+}
+
+/// Each user's own.
+fn uid_of(user: &str) -> u32 {
+    if user == "root" { 0 } else { user.bytes().fold(1000, |sum, byte| sum + u32::from(byte)) }
+}
+
 const SECOND: u64 = 1_000_000_000;
 const DAY_S: u64 = 86_400;
 /// The daemon says each minute that it watches; a minute of these is ten of the world's.
@@ -203,19 +215,20 @@ fn findings(
     provenance: &Arc<Provenance>,
 ) -> Arc<Findings> {
     let program = &PROGRAMS[by];
+    let name = program.path.rsplit('/').next().unwrap_or(program.path);
     let process = Process {
         pid: 400 + by as u32,
-        name: program.name.into(),
+        name: name.into(),
         executable: Some(program.path.into()),
         executable_claimed: None,
         file: ExecutedFile { sha256: Some([by as u8; 32]), ..ExecutedFile::default() },
-        command_line: Some(format!("{} --config /etc/{}.conf", program.path, program.name).into()),
+        command_line: Some(format!("{} --config /etc/{}.conf", program.path, name).into()),
         started_at: Some(Timestamp::from_secs(START_S - 60)),
         parents: Vec::new(),
-        user: User { id: program.uid, name: Some(program.user.into()) },
-        unit: Some(format!("{}.service", program.name).into()),
+        user: User { id: uid_of(program.user), name: Some(program.user.into()) },
+        unit: Some(format!("{name}.service").into()),
         container: None,
-        cgroup: Some(format!("/system.slice/{}.service", program.name).into()),
+        cgroup: Some(format!("/system.slice/{name}.service").into()),
         netns: Some(4_026_531_840),
     };
     let operator = Operator {
@@ -225,7 +238,7 @@ fn findings(
         is_anycast: false,
     };
     let domain = Domain { name: to.domain.into(), source: DomainSource::Dns, is_trusted: false };
-    let verdict = if to.is_approved { Verdict::Approved } else { Verdict::Unapproved };
+    let verdict = if is_approved(to) { Verdict::Approved } else { Verdict::Unapproved };
     let reason = if to.operator_country == to.country { Reason::Country } else { Reason::Operator };
     Arc::new(Findings {
         sender: Sender::Process {
@@ -358,7 +371,7 @@ impl Station {
         let received = if is_attempt { 0 } else { self.rng.u64(..100_000) };
         let started_at = Timestamp(at_ns);
         let local = SocketAddr::from(([192, 0, 2, 7], self.rng.u16(32_768..)));
-        let remote = SocketAddr::from((destination.address, destination.port));
+        let remote = SocketAddr::from((destination.address, PORT));
         let last_at = Timestamp(at_ns + self.rng.u64(..30) * SECOND);
         let traffic = Traffic {
             sent_bytes: sent,
@@ -397,7 +410,7 @@ impl Station {
         }
         let egress = Egress { revision: states - 1, ..egress };
         self.append(&Entry::Flow(Record { egress, findings }));
-        let is_violation = !destination.is_approved && !is_attempt;
+        let is_violation = !is_approved(destination) && !is_attempt;
         let sum = self.truth.sums.entry((day, to, by)).or_default();
         if sum.states == 0 {
             sum.first_ns = at_ns;
@@ -426,7 +439,7 @@ impl Station {
             program: PROGRAMS[0].path.into(),
             user: Some(User { id: 0, name: Some("root".into()) }),
             country: Country::Known(code(destination.country)),
-            verdict: if destination.is_approved { Verdict::Approved } else { Verdict::Unapproved },
+            verdict: if is_approved(destination) { Verdict::Approved } else { Verdict::Unapproved },
             provenance: Some(Arc::clone(&self.provenance)),
             flows: 10,
             traffic: Traffic { sent_bytes, sent_packets: 10, ..Traffic::default() },

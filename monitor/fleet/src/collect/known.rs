@@ -8,7 +8,7 @@ use std::{
 };
 
 use geofenced::fleet::{
-    Coverage, Entry, Process, Reader, Timestamp, printable,
+    Coverage,
     shipped::{self, Shipped},
 };
 
@@ -16,13 +16,10 @@ use super::{
     CollectError,
     branch::Cause,
     ledger_of, origins,
-    segment::{Told, told},
     state::{Fork, State},
+    told::{Told, told},
 };
 use crate::{enrol::Station, object::station_of};
-
-/// Flows that are told of one block.
-const TOLD_MOST: usize = 8;
 
 /// What is known of one origin.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -174,33 +171,4 @@ fn cause(state: &State, fork: &Fork) -> Result<Cause, CollectError> {
         }
     }
     Ok(Cause::of(fork, &boots, span))
-}
-
-/// What of its time a station watched, by its ledger as it is kept here; made anew where more of it came.
-pub(super) fn cover(state: &mut State) -> Result<(), CollectError> {
-    let segments = state.held.len() as u64;
-    let Some((_, to)) = state.span().filter(|_| segments != state.coverage_of) else {
-        return Ok(());
-    };
-    let reader = Reader::open(&state.directory)?;
-    state.coverage = Some(reader.coverage((None, to), None)?);
-    state.coverage_of = segments;
-    Ok(())
-}
-
-/// Violations among these, a line each.
-pub(super) fn violations(entries: &[Entry]) -> Vec<String> {
-    let flows = entries.iter().filter_map(|entry| match entry {
-        Entry::Flow(record) if record.is_violation() => Some(record),
-        _ => None,
-    });
-    let line = |record: &geofenced::fleet::Record| {
-        let to = record.egress.remote.map_or("?".to_owned(), |it| it.to_string());
-        let country = record.place.country.code().map_or("??".to_owned(), |it| it.to_string());
-        let program = record.sender.process().map_or("?".into(), Process::program);
-        let at = geofenced::fleet::Time(Timestamp(record.egress.started_at.0));
-        let at = at.to_jiff().map_or_else(String::new, |it| it.to_string());
-        printable(&format!("{at} {program} sent to {to} in {country}")).into_owned()
-    };
-    flows.take(TOLD_MOST).map(line).collect()
 }

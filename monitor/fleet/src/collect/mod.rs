@@ -6,7 +6,9 @@ mod known;
 mod origin;
 mod proof;
 mod segment;
+mod snapshot;
 mod state;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +24,7 @@ pub use origin::witness_name;
 use crate::{
     depot::{Depot, DepotError, Listed},
     enrol::{EnrolError, Station},
-    lake::{LakeError, snapshot},
+    lake::LakeError,
     object::{folder, origin_of, station_of},
 };
 use origin::Taking;

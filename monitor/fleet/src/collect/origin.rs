@@ -3,13 +3,14 @@
 
 use std::{fs, io};
 
-use geofenced::fleet::{KeyName, PublicKey, Timestamp, replace_file, shipped};
+use geofenced::fleet::{KeyName, PublicKey, replace_file, shipped};
 
 use super::{
     Collect, CollectError, Round,
     branch::{self, Branches, Leads, Proof},
-    known, ledger_of, proof,
+    ledger_of, proof,
     state::State,
+    told,
 };
 use crate::{
     depot::Listed,
@@ -72,7 +73,7 @@ impl<'c> Taking<'c> {
             self.urgent(block, &leaf, key, round)?;
         }
         self.state.looked_at = self.state.taken;
-        known::cover(&mut self.state)?;
+        told::cover(&mut self.state)?;
         self.state.save()?;
         self.answer()
     }
@@ -357,9 +358,10 @@ impl<'c> Taking<'c> {
         }
         let Some(bytes) = self.collect.depot.get(key)? else { return Ok(()) };
         let blocks = shipped::loose_blocks(&bytes);
-        let told = blocks.first().filter(|it| it.number() == block && Short::of(&it.leaf) == *leaf);
-        let Some(entries) = told.and_then(|it| it.entries(&bytes)) else { return Ok(()) };
-        let lines = known::violations(&entries);
+        let signed =
+            blocks.first().filter(|it| it.number() == block && Short::of(&it.leaf) == *leaf);
+        let Some(entries) = signed.and_then(|it| it.entries(&bytes)) else { return Ok(()) };
+        let lines = told::violations(&entries);
         round.urgent.push((self.state.origin.clone(), block, lines));
         self.state.urgent.insert(block, leaf.to_string());
         Ok(())
@@ -399,9 +401,4 @@ impl<'c> Taking<'c> {
 /// The name of a witness, if it can be one.
 pub fn witness_name(name: &str) -> Result<KeyName, String> {
     KeyName::parse(name).map_err(|fault| fault.to_string())
-}
-
-/// Instants as numbers.
-pub fn span_ns((from, to): (Timestamp, Timestamp)) -> (u64, u64) {
-    (from.0, to.0)
 }

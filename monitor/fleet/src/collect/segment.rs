@@ -1,8 +1,6 @@
 //! One segment, whole: each block against its signed leaf, and the chain through all of them; then it is kept, and
 //! poured into the lake, and only then held to be taken.
 
-use std::collections::BTreeSet;
-
 use geofenced::fleet::{
     Entry, Fold, Hash, Integrity, Notice, Timestamp, replace_file,
     shipped::{self, Shipped},
@@ -12,6 +10,7 @@ use super::{
     CollectError, Round,
     origin::Taking,
     state::{Digits, Held},
+    told::{span_ns, told},
 };
 use crate::lake::Pour;
 
@@ -23,9 +22,6 @@ enum Proven {
     NotYet(String),
     No(String),
 }
-
-/// Boots, and earliest and latest instant, of blocks.
-pub(super) type Told = (BTreeSet<String>, Option<(Timestamp, Timestamp)>);
 
 impl Taking<'_> {
     pub(super) fn segment(
@@ -140,7 +136,7 @@ impl Taking<'_> {
             blocks: (first, end),
             previous: Digits::from(&read.beginning.previous),
             last: Digits::from(&last),
-            span: span_of(read).map(super::origin::span_ns),
+            span: span_of(read).map(span_ns),
             rows,
             unreadable,
             is_inherited: false,
@@ -224,41 +220,9 @@ fn span_of(read: &Shipped) -> Option<(Timestamp, Timestamp)> {
 }
 
 fn joined(span: Option<(u64, u64)>, more: Option<(Timestamp, Timestamp)>) -> Option<(u64, u64)> {
-    let more = more.map(super::origin::span_ns);
+    let more = more.map(span_ns);
     match (span, more) {
         (Some(span), Some(more)) => Some((span.0.min(more.0), span.1.max(more.1))),
         (span, more) => span.or(more),
     }
-}
-
-/// What the blocks from this number on say of boots, and of when there was life.
-pub(super) fn told(read: &Shipped, bytes: &[u8], from: u64) -> Told {
-    let (mut boots, mut span): Told = (BTreeSet::new(), None);
-    for block in read.blocks.iter().filter(|it| it.number() >= from) {
-        let mut last = None;
-        for entry in block.entries(bytes).unwrap_or_default() {
-            let (at, boot) = match &entry {
-                Entry::Flow(record) => {
-                    (Some(record.egress.started_at), record.timeline.map(|it| it.boot))
-                }
-                Entry::Notice { at, notice } => match notice {
-                    Notice::Started { .. } | Notice::Alive => (Some(*at), None),
-                    Notice::ClockRead(moment) => (Some(*at), Some(moment.timeline.boot)),
-                    Notice::Watching(it) => (Some(*at), Some(it.clock.timeline.boot)),
-                    // Some are told as of what was before them.
-                    _ => (None, None),
-                },
-                _ => (None, None),
-            };
-            if let Some(at) = at {
-                let (from, to) = span.unwrap_or((at, at));
-                span = Some((from.min(at), to.max(at)));
-            }
-            if boot.is_some() && boot != last {
-                boots.extend(boot.map(|it| it.to_string()));
-                last = boot;
-            }
-        }
-    }
-    (boots, span)
 }

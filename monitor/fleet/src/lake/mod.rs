@@ -5,7 +5,6 @@ mod columns;
 mod file;
 mod flow;
 mod other;
-pub mod snapshot;
 
 use std::path::{Path, PathBuf};
 

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use super::{LakeError, Table};
-use crate::collect::Known;
+use super::known::Known;
+use crate::lake::{LakeError, Table};
 
 /// `stations/stations.parquet` and `gaps/gaps.parquet`: never half of one. One without a row has one whose
 /// columns are empty, so that it can be read.
