@@ -18,7 +18,7 @@ use super::{
     },
     stored::{FlowState, Wanted},
 };
-use crate::event::Entry;
+use crate::event::{Entry, Notice};
 
 /// What a query did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -231,6 +231,28 @@ impl Scan {
             self.count_corrupt(1, stats);
         }
         Ok(flows.unwrap_or_default())
+    }
+
+    /// Every notice that the ledger still tells, in its order; reads the blocks that have some.
+    pub(super) fn each_notice(&self, mut each: impl FnMut(Notice)) -> Result<(), StoreError> {
+        let mut stats = QueryStats::default();
+        for number in self.segments()? {
+            let mut blocks = Vec::new();
+            self.walk(number, 0, true, &mut stats, |at, head| {
+                if head.summary.notices > 0 {
+                    blocks.push((at, *head));
+                }
+            })?;
+            let Some(segment) = self.segment(number)? else { continue };
+            for (at, head) in blocks {
+                for entry in self.entries(&segment, at, &head, &mut stats)? {
+                    if let Entry::Notice { notice, .. } = entry {
+                        each(notice);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn count_corrupt(&self, count: u64, stats: &mut QueryStats) {

@@ -15,7 +15,7 @@ use super::{
         },
         segment::Segment,
     },
-    scan::{QueryStats, Scan},
+    scan::Scan,
 };
 use crate::{
     event::{BootId, Entry, Notice, Timestamp, Verdict},
@@ -240,24 +240,9 @@ impl Succession {
 
 /// All of which the ledger still tells. It reads all blocks with notices.
 pub fn successions(root: &Path) -> Result<Vec<Succession>, StoreError> {
+    let mut found = Vec::new();
     let scan = Scan::new(files::ledger(root), Arc::default());
-    let (mut found, mut stats) = (Vec::new(), QueryStats::default());
-    for number in scan.segments()? {
-        let mut blocks = Vec::new();
-        scan.walk(number, 0, true, &mut stats, |at, head| {
-            if head.summary.notices > 0 {
-                blocks.push((at, *head));
-            }
-        })?;
-        let Some(segment) = scan.segment(number)? else { continue };
-        for (at, head) in blocks {
-            for entry in scan.entries(&segment, at, &head, &mut stats)? {
-                if let Entry::Notice { notice, .. } = entry {
-                    found.extend(Succession::of(&notice));
-                }
-            }
-        }
-    }
+    scan.each_notice(|notice| found.extend(Succession::of(&notice)))?;
     Ok(found)
 }
 

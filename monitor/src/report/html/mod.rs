@@ -29,21 +29,28 @@ const STYLE: &str = include_str!("style.css");
 /// Rows of a table of totals; the rest is one line.
 const ROWS_MAX: usize = 250;
 
+/// Of each page: nothing is loaded, and nobody is told where it was read.
+fn head(title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta http-equiv="Content-Security-Policy" content=(POLICY);
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta name="referrer" content="no-referrer";
+            title { (shown(title)) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
 /// The page.
 pub fn page(report: &Report) -> String {
     let title = title(report);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                title { (shown(&title)) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&title))
             body {
                 header {
                     h1 { (shown(&title)) }

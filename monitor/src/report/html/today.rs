@@ -1,10 +1,10 @@
 //! The page at the metrics' address: what is watched, and where data went today. It is given facts, reads
 //! nothing, and shares map, tables and colours with the report.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
 use super::{
-    POLICY, STYLE, country, map, plain, section,
+    country, head, map, plain, section,
     tables::{Head, framed, gaps, heads, rows},
     text::{shown, time},
 };
@@ -42,15 +42,7 @@ pub fn today(facts: &Today) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                title { (shown(&title)) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&title))
             body {
                 header {
                     h1 { "What leaves " (shown(&facts.host)) }

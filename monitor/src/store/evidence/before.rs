@@ -4,39 +4,21 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    event::{Entry, Notice},
+    event::Notice,
     evidence::PublicKey,
-    store::{
-        error::StoreError,
-        files,
-        scan::{QueryStats, Scan},
-    },
+    store::{error::StoreError, files, scan::Scan},
 };
 
 /// In the order of the ledger.
 pub(super) fn origins(root: &Path) -> Result<Vec<String>, StoreError> {
+    let mut origins = Vec::new();
     let scan = Scan::new(files::ledger(root), Arc::default());
-    let (mut origins, mut stats) = (Vec::new(), QueryStats::default());
-    for number in scan.segments()? {
-        let mut blocks = Vec::new();
-        scan.walk(number, 0, true, &mut stats, |at, head| {
-            if head.summary.notices > 0 {
-                blocks.push((at, *head));
-            }
-        })?;
-        let Some(segment) = scan.segment(number)? else { continue };
-        for (at, head) in blocks {
-            for entry in scan.entries(&segment, at, &head, &mut stats)? {
-                let Entry::Notice { notice, .. } = entry else { continue };
-                match notice {
-                    Notice::RolledBack { origin, .. } => origins.push(origin.to_string()),
-                    Notice::Key { line, .. } => {
-                        origins.extend(PublicKey::parse(&line).map(|key| key.name().to_string()));
-                    }
-                    _ => {}
-                }
-            }
+    scan.each_notice(|notice| match notice {
+        Notice::RolledBack { origin, .. } => origins.push(origin.to_string()),
+        Notice::Key { line, .. } => {
+            origins.extend(PublicKey::parse(&line).map(|key| key.name().to_string()));
         }
-    }
+        _ => {}
+    })?;
     Ok(origins)
 }
