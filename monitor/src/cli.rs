@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and the exit codes. Parsing only; `commands` does the work.
 
 mod answers;
+mod databases;
 mod demo;
 mod evidence;
 mod export;
@@ -21,6 +22,7 @@ use std::{
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub use databases::{DatabasesArgs, DatabasesCommand, UpdateArgs};
 pub use demo::DemoArgs;
 pub use evidence::{
     ProveArgs, VerifyArgs, WitnessAddArgs, WitnessArgs, WitnessCommand, WitnessSignArgs,
@@ -322,6 +324,12 @@ Examples:
   geofenced locate 203.0.113.7
   geofenced locate 2001:db8::1 198.51.100.9 -o json")]
     Locate(LocateArgs),
+    /// List the databases that addresses are looked up in, or take newer ones from files
+    #[command(after_help = "\
+Examples:
+  geofenced databases
+  geofenced databases update /media/usb/geofenced")]
+    Databases(DatabasesArgs),
     /// Judge stored records again, by another policy or database, and say what would change
     ///
     /// Reads the ledger itself, read-only, whether a daemon runs or not. Alters nothing.

@@ -109,6 +109,11 @@ impl Times {
         self.in_form(time, if self.0 == TimeZone::UTC { "%F %TZ" } else { "%F %T" })
     }
 
+    /// `2026-11-24`.
+    pub fn date(&self, time: Time) -> String {
+        self.in_form(time, "%F")
+    }
+
     /// `08:00:00`: where there is no room for the day.
     pub fn format_clock(&self, time: Time) -> String {
         self.in_form(time, "%T")
@@ -123,6 +128,11 @@ impl Times {
         let Some(at) = time.to_jiff() else { return "never".to_owned() };
         at.to_zoned(self.0.clone()).strftime(form).to_string()
     }
+}
+
+/// `1 block`, `2 blocks`.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// A small table, a line only between head and body, shrunk to the terminal's width if there is one.

@@ -7,6 +7,7 @@ mod browser;
 mod cli;
 mod compared;
 mod connections;
+mod databases;
 mod export;
 mod learn;
 mod log;

@@ -19,7 +19,10 @@ use std::{
 use capctl::{Cap, CapSet};
 use restricted::Restrictions;
 
+const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd");
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/geofenced.service");
+/// The others that are in the same package.
+const BESIDE: [&str; 2] = ["geofenced-databases.service", "geofenced-databases.timer"];
 const GEOFENCED: &str = env!("CARGO_BIN_EXE_geofenced");
 
 /// Values of a setting of the unit, in order.
@@ -53,9 +56,19 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     let directory = tempfile::tempdir().unwrap();
     let unit = unit_in(directory.path());
     // Its manual pages are not installed here.
-    let output = run("systemd-analyze", &["verify", "--man=no", unit.to_str().unwrap()]);
-    assert_eq!(text(&output), "");
-    assert!(output.status.success());
+    let mut units = vec![unit.clone()];
+    for name in BESIDE {
+        let text = fs::read_to_string(Path::new(UNITS).join(name)).unwrap();
+        let path = directory.path().join(name);
+        let here = format!("={GEOFENCED} ");
+        fs::write(&path, text.replace("=/usr/bin/geofenced ", &here)).unwrap();
+        units.push(path);
+    }
+    for unit in units {
+        let output = run("systemd-analyze", &["verify", "--man=no", unit.to_str().unwrap()]);
+        assert_eq!(text(&output), "", "{}", unit.display());
+        assert!(output.status.success());
+    }
 }
 
 #[test]

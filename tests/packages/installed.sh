@@ -1,9 +1,9 @@
 #!/bin/bash
 # The life of the package on a host where systemd does not run: installed, at work, upgraded, removed, purged.
 # Runs inside of a Debian root (chroot), in a network namespace and a cgroup of its own; `cargo xtask packages`
-# makes them. Arguments: the package, a newer one, the cgroup.
+# makes them. Arguments: the package, a newer one, that of the databases, the cgroup.
 set -euo pipefail
-deb=$1 newer=$2 cgroup=$3
+deb=$1 newer=$2 databases=$3 cgroup=$4
 
 say() { echo "      $*"; }
 fail() { echo "FAIL  $*"; exit 1; }
@@ -20,6 +20,7 @@ is -d /var/lib/geofenced "no folder for the ledger"
 getent group geofenced >/dev/null || fail "no group"
 [ "$(stat -c %G:%a /var/lib/geofenced)" = geofenced:750 ] || fail "the ledger's folder is $(stat -c %G:%a /var/lib/geofenced)"
 is -L /etc/systemd/system/multi-user.target.wants/geofenced.service "not enabled"
+is -L /etc/systemd/system/timers.target.wants/geofenced-databases.timer "the timer is not enabled"
 for page in man1/geofenced-events.1.gz man5/geofenced-config.5.gz man8/geofenced.8.gz; do
     is -f "/usr/share/man/$page" "no $page"
 done
@@ -46,6 +47,17 @@ daemon
 violation || fail "an upgrade took the ledger"
 kill "$pid"; wait "$pid" || fail "the daemon did not end well after the upgrade"
 say "upgraded, with what was seen before"
+
+# Of the same date those inside the program are used; damaged, a file is passed over and told of.
+dpkg -i "$databases" >/dev/null
+geofenced databases update /usr/share/geofenced/databases 2>&1 | grep -q 'nothing is newer in .*country.bin, .*operator.bin' ||
+    fail "of the package of databases is told: $(geofenced databases update /usr/share/geofenced/databases 2>&1)"
+head -c 1000 /usr/share/geofenced/databases/operator.bin >/var/lib/geofenced/operator.bin
+mkdir -p /var/lib/geofenced/databases
+mv /var/lib/geofenced/operator.bin /var/lib/geofenced/databases/
+geofenced databases 2>&1 | grep -q 'databases/operator.bin is not used: ' || fail "a damaged database is not told of"
+dpkg -P geofenced-databases >/dev/null
+say "databases of a package of their own"
 
 dpkg -r geofenced >/dev/null
 if [ -e /usr/bin/geofenced ]; then fail "removed, and still there"; fi

@@ -45,6 +45,11 @@ pub struct Asset {
     pub v6: Ranges<u64>,
 }
 
+/// Date of the data, seconds since 1970, of a file that is not damaged.
+pub fn dated(bytes: &[u8]) -> Result<u64, AssetError> {
+    KIND.dated(bytes)
+}
+
 /// Reads the file back; every invariant of [`Asset`] holds afterwards.
 pub fn decode(bytes: &[u8]) -> Result<Asset, AssetError> {
     let mut cursor = KIND.open(bytes)?;

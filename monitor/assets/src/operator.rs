@@ -154,6 +154,11 @@ fn number([a, b, c]: [u8; 3]) -> u32 {
     u32::from_le_bytes([a, b, c, 0])
 }
 
+/// Date of the data, seconds since 1970, of a file that is not damaged.
+pub fn dated(bytes: &[u8]) -> Result<u64, AssetError> {
+    KIND.dated(bytes)
+}
+
 /// Reads the file back; every invariant of [`Roster`] holds afterwards.
 pub fn decode(bytes: &[u8]) -> Result<Roster, AssetError> {
     let mut cursor = KIND.open(bytes)?;

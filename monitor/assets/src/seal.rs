@@ -38,6 +38,12 @@ impl Kind {
         Ok(cursor)
     }
 
+    /// Date of the data, seconds since 1970, if nothing is damaged. It stands before the length of the name.
+    pub(crate) fn dated(&self, bytes: &[u8]) -> Result<u64, AssetError> {
+        self.open(bytes)?;
+        Cursor(&bytes[self.header - 10..]).u64()
+    }
+
     /// The file. `counts` and `dated` are what is between the number of countries and the name.
     pub(crate) fn seal(
         &self,

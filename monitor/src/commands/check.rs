@@ -25,8 +25,8 @@ pub(super) fn run(global: &Global) -> Outcome {
         explain(&config).into_iter().map(|text| ("meaning", text)).collect();
     for database in locator.databases() {
         lines.push(("database", format!("The {} database is {database}.", database.label)));
-        lines.extend(database.warning(load::now()).map(|warning| ("warning", warning)));
     }
+    lines.extend(locator.warnings(load::now()).map(|warning| ("warning", warning)));
     let doubts = doubts(global.config.as_deref(), Path::new("/"), &has_interface);
     let doubts = doubts.map_err(Failure::usage)?;
     lines.extend(doubts.iter().map(|doubt| ("warning", format!("Warning: {doubt}."))));

@@ -90,10 +90,10 @@ pub(super) fn kept_locator(config: &Config) -> Result<Locator, Failure> {
     open(config, Cache::Keep(&config.store.path))
 }
 
-/// Says on standard error which databases are old.
+/// Says on standard error which databases are old, or not used.
 pub(super) fn warn_of_age(locator: &Locator) {
-    for warning in locator.databases().iter().filter_map(|database| database.warning(now())) {
-        eprintln!("{warning}");
+    for warning in locator.warnings(now()) {
+        eprintln!("{}", table::printable(&warning));
     }
 }
 
@@ -153,7 +153,11 @@ pub(super) fn ledger_alone(global: &Global, absent: &ClientError) -> Result<Read
         Some(path) => path.clone(),
         None => config(global)?.store.path,
     };
-    Reader::open(&path).map_err(|error| match error {
+    let opened = Reader::open(&path).map(|reader| match &global.store {
+        Some(_) => reader.elsewhere(),
+        None => reader,
+    });
+    opened.map_err(|error| match error {
         StoreError::Missing { .. } if global.store.is_some() => {
             Failure::usage(anyhow::anyhow!("--store: there is no store at {}", path.display()))
         }
@@ -162,6 +166,15 @@ pub(super) fn ledger_alone(global: &Global, absent: &ClientError) -> Result<Read
         }
         error => error.into(),
     })
+}
+
+/// Until when a window without an end goes: now; of a store that was named by its path, the last that it tells of.
+pub(super) fn end(global: &Global) -> Result<Timestamp, Failure> {
+    let Some(path) = &global.store else { return Ok(now()) };
+    let missing =
+        |_| Failure::usage(anyhow::anyhow!("--store: there is no store at {}", path.display()));
+    let newest = Reader::open(path).map_err(missing)?.stats()?.newest;
+    Ok(newest.unwrap_or_else(now))
 }
 
 /// What can end the asking.

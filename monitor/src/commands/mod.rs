@@ -3,6 +3,7 @@
 
 mod check;
 mod coverage;
+mod databases;
 mod demo;
 mod doctor;
 mod events;
@@ -111,6 +112,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Doctor(args) => doctor::run(global, *args),
         Command::Check => check::run(global),
         Command::Locate(args) => locate::run(global, args),
+        Command::Databases(args) => databases::run(global, args),
         Command::Status => status::run(global),
         Command::Coverage(args) => coverage::run(global, args),
         Command::Mark(args) => mark::run(global, args),

@@ -144,11 +144,11 @@ fn selectors(rule: &Rule) -> String {
 
 fn geo(geo: &Geo) -> Vec<String> {
     let mut out = vec![match &geo.database {
-        None => "Countries are looked up in the embedded database.".into(),
+        None => "Countries are looked up in our own database.".into(),
         Some(path) => format!("Countries are looked up in {}.", path.display()),
     }];
     out.push(match &geo.operator_database {
-        None => "Operators are looked up in the embedded database.".into(),
+        None => "Operators are looked up in our own database.".into(),
         Some(path) => format!("Operators are looked up in {}.", path.display()),
     });
     out.extend(corrections(geo));

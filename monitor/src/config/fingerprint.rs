@@ -22,7 +22,7 @@ pub(super) fn seal(policy: &mut Policy, geo: &Geo) {
 }
 
 fn write_geo(out: &mut String, geo: &Geo) {
-    let Geo { database: _, operator_database: _, overrides, operators } = geo;
+    let Geo { overrides, operators, .. } = geo;
     let country = |code: &Option<CountryCode>| {
         code.map(|code| format!(" country={code}")).unwrap_or_default()
     };

@@ -102,9 +102,15 @@ impl Config {
             text: Arc::from(""),
             sha256: [0; 32],
         };
+        let paths = |all: [&str; 2]| all.map(PathBuf::from).to_vec();
         let geo = Geo {
             database: None,
             operator_database: None,
+            folders: paths(["/var/lib/geofenced/databases", "/usr/share/geofenced/databases"]),
+            update_from: paths([
+                "/usr/share/libloc-location/location.db",
+                "/var/lib/location/database.db",
+            ]),
             overrides: Vec::new(),
             operators: Vec::new(),
         };
@@ -230,6 +236,10 @@ pub struct Geo {
     /// `None`: the embedded one.
     pub database: Option<PathBuf>,
     pub operator_database: Option<PathBuf>,
+    /// Where newer editions of the embedded ones may lie; the first is the one that they are put into.
+    pub folders: Vec<PathBuf>,
+    /// Files and folders where `databases update` looks for newer ones.
+    pub update_from: Vec<PathBuf>,
     pub overrides: Vec<Override>,
     /// At most one for each AS number.
     pub operators: Vec<OperatorFact>,

@@ -69,6 +69,8 @@ pub(super) struct RawRule {
 pub(super) struct RawGeo {
     pub(super) database: Option<Text>,
     pub(super) operator_database: Option<Text>,
+    pub(super) folders: Option<Vec<Text>>,
+    pub(super) update_from: Option<Vec<Text>>,
     #[serde(rename = "override")]
     pub(super) overrides: Vec<Spanned<RawOverride>>,
     pub(super) operator: Vec<RawOperator>,

@@ -388,7 +388,7 @@ fn what_the_policy_means_is_said_in_sentences() {
         "LD_PRELOAD, ptrace",
         "Rule all forbids everything: it has no selector",
         "Rule late allows everything run by an operator named like \"cloud\"; it is never reached",
-        "Operators are looked up in the embedded database.",
+        "Operators are looked up in our own database.",
         "203.0.113.0/24 counts as CN (China).",
         "AS64500 counts as in the hands of CN (China), anycast.",
         "for 30 days or up to 512 MiB.",

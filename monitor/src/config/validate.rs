@@ -182,6 +182,11 @@ impl Check<'_> {
         let database = self.optional("geo.database", raw.database.as_ref(), values::database)?;
         let key = "geo.operator_database";
         let operators = self.optional(key, raw.operator_database.as_ref(), values::database)?;
+        let defaults = Config::builtin().geo;
+        let paths = |key, texts: Option<&[Text]>, default| {
+            let each = |text| self.text(key, text, values::absolute);
+            texts.map_or(Ok(default), |texts| texts.iter().map(each).collect())
+        };
         let mut first: HashMap<IpNet, Range<usize>> = HashMap::new();
         let mut overrides = Vec::with_capacity(raw.overrides.len());
         for it in &raw.overrides {
@@ -197,6 +202,12 @@ impl Check<'_> {
         Ok(Geo {
             database: database.flatten(),
             operator_database: operators.flatten(),
+            folders: paths("geo.folders", raw.folders.as_deref(), defaults.folders)?,
+            update_from: paths(
+                "geo.update_from",
+                raw.update_from.as_deref(),
+                defaults.update_from,
+            )?,
             overrides,
             operators: self.operators(&raw.operator)?,
         })

@@ -9,7 +9,7 @@ pub struct Timestamp(pub u64);
 
 impl Timestamp {
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs * 1_000_000_000)
+        Self(secs.saturating_mul(1_000_000_000))
     }
     pub const fn secs(self) -> u64 {
         self.0 / 1_000_000_000

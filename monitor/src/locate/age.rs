@@ -1,6 +1,6 @@
 //! How old a database may be: networks move, some 1 to 3 in a hundred in four months.
 
-use super::Database;
+use super::{Database, Locator};
 use crate::event::Timestamp;
 
 const DAY: u64 = 86_400;
@@ -18,9 +18,14 @@ pub enum Freshness {
 }
 
 impl Database {
+    /// Since the date of the data.
+    pub fn days(&self, now: Timestamp) -> u64 {
+        now.secs().saturating_sub(self.built_at.secs()) / DAY
+    }
+
     /// A date in the future is as fresh as today's: clocks are wrong more often than databases.
     pub fn freshness(&self, now: Timestamp) -> Freshness {
-        match now.secs().saturating_sub(self.built_at.secs()) / DAY {
+        match self.days(now) {
             days @ STALE_AFTER.. => Freshness::Stale { days },
             days @ WARN_AFTER.. => Freshness::Aging { days },
             _ => Freshness::Fresh,
@@ -34,12 +39,21 @@ impl Database {
             Freshness::Aging { days } => ("old", days),
             Freshness::Stale { days } => ("old and stale", days),
         };
-        let what = match &self.path {
-            Some(_) => "get a newer one from its vendor",
-            None => "update geofenced, or name a newer one in [geo]",
+        let what = if self.is_own {
+            "`geofenced databases update` takes a newer one, else update geofenced"
+        } else {
+            "get a newer one from its vendor"
         };
         let label = self.label;
         Some(format!("the {label} database is {days} days {word} ({self}); {what}"))
+    }
+}
+
+impl Locator {
+    /// What to tell people of the databases, a line each: those that are old, and those that are passed over.
+    pub fn warnings(&self, now: Timestamp) -> impl Iterator<Item = String> {
+        let old = self.databases().iter().filter_map(move |it| it.warning(now));
+        old.chain(self.passed_over().iter().cloned())
     }
 }
 
@@ -69,6 +83,7 @@ mod tests {
             label: "country",
             name: "Test".to_owned(),
             path: None,
+            is_own: true,
             built_at,
             sha256: [0; 32],
             notice: None,

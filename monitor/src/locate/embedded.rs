@@ -1,40 +1,12 @@
-//! The two databases inside the program, as streams of ranges. Knows nothing of what they are
-//! merged into.
+//! The two databases inside the program, and editions of them, as streams of ranges. Knows nothing of what
+//! they are merged into.
 
+use super::{LocateError, codes, editions::Edition, seen::Seen};
+use crate::event::CountryCode;
 use assets::{
     country::{self, Asset},
     operator::{self, Roster},
 };
-use sha2::{Digest, Sha256};
-
-use super::{LocateError, codes, seen::Seen};
-use crate::event::CountryCode;
-
-pub(super) const COUNTRY: &[u8] = include_bytes!("../../assets/country.bin");
-pub(super) const OPERATOR: &[u8] = include_bytes!("../../assets/operator.bin");
-
-/// The end of an asset is a hash of the rest, so it stands for the whole; the build made it right.
-pub(super) fn identity(asset: &[u8]) -> &[u8] {
-    &asset[asset.len().saturating_sub(assets::HASH)..]
-}
-
-/// Gives back the memory of the assets' pages, which are in the program's file.
-pub(super) fn rest() {
-    /// Of any Linux.
-    const PAGE_MAX: usize = 64 << 10;
-    for asset in [COUNTRY, OPERATOR] {
-        let skipped = asset.as_ptr().align_offset(PAGE_MAX);
-        let whole = asset.len().saturating_sub(skipped) / PAGE_MAX * PAGE_MAX;
-        let begin = asset.as_ptr().wrapping_add(skipped).cast_mut();
-        // SAFETY: these are whole pages within a constant, which nobody writes and no relocation
-        // changes: the next access reads the same bytes from the program's file.
-        unsafe { libc::madvise(begin.cast(), whole, libc::MADV_DONTNEED) };
-    }
-}
-
-pub(super) fn sha256(asset: &[u8]) -> [u8; 32] {
-    Sha256::digest(asset).into()
-}
 
 /// Where each range is.
 #[derive(Debug, Default)]
@@ -45,9 +17,8 @@ pub(super) struct Countries {
 }
 
 impl Countries {
-    pub(super) fn open() -> Result<Self, LocateError> {
-        let asset = country::decode(COUNTRY)
-            .map_err(|error| LocateError::Embedded("country", error.to_string()))?;
+    pub(super) fn open(edition: &Edition) -> Result<Self, LocateError> {
+        let asset = country::decode(&edition.bytes).map_err(|error| edition.broken(&error))?;
         Ok(Self { codes: by_class(&asset.codes), asset })
     }
 
@@ -76,9 +47,8 @@ pub(super) struct Operators {
 }
 
 impl Operators {
-    pub(super) fn open() -> Result<Self, LocateError> {
-        let roster = operator::decode(OPERATOR)
-            .map_err(|error| LocateError::Embedded("operator", error.to_string()))?;
+    pub(super) fn open(edition: &Edition) -> Result<Self, LocateError> {
+        let roster = operator::decode(&edition.bytes).map_err(|error| edition.broken(&error))?;
         Ok(Self { codes: by_class(&roster.codes), roster })
     }
 
@@ -95,11 +65,13 @@ fn by_class(codes: &[[u8; 2]]) -> Vec<Option<CountryCode>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Timestamp;
+    use crate::{event::Timestamp, locate::editions::Editions};
 
     #[test]
     fn every_country_of_the_assets_is_assigned_and_kosovo_is_among_them() {
-        let (countries, operators) = (Countries::open().unwrap(), Operators::open().unwrap());
+        let editions = Editions::embedded();
+        let countries = Countries::open(&editions.country).unwrap();
+        let operators = Operators::open(&editions.operator).unwrap();
         for codes in [&countries.codes, &operators.codes] {
             assert!(codes.iter().skip(1).all(Option::is_some));
         }
@@ -109,7 +81,7 @@ mod tests {
 
     #[test]
     fn systems_are_registered_where_their_owners_are() {
-        let operators = Operators::open().unwrap();
+        let operators = Operators::open(&Editions::embedded().operator).unwrap();
         let known =
             [(15_169, "US"), (45_102, "CN"), (132_203, "CN"), (13_238, "RU"), (3_320, "DE")];
         for (number, country) in known {

@@ -1,4 +1,4 @@
-//! Which sources the image is built from: those of the configuration, else the embedded ones.
+//! Which sources the image is built from: those of the configuration, else our own.
 
 use std::{fmt::Write as _, panic, thread};
 
@@ -9,7 +9,8 @@ use super::{
     LocateError,
     build::{Built, CountryInput, Inputs},
     curated::Corrections,
-    embedded::{self, Countries, Operators},
+    editions::{self, Editions},
+    embedded::{Countries, Operators},
     image::SourceNote,
     layers::Layers,
     mmdb::{About, Bytes, CountryFile, OperatorFile},
@@ -19,14 +20,15 @@ use crate::config::Geo;
 /// Raised when the same sources are merged differently.
 const REVISION: u32 = 1;
 
-/// What the configuration names; `None` is the embedded one.
+/// What the configuration names; `None` is our own.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct Files<'a> {
     pub(super) country: Option<Bytes>,
     pub(super) operator: Option<Bytes>,
+    pub(super) own: &'a Editions,
 }
 
-impl Files {
+impl Files<'_> {
     /// Stands for everything that the image depends on.
     pub(super) fn fingerprint(
         &self,
@@ -40,8 +42,8 @@ impl Files {
             let _ = writeln!(text, "{name} {value:?}");
         };
         let file = |file: &Option<Bytes>| file.as_ref().map(|file| file.sha256);
-        line("embedded country", &embedded::identity(embedded::COUNTRY));
-        line("embedded operator", &embedded::identity(embedded::OPERATOR));
+        line("embedded country", &self.own.country.identity());
+        line("embedded operator", &self.own.operator.identity());
         line("country", &file(&self.country));
         line("operator", &file(&self.operator));
         line("corrections", &corrections.sha256);
@@ -60,25 +62,25 @@ impl Files {
         layers: &Layers,
         corrections: &Corrections,
     ) -> Result<(Built, Vec<u8>), LocateError> {
-        let Self { country, operator } = self;
+        let Self { country, operator, own } = self;
         let (embedded, country) = thread::scope(|scope| {
             let country = scope.spawn(|| match country {
-                None => Countries::open().map(CountryInput::Embedded),
+                None => Countries::open(&own.country).map(CountryInput::Embedded),
                 Some(bytes) => CountryFile::open(bytes).map(CountryInput::File),
             });
-            let embedded = Operators::open();
+            let embedded = Operators::open(&own.operator);
             (embedded, country.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
         });
         let embedded = embedded?;
         let operator = operator.map(OperatorFile::open).transpose()?;
         let country = country?;
-        let notes = notes(&country, operator.as_ref(), &embedded);
+        let notes = notes(&country, operator.as_ref(), &embedded, own);
         let operator = operator.as_ref();
         let inputs = Inputs { country, embedded: &embedded, operator, layers, corrections };
         let built = inputs.build()?;
         let sources = serde_json::to_vec(&notes)
             .map_err(|error| LocateError::Image(std::io::Error::other(error)))?;
-        embedded::rest();
+        editions::rest();
         Ok((built, sources))
     }
 }
@@ -87,6 +89,7 @@ fn notes(
     country: &CountryInput,
     operator: Option<&OperatorFile>,
     embedded: &Operators,
+    own: &Editions,
 ) -> Vec<SourceNote> {
     let of_file = |label: &str, about: About<'_>| SourceNote {
         label: label.to_owned(),
@@ -99,7 +102,7 @@ fn notes(
         label: label.to_owned(),
         name: embedded.roster.source.clone(),
         dated: embedded.roster.dated,
-        sha256: embedded::sha256(embedded::OPERATOR),
+        sha256: own.operator.sha256(),
         licence: Some("CC BY-SA 4.0".to_owned()),
     };
     let mut notes = vec![match country {
@@ -108,7 +111,7 @@ fn notes(
             label: "country".to_owned(),
             name: countries.asset.source.clone(),
             dated: countries.asset.dated,
-            sha256: embedded::sha256(embedded::COUNTRY),
+            sha256: own.country.sha256(),
             licence: Some("CC BY 4.0".to_owned()),
         },
     }];

@@ -9,6 +9,7 @@ mod age;
 mod build;
 pub mod codes;
 pub mod curated;
+mod editions;
 mod embedded;
 mod files;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod rows;
 mod seen;
 mod special;
 pub mod tables;
+pub mod update;
 
 use std::{fmt, io, net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -30,6 +32,7 @@ use monitor_ebpf::places::UNASKED;
 
 use self::{
     curated::{Correction, Corrections},
+    editions::Editions,
     files::Files,
     image::SourceNote,
     layers::{Layer, Layers, Named},
@@ -60,6 +63,8 @@ pub const NOTICES: [&str; 2] = [
 pub enum LocateError {
     #[error("the embedded {0} database: {1}; build geofenced again")]
     Embedded(&'static str, String),
+    #[error("{} is damaged ({problem}); get it again: `geofenced databases update`", path.display())]
+    Edition { path: PathBuf, problem: String },
     #[error("the embedded list of operators: {0}; build geofenced again")]
     Corrections(String),
     #[error("database {} cannot be read: {error}; correct its path or its permissions", path.display())]
@@ -84,6 +89,8 @@ pub struct Database {
     pub name: String,
     /// `None`: inside the program.
     pub path: Option<PathBuf>,
+    /// One of ours, whether inside the program or an edition of it.
+    pub is_own: bool,
     /// Date of the data.
     pub built_at: Timestamp,
     /// Of the file.
@@ -93,21 +100,25 @@ pub struct Database {
 }
 
 impl Database {
-    fn of(note: SourceNote, path: &dyn Fn(&str) -> Option<PathBuf>) -> Self {
+    fn of(note: SourceNote, geo: &Geo, own: &Editions) -> Self {
         let label = match note.label.as_str() {
             "country" => "country",
             "operator" => "operator",
             _ => "second",
         };
-        let path = path(label);
-        let embedded = if label == "country" { NOTICES[0] } else { NOTICES[1] };
+        let (named, edition, notice) = match label {
+            "country" => (&geo.database, &own.country, NOTICES[0]),
+            "operator" => (&geo.operator_database, &own.operator, NOTICES[1]),
+            _ => (&None, &own.operator, NOTICES[1]),
+        };
         Self {
             label,
             name: note.name,
             built_at: Timestamp(note.dated.saturating_mul(1_000_000_000)),
             sha256: note.sha256,
-            notice: path.is_none().then_some(embedded),
-            path,
+            notice: named.is_none().then_some(notice),
+            is_own: named.is_none(),
+            path: named.clone().or_else(|| edition.path.clone()),
         }
     }
 }
@@ -118,6 +129,7 @@ impl Database {
             label: "corrections",
             name: "geofenced's list of operators".to_owned(),
             path: None,
+            is_own: true,
             built_at: corrections.reviewed,
             sha256: corrections.sha256,
             notice: None,
@@ -187,6 +199,7 @@ pub struct Locator {
     /// The country database, the operator database, the one for a second opinion where that is
     /// neither, and the list of corrections.
     databases: Vec<Database>,
+    passed_over: Vec<String>,
 }
 
 impl Locator {
@@ -197,22 +210,38 @@ impl Locator {
 
     /// The same, and what may be done with an image on disk.
     pub fn open_with(geo: &Geo, local: &[IpNet], cache: Cache<'_>) -> Result<Self, LocateError> {
+        let own = Editions::newest(&geo.folders);
+        match Self::open_of(geo, local, cache, own.clone()) {
+            Err(problem @ LocateError::Edition { .. }) => {
+                Self::open_of(geo, local, cache, own.without(&problem))
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_of(
+        geo: &Geo,
+        local: &[IpNet],
+        cache: Cache<'_>,
+        own: Editions,
+    ) -> Result<Self, LocateError> {
         let layers = Layers::new(geo, local);
         let corrections = curated::corrections(geo)?;
         let files = Files {
             country: geo.database.as_deref().map(Bytes::read).transpose()?,
             operator: geo.operator_database.as_deref().map(Bytes::read).transpose()?,
+            own: &own,
         };
         let inputs = files.fingerprint(geo, local, &corrections);
         let image = image::obtain(cache, &inputs, || files.build(&layers, &corrections))?;
-        let path = |label: &str| match label {
-            "country" => geo.database.clone(),
-            "operator" => geo.operator_database.clone(),
-            _ => None,
-        };
-        let sources = image.sources().into_iter().map(|note| Database::of(note, &path));
+        let sources = image.sources().into_iter().map(|note| Database::of(note, geo, &own));
         let databases = sources.chain([Database::of_corrections(&corrections)]).collect();
-        Ok(Self { image, layers, corrections, databases })
+        Ok(Self { image, layers, corrections, databases, passed_over: own.passed_over })
+    }
+
+    /// Databases that are not used though they may be newer, and why; a line each.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// Its `domain` is `None`: that is not the address's to know.

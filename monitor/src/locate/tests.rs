@@ -291,7 +291,9 @@ proptest! {
         };
         let image = image::obtain(Cache::Off, &[0; 32], || Ok((inputs.build()?, b"[]".to_vec())));
         let databases = vec![Database::of_corrections(&corrections)];
-        let locator = Locator { image: image.unwrap(), layers, corrections, databases };
+        let passed_over = Vec::new();
+        let locator =
+            Locator { image: image.unwrap(), layers, corrections, databases, passed_over };
 
         for address in addresses {
             let address = address.to_canonical();

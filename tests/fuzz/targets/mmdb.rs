@@ -8,7 +8,10 @@ mod fixture;
 use std::{fs, net::IpAddr, path::PathBuf, sync::LazyLock};
 
 use fixture::{Value, text};
-use geofenced::inside::{config::Geo, locate::Locator};
+use geofenced::inside::{
+    config::{Config, Geo},
+    locate::Locator,
+};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
@@ -36,15 +39,12 @@ fuzz_target!(|bytes: &[u8]| {
     fs::write(&tried, bytes).expect("write the database");
     let country = Geo {
         database: Some(tried.clone()),
-        operator_database: None,
-        overrides: Vec::new(),
-        operators: Vec::new(),
+        ..Config::builtin().geo
     };
     let operator = Geo {
         database: Some(FILES.path("good.mmdb")),
         operator_database: Some(tried),
-        overrides: Vec::new(),
-        operators: Vec::new(),
+        ..Config::builtin().geo
     };
     for geo in [country, operator] {
         let Ok(locator) = Locator::open(&geo, &[]) else { continue };

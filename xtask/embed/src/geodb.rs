@@ -2,7 +2,6 @@
 //! geofenced never needs it, because the assets are committed. See docs/geodb.md.
 
 mod dat;
-mod libloc;
 pub(crate) mod obtain;
 mod operators;
 mod overlay;
@@ -59,21 +58,6 @@ fn countries(packages: &obtain::Packages, out: &Path) -> anyhow::Result<()> {
         bytes.len() / 1000
     );
     Ok(())
-}
-
-/// What `IPFire` and iptoasn write where ISO 3166-1 has no country: regions, dissolved or disputed
-/// states.
-const NO_COUNTRY: [[u8; 2]; 10] =
-    [*b"EU", *b"AP", *b"AB", *b"OS", *b"SU", *b"CS", *b"AN", *b"NT", *b"XD", *b"ZZ"];
-
-fn is_country(code: [u8; 2]) -> bool {
-    code.iter().all(u8::is_ascii_uppercase) && !NO_COUNTRY.contains(&code)
-}
-
-/// Whether a database's IPv6 range is kept: global unicast, but nothing that carries an IPv4 address,
-/// which is looked up instead (Teredo `2001::/32`, 6to4 `2002::/16`). `start`: an upper half.
-fn is_kept6(start: u64) -> bool {
-    start >> 61 == 1 && start >> 48 != 0x2002 && start >> 32 != 0x2001_0000
 }
 
 /// `(start, country)`, ascending from 0, neighbours differ; `None` is no country.

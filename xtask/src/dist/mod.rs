@@ -3,6 +3,7 @@
 
 mod bill;
 mod compile;
+mod databases;
 mod deb;
 mod rpm;
 mod stage;
@@ -100,25 +101,32 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
         let stage = own(&format!("collect for {arch}"), || {
             Stage::collect(arch, &binary, &writer, compile::epoch()?)
         })?;
-        own(&format!("tarball for {arch}"), || stage.tarball(&dist))?;
-        let deb = own(&format!(".deb for {arch}"), || deb::pack(&stage, &dist, deb::SMALL))?;
+        own(&format!("tarball for {arch}"), || stage.tarball(arch, &dist))?;
+        let deb = own(&format!(".deb for {arch}"), || deb::pack(&stage, arch, &dist, deb::SMALL))?;
         deb::lint(console, &deb)?;
-        own(&format!(".rpm for {arch}"), || rpm::pack(&stage, &dist))?;
+        own(&format!(".rpm for {arch}"), || rpm::pack(&stage, arch, &dist))?;
         fs::copy(stage.bill(), dist.join(format!("geofenced-{VERSION}-{arch}.cdx.json")))?;
     }
+    let databases = own(".deb of databases", || {
+        databases::pack(&writer, &dist, compile::epoch()?, deb::SMALL)
+    })?;
+    deb::lint(console, &databases)?;
     own("sums", || sums(&dist))?;
     say(format_args!("      {}", dist.display()));
     Ok(())
 }
 
-/// A package of the debug build, for tests: as it will be, but for the binary, which is stripped here.
-pub fn of_debug(binary: &Path) -> Result<PathBuf> {
+/// The packages of the debug build and of the databases, for tests: as they will be, but for the binary, which is
+/// stripped here.
+pub fn of_debug(binary: &Path) -> Result<(PathBuf, PathBuf)> {
     let dist = paths::target().join("packages");
     fs::create_dir_all(&dist)?;
     let stripped = dist.join("geofenced");
     tool(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
-    let stage = Stage::collect(Arch::of_host()?, &stripped, binary, compile::epoch()?)?;
-    deb::pack(&stage, &dist, deb::QUICK)
+    let (arch, epoch) = (Arch::of_host()?, compile::epoch()?);
+    let stage = Stage::collect(arch, &stripped, binary, epoch)?;
+    let deb = deb::pack(&stage, arch, &dist, deb::QUICK)?;
+    Ok((deb, databases::pack(binary, &dist, epoch, deb::QUICK)?))
 }
 
 fn sums(dist: &Path) -> Result<()> {

@@ -4,9 +4,9 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{Stage, VERSION, template, tool};
+use super::{Arch, Stage, VERSION, template, tool};
 
-pub fn pack(stage: &Stage, dist: &Path) -> Result<()> {
+pub fn pack(stage: &Stage, arch: Arch, dist: &Path) -> Result<()> {
     let top = stage.folder.with_extension("rpm");
     if top.exists() {
         fs::remove_dir_all(&top)?;
@@ -19,7 +19,7 @@ pub fn pack(stage: &Stage, dist: &Path) -> Result<()> {
     let staged = stage.folder.to_str().context("a path is not UTF-8")?;
     let define = |name: &str, value: &str| format!("{name} {value}");
     let mut rpmbuild = Command::new("rpmbuild");
-    rpmbuild.args(["-bb", "--target", stage.arch.name()]).env("SOURCE_DATE_EPOCH", &epoch);
+    rpmbuild.args(["-bb", "--target", arch.name()]).env("SOURCE_DATE_EPOCH", &epoch);
     for (name, value) in [
         ("_topdir", top.to_str().context("a path is not UTF-8")?),
         ("_rpmdir", dist.to_str().context("a path is not UTF-8")?),

@@ -15,8 +15,16 @@ use super::{Arch, VERSION, bill, template, tool};
 use crate::{console::ask, paths};
 
 /// Of the repository, and where they go. A folder is taken with all in it, where there is one.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 12] = [
     ("deploy/systemd/geofenced.service", "usr/lib/systemd/system/geofenced.service"),
+    (
+        "deploy/systemd/geofenced-databases.service",
+        "usr/lib/systemd/system/geofenced-databases.service",
+    ),
+    (
+        "deploy/systemd/geofenced-databases.timer",
+        "usr/lib/systemd/system/geofenced-databases.timer",
+    ),
     ("deploy/sysusers/geofenced.conf", "usr/lib/sysusers.d/geofenced.conf"),
     ("deploy/tmpfiles/geofenced.conf", "usr/lib/tmpfiles.d/geofenced.conf"),
     ("deploy/config.toml", "etc/geofenced/config.toml"),
@@ -38,20 +46,24 @@ const SHELLS: [(&str, &str); 3] = [
 
 #[derive(Debug)]
 pub struct Stage {
-    pub arch: Arch,
     pub folder: PathBuf,
     /// Of every file, in seconds.
     pub epoch: u64,
 }
 
 impl Stage {
-    /// `writer`: a binary that runs on this machine and writes pages and completions.
-    pub fn collect(arch: Arch, binary: &Path, writer: &Path, epoch: u64) -> Result<Self> {
-        let folder = paths::target().join("dist/stage").join(arch.name());
+    /// Nothing yet, below `target/dist/stage`.
+    pub fn empty(name: &str, epoch: u64) -> Result<Self> {
+        let folder = paths::target().join("dist/stage").join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
-        let stage = Self { arch, folder, epoch };
+        Ok(Self { folder, epoch })
+    }
+
+    /// `writer`: a binary that runs on this machine and writes pages and completions.
+    pub fn collect(arch: Arch, binary: &Path, writer: &Path, epoch: u64) -> Result<Self> {
+        let stage = Self::empty(arch.name(), epoch)?;
         stage.copy(binary, "usr/bin/geofenced")?;
         for (from, to) in FILES {
             stage.copy(&paths::root().join(from), to)?;
@@ -93,7 +105,7 @@ impl Stage {
         Ok(())
     }
 
-    fn copy(&self, from: &Path, to: &str) -> Result<()> {
+    pub fn copy(&self, from: &Path, to: &str) -> Result<()> {
         let to = self.at(to);
         if !from.exists() {
             return Ok(());
@@ -121,7 +133,7 @@ impl Stage {
 
     /// Without name and time in its head.
     #[expect(clippy::unused_self, reason = "what is done to a stage reads as one")]
-    fn compress(&self, path: &Path) -> Result<()> {
+    pub fn compress(&self, path: &Path) -> Result<()> {
         tool(Command::new("gzip").args(["-9", "-n", "-f"]).arg(path))
     }
 
@@ -143,8 +155,8 @@ impl Stage {
     }
 
     /// To be unpacked over a root: `tar -C / --strip-components=1 -xzf`.
-    pub fn tarball(&self, dist: &Path) -> Result<PathBuf> {
-        let name = format!("geofenced-{VERSION}-linux-{}", self.arch);
+    pub fn tarball(&self, arch: Arch, dist: &Path) -> Result<PathBuf> {
+        let name = format!("geofenced-{VERSION}-linux-{arch}");
         let folder = self.folder.with_file_name(&name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
@@ -162,7 +174,7 @@ impl Stage {
 }
 
 /// Owned by root whoever packs it, and in one order.
-fn pack(folder: &Path, archive: &Path, epoch: u64) -> Result<()> {
+pub fn pack(folder: &Path, archive: &Path, epoch: u64) -> Result<()> {
     let (parent, name) = folder.parent().zip(folder.file_name()).context("no folder")?;
     tool(
         Command::new("tar")
@@ -201,7 +213,7 @@ mod tests {
                 fs::write(files.join(file), file).unwrap();
                 fs::set_permissions(files.join(file), fs::Permissions::from_mode(mode)).unwrap();
             }
-            let stage = Stage { arch: Arch::X86, folder: files.clone(), epoch: 1_700_000_000 };
+            let stage = Stage { folder: files.clone(), epoch: 1_700_000_000 };
             stage.settle(&files).unwrap();
             let archive = folder.path().join(name).with_extension("tar.gz");
             pack(&files, &archive, stage.epoch).unwrap();

@@ -27,6 +27,7 @@ const TOOLS: [apt::Wanted<'static>; 2] = [
 const INCLUDED: &str = "--include=systemd-sysv,dbus,udev,kmod,iproute2";
 /// What the packages are called where the scripts find them.
 const DEBS: [&str; 2] = ["this.deb", "newer.deb"];
+const DATABASES: &str = "databases.deb";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -52,13 +53,14 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
         Some(deb) => deb.clone(),
         None => pack(&build::daemon(console, Profile::Debug)?)?,
     };
+    let databases = databases(&deb)?;
     let is_foreign = arch_of(&deb)? != Arch::of_host()?.debian();
     ensure!(
         args.boot || !is_foreign,
         "a package of another architecture runs only in a machine: --boot"
     );
     if !is_foreign {
-        try_out(console, &deb)?;
+        try_out(console, &deb, &databases)?;
     }
     if args.boot {
         booted::try_out(console, &deb, &args.kernel)?;
@@ -69,18 +71,42 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
 /// The debug build that was tested, which is not built again: with what only tests need, it is another.
 pub fn run_tested(console: &Console) -> Result<()> {
     let deb = pack(&Profile::Debug.directory().join("geofenced"))?;
-    try_out(console, &deb)
+    try_out(console, &deb, &databases(&deb)?)
 }
 
 fn pack(binary: &Path) -> Result<PathBuf> {
-    own("pack the debug build", || dist::of_debug(binary))
+    own("pack the debug build", || Ok(dist::of_debug(binary)?.0))
 }
 
-fn try_out(console: &Console, deb: &Path) -> Result<()> {
+/// The package of databases that lies beside it.
+fn databases(deb: &Path) -> Result<PathBuf> {
+    let folder = deb.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("geofenced-databases_") && name.ends_with(".deb")
+    };
+    paths.find(is_it).with_context(|| format!("no geofenced-databases in {}", folder.display()))
+}
+
+/// What takes long and can be made before there is a package.
+pub fn prepare(console: &Console) -> Result<()> {
+    apt::install(console, &TOOLS)?;
+    base(console)?;
+    Ok(())
+}
+
+fn try_out(console: &Console, deb: &Path, databases: &Path) -> Result<()> {
     ensure!(host::is_root(), "a Debian root is made as root: run this as root");
     apt::install(console, &TOOLS)?;
     let root = root(console)?;
-    own("two packages", || put(deb, &root.join("packages"), &["installed.sh"]))?;
+    let packages = root.join("packages");
+    own("three packages", || {
+        put(deb, &packages, &["installed.sh"])?;
+        fs::copy(databases, packages.join(DATABASES))?;
+        Ok(())
+    })?;
     installed(&root)
 }
 
@@ -166,7 +192,7 @@ fn installed(root: &Path) -> Result<()> {
          ip link set d0 up arp off\n\
          ip route add default dev d0\n\
          for each in proc sys dev; do mount --rbind /$each {at}/$each; done\n\
-         exec chroot {at} /bin/bash /packages/installed.sh /packages/{} /packages/{} {inside}\n",
+         exec chroot {at} /bin/bash /packages/installed.sh /packages/{} /packages/{} /packages/{DATABASES} {inside}\n",
         DEBS[0], DEBS[1]
     );
     let mut unshare = Command::new("unshare");

@@ -185,14 +185,18 @@ pub(super) fn meter_rules(metrics: &Metrics, rules: &Rules) {
     metrics.config_last_reload_success_timestamp_seconds.set(now.secs().cast_signed());
 }
 
-/// Warns of databases that are old at `now`, in the log and as a metric.
+/// Warns of databases that are stale at `now`, in the log and as a metric; of those that only get old `status`
+/// tells.
 pub(super) fn meter_age(metrics: &Metrics, rules: &Rules, now: Timestamp) {
     for database in rules.locator.databases() {
         let is_stale = database.freshness(now).is_stale();
         metrics.geo_database_stale.with_label_values(&[database.label]).set(is_stale.into());
-        if let Some(warning) = database.warning(now) {
+        if let Some(warning) = database.warning(now).filter(|_| is_stale) {
             tracing::warn!("{warning}");
         }
+    }
+    for problem in rules.locator.passed_over() {
+        tracing::warn!("{problem}");
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     rules::Rules,
     self_test::{SelfTest, Standing},
     store::{EvidenceHead, Reader, Store},
+    table::counted,
 };
 
 /// What does not change while the daemon runs.
@@ -124,7 +125,7 @@ impl Facts {
             uptime,
             ready: readiness.is_ready(),
             tier: tier_of(probes.iter().map(|it| (it.name.as_str(), it.attached))).to_owned(),
-            warnings: self.warnings(vitals),
+            warnings: self.warnings(vitals, rules),
             probes,
             coverage_since: Some(started_at),
             losses: losses(&self.metrics),
@@ -163,11 +164,12 @@ impl Facts {
         }
     }
 
-    fn warnings(&self, vitals: &Vitals) -> Vec<String> {
+    fn warnings(&self, vitals: &Vitals, rules: &Rules) -> Vec<String> {
         // Until a reload put the present one in force.
         let is_in_force = self.metrics.config_fallback.get() == 1;
         let fallen_back = self.fallen_back.iter().filter(|_| is_in_force).cloned();
-        fallen_back.chain(warnings(vitals)).collect()
+        let databases = rules.locator.warnings(clock::wall());
+        fallen_back.chain(warnings(vitals)).chain(databases).collect()
     }
 
     /// As they are now: whoever may can take one off its hook.
@@ -216,7 +218,7 @@ impl Facts {
         let index = match stats.index {
             None => "off".to_owned(),
             Some(index) if index.blocks_behind == 0 => "current".to_owned(),
-            Some(index) => format!("{} blocks behind", index.blocks_behind),
+            Some(index) => format!("{} behind", counted(index.blocks_behind, "block", "blocks")),
         };
         status::Store {
             path,

@@ -217,6 +217,7 @@ fn push_run<K>((starts, operators): &mut (Vec<K>, Vec<u32>), start: K, operator:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::locate::editions::Editions;
     use crate::{config::Config, locate::curated};
 
     #[test]
@@ -225,7 +226,9 @@ mod tests {
         let local = ["10.0.0.0/8", "2001:db8:5::/112"].map(|network| network.parse().unwrap());
         let (layers, corrections) =
             (Layers::new(&geo, &local), curated::corrections(&geo).unwrap());
-        let (embedded, countries) = (Operators::open().unwrap(), Countries::open().unwrap());
+        let own = Editions::embedded();
+        let embedded = Operators::open(&own.operator).unwrap();
+        let countries = Countries::open(&own.country).unwrap();
         let inputs = Inputs {
             country: CountryInput::Embedded(Countries::default()),
             embedded: &embedded,

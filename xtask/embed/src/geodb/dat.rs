@@ -5,7 +5,9 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, bail};
 
-use super::{Spans, is_kept6, push};
+use assets::is_kept6;
+
+use super::{Spans, push};
 
 const LEAF: u32 = 0xff_ff00;
 

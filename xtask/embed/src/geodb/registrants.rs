@@ -3,7 +3,9 @@
 
 use std::{collections::HashMap, path::Path};
 
-use super::{Spans, is_country, libloc::Networks, overlay};
+use assets::{is_country, libloc::Networks};
+
+use super::{Spans, overlay};
 
 /// Addresses by system, then by country of the registrant.
 #[derive(Default)]
@@ -51,7 +53,9 @@ impl Registrants {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::libloc::Network, *};
+    use assets::libloc::Network;
+
+    use super::*;
 
     #[test]
     fn the_country_of_most_addresses_of_a_system_is_its_registrants() {
