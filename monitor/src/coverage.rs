@@ -128,9 +128,8 @@ impl Coverage {
             (missing_segments, "segment missing", "segments missing"),
         ];
         let lacks = lacks.into_iter().filter(|(count, ..)| *count > 0);
-        let lacks: Vec<String> = lacks
-            .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
-            .collect();
+        let lacks: Vec<String> =
+            lacks.map(|(count, one, many)| table::counted(count, one, many)).collect();
         let ledger = if lacks.is_empty() {
             "the ledger is whole".to_owned()
         } else {

@@ -119,6 +119,43 @@ fn the_incident_that_is_told_step_by_step_is_what_the_commands_print() {
     assert!(differences.is_empty(), "printed otherwise:\n{differences}");
 }
 
+#[test]
+fn an_answer_of_a_copied_store_ends_where_the_store_ends_unless_another_end_is_said() {
+    let case = Case::recorded();
+    let since = ["--since", "2026-11-16T00:00:00Z", "-o", "json"];
+    let to = |words: &[&str]| {
+        let answer = case.run(&[&["coverage"], &since[..], words].concat());
+        let last = text(&answer.stdout).lines().last().unwrap().to_owned();
+        let total: serde_json::Value = serde_json::from_str(&last).unwrap();
+        total["geofenced"]["coverage"]["to"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(to(&[]), to(&[]), "it ends now");
+    assert!(to(&["--until", "2026-11-25T00:00:00Z"]).starts_with("2026-11-25"));
+    let summary = case.run(&["summary", "--by", "verdict", "--since", "2026-11-16T00:00:00Z"]);
+    assert!(said(&summary).contains("the store ends at 2026-11-"), "{}", said(&summary));
+}
+
+#[test]
+fn a_proof_that_is_called_after_its_record_shows_that_one_in_the_form_asked_for() {
+    let case = Case::recorded();
+    let events = case.run(&["events", "--limit", "1", "-o", "json"]);
+    let event: serde_json::Value = serde_json::from_slice(&events.stdout).unwrap();
+    let id = event["event"]["id"].as_str().unwrap();
+    assert!(case.run(&["prove", id]).status.success());
+    let proof = format!("{id}.tlog-proof");
+    let verify = |form| {
+        let words = ["verify", &proof, "--key", "incident/key.pub", "-o", form];
+        let output = geofenced(&words).current_dir(case.directory.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(said(&output).contains("of which this one was asked for"), "{}", said(&output));
+        text(&output.stdout).to_owned()
+    };
+    let json = verify("json");
+    assert!(json.lines().count() == 1 && json.contains(id), "{json}");
+    assert_eq!(verify("csv").lines().count(), 2);
+    assert!(verify("table").contains(" VERDICT "));
+}
+
 /// Keys differ, so bytes do; what it holds does not.
 #[test]
 fn the_recorded_ledger_is_what_its_generator_writes() {

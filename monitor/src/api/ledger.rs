@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Each, EventSource, IsOver, PoliciesInForce, PolicyInForce, PolicyText, SourceError};
 use crate::{
     coverage::{Alive, Coverage, Watched},
+    devices::Leases,
     ecs::{Time, hex},
     event::{FlowIds, Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
@@ -21,6 +22,9 @@ impl From<StoreError> for SourceError {
 impl EventSource for Reader {
     fn until(self: Arc<Self>, is_over: IsOver) -> Arc<dyn EventSource> {
         Arc::new(Self::until(&self, is_over))
+    }
+    fn leases(&self) -> Leases {
+        if self.is_elsewhere() { Leases::default() } else { Leases::read() }
     }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         Self::query(self, query, each)?;

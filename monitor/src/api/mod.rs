@@ -55,6 +55,10 @@ pub trait EventSource: Send + Sync {
     fn of_now(&self) -> Option<Arc<dyn EventSource>> {
         None
     }
+    /// What names the devices behind this host; nothing of a store that is another host's.
+    fn leases(&self) -> Leases {
+        Leases::read()
+    }
     /// Whether flows and roll-ups that were read since then were all of that moment.
     fn is_still_so(&self) -> bool {
         true
@@ -308,7 +312,7 @@ fn fold(
 ) -> Result<(Summary, bool), SourceError> {
     let of_now = events.of_now();
     let events = of_now.as_deref().unwrap_or(events);
-    let leases = if keys.has(By::Device) { Leases::read() } else { Leases::default() };
+    let leases = if keys.has(By::Device) { events.leases() } else { Leases::default() };
     let (since, until) = (query.filter.since, query.filter.until);
     let mut summary = Summary::new(keys, leases, Span { since, until, now: clock::wall() });
     events.totals(query, &mut summary)?;

@@ -100,6 +100,7 @@ pub(super) fn run(global: &Global, args: &CoverageArgs) -> Outcome {
                 out::table(&mut out, &table(&coverage.gaps, &Times::new(args.utc)))?;
             }
             writeln!(out, "{}", coverage.sentence())?;
+            say_end(global, parsed.until, &coverage);
             let times = Times::new(args.utc);
             for watched in &coverage.watching {
                 writeln!(out, "from {}: {}", times.format(watched.noted_at), watched.sentence())?;
@@ -124,8 +125,17 @@ pub(super) fn end(
     }
     if global.quiet == 0 {
         eprintln!("{}", coverage.sentence());
+        say_end(global, until, &coverage);
     }
     Ok(if args.fail_on_gap && coverage.has_gaps() { Exit::Integrity } else { Exit::Fine })
+}
+
+/// Says where a store ends that was named by its path, and so the answer.
+fn say_end(global: &Global, until: Option<Timestamp>, coverage: &Coverage) {
+    if global.store.is_some() && until.is_none() {
+        let end = Times::new(false).format(coverage.to);
+        eprintln!("the store ends at {end}: of what came after it tells nothing");
+    }
 }
 
 pub(super) fn within(
@@ -144,7 +154,8 @@ pub(super) fn within(
         Ok(coverage) => Ok(coverage),
         Err(error) if error.is_absent() => {
             let reader = load::ledger_alone(global, &error)?;
-            Ok(reader.coverage((since, until.unwrap_or_else(load::now)), None)?)
+            let until = until.map_or_else(|| load::end(global), Ok)?;
+            Ok(reader.coverage((since, until), None)?)
         }
         Err(error) => Err(error.into()),
     }
@@ -167,7 +178,8 @@ fn watching(
         Ok(watching) => Ok(watching),
         Err(error) if error.is_absent() => {
             let reader = load::ledger_alone(global, &error)?;
-            Ok(reader.watching((since, until.unwrap_or_else(load::now)))?)
+            let until = until.map_or_else(|| load::end(global), Ok)?;
+            Ok(reader.watching((since, until))?)
         }
         Err(error) => Err(error.into()),
     }

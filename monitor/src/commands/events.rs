@@ -7,6 +7,7 @@ mod tree;
 use std::{io::Write, ops::ControlFlow, sync::Arc};
 
 use layout::Layout;
+pub(super) use layout::{destination, process};
 use tree::Tree;
 
 use super::{
@@ -24,8 +25,24 @@ use crate::{
     filter::{Query, RawFilter},
     marks::Intervals,
     summary::By,
-    table::{Lines, Listing, Times},
+    table::{Lines, Listing, Times, counted},
 };
+
+/// How they are shown, beside the form of every answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manner {
+    is_live: bool,
+    is_wide: bool,
+    utc: bool,
+    /// As the tree of this process.
+    tree: Option<u32>,
+}
+
+impl From<&EventsArgs> for Manner {
+    fn from(args: &EventsArgs) -> Self {
+        Self { is_live: args.follow, is_wide: args.wide, utc: args.utc, tree: args.tree }
+    }
+}
 
 /// Shows events in the form that was asked for.
 struct Printer {
@@ -64,7 +81,7 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     let query = load::query(global, &args.filter)?;
     learning::say(global);
     let window = (query.filter.since, query.filter.until);
-    let mut printer = Printer::new(global, args);
+    let mut printer = Printer::new(global, args.into());
     let asked = if args.follow {
         follow::run(global, args, &mut printer)
     } else {
@@ -99,6 +116,13 @@ pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
     Ok(if found { Exit::Violations } else { covered })
 }
 
+/// Shows these alone.
+pub(super) fn show(global: &Global, utc: bool, records: &[&Record]) -> anyhow::Result<()> {
+    let mut printer = Printer::new(global, Manner { utc, ..Manner::default() });
+    records.iter().try_for_each(|record| printer.event(&Event::from(*record)))?;
+    printer.finish()
+}
+
 /// Whether there are violations that have no record of their own: those of users whose share of the
 /// store is used up.
 fn were_added_up(global: &Global, args: &EventsArgs, query: Query) -> Result<bool, Failure> {
@@ -110,7 +134,8 @@ fn were_added_up(global: &Global, args: &EventsArgs, query: Query) -> Result<boo
     let rows = totals::rows(global, By::Verdict, &filter, query)?.rows;
     let violations: u64 = rows.iter().map(|row| row.violations).sum();
     if violations > 0 {
-        eprintln!("{violations} violations were only added up; `geofenced summary` tells them");
+        let were = counted(violations, "violation was", "violations were");
+        eprintln!("{were} only added up; `geofenced summary` tells them");
     }
     Ok(violations > 0)
 }
@@ -153,28 +178,24 @@ fn read(line: &[u8]) -> anyhow::Result<Event<'static>> {
 const LOST: &[u8] = br#"{"geofenced":{"lost":"#;
 
 impl Printer {
-    fn new(global: &Global, args: &EventsArgs) -> Self {
-        let form = match global.output {
-            output if args.tree.is_some() => {
-                Form::Tree(Tree::of(args.tree.unwrap_or_default()), output)
-            }
-            Output::Json => Form::Json,
-            Output::Csv => Form::Csv,
-            Output::Table => {
-                let width = out::terminal_width().filter(|_| !args.wide);
-                let clock = Times::new(args.utc);
-                let layout = Layout::new(width, args.follow, args.wide, clock);
+    fn new(global: &Global, manner: Manner) -> Self {
+        let Manner { is_live, is_wide, utc, tree } = manner;
+        let form = match (tree, global.output) {
+            (Some(pid), output) => Form::Tree(Tree::of(pid), output),
+            (None, Output::Json) => Form::Json,
+            (None, Output::Csv) => Form::Csv,
+            (None, Output::Table) => {
+                let width = out::terminal_width().filter(|_| !is_wide);
+                let layout = Layout::new(width, is_live, is_wide, Times::new(utc));
                 let listing = Listing::new(layout.columns(), width);
-                Form::Table {
-                    lines: Lines::new(listing, args.follow, global.color_on_stdout()),
-                    layout,
-                }
+                let lines = Lines::new(listing, is_live, global.color_on_stdout());
+                Form::Table { lines, layout }
             }
         };
         Self {
-            out: if args.follow { out::stdout() } else { out::paged(global) },
+            out: if is_live { out::stdout() } else { out::paged(global) },
             form,
-            is_live: args.follow,
+            is_live,
             shown: 0,
             violations: 0,
             unraised: 0,
@@ -188,7 +209,8 @@ impl Printer {
         if line.starts_with(LOST) {
             let lost: LostLine = serde_json::from_slice(line)?;
             self.out.flush()?;
-            eprintln!("{} events were not shown: this reader is too slow", lost.geofenced.lost);
+            let events = counted(lost.geofenced.lost, "event was", "events were");
+            eprintln!("{events} not shown: this reader is too slow");
             return Ok(());
         }
         self.event(&read(line)?)
@@ -241,7 +263,8 @@ impl Printer {
                     _ => tree.lines().try_for_each(|it| out::json_line(&mut self.out, &it))?,
                 }
                 if left_out > 0 {
-                    eprintln!("{left_out} events are of processes beyond those that are kept");
+                    let events = counted(left_out, "event is", "events are");
+                    eprintln!("{events} of processes beyond those that are kept");
                 }
             }
             Form::Csv if self.shown == 0 => out::csv_head(&mut self.out, ecs::COLUMNS)?,

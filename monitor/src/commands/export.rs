@@ -20,6 +20,7 @@ use crate::{
     host,
     marks::Intervals,
     store::Reader,
+    table::counted,
 };
 
 /// Of a store that is read by itself: the user must see its files.
@@ -67,9 +68,10 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> Outcome {
     let has_gaps = custody.coverage.has_gaps();
     let hash = custody.seal(folder)?;
     if global.quiet == 0 {
-        let more =
-            if added_up > 0 { format!(" and {added_up} sums by hour") } else { String::new() };
-        eprintln!("{flows} records{more} in {}; {sentence}", args.directory.display());
+        let sums = counted(added_up, "sum", "sums");
+        let more = if added_up > 0 { format!(" and {sums} by hour") } else { String::new() };
+        let records = counted(flows, "record", "records");
+        eprintln!("{records}{more} in {}; {sentence}", args.directory.display());
         eprintln!("sha256 of manifest.json: {hash}");
     }
     Ok(if args.fail_on_gap && has_gaps { Exit::Integrity } else { Exit::Fine })

@@ -11,7 +11,7 @@ use crate::{
     event::Entry,
     patterns::{Answer, NameRow, Patterns, Row},
     store::Reader,
-    table::{Times, bytes, printable, small, span},
+    table::{Times, bytes, counted, printable, small, span},
     when::rfc3339,
 };
 
@@ -82,7 +82,8 @@ fn say(args: &PatternsArgs, answer: &Answer, shown: usize, added_up: u64) {
         eprintln!("nothing was sent in that time that is known one by one");
     }
     if shown < all {
-        eprintln!("{} rows more; --limit shows them", all - shown);
+        let rows = counted((all - shown) as u64, "row", "rows");
+        eprintln!("{rows} more; --limit shows them");
     }
     if added_up > 0 {
         eprintln!(

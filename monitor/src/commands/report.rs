@@ -81,10 +81,11 @@ fn facts(global: &Global, args: &ReportArgs) -> Result<Facts, Failure> {
     let source = Source::open(global)?;
     let marks = source.marks()?;
     let intervals = Intervals::of(&marks);
-    let asked = Asked::new(window, &intervals, now)?;
+    let end = load::end(global)?;
+    let asked = Asked::new(window, &intervals, end)?;
     let beside = args.compare.as_deref().map(|name| {
         let interval = Some(name.to_owned());
-        Asked::new(RawFilter { interval, ..RawFilter::default() }, &intervals, now)
+        Asked::new(RawFilter { interval, ..RawFilter::default() }, &intervals, end)
     });
     let beside = beside.transpose()?;
     let mut coverage = source.coverage(&asked)?;

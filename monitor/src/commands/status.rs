@@ -12,7 +12,7 @@ use crate::{
     cli::{Exit, Global, Output},
     config::Mode,
     outputs::live,
-    table::{Times, bytes, printable, small, span, styled, verdict_style},
+    table::{Times, bytes, counted, printable, small, span, styled, verdict_style},
 };
 
 pub(super) fn run(global: &Global) -> Outcome {
@@ -113,7 +113,8 @@ fn policy_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
         [] => "no country is approved".to_owned(),
         countries => countries.join(" "),
     };
-    let text = format!("{approved}; {} rules; sha256 {}", policy.rules, policy.sha256);
+    let rules = counted(policy.rules, "rule", "rules");
+    let text = format!("{approved}; {rules}; sha256 {}", policy.sha256);
     lines.push(["policy".to_owned(), text]);
     lines
 }
@@ -131,11 +132,11 @@ fn self_test_line(test: &SelfTestState, color: bool) -> String {
 
 fn store_line(store: &Store) -> String {
     format!(
-        "{}, {}, {} records in {} segments, index {}",
+        "{}, {}, {} in {}, index {}",
         printable(&store.path),
         bytes(store.bytes),
-        store.records,
-        store.segments,
+        counted(store.records, "record", "records"),
+        counted(store.segments, "segment", "segments"),
         store.index
     )
 }
@@ -147,7 +148,8 @@ fn evidence_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     };
     let at = evidence.signed_at.map(|at| format!(" at {}", Times::new(false).format(at)));
     let (origin, size) = (printable(&evidence.origin), evidence.size);
-    let text = format!("{size} blocks as `{origin}`{}", at.unwrap_or_default());
+    let blocks = counted(size, "block", "blocks");
+    let text = format!("{blocks} as `{origin}`{}", at.unwrap_or_default());
     let mut lines = vec![
         ["signed".to_owned(), text],
         [String::new(), format!("root {}", printable(&evidence.root))],
@@ -170,7 +172,8 @@ fn clock_lines(status: &Status, color: bool) -> Vec<[String; 2]> {
     if let Some(step) = &clock.last_step {
         let by = Times::new(false);
         let (from, to) = (by.format(step.from), by.format(step.to));
-        let text = format!("set {} times, last from {from} to {to}", clock.steps);
+        let times = counted(clock.steps, "time", "times");
+        let text = format!("set {times}, last from {from} to {to}");
         lines.push([String::new(), styled(&text, verdict_style("unapproved"), color)]);
     }
     lines
@@ -189,7 +192,7 @@ mod tests {
         assert!(text.contains(&"lost: 2".to_owned()));
         assert!(text.contains(&": 2 at store: queue-full".to_owned()));
         assert!(text.contains(&"probe: connect4 missing, /".to_owned()));
-        let set = ": set 1 times, last from ";
+        let set = ": set 1 time, last from ";
         assert!(text.iter().any(|line| line.starts_with(set)), "{text:?}");
         assert!(text.iter().any(|line| line.starts_with("clock: not synchronised")), "{text:?}");
         let signed = "signed: 12 blocks as `field-7`";

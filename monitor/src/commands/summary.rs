@@ -12,7 +12,7 @@ use crate::{
     cli::{Exit, Global, Output, SummaryArgs},
     event::Timestamp,
     summary::{By, Row, Sort},
-    table::{self, Times, bytes, printable, small, styled, verdict_style},
+    table::{self, Times, bytes, counted, printable, small, styled, verdict_style},
     when,
 };
 
@@ -58,7 +58,8 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> Outcome {
         hints::of_nothing(global, &args.filter)?;
     }
     if left_out > 0 && global.quiet == 0 {
-        eprintln!("{left_out} rows are left out by --limit; the total is of all");
+        let rows = counted(left_out, "row is", "rows are");
+        eprintln!("{rows} left out by --limit; the total is of all");
     }
     let divided = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.divided));
     if divided > 0 && global.quiet == 0 {

@@ -12,18 +12,18 @@ use std::{
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 
-use super::{Failure, Outcome, load, out};
+use super::{Failure, Outcome, events, load, out};
 use crate::{
     cli::{Exit, Global, Output, VerifyArgs},
-    ecs::{Event, Time},
-    event::Timestamp,
+    ecs::Time,
+    event::{FlowId, Record, Timestamp},
     evidence::{Checkpoint, Proof, PublicKey, WitnessKey},
     export::is_export,
     store::{
         prove::Block,
         verify::{Finding, Report, Trust, own_keys, verify},
     },
-    table::{Times, bytes, printable, small, styled, verdict_style},
+    table::{Times, bytes, counted, printable, small, styled, verdict_style},
 };
 
 /// How a file that holds a proof is called.
@@ -98,7 +98,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Outcome {
         );
     }
     if is_proof {
-        return one(global, &path, &keys);
+        return one(global, args.utc, &path, &keys);
     }
     let trust = Trust { keys, ..witnesses(&args.witness)? };
     if is_export(&path) {
@@ -245,36 +245,37 @@ fn sentences(report: &Report, clock: &Times, color: bool) -> Vec<String> {
     let verdict = if report.findings.is_empty() {
         styled("intact", verdict_style("approved"), color)
     } else {
-        let count = report.findings.len();
-        let faults = if count == 1 { "fault" } else { "faults" };
-        styled(&format!("NOT INTACT: {count} {faults}"), verdict_style("unapproved"), color)
+        let faults = counted(report.findings.len() as u64, "fault", "faults");
+        styled(&format!("NOT INTACT: {faults}"), verdict_style("unapproved"), color)
     };
-    let (blocks, segments) = (report.blocks, report.segments);
-    let read = bytes(report.bytes);
-    let entries = report.entries;
     let mut lines = vec![format!(
-        "{verdict}; {blocks} blocks with {entries} entries in {segments} segments, {read}"
+        "{verdict}; {} with {} in {}, {}",
+        counted(report.blocks, "block", "blocks"),
+        counted(report.entries, "entry", "entries"),
+        counted(report.segments, "segment", "segments"),
+        bytes(report.bytes)
     )];
     if let Some((checkpoint, key)) = &report.signed {
         lines.push(format!(
-            "signed: {} checkpoints, the last of `{}` over {} blocks, by {}",
-            report.checkpoints,
+            "signed: {}, the last of `{}` over {}, by {}",
+            counted(report.checkpoints, "checkpoint", "checkpoints"),
             printable(&checkpoint.origin),
-            checkpoint.size,
+            counted(checkpoint.size, "block", "blocks"),
             printable(&key.to_string())
         ));
     }
     for (witness, size, seconds) in &report.witnessed {
         let at = clock.format(Time(Timestamp::from_secs(*seconds)));
-        lines.push(format!("witnessed: {witness} saw {size} blocks at {at}"));
+        let blocks = counted(*size, "block", "blocks");
+        lines.push(format!("witnessed: {witness} saw {blocks} at {at}"));
     }
     lines.extend(report.remarks.iter().map(|remark| format!("note: {remark}")));
     lines.push(report.coverage.watching());
     lines
 }
 
-/// One block by its proof.
-fn one(global: &Global, path: &Path, keys: &[PublicKey]) -> Outcome {
+/// One block by its proof: shows the record that the file is called after, else all of them.
+fn one(global: &Global, utc: bool, path: &Path, keys: &[PublicKey]) -> Outcome {
     let proof =
         fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
     let beside = path.with_extension(BLOCK);
@@ -289,18 +290,20 @@ fn one(global: &Global, path: &Path, keys: &[PublicKey]) -> Outcome {
         return Err(broken(anyhow!("{}: it is of another block", path.display())));
     }
     let records = block.records().map_err(|error| broken(error.into()))?;
-    let mut out = out::stdout();
-    for record in &records {
-        out::json_line(&mut out, &Event::from(record))?;
-    }
-    out.flush()?;
+    let id = path.file_stem().and_then(|stem| FlowId::parse(stem.to_str()?).ok());
+    let is_it = |record: &&Record| Some(record.egress.flow) == id;
+    let meant: Vec<&Record> = records.iter().filter(is_it).collect();
+    let shown = if meant.is_empty() { records.iter().collect() } else { meant };
+    events::show(global, utc, &shown)?;
     if global.quiet == 0 {
+        let is_all = shown.len() == records.len();
+        let shown = if is_all { "" } else { ", of which this one was asked for," };
         eprintln!(
-            "proven: block {} with these {} records is in what `{}` signed over {} blocks, by {key}",
+            "proven: block {} with {}{shown} is in what `{}` signed over {}, by {key}",
             proof.index,
-            records.len(),
-            checkpoint.origin,
-            checkpoint.size
+            counted(records.len() as u64, "record", "records"),
+            printable(&checkpoint.origin),
+            counted(checkpoint.size, "block", "blocks")
         );
     }
     Ok(Exit::Fine)

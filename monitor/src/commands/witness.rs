@@ -16,7 +16,7 @@ use crate::{
     event::Timestamp,
     evidence::{Memory, PublicKey, Request, WitnessKey, WitnessSigner},
     store::{self, prove},
-    table::printable,
+    table::{counted, printable},
 };
 
 /// What the daemon is asked for.
@@ -122,10 +122,10 @@ fn add(global: &Global, args: &WitnessAddArgs) -> Outcome {
     let refused = |error: prove::ProveError| Failure { exit: Exit::Integrity, error: error.into() };
     let (checkpoint, seen) = prove::add(&root, &line, &key).map_err(refused)?;
     eprintln!(
-        "{} saw `{}` with {} blocks",
+        "{} saw `{}` with {}",
         seen.witness,
         printable(&checkpoint.origin),
-        checkpoint.size
+        counted(checkpoint.size, "block", "blocks")
     );
     Ok(Exit::Fine)
 }

@@ -181,7 +181,8 @@ fn country(event: &Event<'_>) -> String {
     code.map_or_else(|| "-".to_owned(), std::borrow::Cow::into_owned)
 }
 
-fn process(event: &Event<'_>) -> String {
+/// By script and program, with a mark where it is only a claim.
+pub(in crate::commands) fn process(event: &Event<'_>) -> String {
     let script = event.geofenced.script.as_deref();
     match &event.process {
         Some(it) if script.is_some() => {
@@ -198,7 +199,8 @@ fn process(event: &Event<'_>) -> String {
     }
 }
 
-fn destination(event: &Event<'_>, is_wide: bool) -> String {
+/// By its name where one is known; `is_wide`: with its address.
+pub(in crate::commands) fn destination(event: &Event<'_>, is_wide: bool) -> String {
     let to = &event.destination;
     let port = to.port.map(|port| format!(":{port}")).unwrap_or_default();
     let Some(ip) = to.ip else { return "(unknown)".to_owned() };

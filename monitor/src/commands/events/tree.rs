@@ -44,6 +44,24 @@ struct Node {
     branch: String,
 }
 
+impl Node {
+    /// What was met of the same process.
+    fn join(&mut self, other: Self) {
+        let Self { executable, command_line, script, countries, parent, .. } = other;
+        self.executable = self.executable.take().or(executable);
+        self.command_line = self.command_line.take().or(command_line);
+        self.script = self.script.take().or(script);
+        self.parent = self.parent.or(parent);
+        self.flows += other.flows;
+        self.attempts += other.attempts;
+        self.violations += other.violations;
+        self.sent_bytes = self.sent_bytes.saturating_add(other.sent_bytes);
+        let known = std::mem::take(&mut self.countries);
+        let more = countries.into_iter().filter(|it| !known.contains(it)).collect::<Vec<_>>();
+        self.countries = known.into_iter().chain(more).collect();
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Tree {
     pid: u32,
@@ -87,8 +105,34 @@ impl Tree {
         self.left_out
     }
 
+    /// One that was met as a parent, of whom not always is known when it began, is the one of its number that was met
+    /// with it, if that is one.
+    fn merge(&mut self) {
+        let mut begun: BTreeMap<u32, Option<Key>> = BTreeMap::new();
+        for key in self.nodes.keys().filter(|key| key.1.is_some()) {
+            begun.entry(key.0).and_modify(|it| *it = None).or_insert(Some(*key));
+        }
+        let same = |key: Key| match (key.1, begun.get(&key.0)) {
+            (None, Some(Some(begun))) => *begun,
+            _ => key,
+        };
+        let nodes = std::mem::take(&mut self.nodes);
+        let (known, vague): (Vec<_>, Vec<_>) =
+            nodes.into_iter().partition(|(key, _)| same(*key) == *key);
+        self.nodes.extend(known);
+        for (key, vague) in vague {
+            if let Some(node) = self.nodes.get_mut(&same(key)) {
+                node.join(vague);
+            }
+        }
+        for node in self.nodes.values_mut() {
+            node.parent = node.parent.map(same);
+        }
+    }
+
     /// Parents before their children, those before their sisters, each with how deep it stands.
     fn ordered(mut self) -> Vec<Node> {
+        self.merge();
         let mut children: BTreeMap<Option<Key>, Vec<Key>> = BTreeMap::new();
         for (key, node) in &self.nodes {
             // One that says it is its own parent is at the top.
@@ -205,6 +249,19 @@ mod tests {
         let lines: Vec<String> =
             tree.ordered().iter().map(|it| format!("{}{}", it.branch, it.pid)).collect();
         assert_eq!(lines, ["1", "└ 10", "  ├ 11", "  │ └ 12", "  ├ 13", "  └ 14"]);
+    }
+
+    #[test]
+    fn a_parent_of_whom_it_is_not_known_when_it_began_is_the_one_that_was_seen_to_send() {
+        let mut tree = Tree::of(10);
+        let mut shell = sent_by(10, &[(1, "init")]);
+        let Sender::Process { process, .. } = &mut shell.sender else { panic!() };
+        let at = crate::event::Timestamp::from_secs(5);
+        std::sync::Arc::make_mut(process).started_at = Some(at);
+        for record in [sent_by(12, &[(10, "sh"), (1, "init")]), shell] {
+            assert!(tree.add(&Event::from(&record)));
+        }
+        assert_eq!(shape(tree), [(1, 0, 0), (10, 1, 1), (12, 2, 1)]);
     }
 
     fn shape(tree: Tree) -> Vec<(u32, usize, u64)> {

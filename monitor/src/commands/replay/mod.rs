@@ -8,18 +8,17 @@ use std::{collections::VecDeque, io::Write, ops::ControlFlow, path::Path};
 use serde_json::{Value, json};
 
 use self::rejudge::{Change, Rejudge, Tally, operator};
-use super::{Failure, Outcome, load, out};
+use super::{Failure, Outcome, events, load, out};
 use crate::{
     api::EventSource,
     cli::{Exit, Global, Output, ReplayArgs},
     config::Config,
     ecs::{Event, Time},
-    event::{Phase, Record, Rollup},
+    event::{Phase, Rollup},
     filter::Query,
     rules::Rules,
     store::Reader,
-    summary::NO_DESTINATION,
-    table::{self, Times, bytes, printable, small, styled, verdict_style},
+    table::{Times, bytes, printable, small, styled, verdict_style},
 };
 
 /// The word for the database in the program.
@@ -179,6 +178,7 @@ impl Printer {
 
     fn row(&self, change: &Change) -> Vec<String> {
         let (egress, judgement) = (&change.now.egress, &change.now.judgement);
+        let event = Event::from(&change.now);
         let (was, now) = (change.was.1.verdict.word(), judgement.verdict.word());
         let sent = match egress.phase {
             Phase::Attempt => Phase::Attempt.to_string(),
@@ -189,8 +189,8 @@ impl Printer {
             styled(was, verdict_style(was), self.color),
             styled(now, verdict_style(now), self.color),
             printable(&judgement.reason.to_string()).into_owned(),
-            process(&change.now),
-            egress.remote.map_or_else(|| NO_DESTINATION.into(), |remote| remote.to_string()),
+            events::process(&event),
+            events::destination(&event, false),
             sent,
         ]
     }
@@ -246,14 +246,6 @@ impl Printer {
         writeln!(self.out, "In violation of it are {}.", tally.violations)?;
         Ok(())
     }
-}
-
-fn process(record: &Record) -> String {
-    let process = record.sender.process();
-    process.map_or_else(
-        || format!("({})", record.egress.origin),
-        |it| table::process(&it.name, it.pid, it.executable.is_some()),
-    )
 }
 
 /// The event as it would be; `geofenced.was` is what was stored.

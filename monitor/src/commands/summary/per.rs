@@ -10,6 +10,7 @@ use crate::{
     event::Timestamp,
     filter::RawFilter,
     summary::{Course, Row, Sort},
+    table::bytes,
     when,
 };
 
@@ -31,7 +32,7 @@ pub(super) fn add(
     let usage = |problem: String| Failure::usage(anyhow::anyhow!(problem));
     let since =
         since.ok_or_else(|| usage("--per: say from when on, by --since or --interval".into()))?;
-    let until = until.unwrap_or_else(load::now);
+    let until = until.map_or_else(|| load::end(global), Ok)?;
     let count = until.0.saturating_sub(since.0).div_ceil(per_ns);
     if count > STRETCHES_MAX {
         let problem =
@@ -71,7 +72,8 @@ pub(super) fn add(
     Ok(())
 }
 
-/// A bar for each stretch, or for a few of them; the highest is the row's own most, a blank is nothing.
+/// A bar for each stretch, or for a few of them, and what the highest stands for, which is the row's own most; a
+/// blank is nothing.
 pub(super) fn drawn(course: &Course) -> String {
     let each = course.sent.len().div_ceil(DRAWN_MAX).max(1);
     let sums: Vec<u64> = course
@@ -85,7 +87,8 @@ pub(super) fn drawn(course: &Course) -> String {
         // One of eight, since no sum is above the most.
         sum => BARS[(u128::from(sum) * 8).div_ceil(u128::from(most)).saturating_sub(1) as usize],
     };
-    sums.iter().map(bar).collect()
+    let bars: String = sums.iter().map(bar).collect();
+    if sums.iter().all(|sum| *sum == 0) { bars } else { format!("{bars} █ {}", bytes(most)) }
 }
 
 #[cfg(test)]
@@ -98,16 +101,17 @@ mod tests {
 
     #[test]
     fn a_course_is_as_high_as_its_own_most_and_blank_where_nothing_left() {
-        assert_eq!(drawn(&course(vec![0, 1, 50, 100])), " ▁▄█");
+        assert_eq!(drawn(&course(vec![0, 1, 50, 100])), " ▁▄█ █ 100 B");
         assert_eq!(drawn(&course(vec![0, 0])), "  ");
-        assert_eq!(drawn(&course(vec![u64::MAX, 1])), "█▁");
+        assert_eq!(drawn(&course(vec![u64::MAX, 1])), "█▁ █ 16.0 EiB");
         assert_eq!(drawn(&course(Vec::new())), "");
     }
 
     #[test]
     fn a_long_course_is_drawn_with_several_stretches_a_bar() {
         let drawn = drawn(&course(vec![7; 400]));
-        assert_eq!(drawn.chars().count(), 45);
-        assert!(drawn.starts_with(&"█".repeat(44)) && drawn.ends_with('▄'), "{drawn}");
+        let (bars, most) = drawn.split_at("█".len() * 45);
+        assert!(bars.starts_with(&"█".repeat(44)) && bars.ends_with('▄'), "{drawn}");
+        assert_eq!(most, " █ 63 B");
     }
 }

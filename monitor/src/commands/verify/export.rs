@@ -16,7 +16,7 @@ use crate::{
     event::Timestamp,
     export::{Checked, Fault, check},
     store::verify::{Beside, Finding, Trust, verify_beside},
-    table::{Times, bytes, printable, small, styled, verdict_style},
+    table::{Times, bytes, counted, printable, small, styled, verdict_style},
 };
 
 /// The whole answer, last in JSON.
@@ -127,14 +127,18 @@ fn sentences(
     let (clock, color) = (Times::new(args.utc), global.color_on_stdout());
     let verdict = match checked.faults.len() + beside.findings.len() {
         0 => styled("intact", verdict_style("approved"), color),
-        1 => styled("NOT INTACT: 1 fault", verdict_style("unapproved"), color),
-        count => styled(&format!("NOT INTACT: {count} faults"), verdict_style("unapproved"), color),
+        count => {
+            let faults = counted(count as u64, "fault", "faults");
+            styled(&format!("NOT INTACT: {faults}"), verdict_style("unapproved"), color)
+        }
     };
-    let Checked { files, records, rollups, .. } = checked;
-    let read = bytes(checked.bytes);
     writeln!(
         out,
-        "{verdict}; an export of {records} records and {rollups} sums by hour in {files} files, {read}"
+        "{verdict}; an export of {} and {} by hour in {}, {}",
+        counted(checked.records, "record", "records"),
+        counted(checked.rollups, "sum", "sums"),
+        counted(checked.files, "file", "files"),
+        bytes(checked.bytes)
     )?;
     writeln!(out, "sha256 of manifest.json: {}", checked.sha256)?;
     if args.manifest.is_none() {
@@ -146,16 +150,16 @@ fn sentences(
     match &beside.signed {
         Some((checkpoint, key)) => writeln!(
             out,
-            "the ledger it was made from is signed: `{}` over {} blocks, by {}",
+            "the ledger it was made from is signed: `{}` over {}, by {}",
             printable(&checkpoint.origin),
-            checkpoint.size,
+            counted(checkpoint.size, "block", "blocks"),
             printable(&key.to_string())
         )?,
         None => writeln!(out, "note: nothing beside it tells what its ledger was signed as")?,
     }
     for (witness, size, seconds) in &beside.witnessed {
         let at = clock.format(Time(Timestamp::from_secs(*seconds)));
-        writeln!(out, "witnessed: {witness} saw {size} blocks at {at}")?;
+        writeln!(out, "witnessed: {witness} saw {} at {at}", counted(*size, "block", "blocks"))?;
     }
     if let Some(coverage) = &checked.coverage {
         writeln!(out, "{}", coverage.sentence())?;

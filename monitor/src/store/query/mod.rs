@@ -70,6 +70,7 @@ pub struct Reader {
     marks: Arc<marks::Found>,
     /// Blocks numbered from here on may hold what is beside the ledger.
     is_of: Option<u64>,
+    is_elsewhere: bool,
 }
 
 impl Reader {
@@ -92,13 +93,23 @@ impl Reader {
     ) -> Self {
         let scan = Scan::new(files::ledger(root), counters);
         let (beside, marks) = (Arc::default(), Arc::default());
-        Self { root: root.to_owned(), scan, finder, beside, marks, is_of: None }
+        let root = root.to_owned();
+        Self { root, scan, finder, beside, marks, is_of: None, is_elsewhere: false }
     }
 
     /// The same view for an answer that ends with [`StoreError::Stopped`] as soon as this says so, also
     /// where nothing matches.
     pub fn until(&self, is_over: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
         Self { scan: self.scan.until(is_over), ..self.clone() }
+    }
+
+    /// The same view of a store that may be a copy of another host's: nothing of this one explains it.
+    pub fn elsewhere(self) -> Self {
+        Self { is_elsewhere: true, ..self }
+    }
+
+    pub fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
     }
 
     /// The same view for flows beside it that are asked for after this. Without it what the index adds up
