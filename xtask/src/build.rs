@@ -88,6 +88,14 @@ pub fn foreign(console: &Console, target: &str, linker: &str) -> Result<(PathBuf
     Ok((built.join("geofenced"), built.join("examples/egress")))
 }
 
+/// What is tested: always named together, since what crates are built with depends on who is built beside whom. Each
+/// other choice would build them once more.
+pub fn tested() -> impl Iterator<Item = &'static str> {
+    ["monitor", "fleet", "assets", "monitor-ebpf", "harness"]
+        .into_iter()
+        .flat_map(|it| ["--package", it])
+}
+
 /// Builds a test of `monitor`; returns where it is.
 pub fn test(console: &Console, name: &str, profile: Profile) -> Result<PathBuf> {
     let built =
@@ -112,7 +120,7 @@ fn built_tests(
 ) -> Result<Vec<Binary>> {
     let cargo = || {
         let mut cargo = host::cargo();
-        cargo.args(["test", "--no-run", "--locked", "--package", "monitor"]);
+        cargo.args(["test", "--no-run", "--locked"]).args(tested());
         cargo.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
         cargo
     };

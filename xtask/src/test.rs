@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::Instant,
 };
 
@@ -72,6 +73,25 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     boot(console)?;
     browser(console)?;
     python::install(console)?;
+    let has_packages = runner.is_some() && args.filter.is_empty() && host::is_root();
+    thread::scope(|scope| {
+        // It waits for a mirror and the disk, while all else waits for the compiler. Why it failed is told by
+        // who needs it and tries once more.
+        let ahead = has_packages.then(|| scope.spawn(|| packages::prepare(console)));
+        tested(console, args, runner.as_ref(), started, || {
+            ahead.map(thread::ScopedJoinHandle::join);
+        })
+    })
+}
+
+/// `prepared` returns as soon as a Debian root may be copied.
+fn tested(
+    console: &Console,
+    args: &Args,
+    runner: Option<&Runner>,
+    started: Instant,
+    prepared: impl FnOnce(),
+) -> Result<()> {
     probes::compare(console)?;
     if args.filter.is_empty() {
         lint::all(console)?;
@@ -80,14 +100,16 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
 
     let mut session = Session { console, args, tally: Tally::default(), broken: vec![] };
     let targets = metadata::test_targets()?;
-    session.cargo_test("unit tests", &["--workspace", "--lib", "--bins"], &[])?;
-    session.cargo_test("documentation tests", &["--workspace", "--doc"], &[])?;
+    session.cargo_test("unit tests", &["--lib", "--bins"])?;
+    session.own_tests()?;
+    session.cargo_test("documentation tests", &["--doc"])?;
     session.examples()?;
-    session.targets("replay tests", "monitor", &targets.daemon)?;
-    session.targets("fleet tests", "fleet", &targets.fleet)?;
-    if let Some(runner) = &runner {
+    session.targets("replay tests", &targets.daemon)?;
+    session.targets("fleet tests", &targets.fleet)?;
+    if let Some(runner) = runner {
         session.kernel_tests(&targets.kernel, runner)?;
     }
+    prepared();
     if runner.is_some() && args.filter.is_empty() {
         session.package();
         session.machine();
@@ -108,20 +130,24 @@ impl Session<'_> {
     /// The generator of egress and whatever else the tests start as a program of its own.
     fn examples(&self) -> Result<()> {
         let mut cargo = host::cargo();
-        cargo.args(["build", "--locked", "--package", "monitor", "--package", "fleet"]);
-        cargo.args(["--bins", "--examples"]);
+        cargo.args(["build", "--locked", "--bins", "--examples"]).args(build::tested());
         self.console.step("build the programs under test", &mut cargo)
     }
 
-    fn targets(&mut self, name: &str, package: &str, targets: &[String]) -> Result<()> {
+    fn targets(&mut self, name: &str, targets: &[String]) -> Result<()> {
         if targets.is_empty() {
             return Ok(());
         }
-        let mut arguments = vec!["--package", package];
-        for target in targets {
-            arguments.extend(["--test", target]);
-        }
-        self.cargo_test(name, &arguments, &[])
+        let arguments: Vec<&str> =
+            targets.iter().flat_map(|target| ["--test", target.as_str()]).collect();
+        self.cargo_test(name, &arguments)
+    }
+
+    /// Those of what builds and tests, of the crates that it was built with to run at all.
+    fn own_tests(&mut self) -> Result<()> {
+        let own = ["--profile", "demo", "--package", "xtask", "--package", "embed"];
+        let mut cargo = self.cargo(&own);
+        self.count("unit tests of xtask", &mut cargo)
     }
 
     /// Two binaries at a time, and of each one test at a time.
@@ -140,15 +166,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn cargo_test(&mut self, name: &str, arguments: &[&str], libtest: &[&str]) -> Result<()> {
-        let mut cargo = self.cargo(arguments, libtest);
+    fn cargo_test(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
+        let packages: Vec<&str> = build::tested().collect();
+        let mut cargo = self.cargo(&[&packages[..], arguments].concat());
         self.count(name, &mut cargo)
     }
 
-    fn cargo(&self, arguments: &[&str], libtest: &[&str]) -> Command {
+    fn cargo(&self, arguments: &[&str]) -> Command {
         let mut cargo = host::cargo();
-        cargo.args(["test", "--locked", "--no-fail-fast"]).args(arguments).arg("--");
-        cargo.args(libtest).args(&self.args.filter);
+        cargo.args(["test", "--locked", "--no-fail-fast"]).args(arguments);
+        cargo.arg("--").args(&self.args.filter);
         // What a log keeps of a failure is what was said, not through which functions.
         cargo.env("PATH", search_path()).env("RUST_BACKTRACE", "0");
         cargo
