@@ -18,6 +18,7 @@ use super::{
 use crate::{console::ask, paths};
 
 const FILES: [&str; 2] = ["country.bin", "operator.bin"];
+const OVERRIDES: &str = "usr/share/lintian/overrides/geofenced-databases";
 const DOC: &str = "usr/share/doc/geofenced-databases";
 
 /// Returns where it is. `writer`: a binary that runs here and has them inside.
@@ -35,6 +36,7 @@ pub fn pack(writer: &Path, dist: &Path, epoch: u64, compression: &str) -> Result
     let changelog = template("databases/changelog", &words)?;
     stage.write(&format!("{DOC}/changelog"), &changelog)?;
     stage.compress(&stage.at(&format!("{DOC}/changelog")))?;
+    stage.write(OVERRIDES, &template("databases/lintian-overrides", &[])?)?;
     let words = [("version", version.as_str()), ("size", &deb::size(&stage.folder))];
     stage.write("DEBIAN/control", &template("databases/control", &words)?)?;
     for script in ["postinst", "postrm"] {
@@ -45,7 +47,9 @@ pub fn pack(writer: &Path, dist: &Path, epoch: u64, compression: &str) -> Result
     deb::build(&stage, &deb, compression)?;
     // What others have of it, who know no packages.
     let tar = dist.join(format!("geofenced-databases-{version}.tar.gz"));
-    fs::remove_dir_all(stage.at("DEBIAN"))?;
+    for of_deb in ["DEBIAN", "usr/share/lintian"] {
+        fs::remove_dir_all(stage.at(of_deb))?;
+    }
     stage.settle(&stage.folder)?;
     stage::pack(&stage.folder, &tar, epoch)?;
     Ok(deb)
