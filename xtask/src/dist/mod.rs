@@ -116,9 +116,9 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The packages of the debug build and of the databases, for tests: as they will be, but for the binary, which is
-/// stripped here.
-pub fn of_debug(binary: &Path) -> Result<(PathBuf, PathBuf)> {
+/// The packages of the debug build and of the databases, side by side, for tests: as they will be, but for the
+/// binary, which is stripped here. Returns where Debian's is.
+pub fn of_debug(binary: &Path) -> Result<PathBuf> {
     let dist = paths::target().join("packages");
     fs::create_dir_all(&dist)?;
     let stripped = dist.join("geofenced");
@@ -126,7 +126,9 @@ pub fn of_debug(binary: &Path) -> Result<(PathBuf, PathBuf)> {
     let (arch, epoch) = (Arch::of_host()?, compile::epoch()?);
     let stage = Stage::collect(arch, &stripped, binary, epoch)?;
     let deb = deb::pack(&stage, arch, &dist, deb::QUICK)?;
-    Ok((deb, databases::pack(binary, &dist, epoch, deb::QUICK)?))
+    rpm::pack(&stage, arch, &dist)?;
+    databases::pack(binary, &dist, epoch, deb::QUICK)?;
+    Ok(deb)
 }
 
 fn sums(dist: &Path) -> Result<()> {

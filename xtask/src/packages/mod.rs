@@ -2,6 +2,7 @@
 //! same in a machine that systemd boots. What must hold stands in tests/packages; this makes the places.
 
 mod booted;
+mod rpm;
 
 use std::{
     fs,
@@ -20,9 +21,10 @@ use crate::{
 };
 
 const SUITE: &str = "bookworm";
-const TOOLS: [apt::Wanted<'static>; 2] = [
+const TOOLS: [apt::Wanted<'static>; 3] = [
     ("debootstrap", "a Debian root in which the package is installed"),
     ("iproute2", "ip: a network that leads nowhere"),
+    ("rpm", "rpmbuild, rpm: the other kind of package"),
 ];
 const INCLUDED: &str = "--include=systemd-sysv,dbus,udev,kmod,iproute2";
 /// What the packages are called where the scripts find them.
@@ -51,16 +53,15 @@ pub struct Args {
 pub fn run(console: &Console, args: &Args) -> Result<()> {
     let deb = match &args.deb {
         Some(deb) => deb.clone(),
-        None => pack(&build::daemon(console, Profile::Debug)?)?,
+        None => pack(console, &build::daemon(console, Profile::Debug)?)?,
     };
-    let databases = databases(&deb)?;
     let is_foreign = arch_of(&deb)? != Arch::of_host()?.debian();
     ensure!(
         args.boot || !is_foreign,
         "a package of another architecture runs only in a machine: --boot"
     );
     if !is_foreign {
-        try_out(console, &deb, &databases)?;
+        try_out(console, &deb)?;
     }
     if args.boot {
         booted::try_out(console, &deb, &args.kernel)?;
@@ -70,24 +71,25 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
 
 /// The debug build that was tested, which is not built again: with what only tests need, it is another.
 pub fn run_tested(console: &Console) -> Result<()> {
-    let deb = pack(&Profile::Debug.directory().join("geofenced"))?;
-    try_out(console, &deb, &databases(&deb)?)
+    let deb = pack(console, &Profile::Debug.directory().join("geofenced"))?;
+    try_out(console, &deb)
 }
 
-fn pack(binary: &Path) -> Result<PathBuf> {
-    own("pack the debug build", || Ok(dist::of_debug(binary)?.0))
+fn pack(console: &Console, binary: &Path) -> Result<PathBuf> {
+    apt::install(console, &TOOLS)?;
+    own("pack the debug build", || dist::of_debug(binary))
 }
 
-/// The package of databases that lies beside it.
-fn databases(deb: &Path) -> Result<PathBuf> {
+/// Another package that lies beside it.
+fn beside(deb: &Path, prefix: &str, suffix: &str) -> Result<PathBuf> {
     let folder = deb.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
     let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path());
     let is_it = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("geofenced-databases_") && name.ends_with(".deb")
+        name.starts_with(prefix) && name.ends_with(suffix)
     };
-    paths.find(is_it).with_context(|| format!("no geofenced-databases in {}", folder.display()))
+    paths.find(is_it).with_context(|| format!("no {prefix}*{suffix} in {}", folder.display()))
 }
 
 /// What takes long and can be made before there is a package.
@@ -97,17 +99,20 @@ pub fn prepare(console: &Console) -> Result<()> {
     Ok(())
 }
 
-fn try_out(console: &Console, deb: &Path, databases: &Path) -> Result<()> {
+fn try_out(console: &Console, deb: &Path) -> Result<()> {
     ensure!(host::is_root(), "a Debian root is made as root: run this as root");
     apt::install(console, &TOOLS)?;
     let root = root(console)?;
     let packages = root.join("packages");
     own("three packages", || {
         put(deb, &packages, &["installed.sh"])?;
-        fs::copy(databases, packages.join(DATABASES))?;
+        fs::copy(beside(deb, "geofenced-databases_", ".deb")?, packages.join(DATABASES))?;
         Ok(())
     })?;
-    installed(&root)
+    installed(&root)?;
+    let suffix = format!("{}.rpm", Arch::of_host()?.name());
+    let package = beside(deb, &format!("geofenced-{}", dist::VERSION), &suffix)?;
+    own("the package of rpm", || rpm::try_out(&root, &package))
 }
 
 /// As the package says.
