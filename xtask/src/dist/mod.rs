@@ -24,6 +24,8 @@ use crate::{
 };
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Of what a test upgrades to.
+pub const NEWER: &str = "999";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -104,7 +106,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
         own(&format!("tarball for {arch}"), || stage.tarball(arch, &dist))?;
         let deb = own(&format!(".deb for {arch}"), || deb::pack(&stage, arch, &dist, deb::SMALL))?;
         deb::lint(console, &deb)?;
-        own(&format!(".rpm for {arch}"), || rpm::pack(&stage, arch, &dist))?;
+        own(&format!(".rpm for {arch}"), || rpm::pack(&stage, arch, &dist, VERSION))?;
         fs::copy(stage.bill(), dist.join(format!("geofenced-{VERSION}-{arch}.cdx.json")))?;
     }
     let databases = own(".deb of databases", || {
@@ -126,7 +128,11 @@ pub fn of_debug(binary: &Path) -> Result<PathBuf> {
     let (arch, epoch) = (Arch::of_host()?, compile::epoch()?);
     let stage = Stage::collect(arch, &stripped, binary, epoch)?;
     let deb = deb::pack(&stage, arch, &dist, deb::QUICK)?;
-    rpm::pack(&stage, arch, &dist)?;
+    rpm::pack(&stage, arch, &dist, VERSION)?;
+    // And one of another version, which comes with another configuration.
+    let config = "etc/geofenced/config.toml";
+    stage.write(config, &(fs::read_to_string(stage.at(config))? + "# newer\n"))?;
+    rpm::pack(&stage, arch, &dist, NEWER)?;
     databases::pack(binary, &dist, epoch, deb::QUICK)?;
     Ok(deb)
 }

@@ -4,9 +4,9 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{Arch, Stage, VERSION, template, tool};
+use super::{Arch, Stage, template, tool};
 
-pub fn pack(stage: &Stage, arch: Arch, dist: &Path) -> Result<()> {
+pub fn pack(stage: &Stage, arch: Arch, dist: &Path, version: &str) -> Result<()> {
     let top = stage.folder.with_extension("rpm");
     if top.exists() {
         fs::remove_dir_all(&top)?;
@@ -14,7 +14,7 @@ pub fn pack(stage: &Stage, arch: Arch, dist: &Path) -> Result<()> {
     fs::create_dir_all(&top)?;
     let spec = top.join("geofenced.spec");
     let epoch = stage.epoch.to_string();
-    let words = [("version", VERSION), ("epoch", epoch.as_str())];
+    let words = [("version", version), ("epoch", epoch.as_str())];
     fs::write(&spec, template("geofenced.spec", &words)?)?;
     let staged = stage.folder.to_str().context("a path is not UTF-8")?;
     let define = |name: &str, value: &str| format!("{name} {value}");

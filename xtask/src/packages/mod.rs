@@ -111,8 +111,9 @@ fn try_out(console: &Console, deb: &Path) -> Result<()> {
     })?;
     installed(&root)?;
     let suffix = format!("{}.rpm", Arch::of_host()?.name());
-    let package = beside(deb, &format!("geofenced-{}", dist::VERSION), &suffix)?;
-    own("the package of rpm", || rpm::try_out(&root, &package))
+    let of = |version| beside(deb, &format!("geofenced-{version}-"), &suffix);
+    let (package, newer) = (of(dist::VERSION)?, of(dist::NEWER).ok());
+    own("the package of rpm", || rpm::try_out(&root, &package, newer.as_deref()))
 }
 
 /// As the package says.

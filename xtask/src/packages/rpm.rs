@@ -1,4 +1,4 @@
-//! The RPM package in a root: installed, put in once more, and erased, with its scripts run inside. The root is
+//! The RPM package in a root: installed, upgraded, and erased, with its scripts run inside. The root is
 //! Debian's, so what the package requires is not asked for.
 
 use std::{fs, path::Path, process::Command};
@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::console::say;
 
-pub(super) fn try_out(root: &Path, package: &Path) -> Result<()> {
+/// `newer`: what is upgraded to; without it the package is put in once more.
+pub(super) fn try_out(root: &Path, package: &Path, newer: Option<&Path>) -> Result<()> {
     let at = |path: &str| root.join(path);
     run(root, package, "--install")?;
     for path in ["usr/bin/geofenced", "etc/geofenced/config.d", "var/lib/geofenced"] {
@@ -22,7 +23,10 @@ pub(super) fn try_out(root: &Path, package: &Path) -> Result<()> {
     let changed = fs::read_to_string(&config)? + "# by the administrator\n";
     fs::write(&config, &changed)?;
     fs::write(at("var/lib/geofenced/ledger"), "evidence")?;
-    run(root, package, "--reinstall")?;
+    match newer {
+        Some(newer) => run(root, newer, "--upgrade")?,
+        None => run(root, package, "--reinstall")?,
+    }
     ensure!(fs::read_to_string(&config)? == changed, "an upgrade by rpm took the configuration");
 
     run(root, Path::new("geofenced"), "--erase")?;
@@ -30,7 +34,7 @@ pub(super) fn try_out(root: &Path, package: &Path) -> Result<()> {
     let saved = fs::read_to_string(at("etc/geofenced/config.toml.rpmsave"));
     ensure!(saved.is_ok_and(|it| it == changed), "rpm took what the administrator wrote");
     ensure!(at("var/lib/geofenced/ledger").exists(), "rpm took the ledger");
-    say("      rpm: installed, put in again, erased; configuration and ledger stay");
+    say("      rpm: installed, upgraded, erased; configuration and ledger stay");
     Ok(())
 }
 
