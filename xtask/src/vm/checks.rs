@@ -307,6 +307,25 @@ fn clock(said: &Transcript) -> Result<(), String> {
     events.iter().find(|it| !is_told(it)).map_or(Ok(()), |it| Err(it["geofenced"].to_string()))
 }
 
+/// By the boot clock, which goes on while the machine sleeps: not before it woke.
+fn awake(said: &Transcript) -> Result<(), String> {
+    const TO: &str = "203.0.113.77";
+    let section = said.section("asleep").ok_or("it did not sleep")?;
+    section.problem().map_or(Ok(()), Err)?;
+    let woke: f64 =
+        section.lines.first().and_then(|it| it.parse().ok()).ok_or("no time of waking")?;
+    let mut events = said.section("ledger").into_iter().flat_map(Section::json);
+    let event = events.find(|it| it["destination"]["ip"] == TO).ok_or("not told")?;
+    let started =
+        event["geofenced"]["boot"]["ns"].as_f64().ok_or("without the boot's clock")? / 1e9;
+    // What the guest reads of its clock has two places.
+    if started + 0.01 >= woke {
+        Ok(())
+    } else {
+        Err(format!("told of {started:.2} s, and it woke at {woke} s"))
+    }
+}
+
 fn daemon(said: &Transcript) -> Vec<Check> {
     let ran = |name: &str| match said.section(name) {
         Some(section) => section.problem().map_or(Ok(()), Err),
@@ -329,6 +348,9 @@ fn daemon(said: &Transcript) -> Vec<Check> {
         let line = said.first_line("memory").unwrap_or_default();
         if line.starts_with("VmRSS") { Ok(()) } else { Err(line.to_owned()) }
     };
+    let slept = said
+        .section("asleep")
+        .map(|_| ("what leaves after a sleep is told at its time", awake(said)));
     [
         ("doctor", ran("doctor")),
         ("classes as user space finds them", classes(said)),
@@ -342,6 +364,7 @@ fn daemon(said: &Transcript) -> Vec<Check> {
         ("ends when asked", ran("stop")),
     ]
     .into_iter()
+    .chain(slept)
     .map(|(name, outcome)| Check {
         subject: Subject::Daemon,
         name: name.into(),

@@ -171,3 +171,18 @@ fn a_loss_or_an_early_end_fails() {
     ];
     assert_eq!(failed, expected);
 }
+
+#[test]
+fn what_left_after_a_sleep_is_not_told_as_of_before_it() {
+    let outcome = |ns: u64, status: u8| {
+        let event = format!(
+            "{{\"destination\":{{\"ip\":\"203.0.113.77\"}},\"geofenced\":{{\"boot\":{{\"ns\":{ns}}}}}}}"
+        );
+        awake(&Transcript::parse(&format!(
+            "begin asleep\n20.99\nend asleep {status}\nbegin ledger\n{event}\nend ledger 0\n"
+        )))
+    };
+    assert_eq!(outcome(21_000_000_000, 0), Ok(()));
+    assert!(outcome(16_990_000_000, 0).is_err(), "by a clock that stood still");
+    assert!(outcome(21_000_000_000, 1).is_err(), "it can't sleep");
+}
