@@ -40,6 +40,8 @@ pub struct Filter {
     pub operators: Vec<OperatorSelector>,
     pub processes: Vec<ProcessSelector>,
     pub pids: Vec<u32>,
+    /// Of this process, or of one that it started.
+    pub tree: Option<u32>,
     pub units: Vec<UnitSelector>,
     pub users: Vec<UserSelector>,
     pub destinations: Vec<Destination>,
@@ -115,6 +117,7 @@ impl Filter {
     fn is_of(&self, process: Option<&Process>) -> bool {
         any(&self.processes, |it| process.is_some_and(|process| it.finds(process)))
             && any(&self.pids, |it| process.is_some_and(|process| process.pid == *it))
+            && self.tree.is_none_or(|pid| process.is_some_and(|process| process.is_within(pid)))
             && any(&self.units, |it| process.is_some_and(|process| it.finds(process)))
             && any(&self.users, |it| process.is_some_and(|process| it.matches(&process.user)))
             && any(&self.scripts, |it| process.is_some_and(|process| it.finds(process)))
@@ -156,6 +159,7 @@ impl Filter {
     pub fn knows_rollups(&self) -> bool {
         self.operators.is_empty()
             && self.pids.is_empty()
+            && self.tree.is_none()
             && self.units.is_empty()
             && self.destinations.is_empty()
             && self.ports.is_empty()

@@ -6,9 +6,10 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hash},
     net::IpAddr,
+    sync::Arc,
 };
 
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashMap, FxHasher};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,8 +17,9 @@ use crate::{
     ecs::Time,
     event::{Country, Origin, Phase, Record, Rollup, Timestamp, Traffic, Verdict},
 };
-use keys::SEPARATOR;
+pub(crate) use keys::parent;
 pub use keys::{By, Keys, Sort};
+use keys::{KEYS_MAX, SEPARATOR};
 
 /// Most rows that are kept apart; what comes beyond is added up in one row [`OTHERS`].
 pub const ROWS_MAX: usize = 100_000;
@@ -198,7 +200,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// What flows and roll-ups that are added up beforehand are kept apart by.
+/// What flows and roll-ups that are added up beforehand are kept apart by at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     pub country: Country,
@@ -227,16 +229,28 @@ pub struct Counts {
     pub seen: [Timestamp; 2],
 }
 
+/// What flows that are added up beforehand are like, in what matters to one key.
+#[derive(Clone, Copy, Debug)]
+pub enum Like<'a> {
+    Flow(&'a Record),
+    Rollup(&'a Rollup),
+}
+
+/// Numbers of what a row is called by each key, in their order; 0 where there are fewer keys.
+pub type Parts = [u32; KEYS_MAX];
+
 /// Takes in the flows of a window and how much of each left in it. More is told of a flow than less.
 pub trait Totals {
     /// A flow in its latest state, once; gives back its row.
     fn flow(&mut self, record: &Record) -> u32;
-    /// Whether it needs to know no more of a flow than its kind, and so takes them [`Totals::counted`].
-    fn takes_counts(&self) -> bool {
-        false
+    /// What it keeps flows apart by, where it needs to know no more of them and so takes them [`Totals::counted`], too.
+    fn keys(&self) -> Option<Keys> {
+        None
     }
-    /// Flows of one kind instead of each by itself; gives back their row.
-    fn counted(&mut self, kind: Kind, counts: &Counts) -> u32;
+    /// The number of what it calls such flows by one of its keys.
+    fn part(&mut self, by: By, like: Like<'_>) -> u32;
+    /// Flows that are called so instead of each by itself; gives back their row.
+    fn counted(&mut self, parts: Parts, kind: Kind, counts: &Counts) -> u32;
     fn rollup(&mut self, rollup: &Rollup);
     /// `divided`: bytes of the span of which only a part is in the window.
     fn more(&mut self, row: u32, traffic: Traffic, divided: u64);
@@ -252,6 +266,10 @@ pub struct Summary {
     span: Span,
     rows: Vec<Row>,
     by_key: HashMap<String, u32, BuildHasherDefault<FxHasher>>,
+    /// What flows that came added up are called, by number; and their rows.
+    texts: Vec<Arc<str>>,
+    by_text: HashMap<Arc<str>, u32, BuildHasherDefault<FxHasher>>,
+    by_parts: FxHashMap<Parts, u32>,
 }
 
 /// A window of time, as far as it is bounded, and when it is asked for.
@@ -284,7 +302,16 @@ impl Span {
 impl Summary {
     /// `leases` name the devices.
     pub fn new(by: impl Into<Keys>, leases: Leases, span: Span) -> Self {
-        Self { by: by.into(), leases, span, rows: Vec::new(), by_key: HashMap::default() }
+        Self {
+            by: by.into(),
+            leases,
+            span,
+            rows: Vec::new(),
+            by_key: HashMap::default(),
+            texts: Vec::new(),
+            by_text: HashMap::default(),
+            by_parts: FxHashMap::default(),
+        }
     }
 
     fn add_flow(&mut self, record: &Record) -> u32 {
@@ -362,12 +389,31 @@ impl Totals for Summary {
     fn flow(&mut self, record: &Record) -> u32 {
         self.add_flow(record)
     }
-    fn takes_counts(&self) -> bool {
-        self.by.of_kinds()
+    fn keys(&self) -> Option<Keys> {
+        Some(self.by)
     }
-    fn counted(&mut self, kind: Kind, counts: &Counts) -> u32 {
-        let key = self.by.of(|by| keys::of_kind(by, kind));
-        let number = self.number(&key, counts.seen[0]);
+    fn part(&mut self, by: By, like: Like<'_>) -> u32 {
+        let text = match like {
+            Like::Flow(record) => keys::of_record(by, record),
+            Like::Rollup(rollup) => keys::of_rollup(by, rollup),
+        };
+        if let Some(number) = self.by_text.get(text.as_str()) {
+            return *number;
+        }
+        let (number, text) = (self.texts.len() as u32, Arc::<str>::from(text));
+        self.texts.push(Arc::clone(&text));
+        self.by_text.insert(text, number);
+        number
+    }
+    fn counted(&mut self, parts: Parts, kind: Kind, counts: &Counts) -> u32 {
+        let known = self.by_parts.get(&parts).copied();
+        let number = known.unwrap_or_else(|| {
+            let mut texts = parts.iter().filter_map(|at| self.texts.get(*at as usize));
+            let key = self.by.of(|_| texts.next().map_or_else(String::new, ToString::to_string));
+            let number = self.number(&key, counts.seen[0]);
+            self.by_parts.insert(parts, number);
+            number
+        });
         let row = &mut self.rows[number as usize];
         row.count(kind.verdict, counts.flows, counts.seen);
         row.attempts += counts.attempts;

@@ -69,7 +69,11 @@ enum Form {
 }
 
 pub(super) fn run(global: &Global, args: &EventsArgs) -> Outcome {
-    let args = &EventsArgs { filter: load::filter(&args.filter, args.utc)?, ..args.clone() };
+    let filter = RawFilter {
+        tree: args.tree.map(|pid| pid.to_string()),
+        ..load::filter(&args.filter, args.utc)?
+    };
+    let args = &EventsArgs { filter, ..args.clone() };
     if args.lookups {
         return lookups::run(global, args);
     }

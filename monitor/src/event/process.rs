@@ -109,6 +109,11 @@ impl Process {
         self.executable.clone().unwrap_or_else(|| format!("{CLAIMED}{claim}").into())
     }
 
+    /// Whether it has this number, or one that is known to be above it.
+    pub fn is_within(&self, pid: u32) -> bool {
+        self.pid == pid || self.parents.iter().any(|it| it.pid == pid)
+    }
+
     /// What it runs, where the kernel executed an interpreter. A claim: the arguments are the process's own.
     pub fn script(&self) -> Option<&str> {
         script::of(self.executable.as_deref()?, self.command_line.as_deref()?)

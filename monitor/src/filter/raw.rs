@@ -50,6 +50,10 @@ pub struct RawFilter {
     #[arg(long, value_hint = ValueHint::Other, value_name = "N,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<String>,
+    /// The process whose tree is asked for: it, and what it started. Of `events --tree`
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
     /// systemd units
     #[arg(long, value_hint = ValueHint::Other, value_name = "NAME,...", help_heading = "Filters")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,6 +151,7 @@ impl RawFilter {
             processes: one("process", self.process.as_deref(), typed::processes)?
                 .unwrap_or_default(),
             pids: many("pid", self.pid.as_deref(), typed::number)?,
+            tree: one("tree", self.tree.as_deref(), typed::number)?,
             units: many("unit", self.unit.as_deref(), UnitSelector::parse)?,
             users: many("user", self.user.as_deref(), UserSelector::parse)?,
             destinations: many("destination", self.destination.as_deref(), Destination::parse)?,

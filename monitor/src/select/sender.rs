@@ -44,6 +44,11 @@ impl ScriptSelector {
         Ok(Self(text.into()))
     }
 
+    /// As it was typed.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// As it was passed, or by its name alone.
     pub fn finds(&self, process: &Process) -> bool {
         process.script().is_some_and(|script| {

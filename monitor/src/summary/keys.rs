@@ -5,7 +5,7 @@ use std::{cmp::Reverse, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Kind, NO_DESTINATION, NO_PROCESS, OTHERS, ROLLED_UP, Row, THIS_HOST};
+use super::{NO_DESTINATION, NO_PROCESS, ROLLED_UP, Row, THIS_HOST};
 use crate::{
     event::{Country, Process, Record, Rollup, Timestamp, User},
     when,
@@ -14,7 +14,7 @@ use crate::{
 /// Between the keys of a row in memory.
 pub(super) const SEPARATOR: char = '\u{1f}';
 /// Most keys at once.
-const KEYS_MAX: usize = 3;
+pub(super) const KEYS_MAX: usize = 3;
 /// Row of what belongs to no unit, container, parent, port, script or domain.
 const NONE: &str = "-";
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -149,13 +149,8 @@ impl Keys {
         self.iter().any(|it| it == by)
     }
 
-    /// Whether the country and verdict of flows are all that is asked by.
-    pub(super) fn of_kinds(self) -> bool {
-        self.iter().all(|it| matches!(it, By::Country | By::Verdict))
-    }
-
     /// All keys of a row as one.
-    pub(super) fn of(self, key: impl Fn(By) -> String) -> String {
+    pub(super) fn of(self, mut key: impl FnMut(By) -> String) -> String {
         let mut text = key(self.first);
         let mut more = self.more.into_iter().flatten().peekable();
         if more.peek().is_some() {
@@ -258,12 +253,7 @@ pub(super) fn of_record(by: By, record: &Record) -> String {
         By::User => of_process(&|it| user(&it.user)),
         By::Unit => of_process(&|it| it.unit.as_deref().unwrap_or(NONE).to_owned()),
         By::Container => of_process(&|it| it.container.as_deref().unwrap_or(NONE).to_owned()),
-        By::Parent => of_process(&|it| {
-            it.parents.first().map_or_else(
-                || NONE.to_owned(),
-                |it| with_script(it.script(), it.executable.as_deref().unwrap_or(&it.name)),
-            )
-        }),
+        By::Parent => of_process(&|it| parent(it).unwrap_or_else(|| NONE.to_owned())),
         By::Port => match record.egress.remote {
             Some(remote) if record.egress.transport.has_ports() => remote.port().to_string(),
             Some(_) => NONE.to_owned(),
@@ -281,6 +271,13 @@ pub(super) fn of_record(by: By, record: &Record) -> String {
         By::Device => THIS_HOST.to_owned(),
         By::Verdict => record.judgement.verdict.to_string(),
     }
+}
+
+/// What started a process, as it is called here; `None`: that is not known.
+pub(crate) fn parent(process: &Process) -> Option<String> {
+    let parent = process.parents.first()?;
+    let program = parent.executable.as_deref().unwrap_or(&parent.name);
+    Some(with_script(parent.script(), program))
 }
 
 /// A program, behind what it runs, where it is an interpreter.
@@ -305,15 +302,6 @@ pub(super) fn of_rollup(by: By, rollup: &Rollup) -> String {
         | By::Container
         | By::Port
         | By::Parent => ROLLED_UP.to_owned(),
-    }
-}
-
-/// Asked only for what [`Keys::of_kinds`] says.
-pub(super) fn of_kind(by: By, kind: Kind) -> String {
-    match by {
-        By::Country => country(kind.country),
-        By::Verdict => kind.verdict.to_string(),
-        _ => OTHERS.to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     period::{Period, period_of},
     seal,
     shared::Shared,
-    sums::{Sums, SumsReader},
+    sums::{self, Malformed, Needs, RolledUp, Sums},
     terms::{self, Demand},
 };
 use crate::{event::Timestamp, filter::Filter, store::scan::Contents};
@@ -78,26 +78,39 @@ impl Finder {
         found
     }
 
-    /// Sums of a segment, as far as they are known; `loose`: with the flows that go beyond it.
-    pub(in crate::store) fn sums(&self, segment: u32, loose: bool) -> Option<Sums> {
-        if let Some(sums) = self.0.building().sums(segment, loose) {
+    /// Sums of a segment's flows, as far as they are known and keep apart what is needed.
+    pub(in crate::store) fn sums(&self, segment: u32, needs: Needs) -> Option<Sums> {
+        if let Some(sums) = self.0.building().sums(segment, needs) {
             return Some(sums);
         }
+        self.read_sums(segment, |read| sums::sums(segment, needs, read))
+    }
+
+    /// Those of its roll-ups; `by_program`: by program and user, too.
+    pub(in crate::store) fn rolled(&self, segment: u32, by_program: bool) -> Option<RolledUp> {
+        if let Some(rolled) = self.0.building().rolled(segment, by_program) {
+            return Some(rolled);
+        }
+        self.read_sums(segment, |read| sums::rolled(segment, by_program, read))
+    }
+
+    fn read_sums<T>(
+        &self,
+        segment: u32,
+        told: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<Vec<u8>, Fault>) -> Result<Option<T>, Fault>,
+    ) -> Option<T> {
         self.contents(segment)?;
         let period = period_of(segment);
         let (database, _) = self.0.open(period)?;
-        // Those of the kinds are the first of its parts.
-        let prefix = group::key(terms::SUMS, segment, 0, (!loose).then_some(0));
-        let mut reader = SumsReader::default();
-        let read = database.scan(&prefix, |_, value| reader.add(value));
-        let malformed = |_| Fault::Failed("sums of a segment are malformed".into());
-        match read.and_then(|()| reader.finish(loose).map_err(malformed)) {
-            Ok(sums) => sums,
-            Err(fault) => {
-                self.0.fail(period, &fault);
-                None
-            }
-        }
+        let mut read = |prefix: &[u8]| {
+            let mut bytes = Vec::new();
+            database.scan(prefix, |_, value| bytes.extend_from_slice(value))?;
+            Ok(bytes)
+        };
+        told(&mut read).unwrap_or_else(|fault| {
+            self.0.fail(period, &fault);
+            None
+        })
     }
 
     /// Blocks numbered below this are durable.
@@ -121,6 +134,12 @@ impl Finder {
             periods: state.periods.len(),
             open: state.periods.values().filter(|period| period.is_open()).count(),
         }
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(_: Malformed) -> Self {
+        Self::Failed("sums of a segment are malformed".into())
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct BlockEntry {
 pub(super) struct Group {
     pub blocks: Vec<BlockEntry>,
     /// Bits of the dimensions with more than [`TERMS_MAX`] terms.
-    pub overflow: u16,
+    pub overflow: u32,
 }
 
 /// Bits of a group's blocks, lowest first.

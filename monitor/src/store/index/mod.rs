@@ -31,7 +31,10 @@ pub use finder::IndexStats;
 use period::period_of;
 pub use shared::Limits;
 use shared::{Shared, State};
-pub(super) use sums::{Sum, Sums};
+pub(super) use sums::{
+    COLUMNS, Dictionary, Key, Needs, OPERATOR, PORT, RolledUp, Sum, Sums, TO, WHAT, WHO, blank,
+    learning,
+};
 
 /// How long all the index is waited for to be removed, and how long it stays away at least.
 const YIELD_PATIENCE: Duration = Duration::from_secs(2);

@@ -4,12 +4,13 @@
 
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 
 use crate::{
-    event::{Process, Record},
+    event::{Process, Reason, Record},
     filter::Filter,
-    select::{DestinationSelector, OperatorSelector},
+    select::{ContainerSelector, DestinationSelector, OperatorSelector, UserSelector},
     store::ledger::frame::{self, verdict_bit},
 };
 
@@ -33,10 +34,24 @@ pub(super) enum Dimension {
     Net6 = 8,
     /// Lower-case name backwards, so that subdomains stand together.
     Domain = 9,
+    /// What an interpreter runs: as it was passed, and its file name; hashed.
+    Script = 10,
+    /// Number, and name behind an @.
+    User = 11,
+    /// Also of a user's manager by its bare name.
+    Unit = 12,
+    /// As it is; empty for what is in none.
+    Container = 13,
+    /// The first bytes of the SHA-256 of the executable.
+    Hash = 14,
+    /// A number, and the rule's name.
+    Reason = 15,
+    /// Of the process and of those above it.
+    Pid = 16,
 }
 
 impl Dimension {
-    pub(super) const fn bit(self) -> u16 {
+    pub(super) const fn bit(self) -> u32 {
         1 << self as u16
     }
 }
@@ -48,6 +63,8 @@ pub(super) const SUMS: u8 = 64;
 
 /// Longest domain in a term; more only brings more blocks.
 const DOMAIN_MAX: usize = 255;
+/// Bytes of an executable's hash in a term, likewise.
+const HASH_BYTES: usize = 8;
 
 /// Calls `each` with the terms of the flow itself. Its process and operator have their own, so that
 /// those of a block are looked at once.
@@ -64,6 +81,10 @@ pub(super) fn of_flow(record: &Record, mut each: impl FnMut(Dimension, &[u8])) {
     for name in record.place.names() {
         each(Dimension::Domain, &backwards(name));
     }
+    match &record.judgement.reason {
+        Reason::Rule(name) => each(Dimension::Reason, &of_rule(name)),
+        reason => each(Dimension::Reason, &[reason_number(reason)]),
+    }
 }
 
 pub(super) fn of_process(process: &Process, mut each: impl FnMut(Dimension, &[u8])) {
@@ -72,6 +93,32 @@ pub(super) fn of_process(process: &Process, mut each: impl FnMut(Dimension, &[u8
         each(Dimension::Executable, &hash(path.as_bytes()));
         let file = path.rsplit('/').next().unwrap_or(path);
         each(Dimension::Program, &hash(file.as_bytes()));
+    }
+    if let Some(script) = process.script() {
+        let file = script.rsplit('/').next().unwrap_or(script);
+        for name in [script, file] {
+            each(Dimension::Script, &hash(name.as_bytes()));
+            // Who asks for a program may mean what it runs.
+            each(of_program(name).0, &hash(name.as_bytes()));
+        }
+    }
+    each(Dimension::Pid, &process.pid.to_be_bytes());
+    for parent in &process.parents {
+        each(Dimension::Pid, &parent.pid.to_be_bytes());
+    }
+    each(Dimension::User, &process.user.id.to_be_bytes());
+    if let Some(name) = &process.user.name {
+        each(Dimension::User, &of_user(name));
+    }
+    if let Some(unit) = &process.unit {
+        each(Dimension::Unit, unit.as_bytes());
+        if let Some((_, bare)) = unit.split_once('/') {
+            each(Dimension::Unit, bare.as_bytes());
+        }
+    }
+    each(Dimension::Container, process.container.as_deref().unwrap_or_default().as_bytes());
+    if let Some(sha256) = process.file.sha256 {
+        each(Dimension::Hash, &sha256[..HASH_BYTES]);
     }
 }
 
@@ -141,7 +188,85 @@ pub(super) fn of_filter(filter: &Filter) -> Vec<Demand> {
     let destinations = filter.destinations.iter().map(|it| of_destination(&it.selector));
     let all = [one(processes.collect()), one(operators.collect()), one(destinations.collect())];
     demands.extend(all.into_iter().flatten());
+    demands.extend(of_filter_by_process(filter));
+    let reasons = filter.reasons.iter().map(|reason| match reason {
+        Reason::Rule(name) => exactly(of_rule(name)),
+        reason => exactly(vec![reason_number(reason)]),
+    });
+    demands.extend(any_of(Dimension::Reason, reasons));
     demands
+}
+
+/// By what else is known of who sends.
+fn of_filter_by_process(filter: &Filter) -> impl Iterator<Item = Demand> {
+    let scripts = filter.scripts.iter().map(|it| of_script(it.text()));
+    let users = filter.users.iter().map(|it| match it {
+        UserSelector::Id(id) => exactly(id.to_be_bytes().to_vec()),
+        UserSelector::Name(name) => exactly(of_user(name)),
+    });
+    let units = filter.units.iter().map(|it| exactly(it.0.as_bytes().to_vec()));
+    let containers = filter.containers.iter().map(|it| match it {
+        ContainerSelector::None => exactly(Vec::new()),
+        ContainerSelector::Named(name) => Match::Prefix(name.as_bytes().to_vec()),
+    });
+    let hashes = filter.hashes.iter().map(|digits| {
+        // An odd digit at the end only brings more.
+        let whole = digits.len().min(HASH_BYTES * 2) / 2 * 2;
+        Match::Prefix(HEXLOWER.decode(&digits.as_bytes()[..whole]).unwrap_or_default())
+    });
+    let pid = |pid: &u32| exactly(pid.to_be_bytes().to_vec());
+    let demands = [
+        any_of(Dimension::Pid, filter.pids.iter().map(pid)),
+        any_of(Dimension::Pid, filter.tree.iter().map(pid)),
+        any_of(Dimension::Script, scripts),
+        any_of(Dimension::User, users),
+        any_of(Dimension::Unit, units),
+        any_of(Dimension::Container, containers),
+        any_of(Dimension::Hash, hashes),
+    ];
+    demands.into_iter().flatten()
+}
+
+/// `None`: nothing is asked for.
+fn any_of(dimension: Dimension, any: impl Iterator<Item = Match>) -> Option<Demand> {
+    let any: Vec<Match> = any.collect();
+    (!any.is_empty()).then_some(Demand { dimension, any })
+}
+
+fn exactly(term: Vec<u8>) -> Match {
+    Match::Range(term.clone(), term)
+}
+
+fn of_script(text: &str) -> Match {
+    exactly(hash(text.as_bytes()).to_vec())
+}
+
+/// No number looks like it.
+fn of_user(name: &str) -> Vec<u8> {
+    let mut term = b"@".to_vec();
+    term.extend_from_slice(name.as_bytes());
+    term
+}
+
+const RULE: u8 = 3;
+
+/// New numbers, never others for old ones.
+fn reason_number(reason: &Reason) -> u8 {
+    match reason {
+        Reason::Country => 0,
+        Reason::Operator => 1,
+        Reason::Unlocated => 2,
+        Reason::Rule(_) => RULE,
+        Reason::LocalNetwork => 4,
+        Reason::Undetermined => 5,
+        Reason::Malformed => 6,
+    }
+}
+
+fn of_rule(name: &str) -> Vec<u8> {
+    let mut term = vec![RULE];
+    term.extend_from_slice(name.as_bytes());
+    term
 }
 
 fn of_program(name: &str) -> (Dimension, Match) {

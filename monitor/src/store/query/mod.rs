@@ -1,6 +1,7 @@
 //! Reading: queries, roll-ups, notices and totals, beside a live writer or without any. It changes
 //! nothing on the disk and waits for nobody.
 
+mod asked;
 mod coverage;
 mod gather;
 mod history;

@@ -8,6 +8,7 @@ use rustc_hash::FxHashSet;
 
 use super::{
     MANY_BLOCKS, Reader,
+    asked::{self, Asked, Names},
     gather::BESIDE_MAX,
     plan::may_match,
     window::{Told, Window},
@@ -17,13 +18,13 @@ use crate::{
     filter::Filter,
     store::{
         error::StoreError,
-        index::{Sum, Sums},
+        index::{Needs, Sum, Sums},
         ledger::frame::hour_end,
         memory,
         scan::{Contents, QueryStats},
         stored::{FlowState, Wanted},
     },
-    summary::{Kind, Totals},
+    summary::{Kind, Parts, Totals},
 };
 
 /// When flows that can't be met again are looked for in [`Newer`].
@@ -45,19 +46,6 @@ fn lies(filter: &Filter, first: Timestamp, last: Timestamp) -> Lies {
         true => Lies::Across,
         false => Lies::Outside,
     }
-}
-
-/// Whether it asks for nothing that sums don't keep apart.
-fn is_of_kinds(filter: &Filter) -> bool {
-    let Filter { since, until, countries, verdicts, .. } = filter;
-    let (countries, verdicts) = (countries.clone(), verdicts.clone());
-    *filter == Filter { since: *since, until: *until, countries, verdicts, ..Filter::default() }
-}
-
-fn is_asked_for(filter: &Filter, kind: Kind) -> bool {
-    (filter.countries.is_empty()
-        || kind.country.code().is_some_and(|code| filter.countries.contains(&code)))
-        && (filter.verdicts.is_empty() || filter.verdicts.contains(&kind.verdict))
 }
 
 /// Flows of which a newer state was met, and an older may come.
@@ -89,8 +77,13 @@ struct Piece {
     is_newest: bool,
     /// Latest instant in it and all before it.
     last: u64,
+    /// First and last instant in it, as far as they are known.
+    span: [u64; 2],
     has_rollups: bool,
 }
+
+/// Roll-ups that were added up, and what they are called.
+type Rows = Vec<(Parts, Kind, Sum)>;
 
 /// An answer on its way.
 struct Fold<'a> {
@@ -116,61 +109,46 @@ impl Fold<'_> {
         }
     }
 
-    fn sums(&mut self, sums: &Sums) {
+    fn sums(&mut self, sums: &Sums, names: &Names) {
         self.stats.index_used = true;
         for loose in &sums.loose {
             let is_outdated = self.newer.is_outdated(loose.flow, loose.begins);
             let Sum { counts, traffic } = loose.sum;
             let [start, last_at] = counts.seen;
-            let matches =
-                is_asked_for(self.filter, loose.kind) && self.filter.overlaps(start, last_at);
+            let matches = names.is_wanted(&loose.key) && self.filter.overlaps(start, last_at);
             if matches && !is_outdated {
                 self.stats.matched += 1;
-                let row = self.totals.counted(loose.kind, &counts);
+                let row = self.totals.counted(names.parts(&loose.key), loose.kind, &counts);
                 let told = Told { flow: loose.flow, row, start, last_at, traffic };
                 self.window.take(&told, self.totals);
             }
         }
-        self.add(&sums.flows, |last| last);
-    }
-
-    /// `ends`: until when that goes which began at the last instant of a sum.
-    fn add(&mut self, sums: &[(Kind, Sum)], ends: impl Fn(Timestamp) -> Timestamp) {
-        for (kind, Sum { counts, traffic }) in sums {
-            let [first, last] = counts.seen;
-            let is_within = lies(self.filter, first, ends(last)) == Lies::Within;
-            if is_within && is_asked_for(self.filter, *kind) {
-                self.stats.matched += counts.flows + counts.attempts;
-                let row = self.totals.counted(*kind, counts);
-                self.totals.more(row, *traffic, 0);
+        for (key, sum) in sums.flows.iter().filter(|(key, _)| names.is_wanted(key)) {
+            let [first, last] = sum.counts.seen;
+            if lies(self.filter, first, last) == Lies::Within {
+                self.add(names.parts(key), asked::kind(&sums.dictionary, key), sum);
             }
         }
     }
 
-    /// Whether the window holds all or nothing of each of these that are asked for.
-    fn can_add(
-        filter: &Filter,
-        sums: &[(Kind, Sum)],
-        ends: impl Fn(Timestamp) -> Timestamp,
-    ) -> bool {
-        let mut asked = sums.iter().filter(|(kind, _)| is_asked_for(filter, *kind));
-        asked.all(|(_, sum)| {
-            let [first, last] = sum.counts.seen;
-            lies(filter, first, ends(last)) != Lies::Across
-        })
+    fn add(&mut self, parts: Parts, kind: Kind, Sum { counts, traffic }: &Sum) {
+        self.stats.matched += counts.flows + counts.attempts;
+        let row = self.totals.counted(parts, kind, counts);
+        self.totals.more(row, *traffic, 0);
     }
 }
 
 impl Reader {
-    /// Whether sums can answer this.
-    pub(super) fn can_add_sums(&self, filter: &Filter, totals: &dyn Totals) -> bool {
-        totals.takes_counts() && self.finder.is_some() && is_of_kinds(filter)
+    /// The question, if sums can answer it.
+    pub(super) fn asked_of_sums(&self, filter: &Filter, totals: &dyn Totals) -> Option<Asked> {
+        self.finder.as_ref().and_then(|_| Asked::of(filter, totals))
     }
 
     /// Tells each flow that matches once, in its latest state, and adds up what is wholly in the window.
     pub(super) fn tell_or_add(
         &self,
         filter: &Filter,
+        asked: &Asked,
         totals: &mut dyn Totals,
         window: &mut Window,
     ) -> Result<QueryStats, StoreError> {
@@ -185,11 +163,10 @@ impl Reader {
         for piece in self.pieces(filter)?.iter().rev() {
             self.scan.go_on()?;
             fold.newer.forget_after(piece.last);
-            let sums = self.sums(piece.number, true);
-            let sums = sums.filter(|sums| Fold::can_add(filter, &sums.flows, |last| last));
-            self.read_back(piece, sums.as_ref().map_or(0, |sums| sums.end), &mut fold)?;
-            if let Some(sums) = &sums {
-                fold.sums(sums);
+            let sums = self.sums(piece, asked, &mut fold);
+            self.read_back(piece, sums.as_ref().map_or(0, |(sums, _)| sums.end), &mut fold)?;
+            if let Some((sums, names)) = &sums {
+                fold.sums(sums, names);
             }
         }
         if fold.stats.blocks_read > MANY_BLOCKS {
@@ -231,38 +208,77 @@ impl Reader {
         filter: &Filter,
         totals: &mut dyn Totals,
     ) -> Result<QueryStats, StoreError> {
-        if !self.can_add_sums(filter, totals) {
+        let Some(asked) = self.asked_of_sums(filter, totals) else {
             return self.rollups(filter, |rollup| {
                 totals.rollup(&rollup);
                 ControlFlow::Continue(())
             });
-        }
+        };
         let (newer, stats) = (Newer::default(), QueryStats::default());
+        if !filter.knows_rollups() {
+            return Ok(stats);
+        }
         let window = &mut Window::of(filter);
         let mut fold = Fold { filter, totals, window, newer, stats };
         for piece in self.pieces(filter)?.iter().filter(|piece| piece.has_rollups) {
             self.scan.go_on()?;
-            let sums = self.finder.as_ref().and_then(|finder| finder.sums(piece.number, false));
-            let sums = sums.filter(|sums| Fold::can_add(filter, &sums.rollups, hour_end));
-            let from = sums.as_ref().map_or(0, |sums| sums.end);
+            let rolled = self.rolled(piece.number, &asked, &mut fold);
+            let from = rolled.as_ref().map_or(0, |(end, _)| *end);
             let Fold { totals, stats, .. } = &mut fold;
             let _ =
                 self.rollups_of((piece.number, piece.is_newest), from, filter, stats, |rollup| {
                     totals.rollup(&rollup);
                     ControlFlow::Continue(())
                 })?;
-            if let Some(sums) = &sums {
-                fold.add(&sums.rollups, hour_end);
+            for (parts, kind, sum) in rolled.iter().flat_map(|(_, rows)| rows) {
+                let [first, last] = sum.counts.seen;
+                if lies(filter, first, hour_end(last)) == Lies::Within {
+                    fold.add(*parts, *kind, sum);
+                }
             }
         }
         Ok(fold.stats)
     }
 
-    /// What the index has added up of a segment, as far as nothing in it is beside the ledger, too.
-    fn sums(&self, segment: u32, loose: bool) -> Option<Sums> {
-        let sums = self.finder.as_ref()?.sums(segment, loose)?;
-        let is_before = |next_block| self.is_of.is_some_and(|end| next_block <= end);
-        (self.beside.is_empty() || is_before(sums.next_block)).then_some(sums)
+    /// What the index has added up of a segment, where the window holds all or nothing of each row that is wanted, and as
+    /// far as nothing in it is beside the ledger, too.
+    fn sums(&self, piece: &Piece, asked: &Asked, fold: &mut Fold<'_>) -> Option<(Sums, Names)> {
+        let filter = fold.filter;
+        let [first, last] = piece.span.map(Timestamp);
+        // The few rows by country and verdict say about as well whether the window cuts some.
+        let is_tried = asked.is_of_kinds && lies(filter, first, last) != Lies::Within;
+        let tried = Needs::default();
+        let needs = is_tried.then_some(tried).filter(|it| *it != asked.needs);
+        let mut told = None;
+        for needs in needs.into_iter().chain([asked.needs]) {
+            let sums = self.finder.as_ref()?.sums(piece.number, needs)?;
+            let is_before = |next_block| self.is_of.is_some_and(|end| next_block <= end);
+            if !self.beside.is_empty() && !is_before(sums.next_block) {
+                return None;
+            }
+            let names = asked.names(&sums, &mut *fold.totals);
+            let mut wanted = sums.flows.iter().filter(|(key, _)| names.is_wanted(key));
+            let is_cut = wanted.any(|(_, sum)| {
+                let [first, last] = sum.counts.seen;
+                lies(filter, first, last) == Lies::Across
+            });
+            if is_cut {
+                return None;
+            }
+            told = Some((sums, names));
+        }
+        told
+    }
+
+    /// The same of its roll-ups, with the end of what is added up.
+    fn rolled(&self, segment: u32, asked: &Asked, fold: &mut Fold<'_>) -> Option<(u64, Rows)> {
+        let rolled = self.finder.as_ref()?.rolled(segment, asked.by_program)?;
+        let rows = asked.rolled(fold.filter, &rolled, &mut *fold.totals);
+        let is_cut = |(_, _, sum): &(Parts, Kind, Sum)| {
+            let [first, last] = sum.counts.seen;
+            lies(fold.filter, first, hour_end(last)) == Lies::Across
+        };
+        (!rows.iter().any(is_cut)).then_some((rolled.end, rows))
     }
 
     /// The segments that may hold something of a window, in order.
@@ -277,7 +293,8 @@ impl Reader {
             let overlaps = |it: Contents| filter.overlaps(Timestamp(it.first), Timestamp(it.last));
             if contents.is_none_or(overlaps) {
                 let is_newest = Some(number) == newest;
-                pieces.push(Piece { number, is_newest, last, has_rollups });
+                let span = contents.map_or([0, u64::MAX], |it| [it.first, it.last]);
+                pieces.push(Piece { number, is_newest, last, span, has_rollups });
             }
         }
         Ok(pieces)

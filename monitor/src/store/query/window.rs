@@ -121,8 +121,8 @@ impl Reader {
     ) -> Result<QueryStats, StoreError> {
         let filter = &query.filter;
         let mut window = Window::of(filter);
-        let mut stats = if self.can_add_sums(filter, totals) {
-            self.tell_or_add(filter, totals, &mut window)?
+        let mut stats = if let Some(asked) = self.asked_of_sums(filter, totals) {
+            self.tell_or_add(filter, &asked, totals, &mut window)?
         } else {
             let query = Query { filter: filter.clone(), ..Query::default() };
             self.query(&query, |record| {

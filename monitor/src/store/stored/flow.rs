@@ -359,7 +359,8 @@ impl StoredFlow {
     ) -> bool {
         let started = self.started(base);
         let last = started.wrapping_add(self.last.cast_unsigned());
-        let is_of_process = !filter.processes.is_empty() || !filter.pids.is_empty();
+        let is_of_process =
+            !filter.processes.is_empty() || !filter.pids.is_empty() || filter.tree.is_some();
         let country = country_from_stored(self.country).ok().and_then(Country::code);
         filter.overlaps(Timestamp(started), Timestamp(last))
             && (filter.countries.is_empty()

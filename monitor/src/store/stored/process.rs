@@ -133,10 +133,15 @@ impl Processes {
         let Some(process) = self.stored.get(at as usize) else { return true };
         let is_called = |wanted: &str| {
             let mut names = [Some(process.name), process.executable].into_iter().flatten();
+            // Or that is what an interpreter runs.
+            let is_run = || process.command_line.and_then(|at| texts.seen(at));
             names.any(|at| texts.seen(at).is_some_and(|name| name.ends_with(wanted)))
+                || is_run().is_some_and(|line| line.contains(wanted))
                 || self.executed.get(&at).is_some_and(StoredExecuted::is_claimed)
         };
+        let is_within = |pid| process.pid == pid || process.parents.iter().any(|it| it.pid == pid);
         (filter.pids.is_empty() || filter.pids.contains(&process.pid))
+            && filter.tree.is_none_or(is_within)
             && (filter.processes.is_empty() || filter.processes.iter().any(|it| is_called(&it.0)))
     }
 }

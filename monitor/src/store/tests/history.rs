@@ -33,6 +33,8 @@ const REMOTES: [&str; 10] = [
 const DOMAINS: [&str; 6] =
     ["example.com", "api.Example.com.", "badexample.com", "example.org", "cdn.example.org", "org"];
 const SECOND: u64 = 1_000_000_000;
+const SCRIPT: &str = "python3 -u /opt/live.py 5";
+const LONG_ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 pub(in crate::store) struct History {
     seed: u64,
@@ -144,8 +146,11 @@ impl History {
         let process = Process {
             pid: 100 + program as u32,
             name: if program == 0 { "Web Content".into() } else { format!("prog{program}").into() },
-            executable: text(format!("/opt/v{}/prog{program}", self.random(2)))
-                .filter(|_| self.random(4) != 0),
+            executable: text(match self.random(5) {
+                0 => "/usr/bin/python3.11".into(),
+                other => format!("/opt/v{}/prog{program}", other % 2),
+            })
+            .filter(|_| self.random(4) != 0),
             executable_claimed: self.one_of(&[
                 None,
                 Some("./prog0".into()),
@@ -158,7 +163,7 @@ impl History {
                 known_as: None,
                 sha256: self.one_of(&[None, Some([7; 32])]),
             },
-            command_line: self.one_of(&[None, Some("a b c".into())]),
+            command_line: self.one_of(&[None, Some("a b c".into()), Some(SCRIPT.into())]),
             started_at: self.one_of(&[None, Some(Timestamp(self.now))]),
             parents: vec![
                 Ancestor {
@@ -171,8 +176,12 @@ impl History {
                 self.random(3) as usize
             ],
             user: User { id: self.random(3) as u32, name: self.one_of(&[None, Some("me".into())]) },
-            unit: self.one_of(&[None, Some("chrony.service".into())]),
-            container: self.one_of(&[None, Some("0123abcd".into())]),
+            unit: self.one_of(&[
+                None,
+                Some("chrony.service".into()),
+                Some("user:1000/chrony.service".into()),
+            ]),
+            container: self.one_of(&[None, Some("0123abcd".into()), Some(LONG_ID.into())]),
             cgroup: self.one_of(&[None, Some("/system.slice".into())]),
             netns: self.one_of(&[None, Some(4_026_531_840)]),
         };
@@ -380,7 +389,17 @@ impl History {
         };
         raw.country = some(self, &["CN", "US,RU", "IR", "FR"]);
         raw.operator = some(self, &["AS64500", "AS64503", "örtliche", "cloud 3", "nobody"]);
-        raw.process = some(self, &["prog1", "/opt/v1/prog2", "prog0", "Web Content", "none"]);
+        raw.process =
+            some(self, &["prog1", "/opt/v1/prog2", "prog0", "Web Content", "none", "live.py"]);
+        let rare = |history: &mut Self, of: &[&str]| {
+            (history.random(8) == 0).then(|| history.one_of(of).to_owned())
+        };
+        raw.script = rare(self, &["live.py", "/opt/live.py", "/srv/live.py"]);
+        raw.container = rare(self, &["0123abcd", "", "0123456789ab", "0123"]);
+        raw.hash = rare(self, &["07070707", "070707070707070", "ffffffff"]);
+        raw.pid = rare(self, &["101", "99,104"]);
+        raw.tree = rare(self, &["1", "103"]);
+        raw.verdict_reason = rare(self, &["rule:ntp", "country,rule:none", "malformed"]);
         raw.destination = some(
             self,
             &[
@@ -398,7 +417,7 @@ impl History {
         raw.transport = some(self, &["tcp", "udp,icmp"]);
         raw.phase = some(self, &["sent"]);
         raw.user = some(self, &["1", "me"]);
-        raw.unit = some(self, &["chrony"]);
+        raw.unit = some(self, &["chrony", "user:1000/chrony"]);
         raw.limit = some(self, &["1", "7", "1000"]);
         raw.reverse = self.random(2) == 0;
         let mut query = raw.parse(Timestamp(self.now)).unwrap();

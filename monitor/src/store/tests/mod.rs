@@ -8,6 +8,7 @@ mod files;
 mod full;
 pub(in crate::store) mod history;
 mod marks;
+mod narrowed;
 mod states;
 mod totals;
 mod unclean;

@@ -12,7 +12,7 @@ use crate::{
     event::{Egress, Entry, FlowId, Record, Rollup, Timestamp, Traffic},
     filter::{Filter, Query},
     store::{Reader, Store},
-    summary::{Counts, Kind, Totals},
+    summary::{By, Counts, Kind, Like, Parts, Totals},
 };
 
 const BEGUN: u64 = 1_700_000_000;
@@ -30,7 +30,10 @@ impl Totals for Sums {
         self.flows.push(record.egress.flow);
         self.flows.len() as u32 - 1
     }
-    fn counted(&mut self, _: Kind, _: &Counts) -> u32 {
+    fn part(&mut self, _: By, _: Like<'_>) -> u32 {
+        unreachable!("takes no counts")
+    }
+    fn counted(&mut self, _: Parts, _: Kind, _: &Counts) -> u32 {
         unreachable!("takes no counts")
     }
     fn rollup(&mut self, _: &Rollup) {}

@@ -1,9 +1,11 @@
-//! Which flows are added up, and that sums come back as they were.
+//! Which flows are added up and how they are kept apart, and that sums come back as they were.
+
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    event::Rollup,
-    store::{ledger::frame::Summary, tests::history::History},
+    event::{Process, Rollup, Sender},
+    store::{index::terms, ledger::frame::Summary, tests::history::History},
 };
 
 fn head(number: u64) -> Head {
@@ -18,44 +20,74 @@ fn head(number: u64) -> Head {
     }
 }
 
-fn read(pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Sums>, Malformed> {
-    let mut pairs: Vec<_> = pairs.iter().collect();
-    pairs.sort();
-    let mut reader = SumsReader::default();
-    for (_, value) in pairs {
-        reader.add(value);
+type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn reads(pairs: &Pairs) -> impl FnMut(&[u8]) -> Result<Vec<u8>, Malformed> + '_ {
+    |prefix| {
+        let within = pairs.iter().filter(|(key, _)| key.starts_with(prefix));
+        Ok(within.flat_map(|(_, value)| value).copied().collect())
     }
-    reader.finish(true)
 }
 
 fn sorted(mut sums: Sums) -> Sums {
     sums.loose.sort_by_key(|it| it.flow);
-    for kinds in [&mut sums.flows, &mut sums.rollups] {
-        kinds.sort_by_key(|(kind, _)| stored_kind(*kind));
-    }
+    sums.flows.sort_by_key(|(key, _)| *key);
     sums
+}
+
+/// By country and verdict, numbers are given anew.
+fn kinds(sums: &Sums) -> Vec<(String, Sum)> {
+    let kind = |key| format!("{:?}", sums.dictionary.kind(key));
+    let mut kinds: Vec<(String, Sum)> =
+        sums.flows.iter().map(|(key, sum)| (kind(key), *sum)).collect();
+    kinds.sort_by(|a, b| a.0.cmp(&b.0));
+    kinds
+}
+
+fn builder(history: &mut History, blocks: std::ops::Range<u64>, entries: usize) -> SumsBuilder {
+    let mut builder = SumsBuilder::of(7, 100);
+    for number in blocks {
+        builder.add(number * 1000, &head(number), &history.entries(entries));
+    }
+    builder
 }
 
 #[test]
 fn sums_come_back_as_they_were_and_not_without_a_part_of_them() {
-    let mut history = History::new(3);
-    let mut builder = SumsBuilder::of(7, 100);
-    for number in 40..60 {
-        let entries = history.entries(30);
-        builder.add(number * 1000, &head(number), &entries);
+    let builder = builder(&mut History::new(3), 40..44, 30);
+    let told = builder.sums(7, Needs::default()).unwrap();
+    assert!(told.flows.len() > 5 && told.loose.len() > 5, "{told:?}");
+    assert_eq!((told.next_block, told.end), (44, 43_137));
+    let pairs: Pairs = builder.finish().into_iter().collect();
+    assert!(pairs.keys().all(|key| key[0] == terms::SUMS));
+    let all = (0..COLUMNS).fold(Needs::default(), Needs::also);
+    let mut needed = vec![all];
+    needed.extend((0..COLUMNS).map(|column| Needs::default().also(column)));
+    for needs in needed {
+        let (told, read) = (builder.sums(7, needs), sums(7, needs, &mut reads(&pairs)).unwrap());
+        let (told, mut read) = (sorted(told.unwrap()), sorted(read.unwrap()));
+        // The columns that nobody asked for are told where they are at hand.
+        read.flows.retain(|(key, _)| told.flows.iter().any(|(it, _)| it == key));
+        assert_eq!(read, told, "{needs:?}");
     }
-    let sums = builder.sums(7, true).unwrap();
-    assert!(sums.flows.len() > 20 && sums.rollups.len() > 10 && sums.loose.len() > 5);
-    assert_eq!((sums.next_block, sums.end), (60, 59_137));
-    let mut pairs = builder.finish();
-    assert_eq!(read(&pairs).unwrap().map(sorted), Some(sorted(sums)));
-    assert_eq!(read(&[]), Ok(None));
-    let last = pairs.iter().max().unwrap().clone();
-    for value in [&last.1[..last.1.len() - 1], &[]] {
-        let short = (last.0.clone(), value.to_vec());
-        pairs.retain(|pair| pair.0 != last.0);
-        pairs.push(short);
-        assert_eq!(read(&pairs), Err(Malformed));
+    let read = sums(7, Needs::default(), &mut reads(&pairs)).unwrap().unwrap();
+    assert_eq!(kinds(&read), kinds(&told));
+    for by_program in [false, true] {
+        let mut read = rolled(7, by_program, &mut reads(&pairs)).unwrap().unwrap();
+        let mut told = builder.rolled(7, by_program).unwrap();
+        assert!(!told.rows.is_empty());
+        for rolled in [&mut read, &mut told] {
+            rolled.rows.sort_by_key(|(row, _)| format!("{row:?}"));
+        }
+        assert_eq!(read, told);
+    }
+    assert_eq!(sums(7, all, &mut reads(&Pairs::new())), Ok(None));
+    for cut in pairs.keys() {
+        let mut pairs = pairs.clone();
+        pairs.get_mut(cut).unwrap().pop();
+        let flows = sums(7, all, &mut reads(&pairs)).is_err();
+        let rollups = rolled(7, true, &mut reads(&pairs)).is_err();
+        assert!(flows || rollups, "{cut:?}");
     }
 }
 
@@ -68,7 +100,7 @@ fn a_flow_is_added_up_where_it_is_told_whole_and_else_told_by_itself() {
         record.egress.revision = revision;
         record.egress.ended_at = is_over.then_some(record.egress.last_at);
         builder.add(0, &head(1), &[Entry::Flow(record.clone())]);
-        let sums = builder.sums(1, true).unwrap();
+        let sums = builder.sums(1, Needs::default().also(WHO)).unwrap();
         (sums.flows.len(), sums.loose.iter().map(|it| it.begins).collect::<Vec<_>>())
     };
     assert_eq!(tell(0, false), (0, vec![true]));
@@ -84,14 +116,66 @@ fn a_segment_that_too_many_flows_go_beyond_has_no_sums() {
     let mut history = History::new(5);
     let mut builder = SumsBuilder::of(1, 0);
     for number in 0..=LOOSE_MAX as u64 {
-        assert!(builder.sums(1, true).is_some());
+        assert!(builder.sums(1, Needs::default()).is_some());
         let mut record = history.begin();
         record.egress.ended_at = None;
         record.egress.flow = FlowId(number.into());
         builder.add(number, &head(number), &[Entry::Flow(record)]);
     }
-    assert_eq!((builder.sums(1, true), builder.finish()), (None, Vec::new()));
+    assert_eq!((builder.sums(1, Needs::default()), builder.finish()), (None, Vec::new()));
     assert!(builder.is_at(1, LOOSE_MAX as u64 + head(1).block_bytes()));
+}
+
+/// A flow of a program that is over in its only state: the like of `of`, which a process sent.
+fn whole(of: &Record, program: u64, port: u16) -> Entry {
+    let mut record = of.clone();
+    (record.egress.revision, record.egress.ended_at) = (0, Some(record.egress.last_at));
+    record.egress.transport = crate::event::Transport::TCP;
+    record.egress.remote = Some(([203, 0, 113, 7], port).into());
+    if let Sender::Process { process, .. } = &mut record.sender {
+        let name = format!("program-{program}").into();
+        *process =
+            std::sync::Arc::new(Process { name, executable: None, ..Process::clone(process) });
+    }
+    Entry::Flow(record)
+}
+
+/// What some process sent.
+fn sent() -> Record {
+    let mut history = History::new(9);
+    let mut records = std::iter::repeat_with(|| history.begin());
+    records.find(|it| it.sender.process().is_some()).unwrap()
+}
+
+fn flows(sums: &Sums) -> u64 {
+    sums.flows.iter().map(|(_, it)| it.counts.flows + it.counts.attempts).sum()
+}
+
+#[test]
+fn who_sends_by_ports_without_end_costs_the_ports_and_not_the_programs() {
+    let (of, mut builder) = (sent(), SumsBuilder::of(1, 0));
+    for port in 1..400 {
+        builder.add(0, &head(port), &[whole(&of, 1, port as u16)]);
+    }
+    let has = |column| builder.sums(1, Needs::default().also(column)).is_some();
+    assert_eq!([WHO, OPERATOR, WHAT, PORT, TO].map(has), [true, true, true, false, true]);
+    let sums = builder.sums(1, Needs::default().also(WHO)).unwrap();
+    assert_eq!(flows(&sums), 399);
+}
+
+#[test]
+fn programs_without_end_leave_sums_by_country_and_verdict() {
+    let (of, mut builder) = (sent(), SumsBuilder::of(1, 0));
+    for program in 1..400 {
+        builder.add(0, &head(program), &[whole(&of, program, 443)]);
+    }
+    assert_eq!(builder.sums(1, Needs::default().also(WHO)), None);
+    let sums = builder.sums(1, Needs::default()).unwrap();
+    assert_eq!(flows(&sums), 399);
+    let pairs: Pairs = builder.finish().into_iter().collect();
+    assert_eq!(super::sums(1, Needs::default().also(WHO), &mut reads(&pairs)), Ok(None));
+    let read = super::sums(1, Needs::default(), &mut reads(&pairs)).unwrap().unwrap();
+    assert_eq!(kinds(&read), kinds(&sums));
 }
 
 #[test]
@@ -104,8 +188,8 @@ fn rollups_of_a_kind_are_one_sum() {
         .collect();
     let entries: Vec<Entry> = rollups.iter().cloned().map(Entry::Rollup).collect();
     builder.add(0, &head(1), &entries);
-    let sums = builder.sums(1, false).unwrap().rollups;
-    let flows = sums.iter().map(|(_, sum)| sum.counts.flows).sum::<u64>();
+    let rows = builder.rolled(1, false).unwrap().rows;
+    let flows = rows.iter().map(|(_, sum)| sum.counts.flows).sum::<u64>();
     assert_eq!(flows, rollups.iter().map(|it| it.flows).sum::<u64>());
-    assert!(sums.len() < 99, "{}", sums.len());
+    assert!(rows.len() < 99, "{}", rows.len());
 }

@@ -1,0 +1,326 @@
+//! The stored form of sums: their keys and values in the index, and back. `docs/store-format.md` describes it; a change
+//! needs a new version of the seal.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    COLUMNS, Key, Loose, Needs, Sum, Sums, SumsBuilder, UNKNOWN,
+    dictionary::Dictionary,
+    rolled::{Rolled, RolledUp},
+    table::{self, put, put_sum, take, take_sum},
+};
+use crate::{
+    event::{Country, CountryCode, FlowId, User, Verdict},
+    store::{
+        index::{
+            group::{encode, key},
+            terms::SUMS,
+        },
+        ledger::frame::verdict_bit,
+    },
+    summary::Kind,
+};
+
+/// About how long a value gets.
+const VALUE_BYTES: usize = 16 << 10;
+const COMPRESSION_LEVEL: i32 = 1;
+/// Longest part of sums that is believed.
+const UNPACKED_MAX: u64 = 64 << 20;
+
+/// What stands in a value: the eight bytes of its key behind the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Head,
+    Loose,
+    Rolled,
+    Column(usize),
+    Table(u8),
+}
+
+impl Holds {
+    fn number(self) -> u64 {
+        match self {
+            Self::Head => 0,
+            Self::Loose => 1,
+            Self::Rolled => 2,
+            Self::Column(column) => 8 + column as u64,
+            Self::Table(columns) => 32 + u64::from(columns),
+        }
+    }
+}
+
+const BEGINS: u8 = 32;
+/// Beside the verdict's bit.
+const LEARNING: u8 = 64;
+
+/// These bytes are no sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store::index) struct Malformed;
+
+/// The code's letters, or (0, 0) unlocated, (0, 1) local; and the bit of the verdict.
+pub(super) type StoredKind = (u8, u8, u8);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    end: u64,
+    next_block: u64,
+    /// Earliest instant that is told.
+    base: u64,
+    flows: Vec<(StoredKind, Vec<u8>)>,
+    rollups: Vec<(StoredKind, Vec<u8>)>,
+    loose: u32,
+    /// Columns of loose flows, by bit.
+    columns: u8,
+    /// Columns of each table, and how many rows.
+    tables: Vec<(u8, u32)>,
+    /// Roll-ups are told by program, too.
+    has_programs: bool,
+}
+
+/// A program, and the user's number and name.
+type StoredProgram = (Arc<str>, Option<(u32, Option<Arc<str>>)>);
+/// Place of the program, kind and sum of each row.
+type StoredRolled = (Vec<StoredProgram>, Vec<(u16, StoredKind, Vec<u8>)>);
+
+pub(super) fn pairs(builder: &SumsBuilder) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut pairs = Vec::new();
+    let mut put_all = |holds: Holds, bytes: &[u8]| {
+        let packed = pack(bytes);
+        let bytes = if holds == Holds::Head { bytes } else { &packed };
+        for (part, value) in (0_u16..).zip(bytes.chunks(VALUE_BYTES)) {
+            let key = key(SUMS, builder.segment, holds.number(), Some(part));
+            pairs.push((key, value.to_vec()));
+        }
+    };
+    let kinds = builder.kinds();
+    let rollups = builder.rolled.kinds();
+    let seen = kinds.iter().chain(&rollups).map(|(_, sum)| sum.counts.seen[0].0);
+    let base = seen.chain(builder.loose.values().map(|it| it.sum.counts.seen[0].0)).min();
+    let base = base.unwrap_or_default();
+    let columns = builder.tables.columns();
+    for column in (0..COLUMNS).filter(|column| columns & (1 << column) != 0) {
+        put_all(Holds::Column(column), builder.numberer.stored(column));
+    }
+    for table in builder.tables.iter() {
+        let mut rows: Vec<(Key, Sum)> = table.rows().collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        put_all(Holds::Table(table.columns()), &table::encode(&rows, table.columns(), base));
+    }
+    let mut loose: Vec<&Loose> = builder.loose.values().collect();
+    loose.sort_unstable_by_key(|it| (it.sum.counts.seen[0], it.flow));
+    put_all(Holds::Loose, &loose_to_bytes(&loose, columns, base));
+    let programs = builder.rolled.told(true, 0, 0).filter(|it| !it.rows.is_empty());
+    if let Some(rolled) = &programs {
+        put_all(Holds::Rolled, &rolled_to_bytes(rolled, base));
+    }
+    let stored = |kinds: &[(Kind, Sum)]| {
+        kinds.iter().map(|(kind, sum)| (stored_kind(*kind), sum_to_bytes(sum, base))).collect()
+    };
+    let head = Head {
+        end: builder.end,
+        next_block: builder.next_block,
+        base,
+        flows: stored(&kinds),
+        rollups: stored(&rollups),
+        loose: loose.len() as u32,
+        columns,
+        tables: builder.tables.iter().map(|it| (it.columns(), it.len() as u32)).collect(),
+        has_programs: programs.is_some() || rollups.is_empty(),
+    };
+    let head = encode(&head, Vec::new());
+    put_all(Holds::Head, &head);
+    pairs
+}
+
+/// Length and compressed bytes.
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    put(&mut packed, bytes.len() as u64);
+    // Fails only where memory is out.
+    packed.extend(zstd::bulk::compress(bytes, COMPRESSION_LEVEL).expect("a bounded buffer"));
+    packed
+}
+
+/// `None`: they are not what was packed.
+fn unpack(mut packed: &[u8]) -> Option<Vec<u8>> {
+    let length = take(&mut packed).filter(|length| *length <= UNPACKED_MAX)?;
+    let bytes = zstd::bulk::decompress(packed, length as usize).ok()?;
+    (bytes.len() as u64 == length).then_some(bytes)
+}
+
+fn told_kinds(stored: &[(StoredKind, Vec<u8>)], base: u64) -> Option<Vec<(Kind, Sum)>> {
+    let told =
+        stored.iter().map(|(kind, sum)| Some((told_kind(*kind)?, sum_from_bytes(sum, base)?)));
+    told.collect()
+}
+
+/// Reads values: those whose keys begin with this, one behind the other.
+type Read<'a, E> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u8>, E>;
+
+/// `None`: there are none of this segment.
+fn head<E: From<Malformed>>(segment: u32, read: Read<'_, E>) -> Result<Option<Head>, E> {
+    let bytes = read(&prefix(segment, Holds::Head))?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(postcard::from_bytes(&bytes).map_err(|_| Malformed)?))
+}
+
+/// The sums of a segment's flows; `None`: there are none that keep apart what is needed.
+pub(in crate::store::index) fn sums<E: From<Malformed>>(
+    segment: u32,
+    needs: Needs,
+    read: Read<'_, E>,
+) -> Result<Option<Sums>, E> {
+    let Some(head) = head(segment, read)? else { return Ok(None) };
+    let (end, next_block) = (head.end, head.next_block);
+    let has = |columns: u8| columns & needs.columns == needs.columns;
+    let tables = head.tables.iter().filter(|(columns, _)| has(*columns));
+    let table = tables.min_by_key(|(_, rows)| *rows).copied();
+    if needs.columns != 0 && table.is_none() {
+        return Ok(None);
+    }
+    let loose = unpack(&read(&prefix(segment, Holds::Loose))?).ok_or(Malformed)?;
+    let loose = loose_from_bytes(&loose, &head).ok_or(Malformed)?;
+    let Some((columns, rows)) = table.filter(|_| needs.columns != 0) else {
+        let kinds = told_kinds(&head.flows, head.base).ok_or(Malformed)?;
+        return Ok(Some(Sums::of_kinds((end, next_block), &kinds, loose)));
+    };
+    let bytes = unpack(&read(&prefix(segment, Holds::Table(columns)))?).ok_or(Malformed)?;
+    let flows = table::decode(&bytes, (columns, head.base), rows as usize).ok_or(Malformed)?;
+    let mut dictionary = Dictionary::default();
+    for column in (0..COLUMNS).filter(|column| needs.columns & (1 << column) != 0) {
+        let bytes = unpack(&read(&prefix(segment, Holds::Column(column)))?).ok_or(Malformed)?;
+        dictionary.take(column, &bytes).ok_or(Malformed)?;
+    }
+    let sums = Sums { end, next_block, dictionary, flows, loose };
+    if sums.is_sound(needs) { Ok(Some(sums)) } else { Err(Malformed.into()) }
+}
+
+/// The sums of a segment's roll-ups; `None`: there are none that keep apart what is needed.
+pub(in crate::store::index) fn rolled<E: From<Malformed>>(
+    segment: u32,
+    by_program: bool,
+    read: Read<'_, E>,
+) -> Result<Option<RolledUp>, E> {
+    let Some(head) = head(segment, read)? else { return Ok(None) };
+    let at = (head.end, head.next_block);
+    if !by_program || head.rollups.is_empty() {
+        let kinds = told_kinds(&head.rollups, head.base).ok_or(Malformed)?;
+        return Ok(Some(RolledUp::of_kinds(at, &kinds)));
+    }
+    if !head.has_programs {
+        return Ok(None);
+    }
+    let bytes = unpack(&read(&prefix(segment, Holds::Rolled))?).ok_or(Malformed)?;
+    Ok(Some(rolled_from_bytes(&bytes, at, head.base).ok_or(Malformed)?))
+}
+
+fn prefix(segment: u32, holds: Holds) -> Vec<u8> {
+    key(SUMS, segment, holds.number(), None)
+}
+
+fn loose_to_bytes(all: &[&Loose], columns: u8, base: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(all.len() * 32);
+    for Loose { flow, begins, kind, key, sum } in all {
+        let start = sum.counts.seen[0].0;
+        bytes.extend_from_slice(&(flow.0 as u64).to_le_bytes());
+        put(&mut bytes, ((flow.0 >> 64) as u64).wrapping_sub(start));
+        let (a, b, verdict) = stored_kind(*kind);
+        bytes.extend([a, b, verdict | if *begins { BEGINS } else { 0 }]);
+        for (column, number) in key.iter().enumerate() {
+            if columns & (1 << column) != 0 {
+                put(&mut bytes, (*number).into());
+            }
+        }
+        put_sum(&mut bytes, sum, base);
+    }
+    bytes
+}
+
+fn loose_from_bytes(mut bytes: &[u8], head: &Head) -> Option<Vec<Loose>> {
+    let mut all = Vec::with_capacity((head.loose as usize).min(bytes.len()));
+    while !bytes.is_empty() {
+        let (low, rest) = bytes.split_first_chunk::<8>()?;
+        bytes = rest;
+        let above = take(&mut bytes)?;
+        let ([a, b, bits], rest) = bytes.split_first_chunk::<3>()?;
+        bytes = rest;
+        let mut key = [UNKNOWN; COLUMNS];
+        for (column, number) in key.iter_mut().enumerate() {
+            if head.columns & (1 << column) != 0 {
+                *number = u16::try_from(take(&mut bytes)?).ok()?;
+            }
+        }
+        let sum = take_sum(&mut bytes, head.base)?;
+        let high = sum.counts.seen[0].0.wrapping_add(above);
+        all.push(Loose {
+            flow: FlowId(u128::from(high) << 64 | u128::from(u64::from_le_bytes(*low))),
+            begins: bits & BEGINS != 0,
+            kind: told_kind((*a, *b, bits & !BEGINS))?,
+            key,
+            sum,
+        });
+    }
+    (all.len() == head.loose as usize).then_some(all)
+}
+
+fn rolled_to_bytes(rolled: &RolledUp, base: u64) -> Vec<u8> {
+    let user = |user: &User| (user.id, user.name.clone());
+    let programs =
+        rolled.programs.iter().map(|(program, it)| (Arc::clone(program), it.as_ref().map(user)));
+    let mut rows: Vec<(u16, StoredKind, Vec<u8>)> = rolled
+        .rows
+        .iter()
+        .map(|(row, sum)| (row.program, stored_kind(row.kind), sum_to_bytes(sum, base)))
+        .collect();
+    rows.sort_unstable();
+    let stored: StoredRolled = (programs.collect(), rows);
+    encode(&stored, Vec::new())
+}
+
+fn rolled_from_bytes(bytes: &[u8], (end, next_block): (u64, u64), base: u64) -> Option<RolledUp> {
+    let (programs, rows): StoredRolled = postcard::from_bytes(bytes).ok()?;
+    let user = |(id, name): (u32, Option<Arc<str>>)| User { id, name };
+    let programs: Vec<_> =
+        programs.into_iter().map(|(program, it)| (program, it.map(user))).collect();
+    let rows = rows.iter().map(|(program, kind, sum)| {
+        programs.get(usize::from(*program))?;
+        let row = Rolled { program: *program, kind: told_kind(*kind)? };
+        Some((row, sum_from_bytes(sum, base)?))
+    });
+    let rows = rows.collect::<Option<_>>()?;
+    Some(RolledUp { end, next_block, programs, rows })
+}
+
+fn sum_to_bytes(sum: &Sum, base: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_sum(&mut bytes, sum, base);
+    bytes
+}
+
+fn sum_from_bytes(mut bytes: &[u8], base: u64) -> Option<Sum> {
+    take_sum(&mut bytes, base).filter(|_| bytes.is_empty())
+}
+
+pub(super) fn stored_kind(Kind { country, verdict, is_learning }: Kind) -> StoredKind {
+    let [a, b] = match country {
+        Country::Known(code) => code.bytes(),
+        Country::Unlocated => [0, 0],
+        Country::Local => [0, 1],
+    };
+    (a, b, verdict_bit(verdict) | if is_learning { LEARNING } else { 0 })
+}
+
+pub(super) fn told_kind((a, b, verdict): StoredKind) -> Option<Kind> {
+    let country = match [a, b] {
+        [0, 0] => Country::Unlocated,
+        [0, 1] => Country::Local,
+        code => Country::Known(CountryCode::new(std::str::from_utf8(&code).ok()?)?),
+    };
+    let is_it = |it: &&Verdict| verdict_bit(**it) == verdict & !LEARNING;
+    let is_learning = verdict & LEARNING != 0;
+    Some(Kind { country, verdict: *Verdict::ALL.iter().find(is_it)?, is_learning })
+}
