@@ -13,16 +13,16 @@ use std::{
 };
 
 use geofenced::inside::{
-    api::summarize,
+    api::{Asked, summarize},
     config::{RecordMode, StoreConfig},
-    event::{CountryCode, Entry, Timestamp},
+    event::{CountryCode, Entry, FlowIds, Timestamp},
     filter::{Filter, Query, RawFilter},
     patterns::Patterns,
-    store::{Reader, Store},
-    summary::By,
+    store::{Reader, Seen, Store},
+    summary::{By, Keys},
 };
 
-use generator::{Generator, HOUR, RARE, START};
+use generator::{CONTAINER, Generator, HOUR, RARE, START};
 
 const SYNC_EVERY: usize = 4096;
 /// More records than this are stored where there is more room, and read whole but once.
@@ -170,23 +170,56 @@ fn queries(path: &Path, records: usize, days: u64) {
     let net = RawFilter { destination: some("20.3.200.0/24"), ..none() };
     events("20.3.200.0/24", 7, &parsed(net));
     events("country IR", 7, &parsed(RawFilter { country: some("IR"), ..none() }));
+    let who = [
+        ("a rare script", RawFilter { script: some(&format!("/opt/{RARE}.py")), ..none() }),
+        ("a rare user", RawFilter { user: some("rare"), ..none() }),
+        ("a rare unit", RawFilter { unit: some(RARE), ..none() }),
+        ("a rare container", RawFilter { container: some(CONTAINER), ..none() }),
+        ("a rare executable", RawFilter { hash: some("abababab"), ..none() }),
+        ("a rare rule", RawFilter { verdict_reason: some("rule:rare"), ..none() }),
+    ];
+    for (what, raw) in who {
+        events(what, 7, &parsed(raw));
+    }
+    show([&with, &without], once);
     events("the newest 50", 7, &parsed(RawFilter { limit: some("50"), ..none() }));
     summaries([&with, &without], records, &hour);
     events("everything", once.min(3), &parsed(none()));
     // The ledger once, whether there is an index or not.
     report("patterns over all", [&with, &without], [once.min(3), 0], |reader, _| {
         let mut patterns = Patterns::new(None, None);
-        let stats = reader.history(None, None, |entry| {
-            if let Entry::Flow(record) = entry {
-                patterns.see(&record);
+        let stats = reader.history(None, None, |seen| {
+            if let Seen::Flow(glance) = seen {
+                patterns.see(glance);
             }
-            ControlFlow::Continue(())
         });
         (patterns.answer().rows.len() as u64, stats.expect("all of it").blocks_read)
     });
     println!("memory after queries: {} kB (peak {} kB)", memory(), memory_line("VmHWM:"));
     std::thread::sleep(Duration::from_secs(25));
     println!("memory when idle again: {} kB", memory());
+}
+
+/// All states of a flow, by its id: of one in the middle.
+fn show(readers: [&Reader; 2], once: u64) {
+    let (mut found, middle) = (None, Timestamp(START + 3 * HOUR));
+    let until = Some(Timestamp(middle.0 + HOUR));
+    let filter = Filter { since: Some(middle), until, ..Filter::default() };
+    let query = Query { filter, ..Query::default() };
+    let met = readers[0].query(&query, |record| {
+        found = Some(record.egress.flow.to_string());
+        ControlFlow::Break(())
+    });
+    met.expect("an answer");
+    let Some(ids) = found.and_then(|id| FlowIds::parse(&id).ok()) else { return };
+    report("show of an id", readers, [7, once], |reader, _| {
+        let stats = reader.states(ids, |record| {
+            std::hint::black_box(&record);
+            ControlFlow::Continue(())
+        });
+        let stats = stats.expect("its states");
+        (stats.matched, stats.blocks_read)
+    });
 }
 
 /// Rows are compared by a number made of all of them.
@@ -211,7 +244,48 @@ fn summaries(readers: [&Reader; 2], records: usize, hour: &dyn Fn(u64) -> Query)
         Query { filter: Filter { since, until, ..Filter::default() }, ..Query::default() }
     });
     summary("  of an hour", [7, once], By::Country, hour);
-    summary("summary by process", [1, never], By::Process, &of(None));
+    let keys = |text: &str| Asked { keys: Keys::parse(text).expect("keys"), ..Asked::default() };
+    let asked = |what: &str, repeats, by: &str, query: &dyn Fn(u64) -> Query| {
+        report(what, readers, repeats, |reader, position| {
+            let rows = summarize(reader, query(position), keys(by)).expect("rows").rows;
+            (rows.iter().map(|row| row.flows ^ row.source.bytes).sum(), rows.len() as u64)
+        });
+    };
+    for by in By::ALL {
+        // What has no sums reads all blocks.
+        let (repeats, check) =
+            if matches!(by, By::Hour | By::Device) { (1, 0) } else { (7, never) };
+        asked(&format!("summary by {by}"), [repeats, check], by.word(), &of(None));
+    }
+    asked("summary by process (checked)", [1, once], "process", &of(None));
+    for by in [
+        "process,country",
+        "process,operator",
+        "process,operator,country",
+        "user,unit,verdict",
+        "destination,country",
+        "process,destination",
+    ] {
+        asked(
+            &format!("summary by {by}"),
+            [if by == "process,destination" { 1 } else { 3 }, 0],
+            by,
+            &of(None),
+        );
+    }
+    let some = |text: &str| Some(text.to_owned());
+    let parsed = |raw: RawFilter| move |_| raw.parse(Timestamp(START)).expect("a filter");
+    let unit = RawFilter { unit: some("program-7"), ..RawFilter::default() };
+    asked("  of a unit, by operator", [3, never], "operator", &parsed(unit));
+    let operator = RawFilter { operator: some("AS64003"), ..RawFilter::default() };
+    asked("  of an operator, by process", [3, never], "process", &parsed(operator));
+    let rule = RawFilter { verdict_reason: some("rule:rare"), ..RawFilter::default() };
+    asked("  of a rule, by process", [3, never], "process", &parsed(rule));
+    asked("  of four fifths, by process", [3, 0], "process", &|_| {
+        let (since, until) = (hour(2).filter.since, hour(18).filter.until);
+        Query { filter: Filter { since, until, ..Filter::default() }, ..Query::default() }
+    });
+    asked("  of an hour, by process", [7, once], "process", hour);
 }
 
 /// With the index and without in turns, so that a busy machine is as busy for both; each so often. `ask`
@@ -286,9 +360,9 @@ fn sorted(mut times: Vec<Duration>) -> Vec<Duration> {
     times
 }
 
-/// Processor time of this thread: on a busy machine the wall clock tells of the neighbours.
+/// Processor time of all threads: on a busy machine the wall clock tells of the neighbours.
 fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
 }
 

@@ -3,8 +3,8 @@
 
 pub mod api {
     pub use crate::api::{
-        Api, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement, MarkRefusal,
-        Marks, SourceError, summarize,
+        Api, Asked, Each, EventSource, IsOver, Located, LocatedDestination, LocatedJudgement,
+        MarkRefusal, Marks, SourceError, summarize,
     };
     pub mod server {
         pub use crate::api::server::{BOUNDS, bind};
@@ -40,10 +40,10 @@ pub mod ecs {
 pub mod event {
     pub use crate::event::{
         Activity, Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId,
-        Domain, DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, Host, Judgement,
-        Lookup, Mac, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place,
-        Process, Provenance, Reason, Record, Rollup, Sender, Share, Timeline, Timestamp, Traffic,
-        Transport, User, Verdict,
+        Domain, DomainSource, Egress, Entry, ExecutedFile, Findings, FlowId, FlowIds, Glance, Host,
+        Judgement, Lookup, Mac, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase,
+        Place, Process, Provenance, Reason, Record, Rollup, Sender, Share, Timeline, Timestamp,
+        Traffic, Transport, User, Verdict,
     };
 }
 pub mod evidence {
@@ -112,10 +112,10 @@ pub mod shutdown {
     pub use crate::shutdown::{Shutdown, Trigger, channel};
 }
 pub mod summary {
-    pub use crate::summary::{By, Row};
+    pub use crate::summary::{By, Keys, Row};
 }
 pub mod store {
-    pub use crate::store::{IndexLimits, Options, Reader, Store, StoreError, prove::Block};
+    pub use crate::store::{IndexLimits, Options, Reader, Seen, Store, StoreError, prove::Block};
     pub mod verify {
         pub use crate::store::verify::{Trust, own_keys, verify};
     }

@@ -19,6 +19,8 @@ pub(super) const HOUR: u64 = 3_600_000_000_000;
 pub(super) const START: u64 = 1_780_272_000_000_000_000;
 /// A program, and with it a destination, of 40 flows among the million.
 pub(super) const RARE: &str = "rare-tool";
+/// That it is in.
+pub(super) const CONTAINER: &str = "rare-container";
 const RARE_EVERY: u64 = 19_231;
 const COUNTRIES: [&str; 40] = [
     "US", "DE", "IE", "NL", "GB", "FR", "SG", "JP", "CN", "RU", "CA", "SE", "FI", "BR", "IN", "AU",
@@ -47,7 +49,12 @@ pub(super) struct Generator {
 fn rare() -> (Arc<Process>, SocketAddr, Place) {
     let process = Process {
         name: RARE.into(),
-        executable: Some(format!("/opt/{RARE}").into()),
+        executable: Some("/usr/bin/python3.11".into()),
+        file: ExecutedFile { sha256: Some([0xab; 32]), ..ExecutedFile::default() },
+        command_line: Some(format!("{RARE} /opt/{RARE}.py").into()),
+        user: User { id: 4711, name: Some("rare".into()) },
+        unit: Some(format!("{RARE}.service").into()),
+        container: Some(CONTAINER.into()),
         ..(*process(999, 999)).clone()
     };
     let operator = Operator {
@@ -177,10 +184,9 @@ impl Generator {
         let (remote, place) = &self.places[self.destinations.pick(&mut self.random)];
         let sender = &self.processes[program];
         self.begun += 1;
+        let is_rare = self.begun.is_multiple_of(RARE_EVERY);
         let (sender, remote, place) = match &self.rare {
-            (process, remote, place) if self.begun.is_multiple_of(RARE_EVERY) => {
-                (process, remote, place)
-            }
+            (process, remote, place) if is_rare => (process, remote, place),
             _ => (sender, remote, place),
         };
         let unapproved =
@@ -214,7 +220,7 @@ impl Generator {
                 judgement: Judgement {
                     verdict: if unapproved { Verdict::Unapproved } else { Verdict::Approved },
                     certainty: Certainty::Full,
-                    reason: Reason::Country,
+                    reason: if is_rare { Reason::Rule("rare".into()) } else { Reason::Country },
                 },
                 provenance: Some(Arc::clone(&self.provenance)),
                 verdict_now: None,

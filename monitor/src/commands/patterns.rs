@@ -1,6 +1,6 @@
 //! `patterns`: what is regular or slow in a period. Reads the ledger itself, read-only.
 
-use std::{io::Write, ops::ControlFlow};
+use std::io::Write;
 
 use serde_json::{Value, json};
 
@@ -10,15 +10,15 @@ use crate::{
     ecs::Time,
     event::Entry,
     patterns::{Answer, NameRow, Patterns, Row},
-    store::Reader,
-    table::{Times, bytes, counted, printable, small, span},
+    store::{Reader, Seen},
+    table::{self, Times, bytes, counted, printable, small, span},
     when::rfc3339,
 };
 
 /// Rows of a table, unless told otherwise.
 const LISTED: usize = 50;
 
-const CSV_HEAD: [&str; 21] = [
+const CSV_HEAD: [&str; 22] = [
     "program",
     "destination.as.number",
     "destination.as.organization.name",
@@ -40,6 +40,7 @@ const CSV_HEAD: [&str; 21] = [
     "destination.packets",
     "first_seen",
     "last_seen",
+    "script",
 ];
 const NAMES_CSV_HEAD: [&str; 6] = ["domain", "names", "counted", "seen", "first_seen", "last_seen"];
 
@@ -52,16 +53,13 @@ pub(super) fn run(global: &Global, args: &PatternsArgs) -> Outcome {
     let (since, until) = (query.filter.since, query.filter.until);
     let mut patterns = Patterns::new(since, until);
     let mut added_up = 0_u64;
-    reader.history(since, until, |entry| {
-        match entry {
-            Entry::Flow(record) => patterns.see(&record),
-            Entry::Lookup(lookup) => patterns.ask(&lookup),
-            Entry::Rollup(rollup) if query.filter.matches_rollup(&rollup) => {
-                added_up = added_up.saturating_add(rollup.flows);
-            }
-            Entry::Rollup(_) | Entry::Notice { .. } => {}
+    reader.history(since, until, |entry| match entry {
+        Seen::Flow(glance) => patterns.see(glance),
+        Seen::Other(Entry::Lookup(lookup)) => patterns.ask(lookup),
+        Seen::Other(Entry::Rollup(rollup)) if query.filter.matches_rollup(rollup) => {
+            added_up = added_up.saturating_add(rollup.flows);
         }
-        ControlFlow::Continue(())
+        Seen::Other(_) => {}
     })?;
     let answer = patterns.answer();
     let shown = if args.names {
@@ -148,7 +146,7 @@ fn line(row: &Row, times: &Times) -> Vec<String> {
     let length = |it: Option<(f64, f64)>| it.map_or_else(|| "-".to_owned(), |it| seconds(it.0));
     let share = |it: Option<(f64, f64)>| it.map_or_else(|| "-".to_owned(), |it| percent(it.1));
     vec![
-        printable(&row.program).into_owned(),
+        printable(&program(row)).into_owned(),
         printable(&row.to).into_owned(),
         row.port.map_or_else(|| "-".to_owned(), |port| port.to_string()),
         row.flows.to_string(),
@@ -163,6 +161,12 @@ fn line(row: &Row, times: &Times) -> Vec<String> {
         row.out_per_in().map_or_else(|| "-".to_owned(), |it| format!("{it:.2}")),
         times.format(Time(row.first)),
     ]
+}
+
+/// `live.py (python3.11)`, as events show it.
+fn program(row: &Row) -> String {
+    let script = row.script.as_deref();
+    script.map_or_else(|| row.program.to_string(), |script| table::script(script, &row.program))
 }
 
 /// `5.1s`, or as people say longer ones.
@@ -192,6 +196,9 @@ fn json(row: &Row) -> Value {
         "first_seen": rfc3339(row.first),
         "last_seen": rfc3339(row.last),
     });
+    if let Some(script) = &row.script {
+        value["script"] = script.as_ref().into();
+    }
     if let Some(asn) = row.asn {
         value["destination"]["as"]["number"] = asn.into();
     }
@@ -213,7 +220,7 @@ fn json(row: &Row) -> Value {
     value
 }
 
-fn csv_row(row: &Row) -> [String; 21] {
+fn csv_row(row: &Row) -> [String; 22] {
     let gaps = row.gaps;
     let beat = row.beat;
     let text = |it: Option<String>| it.unwrap_or_default();
@@ -239,6 +246,7 @@ fn csv_row(row: &Row) -> [String; 21] {
         row.traffic.received_packets.to_string(),
         rfc3339(row.first),
         rfc3339(row.last),
+        row.script.as_deref().unwrap_or_default().to_owned(),
     ]
 }
 

@@ -35,7 +35,7 @@ pub use self::{
     process::{
         Ancestor, Attribution, CLAIMED, ExecutedFile, FileId, PARENTS_MAX, Process, Sender, User,
     },
-    record::{Entry, Findings, Record, Rollup},
+    record::{Entry, Findings, Glance, Record, Rollup},
     script::of as script_of,
     traffic::Traffic,
     transport::{Transport, Way},

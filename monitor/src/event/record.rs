@@ -1,13 +1,14 @@
 //! What the ledger holds: states of flows, complete, and what was added up.
 
 use std::{
+    net::SocketAddr,
     ops::{Deref, DerefMut},
     sync::Arc,
 };
 
 use super::{
-    Country, Egress, Judgement, Lookup, Notice, Phase, Place, Provenance, Sender, Timeline,
-    Timestamp, Traffic, User, Verdict,
+    Activity, Country, Egress, FlowId, Judgement, Lookup, Notice, Operator, Origin, Phase, Place,
+    Process, Provenance, Sender, Timeline, Timestamp, Traffic, Transport, User, Verdict,
 };
 
 /// One state of one flow, complete: a half-filled one can't exist.
@@ -69,6 +70,57 @@ impl Record {
 
     fn is_unapproved(&self) -> bool {
         self.judgement.verdict == Verdict::Unapproved && self.egress.phase == Phase::Sent
+    }
+}
+
+/// A state of a flow as it is seen at a glance: without what its verdict rests on.
+#[derive(Clone, Debug)]
+pub struct Glance<'a> {
+    pub flow: FlowId,
+    pub revision: u32,
+    pub started_at: Timestamp,
+    pub last_at: Timestamp,
+    pub is_over: bool,
+    pub phase: Phase,
+    pub origin: Origin,
+    pub transport: Transport,
+    pub remote: Option<SocketAddr>,
+    /// Since the flow began.
+    pub traffic: Traffic,
+    pub process: Option<&'a Arc<Process>>,
+    pub country: Country,
+    pub operator: Option<&'a Operator>,
+    /// What a name server said.
+    pub domain: Option<&'a str>,
+    pub verdict: Verdict,
+    pub activity: Option<&'a Activity>,
+}
+
+impl<'a> From<&'a Record> for Glance<'a> {
+    fn from(record: &'a Record) -> Self {
+        let Record { egress, findings } = record;
+        let Findings { sender, place, judgement, .. } = &**findings;
+        Self {
+            flow: egress.flow,
+            revision: egress.revision,
+            started_at: egress.started_at,
+            last_at: egress.last_at,
+            is_over: egress.ended_at.is_some(),
+            phase: egress.phase,
+            origin: egress.origin,
+            transport: egress.transport,
+            remote: egress.remote,
+            traffic: egress.traffic,
+            process: match sender {
+                Sender::Process { process, .. } => Some(process),
+                Sender::Nobody => None,
+            },
+            country: place.country,
+            operator: place.operator.as_deref(),
+            domain: place.domain.as_ref().map(|it| &*it.name),
+            verdict: judgement.verdict,
+            activity: egress.activity.as_deref(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod contacts;
 mod names;
+mod programs;
 
 use std::{
     collections::{HashMap, hash_map},
@@ -12,13 +13,13 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use self::contacts::Contacts;
+use self::{contacts::Contacts, programs::Programs};
 pub use self::{
     contacts::Gaps,
     names::{NameRow, Names},
 };
 use crate::event::{
-    Activity, Country, FlowId, Lookup, Origin, Phase, Record, Timestamp, Traffic, Verdict,
+    Activity, Country, FlowId, Glance, Lookup, Origin, Phase, Timestamp, Traffic, Verdict,
 };
 
 /// Programs, operators and ports that are kept apart,
@@ -39,8 +40,8 @@ enum Whither {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// As totals tell it.
-    program: Arc<str>,
+    /// Its number among the programs.
+    program: u32,
     to: Whither,
     /// `None`: the transport has none, or it is the other end's choice.
     port: Option<u16>,
@@ -79,7 +80,10 @@ pub struct Beat {
 /// Facts of a program, an operator and a port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// As totals tell it, but for what it runs.
     pub program: Arc<str>,
+    /// What an interpreter runs.
+    pub script: Option<Arc<str>>,
     pub asn: Option<u32>,
     /// The operator's name, or the address, where it has none that is known.
     pub to: Arc<str>,
@@ -132,7 +136,9 @@ pub struct Patterns {
     until: Option<Timestamp>,
     found: Vec<Found>,
     by_key: HashMap<Key, u32>,
-    of_program: HashMap<Arc<str>, u32>,
+    programs: Programs,
+    /// Rows of each program.
+    of_program: Vec<u32>,
     open: FxHashMap<FlowId, Open>,
     names: Names,
     left_out: u64,
@@ -146,7 +152,8 @@ impl Patterns {
             until,
             found: Vec::new(),
             by_key: HashMap::new(),
-            of_program: HashMap::new(),
+            programs: Programs::default(),
+            of_program: Vec::new(),
             open: FxHashMap::default(),
             names: Names::default(),
             left_out: 0,
@@ -155,38 +162,37 @@ impl Patterns {
     }
 
     /// A state of a flow, in the order of the ledger. What only was tried and what stays in local networks is left out.
-    pub fn see(&mut self, record: &Record) {
-        let egress = &record.egress;
-        let is_local =
-            record.place.country == Country::Local || record.judgement.verdict == Verdict::Local;
-        let is_within = self.since.is_none_or(|since| egress.last_at >= since)
-            && self.until.is_none_or(|until| egress.started_at < until);
-        if egress.phase == Phase::Attempt || is_local || !is_within {
+    pub fn see(&mut self, seen: &Glance<'_>) {
+        let is_local = seen.country == Country::Local || seen.verdict == Verdict::Local;
+        let is_within = self.since.is_none_or(|since| seen.last_at >= since)
+            && self.until.is_none_or(|until| seen.started_at < until);
+        if seen.phase == Phase::Attempt || is_local || !is_within {
             return;
         }
-        let before = if egress.revision == 0 { None } else { self.open.remove(&egress.flow) };
+        let before = if seen.revision == 0 { None } else { self.open.remove(&seen.flow) };
         // It may be one of those that were too many to remember.
-        if before.is_none() && egress.revision > 0 && self.has_lost_sight {
+        if before.is_none() && seen.revision > 0 && self.has_lost_sight {
             self.left_out += 1;
             return;
         }
         let known = before.as_ref().map(|open| open.at);
-        let Some(at) = known.or_else(|| self.begin(record)) else {
+        let Some(at) = known.or_else(|| self.begin(seen)) else {
             self.left_out += 1;
             return;
         };
         let found = &mut self.found[at as usize];
         let told = before.as_ref().map(|it| it.traffic).unwrap_or_default();
-        found.traffic = found.traffic.plus(egress.traffic.since(told));
-        found.contacts.last = found.contacts.last.max(egress.last_at);
-        let activity = egress.activity.clone().or(before.and_then(|it| it.activity));
-        if egress.ended_at.is_some() {
-            found.beats(egress.flow, activity.as_deref());
+        found.traffic = found.traffic.plus(seen.traffic.since(told));
+        found.contacts.last = found.contacts.last.max(seen.last_at);
+        let activity = seen.activity.copied().map(Box::new);
+        let activity = activity.or(before.and_then(|it| it.activity));
+        if seen.is_over {
+            found.beats(seen.flow, activity.as_deref());
         } else if self.open.len() < OPEN_MAX {
-            self.open.insert(egress.flow, Open { at, traffic: egress.traffic, activity });
+            self.open.insert(seen.flow, Open { at, traffic: seen.traffic, activity });
         } else {
             self.has_lost_sight = true;
-            found.beats(egress.flow, activity.as_deref());
+            found.beats(seen.flow, activity.as_deref());
         }
     }
 
@@ -200,15 +206,15 @@ impl Patterns {
     }
 
     /// A flow that is met for the first time; `None`: there is no room for its like.
-    fn begin(&mut self, record: &Record) -> Option<u32> {
-        let at = self.at(record)?;
-        let started_at = record.egress.started_at;
+    fn begin(&mut self, seen: &Glance<'_>) -> Option<u32> {
+        let at = self.at(seen)?;
+        let started_at = seen.started_at;
         let found = &mut self.found[at as usize];
         // What began before the period is no contact in it.
         if self.since.is_none_or(|since| started_at >= since) {
             found.contacts.add(started_at);
-            if let Some(domain) = &record.place.domain {
-                self.names.add(&domain.name, started_at);
+            if let Some(domain) = seen.domain {
+                self.names.add(domain, started_at);
             }
         } else {
             found.contacts.go_on(started_at);
@@ -216,41 +222,37 @@ impl Patterns {
         Some(at)
     }
 
-    fn at(&mut self, record: &Record) -> Option<u32> {
-        let egress = &record.egress;
-        let program = record
-            .sender
-            .process()
-            .map_or_else(|| format!("({})", egress.origin).into(), crate::event::Process::program);
-        let operator = record.place.operator.as_deref();
-        let name = operator.and_then(|it| it.name.as_ref());
-        let to = match (operator.and_then(|it| it.asn), name, egress.remote) {
+    fn at(&mut self, seen: &Glance<'_>) -> Option<u32> {
+        let program = self.programs.number(seen.process, seen.origin);
+        let name = seen.operator.and_then(|it| it.name.as_ref());
+        let to = match (seen.operator.and_then(|it| it.asn), name, seen.remote) {
             (Some(asn), ..) => Whither::Operator(asn),
             (None, Some(name), _) => Whither::Named(Arc::clone(name)),
             (None, None, Some(remote)) => Whither::Address(remote.ip()),
             (None, None, None) => Whither::Unread,
         };
-        let is_theirs = egress.origin == Origin::Accepted;
-        let port = egress.remote.map(|it| it.port()).filter(|port| *port != 0 && !is_theirs);
+        let is_theirs = seen.origin == Origin::Accepted;
+        let port = seen.remote.map(|it| it.port()).filter(|port| *port != 0 && !is_theirs);
         let room = self.found.len() < KEYS_MAX;
         match self.by_key.entry(Key { program, to, port }) {
             hash_map::Entry::Occupied(known) => Some(*known.get()),
             hash_map::Entry::Vacant(free) => {
-                let key = free.key().clone();
-                let of_program = self.of_program.entry(Arc::clone(&key.program)).or_default();
+                let rows = program as usize;
+                self.of_program.resize(self.of_program.len().max(rows + 1), 0);
+                let of_program = &mut self.of_program[rows];
                 if !room || *of_program >= KEYS_OF_PROGRAM {
                     return None;
                 }
                 *of_program += 1;
                 let at = self.found.len() as u32;
-                free.insert(at);
                 self.found.push(Found {
-                    key,
+                    key: free.key().clone(),
                     operator: name.cloned(),
-                    contacts: Contacts::at(egress.started_at),
+                    contacts: Contacts::at(seen.started_at),
                     traffic: Traffic::default(),
                     beat: None,
                 });
+                free.insert(at);
                 Some(at)
             }
         }
@@ -261,10 +263,12 @@ impl Patterns {
         for (flow, open) in std::mem::take(&mut self.open) {
             self.found[open.at as usize].beats(flow, open.activity.as_deref());
         }
-        let mut rows: Vec<Row> = self.found.into_iter().map(Found::into_row).collect();
+        let programs = &self.programs;
+        let mut rows: Vec<Row> = self.found.into_iter().map(|it| it.into_row(programs)).collect();
         rows.sort_by(|a, b| {
             let shares = b.share().total_cmp(&a.share());
-            shares.then_with(|| b.contacts.cmp(&a.contacts)).then_with(|| a.program.cmp(&b.program))
+            let names = |it: &Row| (Arc::clone(&it.program), it.script.clone());
+            shares.then_with(|| b.contacts.cmp(&a.contacts)).then_with(|| names(a).cmp(&names(b)))
         });
         let (names, names_left_out) = self.names.into_rows();
         Answer { rows, names, left_out: self.left_out, names_left_out }
@@ -282,7 +286,7 @@ impl Found {
         }
     }
 
-    fn into_row(self) -> Row {
+    fn into_row(self, programs: &Programs) -> Row {
         let Self { key, operator, contacts, traffic, beat } = self;
         let (asn, to) = match key.to {
             Whither::Operator(asn) => (Some(asn), operator),
@@ -290,8 +294,10 @@ impl Found {
             Whither::Address(address) => (None, Some(address.to_string().into())),
             Whither::Unread => (None, Some("(unknown)".into())),
         };
+        let (program, script) = programs.named(key.program);
         Row {
-            program: key.program,
+            program,
+            script,
             to: to.unwrap_or_else(|| asn.map_or_else(String::new, |asn| format!("AS{asn}")).into()),
             asn,
             port: key.port,

@@ -12,6 +12,10 @@ use crate::event::Timestamp;
 const DOMAINS_MAX: usize = 4_000;
 /// Up to so many names are counted; more are estimated, to some percent.
 const COUNTED: usize = 256;
+/// Names that are remembered as counted.
+const REMEMBERED: usize = 16_384;
+/// And none that is longer.
+const REMEMBERED_BYTES: usize = 64;
 
 /// Of a registered domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,10 @@ struct Below {
 
 #[derive(Debug, Default)]
 pub struct Names {
-    domains: HashMap<Box<str>, Below>,
+    domains: HashMap<Box<str>, u32>,
+    below: Vec<Below>,
+    /// The same names come again and again: what they are below, as they were written.
+    remembered: HashMap<Box<str>, u32>,
     /// Of this run alone: nobody can choose names that look like one.
     hasher: RandomState,
     left_out: u64,
@@ -46,31 +53,51 @@ pub struct Names {
 
 impl Names {
     pub(super) fn add(&mut self, name: &str, at: Timestamp) {
+        if let Some(below) = self.remembered.get(name) {
+            // Of a name that was counted, another time counts nothing.
+            self.below[*below as usize].see(at);
+            return;
+        }
+        let written = name;
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let domain = psl::domain_str(&name).unwrap_or(&name);
         let hash = self.hasher.hash_one(&name);
-        if !self.domains.contains_key(domain) {
-            if self.domains.len() >= DOMAINS_MAX {
+        let number = match self.domains.get(domain) {
+            Some(number) => *number,
+            None if self.domains.len() >= DOMAINS_MAX => {
                 self.left_out += 1;
                 return;
             }
-            let below = Below { lowest: BTreeSet::new(), seen: 0, first: at, last: at };
-            self.domains.insert(domain.into(), below);
-        }
-        if let Some(below) = self.domains.get_mut(domain) {
-            below.add(hash, at);
+            None => {
+                let number = self.below.len() as u32;
+                self.below.push(Below { lowest: BTreeSet::new(), seen: 0, first: at, last: at });
+                self.domains.insert(domain.into(), number);
+                number
+            }
+        };
+        let below = &mut self.below[number as usize];
+        below.see(at);
+        below.count(hash);
+        if written.len() <= REMEMBERED_BYTES {
+            if self.remembered.len() >= REMEMBERED {
+                self.remembered.clear();
+            }
+            self.remembered.insert(written.into(), number);
         }
     }
 
     /// And how many names are in no row.
     pub(super) fn into_rows(self) -> (Vec<NameRow>, u64) {
-        let rows = self.domains.into_iter().map(|(domain, below)| NameRow {
-            domain: domain.into(),
-            names: below.names(),
-            is_counted: below.lowest.len() < COUNTED,
-            seen: below.seen,
-            first: below.first,
-            last: below.last,
+        let rows = self.domains.into_iter().map(|(domain, number)| {
+            let below = &self.below[number as usize];
+            NameRow {
+                domain: domain.into(),
+                names: below.names(),
+                is_counted: below.lowest.len() < COUNTED,
+                seen: below.seen,
+                first: below.first,
+                last: below.last,
+            }
         });
         let mut rows: Vec<NameRow> = rows.collect();
         rows.sort_by(|a, b| b.names.cmp(&a.names).then_with(|| a.domain.cmp(&b.domain)));
@@ -79,10 +106,13 @@ impl Names {
 }
 
 impl Below {
-    fn add(&mut self, hash: u64, at: Timestamp) {
+    fn see(&mut self, at: Timestamp) {
         self.seen += 1;
         self.first = self.first.min(at);
         self.last = self.last.max(at);
+    }
+
+    fn count(&mut self, hash: u64) {
         if self.lowest.len() < COUNTED {
             self.lowest.insert(hash);
         } else if self.lowest.last().is_some_and(|highest| hash < *highest)

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ecs::tests::full_record,
-    event::{Operator, Process, Sender},
+    event::{Operator, Process, Record, Sender},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -45,7 +45,7 @@ fn by(mut record: Record, program: &str) -> Record {
 fn answer(records: &[Record]) -> Answer {
     let mut patterns = Patterns::new(None, None);
     for record in records {
-        patterns.see(record);
+        patterns.see(&record.into());
     }
     patterns.answer()
 }
@@ -118,7 +118,7 @@ fn what_began_before_the_period_is_no_contact_in_it() {
     before.egress.revision = 4;
     before.egress.last_at = Timestamp(START + 2 * HOUR);
     for record in [before, flow(2, 3 * HOUR), flow(3, 10 * HOUR)] {
-        patterns.see(&record);
+        patterns.see(&(&record).into());
     }
     let row = &patterns.answer().rows[0];
     assert_eq!((row.flows, row.contacts), (2, 1), "{row:?}");
@@ -131,9 +131,9 @@ fn a_program_that_sends_everywhere_hides_nobody_but_itself_and_what_is_left_out_
     for number in 0..many {
         let mut record = by(flow(number, number), "/tmp/scan");
         record.egress.remote.as_mut().unwrap().set_port(number as u16 + 1);
-        patterns.see(&record);
+        patterns.see(&(&record).into());
     }
-    patterns.see(&flow(many, many));
+    patterns.see(&(&flow(many, many)).into());
     let told = patterns.answer();
     assert_eq!(told.left_out, 500);
     assert!(told.rows.iter().any(|row| &*row.program == "/usr/bin/curl"));
@@ -156,4 +156,25 @@ fn the_beat_of_a_long_flow_is_that_of_its_latest_state() {
         assert_eq!((beat.spans, beat.flow), (90, flow(1, 0).egress.flow));
         assert!((beat.median_seconds - 5.0).abs() < 1.0 && beat.share > 0.99, "{beat:?}");
     }
+}
+
+#[test]
+fn scripts_of_one_interpreter_are_rows_of_their_own() {
+    let runs = |number: u64, line: &str| {
+        let mut record = by(flow(number, number * HOUR), "/usr/bin/python3.11");
+        if let Sender::Process { process, .. } = &mut record.sender {
+            Arc::make_mut(process).command_line = Some(line.into());
+        }
+        record
+    };
+    let lines =
+        ["python3 /opt/live.py 1", "python3 -u /opt/live.py 2", "python3 beacon.py", "python3"];
+    let records: Vec<Record> = (0..).zip(lines).map(|(number, line)| runs(number, line)).collect();
+    let told = answer(&records);
+    let rows: Vec<_> =
+        told.rows.iter().map(|it| (&*it.program, it.script.as_deref(), it.flows)).collect();
+    let python = "/usr/bin/python3.11";
+    let right =
+        [(python, Some("/opt/live.py"), 2), (python, None, 1), (python, Some("beacon.py"), 1)];
+    assert_eq!(rows, right);
 }

@@ -29,6 +29,7 @@ pub use index::Limits as IndexLimits;
 pub use ledger::Recovery;
 pub use query::Reader;
 pub use retention::Deleted;
+pub use stored::Seen;
 
 use crate::{
     clock::Clock,

@@ -81,6 +81,8 @@ struct Found {
     user: Option<Arc<str>>,
     /// Of the destination, told by trusted resolvers.
     names: BTreeSet<Arc<str>>,
+    /// What the program ran, where it is an interpreter; one more than are told.
+    scripts: BTreeSet<Box<str>>,
 }
 
 /// Takes in records; becomes a policy.
@@ -154,6 +156,9 @@ impl Suggestion {
                 .filter(|it| it.is_trusted && found.names.len() < NAMES_MAX)
                 .map(|it| Arc::clone(&it.name)),
         );
+        if found.scripts.len() <= NAMES_MAX {
+            found.scripts.extend(process.script().map(Into::into));
+        }
         found.add(port, Seen::of(record, is_refused));
         Ok(())
     }

@@ -87,6 +87,24 @@ fn what_is_only_claimed_or_nobodys_makes_no_rule_and_is_told() {
 }
 
 #[test]
+fn a_rule_for_an_interpreter_says_what_it_ran() {
+    let runs = |script: &str| {
+        flow(|_, it| {
+            it.executable = Some("/usr/bin/python3.11".into());
+            it.command_line = Some(format!("python3 {script}").into());
+        })
+    };
+    let text = policy_of(&[runs("/opt/b.py"), runs("/opt/a\u{1b}[2J\n[x].py"), runs("/opt/b.py")]);
+    assert_eq!(rules(&text), 1, "{text}");
+    let line = text.lines().find(|it| it.starts_with("# It says that it ran: "));
+    assert!(line.is_some_and(|it| it.ends_with(", /opt/b.py")), "{text}");
+    assert!(!text.contains('\u{1b}') && text.lines().all(|it| it != "[x].py"), "{text}");
+    let many: Vec<Record> = (0..9).map(|it| runs(&format!("/opt/{it}.py"))).collect();
+    assert!(policy_of(&many).contains("/opt/4.py, and more\n"));
+    assert!(!policy_of(&[flow(|_, _| {})]).contains("It says"));
+}
+
+#[test]
 fn what_was_only_tried_or_stays_local_needs_no_rule() {
     let attempt = flow(|it, _| it.egress.phase = Phase::Attempt);
     let local = flow(|it, _| it.place.country = Country::Local);

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use super::{Found, Group, RULES_MAX, Ruleless, Seen, Suggestion, Whither, who::Who};
+use super::{Found, Group, NAMES_MAX, RULES_MAX, Ruleless, Seen, Suggestion, Whither, who::Who};
 use crate::{
     config::Policy, event::CountryCode, printable::printable, table::bytes, when::rfc3339,
 };
@@ -86,8 +86,11 @@ fn rule(
         let names: Vec<String> = found.names.iter().map(|name| comment(name)).collect();
         let _ = writeln!(out, "# By name: {}", names.join(", "));
     }
-    if is_interpreter(group.who.called()) {
+    if is_interpreter(group.who.called()) || !found.scripts.is_empty() {
         out.push_str("# An interpreter: this allows each script that it runs so.\n");
+    }
+    if !found.scripts.is_empty() {
+        let _ = writeln!(out, "# It says that it ran: {}", scripts(found));
     }
     if port.is_none() && found.ports.len() == 1 && has_ports(group) {
         out.push_str("# Too many ports to name, or the other end's choice.\n");
@@ -107,6 +110,13 @@ fn rule(
         let _ = writeln!(out, "port = {port}");
     }
     let _ = writeln!(out, "transport = \"{}\"", group.transport);
+}
+
+fn scripts(found: &Found) -> String {
+    let told = found.scripts.iter().take(NAMES_MAX).map(|it| comment(it));
+    let told: Vec<String> = told.collect();
+    let more = if found.scripts.len() > told.len() { ", and more" } else { "" };
+    format!("{}{more}", told.join(", "))
 }
 
 fn who(out: &mut String, who: &Who, found: &Found) {

@@ -119,7 +119,8 @@ pub(super) fn flows(
     stored::flows(&decompress(head, payload)?, head.summary.entries(), wanted)
 }
 
-fn decompress(head: &Head, payload: &[u8]) -> Result<Vec<u8>, FormError> {
+/// What a payload is when it is not compressed.
+pub(super) fn decompress(head: &Head, payload: &[u8]) -> Result<Vec<u8>, FormError> {
     thread_local! {
         // Making one anew takes as long as a fifth of a block.
         static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };

@@ -178,6 +178,11 @@ impl Segment {
         Ok(self.payload(at, head)?.and_then(|payload| block::flows(head, &payload, wanted).ok()))
     }
 
+    /// What the payload of the block at `at` is when it is not compressed; `None` if it is damaged.
+    pub(crate) fn unpacked(&self, at: u64, head: &Head) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.payload(at, head)?.and_then(|payload| block::decompress(head, &payload).ok()))
+    }
+
     /// Up to `wanted` bytes at `at`; fewer at the end of the file.
     fn peek(&mut self, at: u64, wanted: usize) -> io::Result<&[u8]> {
         let window_end = self.window_at + self.window.len() as u64;

@@ -1,9 +1,12 @@
 //! The stored form of flows: the fields that each has, and extras that only some have.
 
+mod glance;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::glance::glance_at;
 use super::{
     basis::{Basis, StoredBasis, basis_from_stored, basis_to_stored},
     error::FormError,

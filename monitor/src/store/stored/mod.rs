@@ -36,4 +36,5 @@ mod watching;
 mod words;
 
 pub(super) use error::FormError;
-pub(super) use payload::{FlowState, Payload, Wanted, decode, flows};
+pub use payload::Seen;
+pub(super) use payload::{FlowState, Payload, Wanted, decode, flows, glances};

@@ -4,11 +4,11 @@
 use super::{
     entry::{StoredEntry, from_stored, to_stored},
     error::FormError,
-    flow::{flow_from_stored, learn_executed, pass_by},
+    flow::{flow_from_stored, glance_at, learn_executed, pass_by},
     tables::{Interner, StoredTables, Tables},
 };
 use crate::{
-    event::{Entry, FlowId, Record},
+    event::{Entry, FlowId, Glance, Record},
     filter::Filter,
 };
 
@@ -132,6 +132,32 @@ pub(in crate::store) fn flows(
         Ok(())
     })?;
     Ok(states)
+}
+
+/// An entry as it is seen at a glance.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    Flow(&'a Glance<'a>),
+    Other(&'a Entry),
+}
+
+/// Shows the entries of a payload, in order. Some may have been shown when it turns out to be malformed.
+pub(in crate::store) fn glances(
+    raw: &[u8],
+    count: usize,
+    mut each: impl FnMut(Seen<'_>),
+) -> Result<(), FormError> {
+    each_entry(raw, count, |entry, base, tables| {
+        let (flow, extras) = match entry {
+            StoredEntry::Flow(flow) => (flow, Vec::new()),
+            StoredEntry::FlowWith(flow, extras) => (flow, extras),
+            other => {
+                each(Seen::Other(&from_stored(other, base, tables)?));
+                return Ok(());
+            }
+        };
+        glance_at(&flow, &extras, base, tables, |glance| each(Seen::Flow(glance)))
+    })
 }
 
 fn each_entry<'a>(

@@ -1,6 +1,9 @@
 //! What queries answer: by definition, by the ledger and by the index it is the same.
 
-use std::{ops::ControlFlow, sync::atomic::Ordering};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use proptest::prelude::*;
 
@@ -10,11 +13,11 @@ use super::{
     open, settle, write,
 };
 use crate::{
-    event::{Domain, DomainSource, Entry, Notice, Record, Timestamp, Transport},
+    event::{Domain, DomainSource, Entry, Glance, Notice, Record, Timestamp, Transport},
     filter::{Filter, Query},
     store::{
         Reader,
-        stored::{Payload, Wanted, flows},
+        stored::{Payload, Seen, Wanted, decode, flows, glances},
     },
 };
 
@@ -50,6 +53,34 @@ proptest! {
         }
         prop_assert_eq!(store.counters().index_errors.load(Ordering::Relaxed), 0);
         prop_assert_eq!(store.counters().blocks_corrupt.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_seen_at_a_glance_is_what_the_record_says(seed: u64, count in 1_usize..300) {
+        let entries = History::new(seed).entries(count);
+        let mut payload = Payload::default();
+        for entry in &entries {
+            payload.push(entry);
+        }
+        let (raw, mut told) = (payload.finish(), Vec::new());
+        glances(&raw, count, |seen| {
+            told.push(match seen {
+                Seen::Flow(glance) => format!("{glance:?}"),
+                Seen::Other(entry) => format!("{entry:?}"),
+            });
+        })
+        .unwrap();
+        let right = decode(&raw, count).unwrap().into_iter().map(|entry| match entry {
+            Entry::Flow(mut record) => {
+                // That is of what the verdict rests on.
+                if let Some(operator) = &mut record.place.operator {
+                    Arc::make_mut(operator).is_anycast = false;
+                }
+                format!("{:?}", Glance::from(&record))
+            }
+            other => format!("{other:?}"),
+        });
+        prop_assert_eq!(told, right.collect::<Vec<_>>());
     }
 
     #[test]
