@@ -1,6 +1,7 @@
 //! Measures the store: ingest, size on disk, index and queries, on a million realistic records.
 //! `cargo bench -p monitor --bench store [-- RECORDS [DAYSd] [PART OF A QUERY'S NAME]]`; the numbers go to docs/performance.md. Each query
-//! is asked with the index and without in turns. It asserts nothing about time.
+//! is asked with the index and without in turns. It asserts nothing about time. The daemon tells its allocator to keep little:
+//! `GLIBC_TUNABLES=glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=1048576` is as it is there.
 
 #[path = "store/generator.rs"]
 mod generator;
@@ -140,8 +141,8 @@ fn queries(path: &Path, records: usize, days: u64) {
     let parsed = |raw: RawFilter| move |_| raw.parse(Timestamp(START)).expect("a filter");
     let some = |text: &str| Some(text.to_owned());
     let once = if records > LARGE { 1 } else { u64::MAX };
-    let events = |what, repeats, query: &dyn Fn(u64) -> Query| {
-        report(what, [&with, &without], [repeats, once], |reader, position| {
+    let checked = |what, repeats: [u64; 2], query: &dyn Fn(u64) -> Query| {
+        report(what, [&with, &without], repeats, |reader, position| {
             let take = |record| {
                 std::hint::black_box(&record);
                 ControlFlow::Continue(())
@@ -150,6 +151,9 @@ fn queries(path: &Path, records: usize, days: u64) {
             (stats.matched, stats.blocks_read)
         });
     };
+    let events =
+        |what, repeats, query: &dyn Fn(u64) -> Query| checked(what, [repeats, once], query);
+    let never = if records > LARGE { 0 } else { u64::MAX };
     events("one hour, country CN", 21, &country);
     let hour = |position| {
         let mut query = country(position);
@@ -170,23 +174,39 @@ fn queries(path: &Path, records: usize, days: u64) {
     let net = RawFilter { destination: some("20.3.200.0/24"), ..none() };
     events("20.3.200.0/24", 7, &parsed(net));
     events("country IR", 7, &parsed(RawFilter { country: some("IR"), ..none() }));
-    let who = [
+    for (what, raw) in by_process() {
+        checked(what, [7, if what.contains("tree") { once } else { never }], &parsed(raw));
+    }
+    show([&with, &without], once);
+    events("the newest 50", 7, &parsed(RawFilter { limit: some("50"), ..none() }));
+    summaries([&with, &without], records, &hour);
+    checked("everything", [once.min(3), never], &parsed(none()));
+    patterns([&with, &without], once);
+    println!("memory after queries: {} kB (peak {} kB)", memory(), memory_line("VmHWM:"));
+    if records <= LARGE {
+        std::thread::sleep(Duration::from_secs(25));
+        println!("memory when idle again: {} kB", memory());
+    }
+}
+
+/// What an investigator narrows by besides what a flow has.
+fn by_process() -> [(&'static str, RawFilter); 7] {
+    let some = |text: &str| Some(text.to_owned());
+    let none = RawFilter::default;
+    [
         ("a rare script", RawFilter { script: some(&format!("/opt/{RARE}.py")), ..none() }),
         ("a rare user", RawFilter { user: some("rare"), ..none() }),
         ("a rare unit", RawFilter { unit: some(RARE), ..none() }),
         ("a rare container", RawFilter { container: some(CONTAINER), ..none() }),
         ("a rare executable", RawFilter { hash: some("abababab"), ..none() }),
+        ("a process and its tree", RawFilter { tree: some("6000"), ..none() }),
         ("a rare rule", RawFilter { verdict_reason: some("rule:rare"), ..none() }),
-    ];
-    for (what, raw) in who {
-        events(what, 7, &parsed(raw));
-    }
-    show([&with, &without], once);
-    events("the newest 50", 7, &parsed(RawFilter { limit: some("50"), ..none() }));
-    summaries([&with, &without], records, &hour);
-    events("everything", once.min(3), &parsed(none()));
+    ]
+}
+
+fn patterns(readers: [&Reader; 2], once: u64) {
     // The ledger once, whether there is an index or not.
-    report("patterns over all", [&with, &without], [once.min(3), 0], |reader, _| {
+    report("patterns over all", readers, [once.min(3), 0], |reader, _| {
         let mut patterns = Patterns::new(None, None);
         let stats = reader.history(None, None, |seen| {
             if let Seen::Flow(glance) = seen {
@@ -195,9 +215,6 @@ fn queries(path: &Path, records: usize, days: u64) {
         });
         (patterns.answer().rows.len() as u64, stats.expect("all of it").blocks_read)
     });
-    println!("memory after queries: {} kB (peak {} kB)", memory(), memory_line("VmHWM:"));
-    std::thread::sleep(Duration::from_secs(25));
-    println!("memory when idle again: {} kB", memory());
 }
 
 /// All states of a flow, by its id: of one in the middle.
@@ -239,7 +256,7 @@ fn summaries(readers: [&Reader; 2], records: usize, hour: &dyn Fn(u64) -> Query)
     summary("summary by country", [7, once], By::Country, &of(None));
     summary("summary by verdict", [7, never], By::Verdict, &of(None));
     summary("  of violations", [7, never], By::Country, &of(Some("unapproved")));
-    summary("  of four fifths", [7, once], By::Country, &|_| {
+    summary("  of four fifths", [7, never], By::Country, &|_| {
         let (since, until) = (hour(2).filter.since, hour(18).filter.until);
         Query { filter: Filter { since, until, ..Filter::default() }, ..Query::default() }
     });

@@ -367,8 +367,12 @@ impl Summary {
 
     /// Most sent bytes first; equal ones by key.
     pub fn into_rows(self) -> Vec<Row> {
-        let mut rows = self.rows;
-        rows.sort_by(|a, b| b.source.bytes.cmp(&a.source.bytes).then_with(|| a.key.cmp(&b.key)));
+        // Of many rows, what they were found by takes as much as they do.
+        let Self { mut rows, by_key, texts, by_text, by_parts, .. } = self;
+        drop((by_key, texts, by_text, by_parts));
+        rows.sort_unstable_by(|a, b| {
+            b.source.bytes.cmp(&a.source.bytes).then_with(|| a.key.cmp(&b.key))
+        });
         rows
     }
 

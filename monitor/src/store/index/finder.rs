@@ -3,6 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io,
     sync::Arc,
 };
 
@@ -83,7 +85,7 @@ impl Finder {
         if let Some(sums) = self.0.building().sums(segment, needs) {
             return Some(sums);
         }
-        self.read_sums(segment, |read| sums::sums(segment, needs, read))
+        self.read_sums(segment, |file| sums::sums(segment, needs, file))
     }
 
     /// Those of its roll-ups; `by_program`: by program and user, too.
@@ -91,23 +93,24 @@ impl Finder {
         if let Some(rolled) = self.0.building().rolled(segment, by_program) {
             return Some(rolled);
         }
-        self.read_sums(segment, |read| sums::rolled(segment, by_program, read))
+        self.read_sums(segment, |file| sums::rolled(segment, by_program, file))
     }
 
     fn read_sums<T>(
         &self,
         segment: u32,
-        told: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<Vec<u8>, Fault>) -> Result<Option<T>, Fault>,
+        told: impl FnOnce(&File) -> Result<Option<T>, Malformed>,
     ) -> Option<T> {
         self.contents(segment)?;
         let period = period_of(segment);
-        let (database, _) = self.0.open(period)?;
-        let mut read = |prefix: &[u8]| {
-            let mut bytes = Vec::new();
-            database.scan(prefix, |_, value| bytes.extend_from_slice(value))?;
-            Ok(bytes)
+        // Its files are as they were sealed, and stay while it is held.
+        let _database = self.0.open(period)?;
+        let read = match File::open(sums::path(&self.0.path_of(period), segment)) {
+            Ok(file) => told(&file).map_err(Fault::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
         };
-        told(&mut read).unwrap_or_else(|fault| {
+        read.unwrap_or_else(|fault| {
             self.0.fail(period, &fault);
             None
         })

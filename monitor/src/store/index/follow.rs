@@ -13,7 +13,7 @@ use super::{
     period::{Period, period_of},
     seal::Covered,
     shared::{Limits, Shared, State},
-    sums::SumsBuilder,
+    sums::{self, SumsBuilder},
 };
 use crate::store::{
     error::StoreCounters,
@@ -183,7 +183,7 @@ impl Follower<'_> {
         if is_whole && !covered.complete {
             // Nothing (left) to read, but no more will come.
             covered.complete = true;
-            if let Err(fault) = self.write(number, self.sums(&covered, number), covered) {
+            if let Err(fault) = self.write(number, Vec::new(), covered) {
                 self.shared.fail(period_of(number), &fault);
                 return Err(io::Error::other(fault));
             }
@@ -221,9 +221,9 @@ impl Follower<'_> {
     }
 
     /// Of a segment that is covered whole.
-    fn sums(&self, covered: &Covered, number: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn sums(&self, covered: &Covered, number: u32) -> Option<Vec<u8>> {
         let building = self.shared.building();
-        if building.is_at(number, covered.end) { building.finish() } else { Vec::new() }
+        building.is_at(number, covered.end).then(|| building.finish())?
     }
 
     fn write_group(
@@ -248,11 +248,7 @@ impl Follower<'_> {
             self.shared.building().add(*at, head, &entries);
         }
         let number = segment.number();
-        let mut pairs = builder.finish(number);
-        if covered.complete {
-            pairs.extend(self.sums(covered, number));
-        }
-        self.write(number, pairs, *covered)
+        self.write(number, builder.finish(number), *covered)
     }
 
     fn write(
@@ -264,6 +260,10 @@ impl Follower<'_> {
         let period = period_of(segment);
         let database = self.shared.database(period, true)?;
         database.write(pairs.into_iter())?;
+        if let Some(sums) = covered.complete.then(|| self.sums(&covered, segment)).flatten() {
+            files::write(&sums::path(&self.shared.path_of(period), segment), &sums)?;
+            memory::release();
+        }
         self.shared.cover(period, segment, covered);
         Ok(())
     }

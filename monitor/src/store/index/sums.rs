@@ -3,9 +3,12 @@
 //! segment may know a later state. They rest on that segment alone. Nothing here reads or writes files.
 
 mod dictionary;
+mod kind;
 mod rolled;
 mod stored;
 mod table;
+
+use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
@@ -41,6 +44,11 @@ impl Sum {
         self.counts.seen = [first.min(from), last.max(to)];
         self.traffic = self.traffic.plus(other.traffic);
     }
+}
+
+/// The file of a segment's sums, within the directory of its database, so that the seal proves it, too.
+pub(super) fn path(database: &Path, segment: u32) -> PathBuf {
+    database.join(format!("sums-{segment:08}"))
 }
 
 /// What rows must be kept apart by.
@@ -216,9 +224,9 @@ impl SumsBuilder {
         self.kinds.iter().map(|(kind, sum)| (*kind, *sum)).collect()
     }
 
-    /// Keys and values; none if it has no sums.
-    pub(super) fn finish(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        if self.is_told(self.segment) { stored::pairs(self) } else { Vec::new() }
+    /// As a file; `None`: there are none.
+    pub(super) fn finish(&self) -> Option<Vec<u8>> {
+        self.is_told(self.segment).then(|| stored::encode_all(self))
     }
 }
 

@@ -58,8 +58,6 @@ impl Dimension {
 
 /// First byte of the keys of groups: tables of blocks.
 pub(super) const GROUPS: u8 = 0;
-/// Of those of a segment's sums.
-pub(super) const SUMS: u8 = 64;
 
 /// Longest domain in a term; more only brings more blocks.
 const DOMAIN_MAX: usize = 255;

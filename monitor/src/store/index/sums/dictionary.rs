@@ -11,7 +11,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 
-use super::stored::{StoredKind, stored_kind, told_kind};
+use super::kind::{StoredKind, stored_kind, told_kind};
 use crate::{
     event::{
         Attribution, Certainty, Country, Domain, DomainSource, Egress, ExecutedFile, Findings,

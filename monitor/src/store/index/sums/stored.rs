@@ -1,69 +1,56 @@
-//! The stored form of sums: their keys and values in the index, and back. `docs/store-format.md` describes it; a change
+//! The stored form of sums: a file of each segment beside its database, read in parts. `docs/store-format.md` describes it; a change
 //! needs a new version of the seal.
 
-use std::sync::Arc;
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     COLUMNS, Key, Loose, Needs, Sum, Sums, SumsBuilder, UNKNOWN,
     dictionary::Dictionary,
+    kind::{StoredKind, stored_kind, told_kind},
     rolled::{Rolled, RolledUp},
     table::{self, put, put_sum, take, take_sum},
 };
 use crate::{
-    event::{Country, CountryCode, FlowId, User, Verdict},
-    store::{
-        index::{
-            group::{encode, key},
-            terms::SUMS,
-        },
-        ledger::frame::verdict_bit,
-    },
+    event::{FlowId, User},
+    store::index::group::encode,
     summary::Kind,
 };
 
-/// About how long a value gets.
-const VALUE_BYTES: usize = 16 << 10;
 const COMPRESSION_LEVEL: i32 = 1;
 /// Longest part of sums that is believed.
 const UNPACKED_MAX: u64 = 64 << 20;
 
-/// What stands in a value: the eight bytes of its key behind the segment.
+/// A part of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
-    Head,
+enum Part {
     Loose,
     Rolled,
     Column(usize),
     Table(u8),
 }
 
-impl Holds {
-    fn number(self) -> u64 {
+impl Part {
+    fn number(self) -> u16 {
         match self {
-            Self::Head => 0,
             Self::Loose => 1,
             Self::Rolled => 2,
-            Self::Column(column) => 8 + column as u64,
-            Self::Table(columns) => 32 + u64::from(columns),
+            Self::Column(column) => 8 + column as u16,
+            Self::Table(columns) => 32 + u16::from(columns),
         }
     }
 }
 
 const BEGINS: u8 = 32;
-/// Beside the verdict's bit.
-const LEARNING: u8 = 64;
 
 /// These bytes are no sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store::index) struct Malformed;
 
-/// The code's letters, or (0, 0) unlocated, (0, 1) local; and the bit of the verdict.
-pub(super) type StoredKind = (u8, u8, u8);
-
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
+    segment: u32,
     end: u64,
     next_block: u64,
     /// Earliest instant that is told.
@@ -77,6 +64,8 @@ struct Head {
     tables: Vec<(u8, u32)>,
     /// Roll-ups are told by program, too.
     has_programs: bool,
+    /// Number and length of each part, in order; they follow the head.
+    parts: Vec<(u16, u32)>,
 }
 
 /// A program, and the user's number and name.
@@ -84,15 +73,13 @@ type StoredProgram = (Arc<str>, Option<(u32, Option<Arc<str>>)>);
 /// Place of the program, kind and sum of each row.
 type StoredRolled = (Vec<StoredProgram>, Vec<(u16, StoredKind, Vec<u8>)>);
 
-pub(super) fn pairs(builder: &SumsBuilder) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut pairs = Vec::new();
-    let mut put_all = |holds: Holds, bytes: &[u8]| {
-        let packed = pack(bytes);
-        let bytes = if holds == Holds::Head { bytes } else { &packed };
-        for (part, value) in (0_u16..).zip(bytes.chunks(VALUE_BYTES)) {
-            let key = key(SUMS, builder.segment, holds.number(), Some(part));
-            pairs.push((key, value.to_vec()));
-        }
+/// The whole file.
+pub(super) fn encode_all(builder: &SumsBuilder) -> Vec<u8> {
+    let (mut parts, mut bytes) = (Vec::new(), Vec::new());
+    let mut put_part = |part: Part, unpacked: &[u8]| {
+        let packed = pack(unpacked);
+        parts.push((part.number(), packed.len() as u32));
+        bytes.extend_from_slice(&packed);
     };
     let kinds = builder.kinds();
     let rollups = builder.rolled.kinds();
@@ -101,24 +88,25 @@ pub(super) fn pairs(builder: &SumsBuilder) -> Vec<(Vec<u8>, Vec<u8>)> {
     let base = base.unwrap_or_default();
     let columns = builder.tables.columns();
     for column in (0..COLUMNS).filter(|column| columns & (1 << column) != 0) {
-        put_all(Holds::Column(column), builder.numberer.stored(column));
+        put_part(Part::Column(column), builder.numberer.stored(column));
     }
     for table in builder.tables.iter() {
         let mut rows: Vec<(Key, Sum)> = table.rows().collect();
         rows.sort_unstable_by_key(|(key, _)| *key);
-        put_all(Holds::Table(table.columns()), &table::encode(&rows, table.columns(), base));
+        put_part(Part::Table(table.columns()), &table::encode(&rows, table.columns(), base));
     }
     let mut loose: Vec<&Loose> = builder.loose.values().collect();
     loose.sort_unstable_by_key(|it| (it.sum.counts.seen[0], it.flow));
-    put_all(Holds::Loose, &loose_to_bytes(&loose, columns, base));
+    put_part(Part::Loose, &loose_to_bytes(&loose, columns, base));
     let programs = builder.rolled.told(true, 0, 0).filter(|it| !it.rows.is_empty());
     if let Some(rolled) = &programs {
-        put_all(Holds::Rolled, &rolled_to_bytes(rolled, base));
+        put_part(Part::Rolled, &rolled_to_bytes(rolled, base));
     }
     let stored = |kinds: &[(Kind, Sum)]| {
         kinds.iter().map(|(kind, sum)| (stored_kind(*kind), sum_to_bytes(sum, base))).collect()
     };
     let head = Head {
+        segment: builder.segment,
         end: builder.end,
         next_block: builder.next_block,
         base,
@@ -128,10 +116,13 @@ pub(super) fn pairs(builder: &SumsBuilder) -> Vec<(Vec<u8>, Vec<u8>)> {
         columns,
         tables: builder.tables.iter().map(|it| (it.columns(), it.len() as u32)).collect(),
         has_programs: programs.is_some() || rollups.is_empty(),
+        parts,
     };
     let head = encode(&head, Vec::new());
-    put_all(Holds::Head, &head);
-    pairs
+    let mut all = (head.len() as u32).to_le_bytes().to_vec();
+    all.extend_from_slice(&head);
+    all.extend_from_slice(&bytes);
+    all
 }
 
 /// Length and compressed bytes.
@@ -156,25 +147,61 @@ fn told_kinds(stored: &[(StoredKind, Vec<u8>)], base: u64) -> Option<Vec<(Kind, 
     told.collect()
 }
 
-/// Reads values: those whose keys begin with this, one behind the other.
-type Read<'a, E> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u8>, E>;
+/// Where sums are read from: bytes from an offset on, fewer at the end.
+pub(in crate::store::index) trait Source {
+    fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>>;
+}
 
-/// `None`: there are none of this segment.
-fn head<E: From<Malformed>>(segment: u32, read: Read<'_, E>) -> Result<Option<Head>, E> {
-    let bytes = read(&prefix(segment, Holds::Head))?;
-    if bytes.is_empty() {
-        return Ok(None);
+impl Source for File {
+    fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
     }
-    Ok(Some(postcard::from_bytes(&bytes).map_err(|_| Malformed)?))
+}
+
+impl From<io::Error> for Malformed {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+impl Head {
+    fn read(source: &impl Source, segment: u32) -> Result<(Self, u64), Malformed> {
+        let length = source.read(0, 4)?.try_into().map_err(|_| Malformed)?;
+        let length = u32::from_le_bytes(length);
+        if u64::from(length) > UNPACKED_MAX {
+            return Err(Malformed);
+        }
+        let bytes = source.read(4, length as usize)?;
+        let head: Self = postcard::from_bytes(&bytes).map_err(|_| Malformed)?;
+        if head.segment != segment {
+            return Err(Malformed);
+        }
+        Ok((head, 4 + u64::from(length)))
+    }
+
+    /// What a part is when it is not packed.
+    fn part(&self, source: &impl Source, begin: u64, part: Part) -> Result<Vec<u8>, Malformed> {
+        let mut at = begin;
+        for (number, length) in &self.parts {
+            if *number == part.number() {
+                let packed = source.read(at, *length as usize)?;
+                return unpack(&packed).ok_or(Malformed);
+            }
+            at += u64::from(*length);
+        }
+        Err(Malformed)
+    }
 }
 
 /// The sums of a segment's flows; `None`: there are none that keep apart what is needed.
-pub(in crate::store::index) fn sums<E: From<Malformed>>(
+pub(in crate::store::index) fn sums(
     segment: u32,
     needs: Needs,
-    read: Read<'_, E>,
-) -> Result<Option<Sums>, E> {
-    let Some(head) = head(segment, read)? else { return Ok(None) };
+    source: &impl Source,
+) -> Result<Option<Sums>, Malformed> {
+    let (head, begin) = Head::read(source, segment)?;
     let (end, next_block) = (head.end, head.next_block);
     let has = |columns: u8| columns & needs.columns == needs.columns;
     let tables = head.tables.iter().filter(|(columns, _)| has(*columns));
@@ -182,30 +209,30 @@ pub(in crate::store::index) fn sums<E: From<Malformed>>(
     if needs.columns != 0 && table.is_none() {
         return Ok(None);
     }
-    let loose = unpack(&read(&prefix(segment, Holds::Loose))?).ok_or(Malformed)?;
+    let loose = head.part(source, begin, Part::Loose)?;
     let loose = loose_from_bytes(&loose, &head).ok_or(Malformed)?;
     let Some((columns, rows)) = table.filter(|_| needs.columns != 0) else {
         let kinds = told_kinds(&head.flows, head.base).ok_or(Malformed)?;
         return Ok(Some(Sums::of_kinds((end, next_block), &kinds, loose)));
     };
-    let bytes = unpack(&read(&prefix(segment, Holds::Table(columns)))?).ok_or(Malformed)?;
+    let bytes = head.part(source, begin, Part::Table(columns))?;
     let flows = table::decode(&bytes, (columns, head.base), rows as usize).ok_or(Malformed)?;
     let mut dictionary = Dictionary::default();
     for column in (0..COLUMNS).filter(|column| needs.columns & (1 << column) != 0) {
-        let bytes = unpack(&read(&prefix(segment, Holds::Column(column)))?).ok_or(Malformed)?;
+        let bytes = head.part(source, begin, Part::Column(column))?;
         dictionary.take(column, &bytes).ok_or(Malformed)?;
     }
     let sums = Sums { end, next_block, dictionary, flows, loose };
-    if sums.is_sound(needs) { Ok(Some(sums)) } else { Err(Malformed.into()) }
+    if sums.is_sound(needs) { Ok(Some(sums)) } else { Err(Malformed) }
 }
 
 /// The sums of a segment's roll-ups; `None`: there are none that keep apart what is needed.
-pub(in crate::store::index) fn rolled<E: From<Malformed>>(
+pub(in crate::store::index) fn rolled(
     segment: u32,
     by_program: bool,
-    read: Read<'_, E>,
-) -> Result<Option<RolledUp>, E> {
-    let Some(head) = head(segment, read)? else { return Ok(None) };
+    source: &impl Source,
+) -> Result<Option<RolledUp>, Malformed> {
+    let (head, begin) = Head::read(source, segment)?;
     let at = (head.end, head.next_block);
     if !by_program || head.rollups.is_empty() {
         let kinds = told_kinds(&head.rollups, head.base).ok_or(Malformed)?;
@@ -214,12 +241,8 @@ pub(in crate::store::index) fn rolled<E: From<Malformed>>(
     if !head.has_programs {
         return Ok(None);
     }
-    let bytes = unpack(&read(&prefix(segment, Holds::Rolled))?).ok_or(Malformed)?;
+    let bytes = head.part(source, begin, Part::Rolled)?;
     Ok(Some(rolled_from_bytes(&bytes, at, head.base).ok_or(Malformed)?))
-}
-
-fn prefix(segment: u32, holds: Holds) -> Vec<u8> {
-    key(SUMS, segment, holds.number(), None)
 }
 
 fn loose_to_bytes(all: &[&Loose], columns: u8, base: u64) -> Vec<u8> {
@@ -303,24 +326,4 @@ fn sum_to_bytes(sum: &Sum, base: u64) -> Vec<u8> {
 
 fn sum_from_bytes(mut bytes: &[u8], base: u64) -> Option<Sum> {
     take_sum(&mut bytes, base).filter(|_| bytes.is_empty())
-}
-
-pub(super) fn stored_kind(Kind { country, verdict, is_learning }: Kind) -> StoredKind {
-    let [a, b] = match country {
-        Country::Known(code) => code.bytes(),
-        Country::Unlocated => [0, 0],
-        Country::Local => [0, 1],
-    };
-    (a, b, verdict_bit(verdict) | if is_learning { LEARNING } else { 0 })
-}
-
-pub(super) fn told_kind((a, b, verdict): StoredKind) -> Option<Kind> {
-    let country = match [a, b] {
-        [0, 0] => Country::Unlocated,
-        [0, 1] => Country::Local,
-        code => Country::Known(CountryCode::new(std::str::from_utf8(&code).ok()?)?),
-    };
-    let is_it = |it: &&Verdict| verdict_bit(**it) == verdict & !LEARNING;
-    let is_learning = verdict & LEARNING != 0;
-    Some(Kind { country, verdict: *Verdict::ALL.iter().find(is_it)?, is_learning })
 }

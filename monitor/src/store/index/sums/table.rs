@@ -180,20 +180,28 @@ pub(super) fn decode(
     if count > bytes.len() {
         return None;
     }
-    let mut keys = vec![[UNKNOWN; COLUMNS]; count];
+    let mut rows = vec![([UNKNOWN; COLUMNS], told([0; FIELDS], base)); count];
     for column in (0..COLUMNS).filter(|column| columns & bit(*column) != 0) {
-        for key in &mut keys {
+        for (key, _) in &mut rows {
             key[column] = u16::try_from(take(&mut bytes)?).ok()?;
         }
     }
-    let mut sums = vec![[0; FIELDS]; count];
-    for field in 0..FIELDS {
-        for sum in &mut sums {
-            sum[field] = take(&mut bytes)?;
+    let set: [fn(&mut Sum, u64); FIELDS] = [
+        |sum, it| sum.counts.flows = it,
+        |sum, it| sum.counts.attempts = it,
+        |sum, it| sum.counts.seen[0].0 = sum.counts.seen[0].0.wrapping_add(it),
+        |sum, it| sum.counts.seen[1].0 = sum.counts.seen[0].0.wrapping_add(it),
+        |sum, it| sum.traffic.sent_bytes = it,
+        |sum, it| sum.traffic.sent_packets = it,
+        |sum, it| sum.traffic.received_bytes = it,
+        |sum, it| sum.traffic.received_packets = it,
+    ];
+    for set in set {
+        for (_, sum) in &mut rows {
+            set(sum, take(&mut bytes)?);
         }
     }
-    let sums = sums.into_iter().map(|fields| told(fields, base));
-    bytes.is_empty().then(|| keys.into_iter().zip(sums).collect())
+    bytes.is_empty().then_some(rows)
 }
 
 const FIELDS: usize = 8;

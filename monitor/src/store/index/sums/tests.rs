@@ -1,11 +1,11 @@
 //! Which flows are added up and how they are kept apart, and that sums come back as they were.
 
-use std::collections::BTreeMap;
+use std::io;
 
-use super::*;
+use super::{stored::Source, *};
 use crate::{
     event::{Process, Rollup, Sender},
-    store::{index::terms, ledger::frame::Summary, tests::history::History},
+    store::{ledger::frame::Summary, tests::history::History},
 };
 
 fn head(number: u64) -> Head {
@@ -20,12 +20,10 @@ fn head(number: u64) -> Head {
     }
 }
 
-type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
-
-fn reads(pairs: &Pairs) -> impl FnMut(&[u8]) -> Result<Vec<u8>, Malformed> + '_ {
-    |prefix| {
-        let within = pairs.iter().filter(|(key, _)| key.starts_with(prefix));
-        Ok(within.flat_map(|(_, value)| value).copied().collect())
+impl Source for Vec<u8> {
+    fn read(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
+        let bytes = self.get(at as usize..at as usize + length);
+        bytes.map(<[u8]>::to_vec).ok_or(io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -58,22 +56,21 @@ fn sums_come_back_as_they_were_and_not_without_a_part_of_them() {
     let told = builder.sums(7, Needs::default()).unwrap();
     assert!(told.flows.len() > 5 && told.loose.len() > 5, "{told:?}");
     assert_eq!((told.next_block, told.end), (44, 43_137));
-    let pairs: Pairs = builder.finish().into_iter().collect();
-    assert!(pairs.keys().all(|key| key[0] == terms::SUMS));
+    let file = builder.finish().unwrap();
     let all = (0..COLUMNS).fold(Needs::default(), Needs::also);
     let mut needed = vec![all];
     needed.extend((0..COLUMNS).map(|column| Needs::default().also(column)));
     for needs in needed {
-        let (told, read) = (builder.sums(7, needs), sums(7, needs, &mut reads(&pairs)).unwrap());
+        let (told, read) = (builder.sums(7, needs), sums(7, needs, &file).unwrap());
         let (told, mut read) = (sorted(told.unwrap()), sorted(read.unwrap()));
         // The columns that nobody asked for are told where they are at hand.
         read.flows.retain(|(key, _)| told.flows.iter().any(|(it, _)| it == key));
         assert_eq!(read, told, "{needs:?}");
     }
-    let read = sums(7, Needs::default(), &mut reads(&pairs)).unwrap().unwrap();
+    let read = sums(7, Needs::default(), &file).unwrap().unwrap();
     assert_eq!(kinds(&read), kinds(&told));
     for by_program in [false, true] {
-        let mut read = rolled(7, by_program, &mut reads(&pairs)).unwrap().unwrap();
+        let mut read = rolled(7, by_program, &file).unwrap().unwrap();
         let mut told = builder.rolled(7, by_program).unwrap();
         assert!(!told.rows.is_empty());
         for rolled in [&mut read, &mut told] {
@@ -81,13 +78,12 @@ fn sums_come_back_as_they_were_and_not_without_a_part_of_them() {
         }
         assert_eq!(read, told);
     }
-    assert_eq!(sums(7, all, &mut reads(&Pairs::new())), Ok(None));
-    for cut in pairs.keys() {
-        let mut pairs = pairs.clone();
-        pairs.get_mut(cut).unwrap().pop();
-        let flows = sums(7, all, &mut reads(&pairs)).is_err();
-        let rollups = rolled(7, true, &mut reads(&pairs)).is_err();
-        assert!(flows || rollups, "{cut:?}");
+    assert_eq!(sums(8, all, &file), Err(Malformed), "of another segment");
+    for cut in (1..file.len()).step_by(97) {
+        let mut short = file.clone();
+        short.truncate(cut);
+        let is_told = sums(7, all, &short).is_ok() && rolled(7, true, &short).is_ok();
+        assert!(!is_told, "{cut} of {} bytes", file.len());
     }
 }
 
@@ -122,7 +118,7 @@ fn a_segment_that_too_many_flows_go_beyond_has_no_sums() {
         record.egress.flow = FlowId(number.into());
         builder.add(number, &head(number), &[Entry::Flow(record)]);
     }
-    assert_eq!((builder.sums(1, Needs::default()), builder.finish()), (None, Vec::new()));
+    assert_eq!((builder.sums(1, Needs::default()), builder.finish()), (None, None));
     assert!(builder.is_at(1, LOOSE_MAX as u64 + head(1).block_bytes()));
 }
 
@@ -172,9 +168,9 @@ fn programs_without_end_leave_sums_by_country_and_verdict() {
     assert_eq!(builder.sums(1, Needs::default().also(WHO)), None);
     let sums = builder.sums(1, Needs::default()).unwrap();
     assert_eq!(flows(&sums), 399);
-    let pairs: Pairs = builder.finish().into_iter().collect();
-    assert_eq!(super::sums(1, Needs::default().also(WHO), &mut reads(&pairs)), Ok(None));
-    let read = super::sums(1, Needs::default(), &mut reads(&pairs)).unwrap().unwrap();
+    let file = builder.finish().unwrap();
+    assert_eq!(super::sums(1, Needs::default().also(WHO), &file), Ok(None));
+    let read = super::sums(1, Needs::default(), &file).unwrap().unwrap();
     assert_eq!(kinds(&read), kinds(&sums));
 }
 
