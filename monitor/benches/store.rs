@@ -54,6 +54,7 @@ fn config(path: &Path, records: usize) -> StoreConfig {
         retention: Duration::from_hours(24 * 365),
         max_bytes: if records > LARGE { 1 << 30 } else { 512 << 20 },
         sync: Duration::from_secs(10),
+        shipping: None,
     }
 }
 

@@ -3,18 +3,18 @@
 
 pub use crate::{
     config::{RecordMode, StoreConfig},
-    coverage::{Coverage, Extent, Fold, Gap, Integrity},
+    coverage::{Coverage, Extent, Fold, Gap, Integrity, LOOK_BACK_NS},
     ecs::{Time, day, hex},
     event::{
         BootId, Country, CountryCode, DomainSource, Entry, Host, Lookup, Notice, Operator, Origin,
-        Phase, Process, Provenance, Record, Rollup, Timeline, Timestamp, Verdict, Way,
+        Phase, Process, Provenance, Reason, Record, Rollup, Timeline, Timestamp, Verdict, Way,
     },
     evidence::{
         Checkpoint, Cosignature, Fault, Frontier, Hash, KeyName, Memory, Note, PublicKey, Request,
         Signer, WitnessKey, WitnessSigner, tree,
     },
     printable::printable,
-    store::{Options, Reader, Store, StoreError, replace_file, seed, shipped},
+    store::{Options, Reader, Store, StoreError, ground, packed, replace_file, seed, shipped},
     table::{bytes as shown_bytes, span},
     when::parse as parse_time,
 };

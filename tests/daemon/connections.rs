@@ -79,6 +79,7 @@ fn fill(path: &Path) -> u64 {
         retention: Duration::from_hours(24 * 365),
         max_bytes: 64 << 20,
         sync: Duration::from_secs(10),
+        shipping: None,
     };
     let mut store =
         Store::open_with(&config, Options { segment_bytes: 4096, ..Options::of(&config) }).unwrap();

@@ -50,6 +50,7 @@ impl Host {
             retention: Duration::from_hours(24 * 365),
             max_bytes: 64 << 20,
             sync: Duration::from_secs(10),
+            shipping: None,
         };
         let options =
             Options { segment_bytes: 4_000, segment_age: Duration::from_hours(24), index: None };

@@ -49,6 +49,7 @@ fn config(path: &Path) -> StoreConfig {
         retention: Duration::from_hours(24 * 365),
         max_bytes: 64 << 20,
         sync: Duration::from_secs(10),
+        shipping: None,
     }
 }
 

@@ -60,6 +60,7 @@ fn config(path: &Path) -> StoreConfig {
         retention: Duration::from_hours(24 * 365 * 100),
         max_bytes: 1 << 30,
         sync: Duration::from_secs(10),
+        shipping: None,
     }
 }
 

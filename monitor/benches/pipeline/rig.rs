@@ -85,5 +85,6 @@ fn store(folder: &Path, mode: RecordMode) -> StoreConfig {
         // All of it is one user's, who has a share.
         max_bytes: 256 << 30,
         sync: Duration::from_secs(10),
+        shipping: None,
     }
 }

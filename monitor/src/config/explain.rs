@@ -203,9 +203,15 @@ fn store(config: &Config) -> String {
     };
     let path = store.path.display();
     let sync = store.sync.as_secs();
+    let waits = store.shipping.as_ref().map_or_else(String::new, |it| {
+        let (told, most) = (it.told.display(), it.keep_bytes >> 20);
+        format!(
+            " What is not on the ground yet, as {told} tells, stays beyond that, up to {most} MiB."
+        )
+    });
     format!(
-        "{what}, in {path}, for {count} {unit} or up to {} MiB. A violation is safe from a loss of \
-         power within a second, the rest within {sync} s.",
+        "{what}, in {path}, for {count} {unit} or up to {} MiB.{waits} A violation is safe from a loss \
+         of power within a second, the rest within {sync} s.",
         store.max_bytes >> 20
     )
 }

@@ -133,6 +133,7 @@ impl Config {
                 retention: Duration::from_hours(30 * 24),
                 max_bytes: 512 << 20,
                 sync: Duration::from_secs(10),
+                shipping: None,
             },
             metrics: MetricsConfig {
                 listen: Some(SocketAddr::from(([127, 0, 0, 1], 9871))),
@@ -292,6 +293,17 @@ pub struct StoreConfig {
     pub max_bytes: u64,
     /// How long what is no violation may wait to be safe on disk.
     pub sync: Duration,
+    /// `None`: retention waits for nobody.
+    pub shipping: Option<Shipping>,
+}
+
+/// Whoever carries the ledger to the ground is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shipping {
+    /// So much is kept beyond `retention` and `max_size` at most.
+    pub keep_bytes: u64,
+    /// Where he tells what is on the ground.
+    pub told: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -135,6 +135,8 @@ pub(super) struct RawStore {
     pub(super) retention: Option<Text>,
     pub(super) max_size: Option<Text>,
     pub(super) sync: Option<Text>,
+    pub(super) keep_unshipped: Option<Text>,
+    pub(super) shipper: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

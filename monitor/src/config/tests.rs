@@ -164,6 +164,11 @@ fn each_wrong_value_is_one_line_with_its_key_and_place() {
         ("[store]\npath = \"data\"", "0.toml:2: store.path: \"data\" is no absolute path"),
         ("[store]\nretention = \"30\"", "0.toml:2: store.retention:"),
         ("[store]\nmax_size = \"1KiB\"", "0.toml:2: store.max_size:"),
+        ("[store]\nkeep_unshipped = \"1KiB\"", "0.toml:2: store.keep_unshipped:"),
+        (
+            "[store]\nkeep_unshipped = \"1GiB\"\nshipper = \"x\"",
+            "0.toml:3: store.shipper: \"x\" is no",
+        ),
         ("[metrics]\nlisten = \"localhost\"", "0.toml:2: metrics.listen:"),
         ("[api]\nsocket = \"sock\"", "0.toml:2: api.socket:"),
         ("[host]\nname = \"uav 7\"", "0.toml:2: host.name:"),

@@ -8,7 +8,8 @@ use toml::Spanned;
 
 use super::{
     ApiConfig, Basis, Capture, Config, ConfigError, Disputed, Geo, HostConfig, MetricsConfig, Mode,
-    OperatorFact, Override, Policy, RecordMode, Rule, Sizing, StoreConfig, UnknownCountry,
+    OperatorFact, Override, Policy, RecordMode, Rule, Shipping, Sizing, StoreConfig,
+    UnknownCountry,
     check::Check,
     fingerprint,
     raw::{
@@ -329,9 +330,21 @@ impl Check<'_> {
             retention: retention.unwrap_or(defaults.retention),
             max_bytes: bytes.unwrap_or(defaults.max_bytes),
             sync: sync.unwrap_or(defaults.sync),
+            shipping: self.shipping(raw)?,
         })
+    }
+
+    fn shipping(&self, raw: &RawStore) -> Result<Option<Shipping>, ConfigError> {
+        let keep = raw.keep_unshipped.as_ref();
+        let keep = self.optional("store.keep_unshipped", keep, values::kept_bytes)?;
+        let told = self.optional("store.shipper", raw.shipper.as_ref(), values::absolute)?;
+        let told = told.unwrap_or_else(|| SHIPPER.into());
+        let keep = keep.filter(|bytes| *bytes > 0);
+        Ok(keep.map(|keep_bytes| Shipping { keep_bytes, told }))
     }
 }
 
+/// Where the unit of `geofenced-fleet ship` keeps what it sent.
+const SHIPPER: &str = "/var/lib/geofenced-fleet";
 const FLOWS_LEAST: u32 = 1 << 10;
 const FLOWS_MOST: u32 = 1 << 24;

@@ -277,6 +277,12 @@ pub(super) fn store_bytes(text: &str) -> Result<u64, String> {
     if bytes < STORE_LEAST { Err(format!("\"{text}\" is less than 1MiB")) } else { Ok(bytes) }
 }
 
+/// The same, or nothing.
+pub(super) fn kept_bytes(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if bytes == 0 { Ok(0) } else { store_bytes(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -105,6 +105,8 @@ catalogue! {
         "Size of the store on disk.";
     STORE_MAX_BYTES: Gauge "store_max_bytes" [],
         "[store] max_size: beyond it the oldest entries go.";
+    STORE_WAITING: Gauge "store_waiting_bytes" [],
+        "What the store keeps beyond retention and max_size only because it is not on the ground yet: [store] keep_unshipped bounds it.";
     STORE_OLDEST: Gauge "store_oldest_timestamp_seconds" [],
         "When the oldest entry of the store was made; 0: it is empty.";
     STORE_RETENTION: Gauge "store_retention_seconds" [],
@@ -205,7 +207,7 @@ names and for `none`; the others come with their first violation, at 1, which `i
 | `stage` `reason` of losses | `probe`: `ring-full-flow` `ring-full-attempt` `ring-full-end` `ring-full-process` `ring-full-name` `ring-full-sender` (the ring had no room for what it says), `flow-table-full` `packet-malformed` `owner-unstored`, `name-excess` (more answers than questions), `detached` (nobody looked, for up to a second each time), `attempt-share` (an attempt of a user whose share of the flow table or the ring was used up), `share` (a flow of such a user: it is added up, not lost); `track`: `sample-missing` (a flow that the kernel counts, all samples submitted since are taken in, and none told of it: told by its counters, without a process or a source); `names`: `table-full` `streams-full` `questions-full`; `digest`: `gone` (the process was over, or another program, and its file may have changed) `too-large` `queue-full`; `store`: `queue-full`, `disk-full` `read-only` `disk-failed` (the ledger took nothing, by why, and more came than is held in memory), `gave-way` (it was written, and had to go for what is newer on a full disk), `unwritten` (the daemon ended), in states of flows, of which a short flow has two; `notices`: the same of what the ledger says of itself, `queue-full` `disk-full` `read-only` `disk-failed` `gave-way` `unwritten`; `rollup`: `table-full`, `share` (a user's share of the store was used up: the flow is added up, not lost); `lookups`: `share`; `live`: `client-slow` |
 | `reason` of answers | `pipeline-busy` `store-behind` `room` |
 | `reason` of lines of the log | `known` `rate` `slow` |
-| `event` of the store | `entry-appended` `entry-synced` `block-synced` `write-error` `text-cut` `block-corrupt` `chain-break` `segment-deleted` `index-set-aside` `index-panic` `index-error` `tail-cut` `checkpoint-signed` `evidence-error` `rollback` |
+| `event` of the store | `entry-appended` `entry-synced` `block-synced` `write-error` `text-cut` `block-corrupt` `chain-break` `segment-deleted` `index-set-aside` `index-panic` `index-error` `tail-cut` `checkpoint-signed` `evidence-error` `rollback` `segment-unshipped` |
 | `event` of attribution | `process-evicted` `program-forgotten` `unenriched` `socket-search` `socket-search-postponed` `socket-search-cut` |
 | `by` | `kernel` `daemon` |
 | `database` | `country`, `operator`, `second` (opinion on the country), `corrections` (of operators) |

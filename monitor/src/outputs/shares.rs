@@ -248,6 +248,7 @@ mod tests {
             retention: DAY,
             max_bytes: 64 << 20,
             sync: Duration::from_secs(10),
+            shipping: None,
         })
     }
 

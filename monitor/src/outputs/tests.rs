@@ -114,6 +114,7 @@ fn config(record: RecordMode) -> StoreConfig {
         retention: std::time::Duration::from_hours(24 * 30),
         max_bytes: 512 << 20,
         sync: SYNC,
+        shipping: None,
     }
 }
 

@@ -114,10 +114,14 @@ pub struct StoreCounters {
     pub evidence_errors: AtomicU64,
     /// Ledgers that were not what had been signed, met on open.
     pub rollbacks: AtomicU64,
+    /// Segments that retention deleted though they were to be shipped first.
+    pub segments_unshipped: AtomicU64,
+    /// No count, but how much is kept now only because it was not shipped.
+    waiting_bytes: AtomicU64,
 }
 
 /// What [`StoreCounters`] count, in the words of the metric.
-pub const STORE_EVENTS: [&str; 15] = [
+pub const STORE_EVENTS: [&str; 16] = [
     "entry-appended",
     "entry-synced",
     "block-synced",
@@ -133,6 +137,7 @@ pub const STORE_EVENTS: [&str; 15] = [
     "checkpoint-signed",
     "evidence-error",
     "rollback",
+    "segment-unshipped",
 ];
 
 impl StoreCounters {
@@ -155,6 +160,8 @@ impl StoreCounters {
             checkpoints_signed,
             evidence_errors,
             rollbacks,
+            segments_unshipped,
+            waiting_bytes: _,
         } = self;
         [
             entries_appended,
@@ -172,8 +179,18 @@ impl StoreCounters {
             checkpoints_signed,
             evidence_errors,
             rollbacks,
+            segments_unshipped,
         ]
         .map(|counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that retention keeps only because they were not shipped.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn waits(&self, bytes: u64) {
+        self.waiting_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn add(counter: &AtomicU64, count: u64) {

@@ -6,10 +6,12 @@ mod age;
 mod error;
 mod evidence;
 mod files;
+pub mod ground;
 mod index;
 mod ledger;
 mod lock;
 mod memory;
+pub mod packed;
 pub mod prove;
 mod query;
 mod retention;
@@ -33,12 +35,13 @@ pub use stored::Seen;
 
 use crate::{
     clock::Clock,
-    config::StoreConfig,
+    config::{Shipping, StoreConfig},
     event::{Entry, Notice},
     evidence::KeyName,
 };
 use evidence::Evidence;
 pub use evidence::host_name;
+use ground::Ground;
 use index::Index;
 use ledger::Writer;
 use scan::Scan;
@@ -97,6 +100,7 @@ pub struct Store {
     recovery: Recovery,
     retention: Duration,
     max_bytes: u64,
+    shipping: Option<Shipping>,
     /// Of segments, with enough room on the disk.
     segment_bytes: u64,
     /// What was removed and the ledger was not told of.
@@ -200,6 +204,7 @@ impl Store {
             recovery,
             retention: config.retention,
             max_bytes: config.max_bytes,
+            shipping: config.shipping.clone(),
             segment_bytes: options.segment_bytes,
             unnoted: Deleted::default(),
             evidence,
@@ -287,9 +292,16 @@ impl Store {
     pub fn retain(&mut self) -> Result<Deleted, StoreError> {
         let now = self.clock.now();
         let active = self.writer.progress().segment;
-        let bounds = retention::Bounds { now, age: self.retention, bytes: self.max_bytes };
-        let mut deleted = Deleted::default();
         self.evidence.look_again(&mut self.writer);
+        let ground = self.ground();
+        let unshipped = self.shipping.as_ref().zip(ground.as_ref());
+        let bounds = retention::Bounds {
+            now,
+            age: self.retention,
+            bytes: self.max_bytes,
+            unshipped: unshipped.map(|(shipping, ground)| (ground, shipping.keep_bytes)),
+        };
+        let mut deleted = Deleted::default();
         let (writer, evidence) = (&mut self.writer, &mut self.evidence);
         let result = retention::apply(
             self.reader.scan(),
@@ -300,6 +312,14 @@ impl Store {
         );
         self.removed(&deleted);
         result.map(|()| deleted)
+    }
+
+    /// What of the ledger is on the ground; `None`: nobody waits for that.
+    fn ground(&self) -> Option<Ground> {
+        let shipping = self.shipping.as_ref()?;
+        let signed = self.evidence.head().get();
+        let told = signed.map(|it| Ground::told(&shipping.told, &it.checkpoint.origin));
+        Some(told.unwrap_or_default())
     }
 
     /// On a full disk: gives up the index, which comes again once there is room, then what retention

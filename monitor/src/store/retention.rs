@@ -1,6 +1,7 @@
 //! Retention: whole segments go, never the one that is written: those that ended too long ago (`age`
 //! says when), and where the store or the disk is too full those without a violation before those with
-//! one. Nothing else deletes, but for the index what it knows of them.
+//! one. What was not shipped may stay beyond that for a while. Nothing else deletes, but for the index what it
+//! knows of them.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -8,6 +9,7 @@ use super::{
     age::ages,
     error::{StoreCounters, StoreError},
     files::{self, segment_path},
+    ground::Ground,
     index,
     ledger::frame::verdict_bit,
     scan::{QueryStats, Scan},
@@ -32,6 +34,8 @@ pub struct Deleted {
     pub notices: u64,
     /// Earliest and latest instant in them.
     pub span: Option<(Timestamp, Timestamp)>,
+    /// How many of the segments were to be shipped first, and were not.
+    pub unshipped: u64,
 }
 
 impl Deleted {
@@ -49,6 +53,7 @@ impl Deleted {
         self.entries += other.entries;
         self.flows += other.flows;
         self.notices += other.notices;
+        self.unshipped += other.unshipped;
         if let Some((from, to)) = other.span {
             self.stretch(from, to);
         }
@@ -62,12 +67,14 @@ impl Deleted {
 
 /// What may be kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct Bounds<'b> {
     pub now: Moment,
     /// How long after its end a segment is kept.
     pub age: Duration,
     /// Of ledger and index.
     pub bytes: u64,
+    /// What is not on the ground stays beyond both, up to so many bytes.
+    pub unshipped: Option<(&'b Ground, u64)>,
 }
 
 /// What must be on the disk before a segment goes, given its number.
@@ -84,7 +91,7 @@ struct Candidate {
 pub(super) fn apply(
     scan: &Scan,
     index_and_active: (&Path, u32),
-    bounds: Bounds,
+    bounds: Bounds<'_>,
     deleted: &mut Deleted,
     before: Before<'_>,
 ) -> Result<(), StoreError> {
@@ -149,7 +156,7 @@ fn settle(
 fn delete(
     scan: &Scan,
     (index, active): (&Path, u32),
-    bounds: Bounds,
+    bounds: Bounds<'_>,
     deleted: &mut Deleted,
     before: Before<'_>,
 ) -> Result<(), StoreError> {
@@ -157,31 +164,67 @@ fn delete(
     let mut ledger_bytes: u64 = segments.iter().map(|it| it.bytes).sum();
     let expired = expired(scan, &segments, bounds)?;
     segments.retain(|it| it.number < active);
-    let mut kept = Vec::new();
+    let (mut kept, mut waiting) = (Vec::new(), Vec::new());
+    let mut goes = |segment: Candidate, waiting: &mut Vec<Candidate>, deleted: &mut Deleted| {
+        if bounds.unshipped.is_some_and(|(ground, _)| !ground.has(segment.number)) {
+            waiting.push(segment);
+            return Ok(());
+        }
+        before(segment.number);
+        remove(scan, segment, deleted)
+    };
     for segment in segments {
         if segment.number < expired {
-            before(segment.number);
-            remove(scan, segment, deleted)?;
+            goes(segment, &mut waiting, deleted)?;
             ledger_bytes -= segment.bytes;
         } else {
             kept.push(segment);
         }
     }
     // Of the index, what knows of no segment that is left goes in a moment.
-    let is_too_large = |bytes: u64| -> Result<bool, StoreError> {
-        let index_bytes = index::bytes_of(index, &scan.segments()?);
-        Ok(bytes + index_bytes > bounds.bytes)
+    let is_too_large = |bytes: u64, waiting: &[Candidate]| -> Result<bool, StoreError> {
+        let mut left = scan.segments()?;
+        left.retain(|it| waiting.iter().all(|waits| waits.number != *it));
+        Ok(bytes + index::bytes_of(index, &left) > bounds.bytes)
     };
-    if !is_too_large(ledger_bytes)? {
-        return Ok(());
+    if is_too_large(ledger_bytes, &waiting)? {
+        for segment in by_worth(scan, kept, ledger_bytes)? {
+            if !is_too_large(ledger_bytes, &waiting)? {
+                break;
+            }
+            goes(segment, &mut waiting, deleted)?;
+            ledger_bytes -= segment.bytes;
+        }
     }
-    for segment in by_worth(scan, kept, ledger_bytes)? {
-        if !is_too_large(ledger_bytes)? {
+    give_up_waiting(scan, waiting, bounds, deleted, before)
+}
+
+/// What waits to be shipped is too much: what would have gone first goes.
+fn give_up_waiting(
+    scan: &Scan,
+    waiting: Vec<Candidate>,
+    bounds: Bounds<'_>,
+    deleted: &mut Deleted,
+    before: Before<'_>,
+) -> Result<(), StoreError> {
+    let most = bounds.unshipped.map_or(0, |(_, bytes)| bytes);
+    let mut bytes: u64 = waiting.iter().map(|it| it.bytes).sum();
+    for segment in waiting {
+        if bytes <= most {
             break;
         }
         before(segment.number);
         remove(scan, segment, deleted)?;
-        ledger_bytes -= segment.bytes;
+        deleted.unshipped += 1;
+        bytes -= segment.bytes;
+    }
+    scan.counters().waits(bytes);
+    if deleted.unshipped > 0 {
+        StoreCounters::add(&scan.counters().segments_unshipped, deleted.unshipped);
+        let count = deleted.unshipped;
+        tracing::warn!(
+            "{count} segments of the ledger went and were not on the ground yet: more than [store] keep_unshipped waits"
+        );
     }
     Ok(())
 }
@@ -198,7 +241,7 @@ fn segments(scan: &Scan) -> Result<Vec<Candidate>, StoreError> {
 }
 
 /// The first segment that has not ended too long ago: those before it have. Ages fall along the ledger.
-fn expired(scan: &Scan, segments: &[Candidate], bounds: Bounds) -> Result<u32, StoreError> {
+fn expired(scan: &Scan, segments: &[Candidate], bounds: Bounds<'_>) -> Result<u32, StoreError> {
     let mut begun = Vec::new();
     for segment in segments {
         // One with a damaged header is dated by the next: younger, if anything.

@@ -1,7 +1,14 @@
 //! Ledgers that are on their way to somebody: segments as bytes, the blocks at the end of one that is still
 //! written, and what lies beside them. It reads; it judges nothing, and trusts nothing that it reads.
 
-use std::{io, ops::ControlFlow, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    ops::{ControlFlow, Range},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     error::StoreError,
@@ -246,10 +253,21 @@ pub fn successions(root: &Path) -> Result<Vec<Succession>, StoreError> {
     Ok(found)
 }
 
-/// The signed notes that the store has, with their bytes, in order.
-pub fn notes(root: &Path) -> Result<Vec<u8>, StoreError> {
-    let path = checkpoints::path(&files::evidence(root));
-    Ok(files::read(&path).map_err(StoreError::io("read", &path))?.unwrap_or_default())
+/// How many bytes of signed notes the store has.
+pub fn notes_length(root: &Path) -> io::Result<u64> {
+    match std::fs::metadata(checkpoints::path(&files::evidence(root))) {
+        Ok(about) => Ok(about.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// A part of the signed notes that the store has.
+pub fn notes_within(root: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let file = File::open(checkpoints::path(&files::evidence(root)))?;
+    let mut bytes = vec![0; range.end.saturating_sub(range.start) as usize];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes)
 }
 
 /// Where a note ends, and what it is. Nothing is verified.

@@ -71,6 +71,8 @@ struct Script {
     ends: bool,
     /// So many bytes at most are kept.
     keep_bytes: u64,
+    /// Of the flows that would violate one in so many does.
+    violating: u64,
 }
 
 impl Script {
@@ -91,6 +93,7 @@ impl Script {
             dies: number("dies", 0) > 0,
             ends: number("ends", 1) > 0,
             keep_bytes: number("keep", 1 << 40),
+            violating: number("violating", 1),
         }
     }
 }
@@ -178,6 +181,7 @@ struct Station {
     findings: Vec<Vec<Arc<Findings>>>,
     timeline: Timeline,
     records_a_day: u64,
+    violating: u64,
     stopped_hours: u64,
     dies: bool,
     ends: bool,
@@ -195,6 +199,7 @@ fn config(store: &Path, keep_bytes: u64) -> StoreConfig {
         retention: Duration::from_hours(24 * 365 * 100),
         max_bytes: keep_bytes,
         sync: Duration::from_secs(10),
+        shipping: None,
     }
 }
 
@@ -286,6 +291,7 @@ impl Station {
             findings: findings.collect(),
             timeline,
             records_a_day: script.records_a_day,
+            violating: script.violating,
             stopped_hours: script.stopped_hours,
             dies: script.dies,
             ends: script.ends,
@@ -360,7 +366,14 @@ impl Station {
 
     fn flow(&mut self, day: u64, at_ns: u64) {
         // Few destinations get most, and each program has some of its own.
-        let to = self.rng.usize(..DESTINATIONS.len()).min(self.rng.usize(..DESTINATIONS.len()));
+        let mut to = self.rng.usize(..DESTINATIONS.len()).min(self.rng.usize(..DESTINATIONS.len()));
+        if self.violating > 1
+            && !is_approved(&DESTINATIONS[to])
+            && self.rng.u64(..self.violating) > 0
+        {
+            // The first ones are approved.
+            to = self.rng.usize(..6);
+        }
         let by = (to * 7 + self.rng.usize(..3)) % PROGRAMS.len();
         let destination = &DESTINATIONS[to];
         self.flows += 1;
@@ -372,7 +385,9 @@ impl Station {
         let started_at = Timestamp(at_ns);
         let local = SocketAddr::from(([192, 0, 2, 7], self.rng.u16(32_768..)));
         let remote = SocketAddr::from((destination.address, PORT));
-        let last_at = Timestamp(at_ns + self.rng.u64(..30) * SECOND);
+        // No flow is told of after the last word of its day.
+        let day_ends_ns = (START_S + (day + 1) * DAY_S) * SECOND;
+        let last_at = Timestamp((at_ns + self.rng.u64(..30) * SECOND).min(day_ends_ns));
         let traffic = Traffic {
             sent_bytes: sent,
             sent_packets: sent / 600,

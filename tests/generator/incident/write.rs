@@ -36,6 +36,7 @@ pub(crate) fn write(root: &Path, entries: &[Entry]) {
         retention: Duration::from_hours(24 * 365 * 100),
         max_bytes: 512 << 20,
         sync: Duration::from_secs(10),
+        shipping: None,
     };
     let name = KeyName::parse("gs-1").expect("a name");
     let mut store = Store::open_named(&config, name).expect("a store");

@@ -39,6 +39,7 @@ fn main() {
         retention: Duration::from_hours(24 * 365 * 100),
         max_bytes: STORE_BYTES,
         sync: Duration::from_secs(10),
+        shipping: None,
     };
     let options = Options {
         segment_bytes: SEGMENT_BYTES,

@@ -2,6 +2,7 @@
 //! violations before others. It reads the ledger and writes nothing there; an object that it sent never changes.
 
 mod limit;
+mod notes;
 mod segments;
 mod sent;
 
@@ -12,10 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use geofenced::fleet::{Hash, PublicKey, StoreError, hex, replace_file, shipped, tree};
+use geofenced::fleet::{Hash, PublicKey, StoreError, ground, hex, replace_file, shipped, tree};
 use serde::{Deserialize, Serialize};
 
 pub use limit::{Limit, parse as parse_rate};
+use notes::Notes;
 use segments::Sending;
 use sent::Sent;
 
@@ -76,8 +78,9 @@ pub struct Ship {
     limit: Limit,
     sending: Option<Sending>,
     asked_at: Option<Instant>,
-    /// Bytes of the file of checkpoints when all of it was sent.
-    notes_bytes: usize,
+    notes: Notes,
+    /// What the store was told to be on the ground.
+    told: Option<Vec<(u32, u32)>>,
 }
 
 impl Ship {
@@ -98,7 +101,8 @@ impl Ship {
             limit,
             sending: None,
             asked_at: None,
-            notes_bytes: 0,
+            notes: Notes::default(),
+            told: None,
         })
     }
 
@@ -111,21 +115,23 @@ impl Ship {
     pub fn step(&mut self) -> Result<Did, ShipError> {
         let keys = shipped::published(&self.root)?;
         let name = keys.first().ok_or(ShipError::NoKey)?.name().to_string();
-        let notes = shipped::notes(&self.root)?;
-        let origins = origins(&notes);
-        let origin = origins.last().map_or(name, |it| it.name.clone());
-        for step in [
-            self.urgent(&origin)?,
-            self.keys(&origin, &keys)?,
-            self.proofs(&notes, &origins)?,
-            self.hear(&origin)?,
-        ] {
+        self.look()?;
+        let is_signed = !self.notes.origins.is_empty();
+        let origin = self.notes.origins.last().map_or(name, |it| it.name.clone());
+        for step in
+            [self.urgent(&origin)?, self.keys(&origin, &keys)?, self.proofs()?, self.hear(&origin)?]
+        {
             if step != Did::Nothing {
                 return Ok(step);
             }
         }
         // Nothing of it could be proven.
-        if origins.is_empty() { Ok(Did::Nothing) } else { self.piece(&origin) }
+        if is_signed { self.piece(&origin) } else { Ok(Did::Nothing) }
+    }
+
+    fn look(&mut self) -> Result<(), ShipError> {
+        let failed = |source| ShipError::Read { path: self.root.clone(), source };
+        self.notes.look(&self.root).map_err(failed)
     }
 
     /// Blocks that tell of a violation and are not told of yet.
@@ -182,34 +188,40 @@ impl Ship {
     }
 
     /// Leaves and checkpoints that came since.
-    fn proofs(&mut self, notes: &[u8], origins: &[OfNotes]) -> Result<Did, ShipError> {
-        if notes.len() == self.notes_bytes {
-            return Ok(Did::Nothing);
-        }
-        for it in origins {
-            let of = self.sent.of(&it.name).clone();
-            if it.size <= of.size {
+    fn proofs(&mut self) -> Result<Did, ShipError> {
+        let origins = self.notes.origins.iter().map(|it| (it.name.clone(), it.size));
+        let origins: Vec<(String, u64)> = origins.collect();
+        for (name, size) in &origins {
+            let (name, size) = (name.as_str(), *size);
+            let of = self.sent.of(name).clone();
+            if size <= of.size {
                 continue;
             }
-            let is_last = origins.last().is_some_and(|last| last.name == it.name);
-            let given_up = (!is_last).then(|| object::station_of(&it.name).1);
+            let is_last = origins.last().is_some_and(|last| last.0 == name);
+            let given_up = (!is_last).then(|| object::station_of(name).1);
             let leaves = shipped::leaves(&self.root, given_up)?;
             // A disk that was put back has other leaves than were sent: all of them tell that.
             let same = leaves.get(..of.size as usize).map(tree::root);
             let is_same = same.is_some_and(|root| of.root.is_empty() || hex(&root) == of.root);
             let from = if is_same { of.size } else { 0 };
-            let root = leaves.get(..it.size as usize).map(|it| hex(&tree::root(it)));
-            let Some(leaves) = leaves.get(from as usize..it.size as usize) else { continue };
-            let bytes = proof(from, &it.since(from, notes), leaves);
+            let root = leaves.get(..size as usize).map(|it| hex(&tree::root(it)));
+            let Some(leaves) = leaves.get(from as usize..size as usize) else { continue };
+            if !is_same {
+                self.notes = Notes::default();
+                self.look()?;
+            }
+            let notes = self.notes.since(&self.root, name, from);
+            let failed = |source| ShipError::Read { path: self.root.clone(), source };
+            let bytes = proof(from, &notes.map_err(failed)?, leaves);
             let content = Short::of_bytes(&bytes);
-            let object = Object::Leaves { from, to: it.size, content };
-            self.put(&object.key(&it.name), &bytes)?;
-            let of = self.sent.of(&it.name);
-            (of.size, of.root) = (it.size, root.unwrap_or_default());
+            let object = Object::Leaves { from, to: size, content };
+            self.put(&object.key(name), &bytes)?;
+            let of = self.sent.of(name);
+            (of.size, of.root) = (size, root.unwrap_or_default());
             self.sent.save()?;
-            return Ok(Did::Proof { origin: it.name.clone(), blocks: it.size - from });
+            self.notes.forget(name, size);
+            return Ok(Did::Proof { origin: name.to_owned(), blocks: size - from });
         }
-        self.notes_bytes = notes.len();
         Ok(Did::Nothing)
     }
 
@@ -228,8 +240,19 @@ impl Ship {
                 return Ok(did);
             }
         }
+        self.tell_store(current)?;
         self.asked_at = Some(Instant::now());
         Ok(Did::Nothing)
+    }
+
+    /// The store may stop to wait for what is on the ground. It reads that by itself: nobody who ships can write there.
+    fn tell_store(&mut self, current: &str) -> Result<(), ShipError> {
+        let ranges = self.sent.on_the_ground(current);
+        if self.told.as_ref() != Some(&ranges) {
+            ground::tell(&self.state, current, &ranges)?;
+            self.told = Some(ranges);
+        }
+        Ok(())
     }
 
     fn hear_of(&mut self, origin: &str, is_current: bool) -> Result<Did, ShipError> {
@@ -244,10 +267,11 @@ impl Ship {
         of.answer = Some(hash);
         let Ok(answer) = serde_json::from_slice::<Answer>(&bytes) else { return Ok(Did::Nothing) };
         of.taken = of.taken.max(answer.taken);
+        of.held.clone_from(&answer.held);
         // Leaves that were lost on the way go once more.
         if answer.size < of.size {
             (of.size, of.root) = (answer.size, String::new());
-            self.notes_bytes = 0;
+            self.notes = Notes::default();
         }
         // Segments of an origin that was given up are not what they were.
         let lost = if is_current { self.sent.lost(&answer) } else { BTreeSet::new() };
@@ -269,44 +293,6 @@ impl Ship {
         self.limit.spend(bytes.len() as u64, Instant::now());
         Ok(())
     }
-}
-
-/// Which notes are of which origin, in the order of the file.
-#[derive(Debug)]
-struct OfNotes {
-    name: String,
-    /// Of its largest.
-    size: u64,
-    /// Size, and where in the file.
-    notes: Vec<(u64, std::ops::Range<usize>)>,
-}
-
-impl OfNotes {
-    fn since(&self, from: u64, notes: &[u8]) -> Vec<u8> {
-        let new = self.notes.iter().filter(|(size, _)| *size > from);
-        new.flat_map(|(_, range)| notes[range.clone()].iter().copied()).collect()
-    }
-}
-
-fn origins(notes: &[u8]) -> Vec<OfNotes> {
-    let (mut all, mut begin): (Vec<OfNotes>, usize) = (Vec::new(), 0);
-    for (end, note) in shipped::stretches(notes) {
-        let range = begin..end;
-        begin = end;
-        let Ok((_, checkpoint)) = note else { continue };
-        match all.iter_mut().find(|it| it.name == checkpoint.origin) {
-            Some(it) => {
-                it.size = it.size.max(checkpoint.size);
-                it.notes.push((checkpoint.size, range));
-            }
-            None => all.push(OfNotes {
-                name: checkpoint.origin,
-                size: checkpoint.size,
-                notes: vec![(checkpoint.size, range)],
-            }),
-        }
-    }
-    all
 }
 
 /// First line of an object of leaves.

@@ -26,6 +26,9 @@ pub struct OfOrigin {
     pub answer: Option<String>,
     /// Blocks that the ground has proven and keeps.
     pub taken: u64,
+    /// Segments that it keeps, as it said last.
+    #[serde(default)]
+    pub held: Vec<(u32, u32)>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -71,6 +74,20 @@ impl Sent {
         self.origins.entry(origin.to_owned()).or_default()
     }
 
+    /// Segments that were sent as they are here and are on the ground: ranges, first and last.
+    pub fn on_the_ground(&self, origin: &str) -> Vec<(u32, u32)> {
+        let held = self.origins.get(origin).map_or(&[][..], |it| &it.held);
+        let is_held = |it: u32| held.iter().any(|(first, last)| (*first..=*last).contains(&it));
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for segment in self.segments.keys().copied().filter(|it| is_held(*it)) {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == segment => *last = segment,
+                _ => ranges.push((segment, segment)),
+            }
+        }
+        ranges
+    }
+
     /// Segments that were sent and did not arrive: the ground misses them, or knows leaves that were sent after
     /// them and not these.
     pub fn lost(&self, answer: &Answer) -> BTreeSet<u32> {
@@ -96,5 +113,17 @@ mod tests {
         let answer =
             Answer { size: 31, held: vec![(1, 1)], wanted: vec![4, 9], ..Answer::default() };
         assert_eq!(sent.lost(&answer), BTreeSet::from([2, 3, 4]));
+    }
+
+    #[test]
+    fn on_the_ground_is_what_was_sent_as_it_is_here_and_is_held_there() {
+        let mut sent = Sent::default();
+        for segment in [1, 2, 3, 5] {
+            sent.segments.insert(segment, (String::new(), 10));
+        }
+        assert_eq!(sent.on_the_ground("uav-7"), []);
+        sent.of("uav-7").held = vec![(2, 9)];
+        assert_eq!(sent.on_the_ground("uav-7"), [(2, 3), (5, 5)]);
+        assert_eq!(sent.on_the_ground("uav-7/2"), []);
     }
 }

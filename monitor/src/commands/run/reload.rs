@@ -148,6 +148,7 @@ impl Reloader {
             ("store.retention", now.store.retention != before.store.retention),
             ("store.max_size", now.store.max_bytes != before.store.max_bytes),
             ("store.sync", now.store.sync != before.store.sync),
+            ("store.keep_unshipped", now.store.shipping != before.store.shipping),
         ];
         for (key, _) in changed.iter().filter(|(_, is_changed)| *is_changed) {
             tracing::warn!("`{key}` changed, which takes effect at the next start only");

@@ -169,6 +169,7 @@ async fn keep_gauges(
         names.set(vitals.names.load(Ordering::Relaxed).cast_signed());
         samples.set(vitals.samples.load(Ordering::Relaxed).cast_signed());
         metrics::catch_up(&metrics.store_events_total, &STORE_EVENTS, &counters.counts());
+        metrics.store_waiting_bytes.set(counters.waiting_bytes().cast_signed());
         meter_tier(metrics);
         let now = vitals.sweeps.load(Ordering::Relaxed);
         if now != sweeps {

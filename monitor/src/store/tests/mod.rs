@@ -12,6 +12,7 @@ mod narrowed;
 mod states;
 mod totals;
 mod unclean;
+mod unshipped;
 mod window;
 mod written;
 
@@ -33,6 +34,7 @@ pub(super) fn config(path: &Path) -> StoreConfig {
         retention: Duration::from_hours(24 * 30),
         max_bytes: 512 << 20,
         sync: Duration::from_secs(10),
+        shipping: None,
     }
 }
 
