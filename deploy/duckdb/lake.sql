@@ -1,9 +1,10 @@
--- The lake as DuckDB reads it, where it lies: cd /srv/lake && duckdb -init /usr/share/geofenced/duckdb/lake.sql
+-- The lake as DuckDB reads it, where it lies: cd /srv/lake && duckdb -init /usr/share/geofenced-fleet/duckdb/lake.sql
 -- Then any of ../lake/questions/*.sql: duckdb -init .../lake.sql < 01-....sql
 
--- Each state that a station stored of a flow, once.
+-- Each state that a station stored of a flow, once. (Where a later version wrote other columns, union_by_name = true;
+-- it opens each file before the first row.)
 create or replace view states as
-  select * from read_parquet('flows/*/*/*.parquet', hive_partitioning = true, union_by_name = true);
+  select * from read_parquet('flows/*/*.parquet', hive_partitioning = true);
 
 -- Each flow once, as it was told last: none follows a state that has an end.
 create or replace view flows as
@@ -18,7 +19,7 @@ create or replace view flows as
     where ended.event_end is not null and ended.geofenced_revision > 0
       and ended.host_name = open.host_name and ended.event_id = open.event_id);
 
--- What was sent where it must not.
+-- What was sent where it must not. Such rows have groups of their own in each file: of the others nothing is read.
 create or replace view violations as
   select * from states where geofenced_violation
   qualify row_number() over (
@@ -26,11 +27,11 @@ create or replace view violations as
 
 -- What is only added up: rows of one hour, program and country add.
 create or replace view rollups as
-  select * from read_parquet('rollups/*/*/*.parquet', hive_partitioning = true, union_by_name = true);
+  select * from read_parquet('rollups/*/*.parquet', hive_partitioning = true);
 
 -- What stations noted of themselves.
 create or replace view notices as
-  select * from read_parquet('notices/*/*/*.parquet', hive_partitioning = true, union_by_name = true);
+  select * from read_parquet('notices/*/*.parquet', hive_partitioning = true);
 
 -- How the fleet is, and the times for which silence proves nothing.
 create or replace view stations as select * from read_parquet('stations/stations.parquet');

@@ -1,6 +1,6 @@
 """Asks an engine the questions of deploy/lake/questions over a lake, and prints what it answers as JSON.
 
-ask.py duckdb|clickhouse LAKE DEPLOY [SQL]: each question by its name, rows of texts, and the seconds it took;
+ask.py duckdb|clickhouse|clickhouse-files LAKE DEPLOY [SQL]: each question by its name, rows of texts, and the seconds it took;
 with SQL, that alone.
 """
 
@@ -34,9 +34,11 @@ else:
     from chdb import session
 
     connection = session.Session()
-    for name in ["schema", "insert", "views"]:
+    began = time.monotonic()
+    for name in ["lake"] if engine == "clickhouse-files" else ["schema", "insert", "views"]:
         for statement in statements(deploy / f"clickhouse/{name}.sql"):
             connection.query(statement.replace("/srv/lake", os.getcwd()))
+    print(f"      put in: {time.monotonic() - began:.1f} s", file=sys.stderr)
 
     def ask(sql):
         text = str(connection.query(sql, "JSONCompactStringsEachRow"))

@@ -140,3 +140,69 @@ fn wrong_words_are_refused_with_what_is_right() {
         assert!(text.contains("Examples:"), "{command}: {text}");
     }
 }
+
+/// Runs within a mount namespace of its own, where a box has little room: it is emptied into another place each time
+/// that it is full, as a stick is.
+const LITTLE_ROOM: &str = r#"
+set -eu
+mount -t tmpfs -o size=64k none "$box"
+carry() { cp -r "$box/." "$carried/"; find "$box" -type f -delete; }
+until_said() { for _ in $(seq 600); do if grep -q "$1" "$log"; then return 0; fi; sleep 0.1; done; cat "$log"; exit 1; }
+set -- "$fleet" ship --store "$store" --state "$state" --to "$box"
+"$@" 2>"$log" & pid=$!
+until_said 'make room there; it is tried again'
+carry
+until_said 'it goes on'
+kill "$pid"
+wait "$pid" || true
+full=0
+for _ in $(seq 100); do
+    if "$@" --once 2>"$log"; then carry; echo "$full"; exit 0; fi
+    grep -q 'No space left on device' "$log" || { cat "$log"; exit 1; }
+    full=$((full + 1))
+    carry
+done
+exit 1
+"#;
+
+#[test]
+fn a_target_that_is_full_is_told_of_nothing_is_lost_and_it_goes_on_when_there_is_room() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    made(root, &["records=6000", "segment=16384"]);
+    let places = ["box", "carried", "stations"].map(|name| root.join(name));
+    for place in &places {
+        fs::create_dir(place).unwrap();
+    }
+    let [to, carried, stations] = &places;
+    let mut within = Command::new("unshare");
+    // Who is not root is so within.
+    if !rustix::process::geteuid().is_root() {
+        within.args(["--user", "--map-root-user"]);
+    }
+    within.args(["--mount", "sh", "-c", LITTLE_ROOM]);
+    within.env("fleet", env!("CARGO_BIN_EXE_geofenced-fleet")).env("log", root.join("log"));
+    within.env("box", to).env("carried", carried);
+    within.env("store", root.join("store")).env("state", root.join("state"));
+    let output = within.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}{}", said(&output));
+    let full: u32 = told.trim().parse().unwrap();
+    assert!(full > 1, "it was full {full} times more");
+
+    let enrolled = fleet().arg("enrol").arg("--store").arg(root.join("store")).output().unwrap();
+    fs::write(stations.join("uav-1.pub"), enrolled.stdout).unwrap();
+    let mut collect = fleet();
+    collect.arg("collect").arg("--from").arg(carried).arg("--lake").arg(root.join("lake"));
+    let collected = collect.arg("--stations").arg(stations).output().unwrap();
+    assert!(collected.status.success(), "{}", said(&collected));
+    let mut status = fleet();
+    status.arg("status").arg("--lake").arg(root.join("lake")).arg("--stations").arg(stations);
+    let status = status.args(["-o", "json"]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["state"], "whole", "{status}");
+    let segments = fs::read_dir(root.join("store/ledger")).unwrap().count();
+    let held = fs::read_dir(root.join("lake/ledgers/uav-1/ledger")).unwrap().count();
+    // The last is still written.
+    assert_eq!(held, segments - 1);
+}

@@ -20,6 +20,8 @@ const PLAN: Plan = Plan {
     segment_bytes: 16 << 10,
     seed: 11,
     one_in: 12,
+    violating: 1,
+    at_once: 2,
 };
 
 /// The one that all tests here look at: it is made once.
@@ -65,6 +67,11 @@ fn duckdb_answers_twenty_questions_as_it_was() {
 #[test]
 fn clickhouse_answers_twenty_questions_as_it_was() {
     compare("clickhouse");
+}
+
+#[test]
+fn clickhouse_answers_twenty_questions_of_the_files_as_it_was() {
+    compare("clickhouse-files");
 }
 
 #[test]

@@ -4,11 +4,17 @@
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
+    build::{self, Profile},
     console::{Console, own},
     host, paths, python,
 };
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask fleet
+  cargo xtask fleet --stations 200 --days 30 --flows 15200 --violating 26
+  cargo xtask fleet --urgent 200")]
 pub struct Args {
     #[arg(long, default_value_t = 24)]
     stations: u64,
@@ -20,6 +26,18 @@ pub struct Args {
     /// What is made depends on it, and on nothing else
     #[arg(long, default_value_t = 11)]
     seed: u64,
+    /// Of flows to where they must not go one in so many is made: with 1 they are a quarter of all flows
+    #[arg(long, default_value_t = 1)]
+    violating: u64,
+    /// Stations that are made at the same time
+    #[arg(long, default_value_t = 2)]
+    jobs: u64,
+    /// Which engines are asked, with commas: duckdb, clickhouse-files, clickhouse
+    #[arg(long, default_value = "duckdb,clickhouse-files,clickhouse")]
+    engines: String,
+    /// Instead: how long so many violations take from a packet to an object in a bucket that can be read (as root)
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["stations", "days", "flows", "keep"])]
+    urgent: Option<u64>,
     /// Leaves ledgers and lake here instead of removing them
     #[arg(long, value_name = "DIR")]
     keep: Option<std::path::PathBuf>,
@@ -27,6 +45,9 @@ pub struct Args {
 
 pub fn run(console: &Console, args: &Args) -> Result<()> {
     python::install(console)?;
+    if let Some(count) = args.urgent {
+        return urgent(console, count);
+    }
     let mut build = host::cargo();
     build.args(["build", "--locked", "--release", "--package", "fleet", "--bins", "--examples"]);
     console.step("build geofenced-fleet", &mut build)?;
@@ -39,15 +60,36 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
         ("days", args.days),
         ("flows", args.flows),
         ("seed", args.seed),
+        ("violating", args.violating),
+        ("jobs", args.jobs),
     ] {
         simulate.arg(format!("{key}={value}"));
     }
+    simulate.arg(format!("engines={}", args.engines));
     if let Some(keep) = &args.keep {
         simulate.arg(format!("keep={}", keep.display()));
     }
     own("simulate", || {
         let status = simulate.status().context("start examples/simulate")?;
         ensure!(status.success(), "the lake is not what was made");
+        Ok(())
+    })
+}
+
+/// By the debug build: what it takes is waiting.
+fn urgent(console: &Console, count: u64) -> Result<()> {
+    ensure!(host::is_root(), "probes are attached as root: run this as root");
+    let daemon = build::daemon(console, Profile::Debug)?;
+    build::example(console, "egress", Profile::Debug)?;
+    let fleet = build::fleet(console, Profile::Debug)?;
+    let mut build = host::cargo();
+    build.args(["build", "--locked", "--package", "fleet", "--example", "urgent"]);
+    console.step("build examples/urgent", &mut build)?;
+    let mut urgent = std::process::Command::new(fleet.with_file_name("examples/urgent"));
+    urgent.arg(&fleet).arg(daemon).arg(paths::target().join("tools/python"));
+    own("urgent", || {
+        let status = urgent.arg(count.to_string()).status().context("start examples/urgent")?;
+        ensure!(status.success(), "it takes too long, or does not arrive");
         Ok(())
     })
 }

@@ -22,6 +22,19 @@ pub enum Command {
     Status(Status),
     Report(Report),
     Enrol(Enrol),
+    /// Write the completion script of a shell to stdout
+    #[command(after_help = "Examples:
+  geofenced-fleet completions bash > /etc/bash_completion.d/geofenced-fleet")]
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into man1 of DIRECTORY
+    #[command(after_help = "Examples:
+  geofenced-fleet man /usr/share/man")]
+    Man {
+        directory: PathBuf,
+    },
 }
 
 /// On a station: sends what the ledger holds, violations first.

@@ -14,7 +14,7 @@ use geofenced::fleet::{Timestamp, WitnessSigner, parse_time, printable, seed, sh
 use crate::{
     cli::{self, Cli, Command},
     collect::{self, Collect, Round},
-    depot, enrol, report,
+    depot, enrol, reference, report,
     ship::{Did, Limit, Ship, ShipError},
 };
 
@@ -34,6 +34,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status(args),
         Command::Report(args) => report(args),
         Command::Enrol(args) => enrol(args),
+        Command::Completions { shell } => reference::completions(*shell),
+        Command::Man { directory } => reference::man(directory),
     };
     match done {
         Ok(code) => code,
@@ -62,6 +64,9 @@ fn ship(args: &cli::Ship) -> Result<ExitCode> {
         Err(message) => return Ok(usage(&message)),
     };
     let mut ship = Ship::open(&args.store, &args.state, depot, Limit::new(args.limit))?;
+    if args.once {
+        ship = ship.at_once();
+    }
     let mut waits = LOOK_EACH;
     let mut failed: Option<String> = None;
     loop {
@@ -129,9 +134,9 @@ fn collect(args: &cli::Collect) -> Result<ExitCode> {
     let stations = enrol::all(&args.stations)?;
     let mut collect = Collect { lake, depot, stations, witness, removes };
     loop {
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_s());
         let round = collect.round()?;
-        let is_whole = told(&round, began.elapsed());
+        let is_whole = told(&round, (began.elapsed(), cpu_s() - cpu));
         let Some(seconds) = args.every else {
             let code = if is_whole { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) };
             return Ok(code);
@@ -141,8 +146,8 @@ fn collect(args: &cli::Collect) -> Result<ExitCode> {
     }
 }
 
-/// Says what a round did; whether all of it was as it should be.
-fn told(round: &Round, took: Duration) -> bool {
+/// Says what a round did and took, also of a core; whether all of it was as it should be.
+fn told(round: &Round, (took, cpu): (Duration, f64)) -> bool {
     let Round { segments, rows, proven, refused, urgent, strangers, forked } = round;
     for (origin, block, lines) in urgent {
         eprintln!("violation at {}, block {block}, not signed yet", printable(origin));
@@ -162,11 +167,18 @@ fn told(round: &Round, took: Duration) -> bool {
     }
     if *segments > 0 || *proven > 0 {
         let (seconds, most) = (took.as_secs_f64(), peak_kib() >> 10);
+        let each = *rows as f64 / cpu.max(0.01);
         eprintln!(
-            "{proven} blocks proven, {segments} segments taken, {rows} rows poured in {seconds:.1} s, with {most} MiB at most"
+            "{proven} blocks proven, {segments} segments taken, {rows} rows poured in {seconds:.1} s; {cpu:.1} s of a core, {each:.0} rows a second of it, {most} MiB at most"
         );
     }
     refused.is_empty() && forked.is_empty()
+}
+
+/// Seconds of a core that this process took so far.
+fn cpu_s() -> f64 {
+    let it = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    it.tv_sec as f64 + it.tv_nsec as f64 / 1e9
 }
 
 /// The most memory that this process had, as the kernel says; 0 where it does not.

@@ -10,6 +10,7 @@ mod depot;
 mod enrol;
 mod lake;
 mod object;
+mod reference;
 mod report;
 mod ship;
 

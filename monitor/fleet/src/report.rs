@@ -193,12 +193,10 @@ fn files(lake: &Path, (from, to): (Timestamp, Timestamp)) -> std::io::Result<Vec
         if name < first || name > last {
             continue;
         }
-        for host in fs::read_dir(of_day.path())? {
-            for file in fs::read_dir(host?.path())? {
-                let path = file?.path();
-                if path.extension().is_some_and(|it| it == "parquet") {
-                    all.push(path);
-                }
+        for file in fs::read_dir(of_day.path())? {
+            let path = file?.path();
+            if path.extension().is_some_and(|it| it == "parquet") {
+                all.push(path);
             }
         }
     }

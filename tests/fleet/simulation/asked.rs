@@ -29,6 +29,7 @@ impl Engines {
         let output = python.output().expect(MISSING);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{error} ({MISSING})");
+        eprint!("{error}");
         let answers: BTreeMap<String, serde_json::Value> =
             serde_json::from_slice(&output.stdout).expect("JSON");
         let answer = |it: &serde_json::Value| {

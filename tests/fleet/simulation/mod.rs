@@ -11,6 +11,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::Instant,
 };
 
@@ -31,6 +36,10 @@ pub struct Plan {
     pub seed: u64,
     /// One object in so many is lost, one held back, one repeated.
     pub one_in: u32,
+    /// Of the flows that would violate one in so many does: 1 is every fourth flow of all.
+    pub violating: u64,
+    /// Stations that live at the same time.
+    pub at_once: usize,
 }
 
 /// What happens to a station.
@@ -93,9 +102,17 @@ pub struct Fleet {
     rng: fastrand::Rng,
     /// Objects that were carried, with what they were then.
     carried: BTreeMap<PathBuf, (u64, u64)>,
-    shifts: u64,
-    /// What it took to make, to ship and to collect, in seconds.
+    /// What it took to make, to ship and to collect, in seconds of the programs that did it.
     pub took: [f64; 3],
+}
+
+/// What a turn of a station left.
+#[derive(Debug, Default)]
+struct Lived {
+    /// What it wrote, where that counts.
+    truths: Vec<PathBuf>,
+    made_s: f64,
+    shipped_s: f64,
 }
 
 fn copy_all(from: &Path, to: &Path) {
@@ -149,7 +166,6 @@ impl Fleet {
             lost: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(plan.seed),
             carried: BTreeMap::new(),
-            shifts: 0,
             took: [0.0; 3],
         }
     }
@@ -158,14 +174,14 @@ impl Fleet {
         self.root.join("made").join(station)
     }
 
-    /// Lets a store go on by some days; its truth counts unless it is not to be believed.
-    fn write(&mut self, name: &str, store: &Path, turn: u64, more: &[String], counts: bool) {
+    /// Lets a store go on by some days; gives what it wrote, and the seconds that it took.
+    fn write(&self, name: &str, store: &Path, turn: u64, more: &[String]) -> (PathBuf, f64) {
         let folder = self.folder(name);
         fs::create_dir_all(&folder).expect("make a directory");
-        self.shifts += 1;
-        let truth = folder.join(format!("truth-{}", self.shifts));
+        let of = store.file_name().expect("a name").to_string_lossy();
+        let truth = folder.join(format!("truth-{of}-{turn}"));
         let first = turn * self.plan.days_a_turn;
-        let shift = folder.join("shift");
+        let shift = folder.join(format!("shift-{of}"));
         // What the store itself notes is of the time of its records.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = now.expect("after 1970").as_secs().cast_signed();
@@ -177,6 +193,7 @@ impl Fleet {
         command.arg(format!("seed={}", self.plan.seed * 1_000 + number));
         command.arg(format!("first={first}")).arg(format!("days={}", self.plan.days_a_turn));
         command.arg(format!("records={}", self.plan.records_a_day));
+        command.arg(format!("violating={}", self.plan.violating));
         command.arg(format!("segment={}", self.plan.segment_bytes)).args(more);
         command.env("GEOFENCED_CLOCK_SHIFT", &shift);
         let credentials = folder.join("credentials");
@@ -185,14 +202,12 @@ impl Fleet {
         }
         let began = Instant::now();
         run(&mut command);
-        self.took[0] += began.elapsed().as_secs_f64();
-        if counts {
-            self.truth.read(&truth);
-        }
+        (truth, began.elapsed().as_secs_f64())
     }
 
     /// One turn of one station: it writes, and ships into a box of its own.
-    fn turn(&mut self, name: &str, fate: Fate, turn: u64) {
+    fn turn(&self, name: &str, fate: Fate, turn: u64) -> Lived {
+        let mut lived = Lived::default();
         let folder = self.folder(name);
         let (store, state) = (folder.join("store"), folder.join("state"));
         let (other, other_state) = (folder.join("other"), folder.join("other-state"));
@@ -221,18 +236,17 @@ impl Fleet {
         }
         let is_away = fate == Fate::PutBack && turn > 1;
         if !is_away {
-            self.write(name, &store, turn, &words, fate != Fate::Silent);
+            let (truth, took) = self.write(name, &store, turn, &words);
+            lived.made_s += took;
+            lived.truths.extend((fate != Fate::Silent).then_some(truth));
         }
         if turn == 0 {
             self.enrol(name, &store);
         }
         if fate == Fate::Silent {
-            return;
+            return lived;
         }
-        self.ship(&store, &state, &folder.join("outbox"));
-        if fate == Fate::Loses && turn == 1 {
-            self.lose(name, &store);
-        }
+        lived.shipped_s += self.ship(&store, &state, &folder.join("outbox"));
         let goes_apart = match fate {
             Fate::Cloned | Fate::SignsTwice => turn > 0,
             Fate::PutBack => turn > 1,
@@ -242,13 +256,40 @@ impl Fleet {
             let boot = if fate == Fate::SignsTwice { 1 } else { 2 };
             words.push(format!("boot={boot}"));
             words.push("records=700".into());
-            self.write(name, &other, turn, &words, false);
+            self.write(name, &other, turn, &words);
             self.ship(&other, &other_state, &folder.join("other-outbox"));
         }
         if fate == Fate::Forged && turn == 1 {
             // Another key, the same name.
-            self.write(name, &other, turn, &["ends=1".to_owned()], false);
+            self.write(name, &other, turn, &["ends=1".to_owned()]);
             self.ship(&other, &other_state, &folder.join("other-outbox"));
+        }
+        lived
+    }
+
+    /// A turn of all of them, some at a time; what they did is told in the order of their names.
+    fn all_turn(&mut self, fates: &[(String, Fate)], turn: u64) {
+        let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+        let fleet = &*self;
+        thread::scope(|scope| {
+            for _ in 0..fleet.plan.at_once.max(1) {
+                scope.spawn(|| {
+                    while let Some((name, fate)) = fates.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let lived = fleet.turn(name, *fate, turn);
+                        done.lock().expect("nobody panicked").insert(name.clone(), lived);
+                    }
+                });
+            }
+        });
+        for (name, lived) in done.into_inner().expect("nobody panicked") {
+            self.took[0] += lived.made_s;
+            self.took[1] += lived.shipped_s;
+            for truth in lived.truths {
+                self.truth.read(&truth);
+            }
+            if self.fates.get(&name) == Some(&Fate::Loses) && turn == 1 {
+                self.lose(&name, &self.folder(&name).join("store"));
+            }
         }
     }
 
@@ -261,15 +302,21 @@ impl Fleet {
         run(enrol.arg("enrol").arg("--add").arg(&key).arg("--stations").arg(stations));
     }
 
-    fn ship(&mut self, store: &Path, state: &Path, outbox: &Path) {
-        fs::create_dir_all(outbox).expect("make a directory");
+    pub fn ship_command(&self, store: &Path, state: &Path, outbox: &Path) -> Command {
         let mut ship = Command::new(&self.programs.fleet);
         ship.arg("ship").arg("--store").arg(store).arg("--state").arg(state);
+        ship.arg("--to").arg(outbox).arg("--once");
+        ship
+    }
+
+    fn ship(&self, store: &Path, state: &Path, outbox: &Path) -> f64 {
+        fs::create_dir_all(outbox).expect("make a directory");
+        let mut ship = self.ship_command(store, state, outbox);
         let began = Instant::now();
-        let output = run(ship.arg("--to").arg(outbox).arg("--once"));
-        self.took[1] += began.elapsed().as_secs_f64();
+        let output = run(&mut ship);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{ship:?}: {text}");
+        began.elapsed().as_secs_f64()
     }
 
     /// A segment that has ended is lost on its way, and on the disk; the truth of the lake is without it.
@@ -350,7 +397,9 @@ impl Fleet {
             }
             let target = to.join(&within);
             fs::create_dir_all(target.parent().expect("a folder")).expect("make a directory");
-            fs::copy(&path, &target).expect("copy");
+            // An object never changes: to link it is to copy it, at once and without room.
+            let _ = fs::remove_file(&target);
+            fs::hard_link(&path, &target).expect("carry");
             self.carried.insert(path, now);
         }
         for origin in [name.to_owned(), format!("{name}%2F2")] {
@@ -386,8 +435,8 @@ impl Fleet {
         let fates: Vec<(String, Fate)> =
             self.fates.iter().map(|(name, fate)| (name.clone(), *fate)).collect();
         for turn in 0..self.plan.turns {
+            self.all_turn(&fates, turn);
             for (name, fate) in &fates {
-                self.turn(name, *fate, turn);
                 let is_away = *fate == Fate::Offline && turn + 1 < self.plan.turns;
                 // What they lose can't be sent again.
                 let is_reliable = matches!(fate, Fate::RolledBack | Fate::PutBack);
@@ -421,7 +470,8 @@ impl Fleet {
                 }
                 let folder = self.folder(name);
                 self.carry(name, "outbox", true);
-                self.ship(&folder.join("store"), &folder.join("state"), &folder.join("outbox"));
+                self.took[1] +=
+                    self.ship(&folder.join("store"), &folder.join("state"), &folder.join("outbox"));
                 self.carry(name, "outbox", true);
             }
             self.collect();

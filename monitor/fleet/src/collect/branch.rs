@@ -20,6 +20,8 @@ use super::{
 #[derive(Debug)]
 pub struct Branches {
     pub believed: Vec<Hash>,
+    /// Of the tree over these.
+    frontier: Frontier,
     /// In the order of the forks of the state.
     pub others: Vec<Vec<Hash>>,
 }
@@ -27,6 +29,8 @@ pub struct Branches {
 /// Where a proof leads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Leads {
+    /// It was taken as it came.
+    Appended,
     /// The ledger that is believed goes on so, or was so.
     On,
     /// Another ledger was signed: it differs from this block on, or is this one that is known already.
@@ -56,10 +60,16 @@ impl Proof {
     }
 
     fn proves(&self, leaves: &[Hash]) -> bool {
-        let mut frontier = Frontier::default();
+        self.proves_behind(&mut Frontier::default(), leaves)
+    }
+
+    /// The same of leaves that come behind others; the tree goes on by those.
+    fn proves_behind(&self, frontier: &mut Frontier, leaves: &[Hash]) -> bool {
+        let begins = frontier.size();
         self.roots.iter().all(|(size, root)| {
             while frontier.size() < *size {
-                let Some(leaf) = leaves.get(frontier.size() as usize) else { return false };
+                let at = frontier.size() - begins;
+                let Some(leaf) = leaves.get(at as usize) else { return false };
                 frontier.push(*leaf);
             }
             frontier.size() == *size && frontier.root() == *root
@@ -110,7 +120,21 @@ impl Branches {
         for fork in &state.forks {
             others.push(read_leaves(&fork_path(&state.directory, fork))?);
         }
-        Ok(Self { believed, others })
+        Ok(Self { frontier: Frontier::of(&believed), believed, others })
+    }
+
+    /// What comes right behind what is believed, and is proven, makes it longer; whether it was that. On the disk
+    /// when this returns `Ok`. To hash all that is believed for each would take ever longer.
+    pub fn append(&mut self, state: &mut State, proof: &Proof) -> Result<bool, CollectError> {
+        let mut frontier = self.frontier.clone();
+        let follows = proof.from == self.believed.len() as u64 && !proof.leaves.is_empty();
+        if !follows || !proof.proves_behind(&mut frontier, &proof.leaves) {
+            return Ok(false);
+        }
+        self.write(state, proof, &proof.leaves)?;
+        self.believed.extend_from_slice(&proof.leaves);
+        self.frontier = frontier;
+        Ok(true)
     }
 
     pub fn leads(&self, proof: &Proof) -> (Leads, Vec<Hash>) {
@@ -154,17 +178,22 @@ impl Branches {
         if leaves.len() <= self.believed.len() {
             return Ok(());
         }
+        self.write(state, proof, &leaves[self.believed.len()..])?;
+        self.frontier = Frontier::of(&leaves);
+        self.believed = leaves;
+        Ok(())
+    }
+
+    fn write(&self, state: &mut State, proof: &Proof, new: &[Hash]) -> Result<(), CollectError> {
         let folder = evidence(&state.directory);
         shipped::make_directory(&folder)?;
         let path = folder.join("leaves");
-        let new = &leaves[self.believed.len()..];
         write_at(&path, state.size * 32, &new.concat()).map_err(failed(&path))?;
         let path = folder.join("checkpoints");
         write_at(&path, state.notes_bytes, &proof.notes).map_err(failed(&path))?;
         state.notes_bytes += proof.notes.len() as u64;
-        state.size = leaves.len() as u64;
+        state.size = (self.believed.len() + new.len()) as u64;
         state.note.clone_from(&proof.last_note);
-        self.believed = leaves;
         Ok(())
     }
 
@@ -258,7 +287,8 @@ mod tests {
     }
 
     fn branches() -> Branches {
-        Branches { believed: leaves(5, 0, 0), others: Vec::new() }
+        let believed = leaves(5, 0, 0);
+        Branches { frontier: Frontier::of(&believed), believed, others: Vec::new() }
     }
 
     #[test]
@@ -274,6 +304,25 @@ mod tests {
         let mut forged = proof(&ours, &leaves(9, 5, 0));
         forged.leaves[1] = [99; 32];
         assert_eq!(it.leads(&forged).0, Leads::Nowhere);
+    }
+
+    #[test]
+    fn what_comes_right_behind_and_is_proven_is_appended_and_nothing_else_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut state = State { directory: directory.path().into(), size: 5, ..State::default() };
+        let mut it = branches();
+        let ours = leaves(5, 0, 0);
+        let mut forged = proof(&ours, &leaves(9, 5, 0));
+        forged.leaves[1] = [99; 32];
+        let other = proof(&[&ours[..4], &[[77; 32]]].concat(), &leaves(9, 5, 0));
+        for wrong in [proof(&ours[..2], &leaves(9, 2, 0)), forged, other, proof(&ours, &[])] {
+            assert!(!it.append(&mut state, &wrong).unwrap(), "{wrong:?}");
+            assert_eq!((it.believed.len(), state.size), (5, 5));
+        }
+        assert!(it.append(&mut state, &proof(&ours, &leaves(9, 5, 0))).unwrap());
+        assert!(it.append(&mut state, &proof(&leaves(9, 0, 0), &leaves(12, 9, 0))).unwrap());
+        assert_eq!((it.believed.clone(), state.size), (leaves(12, 0, 0), 12));
+        assert_eq!(it.frontier.root(), tree::root(&leaves(12, 0, 0)));
     }
 
     #[test]

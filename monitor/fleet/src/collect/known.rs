@@ -26,7 +26,7 @@ use crate::{enrol::Station, object::station_of};
 pub struct Known {
     pub station: String,
     pub origin: String,
-    /// `whole`, `missing`, `silent`, `rolled-back`, `cloned`, `signs-twice`, `put-back` or `two-ledgers`.
+    /// `whole`, `missing`, `removed`, `silent`, `rolled-back`, `cloned`, `signs-twice`, `put-back` or `two-ledgers`.
     pub state: &'static str,
     /// In people's words; nothing where it is whole.
     pub why: Option<String>,
@@ -150,6 +150,19 @@ fn standing(
         let more = if missing.len() > 8 { ", ..." } else { "" };
         let why = format!("segments {}{more} did not arrive", shown.join(", "));
         return Ok(("missing", Some(why)));
+    }
+    // What came and can't be proven is not here.
+    let unproven = state.waiting.iter().find(|(name, _)| name.starts_with("leaves/"));
+    if let Some((_, why)) = unproven {
+        return Ok(("missing", Some(format!("leaves did not arrive: {why}"))));
+    }
+    if state.size == 0 {
+        return Ok(("missing", Some("no leaves arrived, which would prove the rest".to_owned())));
+    }
+    let removed = state.removed_segments();
+    if removed > 0 {
+        let why = format!("the station removed {removed} segments before they were here");
+        return Ok(("removed", Some(why)));
     }
     Ok(("whole", None))
 }

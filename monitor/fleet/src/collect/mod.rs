@@ -3,6 +3,7 @@
 
 mod branch;
 mod known;
+mod noticed;
 mod origin;
 mod proof;
 mod segment;
@@ -22,9 +23,9 @@ pub use known::{Known, known};
 pub use origin::witness_name;
 
 use crate::{
-    depot::{Depot, DepotError, Listed},
+    depot::{Depot, DepotError},
     enrol::{EnrolError, Station},
-    lake::LakeError,
+    lake::{LakeError, settle},
     object::{folder, origin_of, station_of},
 };
 use origin::Taking;
@@ -45,7 +46,7 @@ pub enum CollectError {
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
     #[error(
-        "{path} is not what the collector wrote ({reason}); restore it, or remove its folder to take all again"
+        "{path} is not what the collector wrote ({reason}); restore it, or collect into another lake"
     )]
     State { path: PathBuf, reason: String },
 }
@@ -92,29 +93,52 @@ impl Collect {
     /// Takes all that is there now.
     pub fn round(&self) -> Result<Round, CollectError> {
         let mut round = Round::default();
-        let mut of: BTreeMap<(String, u64), Vec<Listed>> = BTreeMap::new();
-        for listed in self.depot.list("")? {
-            let Some((first, _)) = listed.key.split_once('/') else { continue };
-            let Some(origin) = origin_of(first) else {
-                round.strangers.insert(first.to_owned());
-                continue;
-            };
-            let (station, number) = station_of(&origin);
-            if self.stations.contains_key(station) {
-                of.entry((station.to_owned(), number)).or_default().push(listed);
-            } else {
-                round.strangers.insert(first.to_owned());
+        let mut of: BTreeMap<(String, u64), String> = BTreeMap::new();
+        for folder in self.depot.folders()? {
+            let origin = origin_of(&folder);
+            let known = origin.as_deref().map(station_of);
+            match known.filter(|(station, _)| self.stations.contains_key(*station)) {
+                Some((station, number)) => {
+                    of.insert((station.to_owned(), number), folder);
+                }
+                None => {
+                    round.strangers.insert(folder);
+                }
             }
         }
-        // An origin comes after the one that it follows on.
-        for ((station, number), listed) in of {
+        // An origin comes after the one that it follows on. Of how many there are, one at a time is in memory.
+        for ((station, number), folder) in of {
             let origin = if number == 1 { station.clone() } else { format!("{station}/{number}") };
             let Some(station) = self.stations.get(&station) else { continue };
+            let listed = self.depot.list(&folder)?;
             let state = State::open(&ledger_of(&self.lake, &origin), &origin)?;
             Taking::new(self, station, state)?.all(&listed, &mut round)?;
         }
         snapshot::write(&self.lake, &known(&self.lake, &self.stations)?)?;
+        if round.segments > 0 {
+            self.settle()?;
+        }
         Ok(round)
+    }
+}
+
+impl Collect {
+    /// Files of segments that are taken for good become larger ones.
+    fn settle(&self) -> Result<(), CollectError> {
+        let mut held: BTreeMap<String, Vec<(u32, u32)>> = BTreeMap::new();
+        for origin in origins(&self.lake)? {
+            let state = State::open(&ledger_of(&self.lake, &origin), &origin)?;
+            held.entry(origin::short(&origin)).or_default().extend(state.held_ranges());
+        }
+        let is_held = |name: &str| {
+            let mut words = name.split('-');
+            let ranges = words.next().and_then(|origin| held.get(origin));
+            let segment = words.next().and_then(|it| it.parse::<u32>().ok());
+            ranges.zip(segment).is_some_and(|(ranges, segment)| {
+                ranges.iter().any(|(first, last)| (*first..=*last).contains(&segment))
+            })
+        };
+        Ok(settle(&self.lake, is_held)?)
     }
 }
 

@@ -8,7 +8,7 @@ use geofenced::fleet::{KeyName, PublicKey, replace_file, shipped};
 use super::{
     Collect, CollectError, Round,
     branch::{self, Branches, Leads, Proof},
-    ledger_of, proof,
+    ledger_of, noticed, proof,
     state::State,
     told,
 };
@@ -64,8 +64,20 @@ impl<'c> Taking<'c> {
             self.succession(key, round)?;
         }
         leaves.sort();
+        let (size, mut proven) = (self.state.size, Vec::new());
         for (_, from, name, key) in leaves {
-            self.leaves(from, name, key, round)?;
+            if self.leaves(from, name, key, round)? {
+                proven.push(key);
+            }
+        }
+        if self.state.size > size {
+            self.cosign()?;
+        }
+        if !proven.is_empty() {
+            self.state.save()?;
+        }
+        for key in proven {
+            self.remove(key)?;
         }
         self.inherit()?;
         self.pieces(pieces, round)?;
@@ -73,7 +85,7 @@ impl<'c> Taking<'c> {
             self.urgent(block, &leaf, key, round)?;
         }
         self.state.looked_at = self.state.taken;
-        told::cover(&mut self.state)?;
+        noticed::cover(&mut self.state)?;
         self.state.save()?;
         self.answer()
     }
@@ -160,29 +172,36 @@ impl<'c> Taking<'c> {
         }
     }
 
+    /// Whether it was taken now.
     fn leaves(
         &mut self,
         from: u64,
         name: &str,
         key: &str,
         round: &mut Round,
-    ) -> Result<(), CollectError> {
+    ) -> Result<bool, CollectError> {
         if self.state.proofs.contains(name) || self.is_settled(name) {
-            return Ok(());
+            return Ok(false);
         }
         let is_beyond = |leaves: &Vec<_>| leaves.len() < from as usize;
         if is_beyond(&self.branches.believed) && self.branches.others.iter().all(is_beyond) {
             let why = format!("leaves before {from} are not here");
             self.state.waiting.insert(name.to_owned(), why);
-            return Ok(());
+            return Ok(false);
         }
-        let Some(bytes) = self.collect.depot.get(key)? else { return Ok(()) };
+        let Some(bytes) = self.collect.depot.get(key)? else { return Ok(false) };
         let proof = match proof::read(&bytes, &self.state.origin, &self.keys) {
             Ok(proof) => proof,
-            Err(why) => return self.refuse(name, &why, Some(&bytes), round),
+            Err(why) => {
+                self.refuse(name, &why, Some(&bytes), round)?;
+                return Ok(false);
+            }
         };
         let before = self.state.size;
-        match self.branches.leads(&proof) {
+        let is_appended = self.branches.append(&mut self.state, &proof)?;
+        match if is_appended { (Leads::Appended, Vec::new()) } else { self.branches.leads(&proof) }
+        {
+            (Leads::Appended, _) => {}
             (Leads::On, leaves) => self.branches.go_on(&mut self.state, &proof, leaves)?,
             (Leads::Away { at, known }, leaves) => {
                 self.fork(&proof, (at, known), leaves, round)?;
@@ -190,25 +209,18 @@ impl<'c> Taking<'c> {
             (Leads::Waits, _) => {
                 let why = format!("leaves before {from} are not here");
                 self.state.waiting.insert(name.to_owned(), why);
-                return Ok(());
+                return Ok(false);
             }
             (Leads::Nowhere, _) => {
-                return self.refuse(
-                    name,
-                    "wrong-root: its leaves are not what was signed",
-                    Some(&bytes),
-                    round,
-                );
+                let why = "wrong-root: its leaves are not what was signed";
+                self.refuse(name, why, Some(&bytes), round)?;
+                return Ok(false);
             }
         }
         round.proven += self.state.size - before;
         self.state.proofs.insert(name.to_owned());
         self.pardon(name);
-        if self.state.size > before {
-            self.cosign()?;
-        }
-        self.state.save()?;
-        self.remove(key)
+        Ok(true)
     }
 
     fn fork(
@@ -390,12 +402,15 @@ impl<'c> Taking<'c> {
         }
         Ok(())
     }
+}
 
-    /// The name by which it is called in the lake.
-    pub fn name_of(&self, segment: u32) -> String {
-        let origin = Short::of_bytes(self.state.origin.as_bytes()).to_string();
-        format!("{}-{segment:08}", &origin[..8])
-    }
+/// The name by which a segment of an origin is called in the lake.
+pub(super) fn name_of(origin: &str, segment: u32) -> String {
+    format!("{}-{segment:08}", short(origin))
+}
+
+pub(super) fn short(origin: &str) -> String {
+    Short::of_bytes(origin.as_bytes()).to_string()[..8].to_owned()
 }
 
 /// The name of a witness, if it can be one.

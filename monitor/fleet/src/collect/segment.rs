@@ -7,8 +7,8 @@ use geofenced::fleet::{
 };
 
 use super::{
-    CollectError, Round,
-    origin::Taking,
+    CollectError, Round, noticed,
+    origin::{Taking, name_of},
     state::{Digits, Held},
     told::{span_ns, told},
 };
@@ -160,24 +160,25 @@ impl Taking<'_> {
             ("geofenced.origin", self.state.origin.clone()),
             ("geofenced.segment", number.to_string()),
             ("geofenced.checkpoint", self.state.note.clone()),
-            ("geofenced.coverage", coverage(read, bytes)),
         ];
         let (station, origin) = (self.station.name.clone(), self.state.origin.clone());
         let lake = &self.collect.lake;
-        let mut pour = Pour::new(lake, (&station, &origin), self.name_of(number), about);
+        let mut pour = Pour::new(lake, (&station, &origin), name_of(&origin, number), about);
         let first = read.beginning.first_block;
         let end = read.blocks.last().map_or(first, |it| it.number() + 1);
         let mut unreadable = end - first - read.blocks.len() as u64;
-        let mut gone = None;
+        let (mut gone, mut notices) = (None, Vec::new());
         for block in &read.blocks {
             let Some(entries) = block.entries(bytes) else {
                 unreadable += 1;
                 continue;
             };
             for entry in &entries {
-                if let Entry::Notice { notice: Notice::Gone { ranges }, .. } = entry {
+                let Entry::Notice { notice, .. } = entry else { continue };
+                if let Notice::Gone { ranges } = notice {
                     gone = Some(ranges.clone());
                 }
+                notices.push(entry.clone());
             }
             let is_there = self.before.as_ref().is_some_and(|(before, common)| {
                 let mut held = before.held.values();
@@ -188,7 +189,8 @@ impl Taking<'_> {
                 pour.block(block.number(), entries)?;
             }
         }
-        let rows = pour.finish()?;
+        noticed::keep(&self.state.directory, number, &notices)?;
+        let rows = pour.finish(&("geofenced.coverage", coverage(read, &notices)))?;
         // The last word of it tells of all.
         let is_newest = self.state.held.keys().next_back().is_none_or(|it| *it < number);
         if let Some(gone) = gone.filter(|_| is_newest) {
@@ -199,14 +201,12 @@ impl Taking<'_> {
 }
 
 /// What of the segment's time was watched, by what is noted in it.
-fn coverage(read: &Shipped, bytes: &[u8]) -> String {
+fn coverage(read: &Shipped, notices: &[Entry]) -> String {
     let Some((from, to)) = span_of(read) else { return "{}".to_owned() };
     let mut fold = Fold::from(from);
-    for block in read.blocks.iter().filter(|it| it.counts()[2] > 0) {
-        for entry in block.entries(bytes).unwrap_or_default() {
-            if let Entry::Notice { at, notice } = entry {
-                fold.add(at, &notice);
-            }
+    for entry in notices {
+        if let Entry::Notice { at, notice } = entry {
+            fold.add(*at, notice);
         }
     }
     let coverage = fold.within((from, to), None, Integrity::default());

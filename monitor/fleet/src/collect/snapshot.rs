@@ -56,8 +56,8 @@ pub fn write(lake: &Path, known: &[Known]) -> Result<(), LakeError> {
         })?;
     }
     if !known.is_empty() {
-        stations.finish()?.name()?;
+        stations.finish(Vec::new())?.name()?;
     }
-    gaps.finish()?.name()?;
+    gaps.finish(Vec::new())?.name()?;
     Ok(())
 }

@@ -92,6 +92,10 @@ pub struct State {
     pub coverage_of: u64,
 }
 
+fn bounded(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 impl State {
     pub fn open(directory: &Path, origin: &str) -> Result<Self, CollectError> {
         let path = directory.join(FILE);
@@ -124,6 +128,15 @@ impl State {
     pub fn missing_segments(&self) -> Vec<u32> {
         let last = self.held.keys().next_back().copied().unwrap_or(0);
         (1..last).filter(|it| !self.held.contains_key(it) && !self.is_gone(*it)).collect()
+    }
+
+    /// How many segments the station removed before they were here.
+    pub fn removed_segments(&self) -> u64 {
+        let of = |(first, last): &(u64, u64)| {
+            let held = self.held.range(bounded(*first)..=bounded(*last)).count() as u64;
+            (last + 1).saturating_sub(*first).saturating_sub(held)
+        };
+        self.gone.iter().map(of).sum()
     }
 
     /// Blocks that are signed and of which nothing is here: first, and the one behind the last. The end of these

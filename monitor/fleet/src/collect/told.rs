@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 
 use geofenced::fleet::{
-    Entry, Notice, Process, Reader, Record, Time, Timestamp, printable, shipped::Shipped,
+    Entry, Notice, Process, Record, Time, Timestamp, printable, shipped::Shipped,
 };
-
-use super::{CollectError, state::State};
 
 /// Flows that are told of one block.
 const TOLD_MOST: usize = 8;
@@ -45,18 +43,6 @@ pub(super) fn told(read: &Shipped, bytes: &[u8], from: u64) -> Told {
         }
     }
     (boots, span)
-}
-
-/// What of its time a station watched, by its ledger as it is kept here; made anew where more of it came.
-pub(super) fn cover(state: &mut State) -> Result<(), CollectError> {
-    let segments = state.held.len() as u64;
-    let Some((_, to)) = state.span().filter(|_| segments != state.coverage_of) else {
-        return Ok(());
-    };
-    let reader = Reader::open(&state.directory)?;
-    state.coverage = Some(reader.coverage((None, to), None)?);
-    state.coverage_of = segments;
-    Ok(())
 }
 
 /// Violations among these, a line each.

@@ -69,6 +69,17 @@ fn found<T>(result: object_store::Result<T>) -> object_store::Result<Option<T>> 
 }
 
 impl Depot for Bucket {
+    fn folders(&self) -> Result<Vec<String>, DepotError> {
+        let prefix = self.folder.trim_end_matches('/');
+        let path = Path::parse(prefix).map_err(|error| self.failed("name", prefix, &error))?;
+        let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&path)));
+        let listed = listed.map_err(|error| self.failed("list", prefix, &error))?;
+        let names = listed.common_prefixes.iter().filter_map(|it| it.filename());
+        let mut all: Vec<String> = names.map(str::to_owned).collect();
+        all.sort();
+        Ok(all)
+    }
+
     fn list(&self, folder: &str) -> Result<Vec<Listed>, DepotError> {
         let prefix = format!("{}{folder}", self.folder);
         let prefix = prefix.trim_end_matches('/');

@@ -77,6 +77,23 @@ impl Directory {
 }
 
 impl Depot for Directory {
+    fn folders(&self) -> Result<Vec<String>, DepotError> {
+        let read = || -> io::Result<Vec<String>> {
+            let mut all = Vec::new();
+            for entry in found(fs::read_dir(&self.root))?.into_iter().flatten() {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                // A link could lead anywhere.
+                if !name.starts_with('.') && entry.file_type()?.is_dir() {
+                    all.push(name);
+                }
+            }
+            all.sort();
+            Ok(all)
+        };
+        read().map_err(failed("list", &self.root))
+    }
+
     fn list(&self, folder: &str) -> Result<Vec<Listed>, DepotError> {
         let mut all = Vec::new();
         self.walk(folder, &mut all).map_err(failed("list", &self.root.join(folder)))?;
@@ -135,6 +152,7 @@ mod tests {
         assert_eq!(keys(""), ["a/answer.json", "b/segments/1"]);
         assert_eq!(keys("b"), ["b/segments/1"]);
         assert_eq!(keys("nobody"), [] as [&str; 0]);
+        assert_eq!(depot.folders().unwrap(), ["a", "b"]);
         assert_eq!(depot.get("b/segments/1").unwrap().as_deref(), Some(&b"one"[..]));
         assert_eq!(depot.length("b/segments/1").unwrap(), Some(3));
         depot.remove("b/segments/1").unwrap();

@@ -31,6 +31,9 @@ pub struct Listed {
 
 /// What any such place can do. A key is folders and a name, with slashes.
 pub trait Depot: std::fmt::Debug {
+    /// Names of the folders right in it, in order.
+    fn folders(&self) -> Result<Vec<String>, DepotError>;
+
     /// All whose key begins with this folder (empty: all), in the order of their keys.
     fn list(&self, folder: &str) -> Result<Vec<Listed>, DepotError>;
 

@@ -1,19 +1,9 @@
-//! Columns of a table that is being filled, as its first row names them. A text is held once where whoever fills
-//! says that it comes again. It writes nothing.
+//! Columns of a table that is being filled, as its first row names them. A text that comes again is held once, and
+//! rows have its number: nobody hashes it for each row. It writes nothing.
 
-use bytes::Bytes;
-use parquet::data_type::ByteArray;
+use std::sync::Arc;
 
-/// A text that rows share.
-pub type Shared = ByteArray;
-
-pub fn shared(text: &str) -> Shared {
-    ByteArray::from(Bytes::copy_from_slice(text.as_bytes()))
-}
-
-pub fn stated(text: &'static str) -> Shared {
-    ByteArray::from(Bytes::from_static(text.as_bytes()))
-}
+use rustc_hash::FxHashMap;
 
 /// What is in a column. None needs to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +20,130 @@ pub enum Type {
     Flag,
 }
 
+/// A text that many rows have, by its place among the texts of whoever fills a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared(u32);
+
+/// Texts that rows share.
+#[derive(Debug, Default)]
+pub struct Known(Vec<Arc<str>>);
+
+impl Known {
+    pub fn add(&mut self, text: &str) -> Shared {
+        self.0.push(Arc::<str>::from(text));
+        Shared((self.0.len() - 1) as u32)
+    }
+
+    fn text(&self, shared: Shared) -> Arc<str> {
+        self.0[shared.0 as usize].clone()
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Texts of a column, each once, and which of them rows have.
+#[derive(Debug, Default)]
+pub struct Texts {
+    pub codes: Vec<u32>,
+    pub dictionary: Vec<Arc<str>>,
+    /// Codes of what is shared, by its place.
+    of_shared: Vec<u32>,
+    shared: Vec<Shared>,
+    /// Words of the program, told apart by where they stand in it: one that stands there twice has two codes.
+    words: Vec<(&'static str, u32)>,
+    others: FxHashMap<Arc<str>, u32>,
+}
+
+impl Texts {
+    fn add(&mut self, text: Arc<str>) -> u32 {
+        self.dictionary.push(text);
+        (self.dictionary.len() - 1) as u32
+    }
+
+    #[inline]
+    fn put_shared(&mut self, it: Shared, known: &Known) {
+        let at = it.0 as usize;
+        let code = self.of_shared.get(at).copied().unwrap_or(NONE);
+        let code = if code == NONE { self.first(it, known) } else { code };
+        self.codes.push(code);
+    }
+
+    fn first(&mut self, it: Shared, known: &Known) -> u32 {
+        let code = self.add(known.text(it));
+        if self.of_shared.len() <= it.0 as usize {
+            self.of_shared.resize(known.0.len(), NONE);
+        }
+        self.of_shared[it.0 as usize] = code;
+        self.shared.push(it);
+        code
+    }
+
+    #[inline]
+    fn put_word(&mut self, word: &'static str) {
+        let known = self.words.iter().find(|(it, _)| std::ptr::eq(*it, word));
+        let code = known.map(|(_, code)| *code);
+        let code = code.unwrap_or_else(|| {
+            let code = self.add(Arc::<str>::from(word));
+            self.words.push((word, code));
+            code
+        });
+        self.codes.push(code);
+    }
+
+    fn put_own(&mut self, text: &str) {
+        let code = if let Some(code) = self.others.get(text) {
+            *code
+        } else {
+            let text = Arc::<str>::from(text);
+            let code = self.add(Arc::clone(&text));
+            self.others.insert(text, code);
+            code
+        };
+        self.codes.push(code);
+    }
+
+    fn clear(&mut self) {
+        self.codes.clear();
+        self.dictionary.clear();
+        for it in self.shared.drain(..) {
+            self.of_shared[it.0 as usize] = NONE;
+        }
+        self.words.clear();
+        self.others.clear();
+    }
+}
+
+/// Texts one behind the other, each after its length.
+#[derive(Debug, Default)]
+pub struct Names {
+    pub bytes: Vec<u8>,
+    /// Where the least and the greatest stand.
+    pub ends: Option<[(usize, usize); 2]>,
+}
+
+impl Names {
+    #[inline]
+    fn put(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(&(name.len() as u32).to_le_bytes());
+        let stands = (self.bytes.len(), self.bytes.len() + name.len());
+        self.bytes.extend_from_slice(name);
+        match &mut self.ends {
+            None => self.ends = Some([stands, stands]),
+            Some([least, greatest]) => {
+                if *name < self.bytes[least.0..least.1] {
+                    *least = stands;
+                } else if *name > self.bytes[greatest.0..greatest.1] {
+                    *greatest = stands;
+                }
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 pub enum Values {
-    Texts(Vec<ByteArray>),
+    Texts(Texts),
+    Names(Names),
     Numbers(Vec<i64>),
     Flags(Vec<bool>),
 }
@@ -70,6 +181,10 @@ impl Columns {
             column.levels.clear();
             match &mut column.values {
                 Values::Texts(values) => values.clear(),
+                Values::Names(values) => {
+                    values.bytes.clear();
+                    values.ends = None;
+                }
                 Values::Numbers(values) => values.clear(),
                 Values::Flags(values) => values.clear(),
             }
@@ -81,7 +196,8 @@ impl Columns {
     fn next(&mut self, name: &'static str, of: Type, is_there: bool) -> &mut Values {
         if self.at == self.all.len() {
             let values = match of {
-                Type::Text | Type::Name => Values::Texts(Vec::new()),
+                Type::Text => Values::Texts(Texts::default()),
+                Type::Name => Values::Names(Names::default()),
                 Type::Number | Type::Count | Type::Time => Values::Numbers(Vec::new()),
                 Type::Flag => Values::Flags(Vec::new()),
             };
@@ -95,14 +211,6 @@ impl Columns {
     }
 
     #[inline]
-    fn put_text(&mut self, name: &'static str, of: Type, text: Option<Shared>) {
-        let values = self.next(name, of, text.is_some());
-        if let (Values::Texts(values), Some(text)) = (values, text) {
-            values.push(text);
-        }
-    }
-
-    #[inline]
     fn put_number(&mut self, name: &'static str, of: Type, number: Option<u64>) {
         let values = self.next(name, of, number.is_some());
         if let (Values::Numbers(values), Some(number)) = (values, number) {
@@ -110,21 +218,35 @@ impl Columns {
         }
     }
 
+    /// `known`: where it is shared, the same for all rows.
     #[inline]
-    pub fn text(&mut self, name: &'static str, text: Option<&Shared>) {
-        self.put_text(name, Type::Text, text.cloned());
+    pub fn text(&mut self, name: &'static str, text: Option<Shared>, known: &Known) {
+        let values = self.next(name, Type::Text, text.is_some());
+        if let (Values::Texts(values), Some(text)) = (values, text) {
+            values.put_shared(text, known);
+        }
     }
 
+    #[inline]
     pub fn word(&mut self, name: &'static str, word: Option<&'static str>) {
-        self.put_text(name, Type::Text, word.map(stated));
+        let values = self.next(name, Type::Text, word.is_some());
+        if let (Values::Texts(values), Some(word)) = (values, word) {
+            values.put_word(word);
+        }
     }
 
     pub fn own(&mut self, name: &'static str, text: Option<&str>) {
-        self.put_text(name, Type::Text, text.map(shared));
+        let values = self.next(name, Type::Text, text.is_some());
+        if let (Values::Texts(values), Some(text)) = (values, text) {
+            values.put_own(text);
+        }
     }
 
-    pub fn name(&mut self, name: &'static str, text: Shared) {
-        self.put_text(name, Type::Name, Some(text));
+    #[inline]
+    pub fn name(&mut self, name: &'static str, text: &[u8]) {
+        if let Values::Names(values) = self.next(name, Type::Name, true) {
+            values.put(text);
+        }
     }
 
     pub fn number(&mut self, name: &'static str, number: Option<impl Into<u64>>) {

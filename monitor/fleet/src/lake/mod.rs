@@ -1,21 +1,21 @@
-//! The lake: tables that others' engines read, a folder a kind, day and station. What one segment tells is in files
-//! of its own, named by it: to write it again is to write the same. It judges nothing and verifies nothing.
+//! The lake: tables that others' engines read, a folder a kind and day. What one segment tells is in files of its
+//! own, named by it: to write it again is to write the same. It judges nothing and verifies nothing.
 
 mod columns;
 mod file;
 mod flow;
 mod other;
+mod pages;
+mod settle;
 
 use std::path::{Path, PathBuf};
 
 use geofenced::fleet::{Entry, Record, Timestamp, day};
 
-pub use columns::shared;
-pub use file::{About, Finished, LakeError, Table};
+pub use file::{About, LakeError, Table, name_all};
+pub use flow::At;
 use flow::Texts;
-pub use flow::{At, Ledger};
-
-use crate::object::folder;
+pub use settle::settle;
 
 /// States of flows that wait to be sorted: some hundred bytes each.
 const SORTED_ROWS: usize = 131_072;
@@ -36,11 +36,11 @@ pub struct Pour<'l> {
     /// Beginning of the names of its files.
     name: String,
     station: String,
-    ledger: Ledger,
+    origin: String,
     about: About,
     flows: Vec<(Record, At)>,
     others: Vec<(Entry, At)>,
-    finished: Vec<Finished>,
+    tables: Vec<Table>,
     parts: u32,
     pub rows: Rows,
 }
@@ -53,16 +53,15 @@ impl<'l> Pour<'l> {
         name: String,
         about: About,
     ) -> Self {
-        let ledger = Ledger { station: shared(station), origin: shared(origin) };
         Self {
             lake,
             name,
-            station: folder(station),
-            ledger,
+            station: station.to_owned(),
+            origin: origin.to_owned(),
             about,
             flows: Vec::new(),
             others: Vec::new(),
-            finished: Vec::new(),
+            tables: Vec::new(),
             parts: 0,
             rows: Rows::default(),
         }
@@ -81,8 +80,8 @@ impl<'l> Pour<'l> {
     }
 
     fn path(&self, kind: &str, day: &str) -> PathBuf {
-        let folder = format!("{kind}/day={day}/host={}", self.station);
-        self.lake.join(folder).join(format!("{}-{:02}.parquet", self.name, self.parts))
+        let folder = self.lake.join(kind).join(format!("day={day}"));
+        folder.join(format!("{}-{:02}.parquet", self.name, self.parts))
     }
 
     /// What waits goes into files, by day and by time.
@@ -90,14 +89,14 @@ impl<'l> Pour<'l> {
         let mut flows = std::mem::take(&mut self.flows);
         flows.sort_by_key(|(it, at)| (it.egress.started_at, *at));
         self.rows.flows += flows.len() as u64;
-        let mut texts = Texts::default();
-        let ledger = self.ledger.clone();
+        let mut texts = Texts::new(&self.station, &self.origin);
+        let ledger = other::Ledger { station: self.station.clone(), origin: self.origin.clone() };
         self.write(
-            "flows",
+            ("flows", |it: &(Record, At)| it.0.is_violation()),
             &flows,
             |it| it.0.egress.started_at,
             |(record, at), to| {
-                flow::flow(record, *at, &ledger, &mut texts, to);
+                flow::flow(record, *at, &mut texts, to);
             },
         )?;
         let mut others = std::mem::take(&mut self.others);
@@ -105,7 +104,7 @@ impl<'l> Pour<'l> {
         for (kind, is_of) in KINDS {
             let of_kind: Vec<&(Entry, At)> = others.iter().filter(|it| is_of(&it.0)).collect();
             self.write(
-                kind,
+                (kind, |_| false),
                 &of_kind,
                 |it| time(&it.0),
                 |(entry, at), to| match entry {
@@ -128,10 +127,10 @@ impl<'l> Pour<'l> {
         Ok(())
     }
 
-    /// Rows in the order of their time.
+    /// Rows in the order of their time; those that are asked for most in groups of their own, before the others.
     fn write<T>(
         &mut self,
-        kind: &str,
+        (kind, is_first): (&str, fn(&T) -> bool),
         rows: &[T],
         time: impl Fn(&T) -> Timestamp,
         mut fill: impl FnMut(&T, &mut columns::Columns),
@@ -140,29 +139,38 @@ impl<'l> Pour<'l> {
         for of_day in rows.chunk_by(|a, b| time(a).0 / DAY_NS == time(b).0 / DAY_NS) {
             let Some(first) = of_day.first() else { continue };
             let path = self.path(kind, &day(time(first)));
-            let mut table = Table::new(path, self.about.clone());
-            for row in of_day {
-                table.row(|to| fill(row, to))?;
+            if settle::is_settled(&path)? {
+                continue;
             }
-            self.finished.push(table.finish()?);
+            let mut table = Table::new(path, self.about.clone());
+            for first in [true, false] {
+                for row in of_day.iter().filter(|it| is_first(it) == first) {
+                    table.row(|to| fill(row, to))?;
+                }
+                table.end_group()?;
+            }
+            table.pause()?;
+            self.tables.push(table);
         }
         Ok(())
     }
 
-    /// All of it is in the lake when this returns `Ok`; told once more, it is the same files again.
-    pub fn finish(mut self) -> Result<Rows, LakeError> {
+    /// All of it is in the lake when this returns `Ok`; told once more, it is the same files again. `about`: what is
+    /// known of it only now.
+    pub fn finish(mut self, about: &(&'static str, String)) -> Result<Rows, LakeError> {
         if !self.flows.is_empty() || !self.others.is_empty() {
             self.sort()?;
         }
-        for file in std::mem::take(&mut self.finished) {
-            file.name()?;
-        }
+        let tables = std::mem::take(&mut self.tables).into_iter();
+        let finished = tables.map(|it| it.finish(vec![about.clone()]));
+        name_all(self.lake, &finished.collect::<Result<Vec<_>, _>>()?)?;
         Ok(self.rows)
     }
 }
 
 type IsOf = fn(&Entry) -> bool;
 
+const FLOWS: (&str, IsOf) = ("flows", |it| matches!(it, Entry::Flow(_)));
 /// Folders of what is no flow.
 const KINDS: [(&str, IsOf); 3] = [
     ("rollups", |it| matches!(it, Entry::Rollup(_))),

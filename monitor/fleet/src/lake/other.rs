@@ -2,14 +2,18 @@
 
 use geofenced::fleet::{Lookup, Notice, Rollup, Timestamp, hex};
 
-use super::{
-    columns::Columns,
-    flow::{At, Ledger},
-};
+use super::{columns::Columns, flow::At};
+
+/// What all rows of one ledger have.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub station: String,
+    pub origin: String,
+}
 
 fn stands(at: At, ledger: &Ledger, to: &mut Columns) {
-    to.text("host_name", Some(&ledger.station));
-    to.text("ledger_origin", Some(&ledger.origin));
+    to.own("host_name", Some(&ledger.station));
+    to.own("ledger_origin", Some(&ledger.origin));
     to.count("ledger_block", at.block);
     to.count("ledger_entry", at.entry.into());
 }

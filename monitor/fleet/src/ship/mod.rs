@@ -7,7 +7,7 @@ mod segments;
 mod sent;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -31,6 +31,10 @@ use crate::{
 const URGENT_MOST: usize = 32;
 /// How often it is asked what the ground has.
 const ASK_EACH: Duration = Duration::from_secs(30);
+/// What the ground lacks, as it said before, goes once more after so long: what was sent again may be lost again.
+const AGAIN_LEAST: Duration = Duration::from_mins(10);
+/// Each time twice as long, up to this.
+const AGAIN_MOST: Duration = Duration::from_hours(24);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShipError {
@@ -81,6 +85,9 @@ pub struct Ship {
     notes: Notes,
     /// What the store was told to be on the ground.
     told: Option<Vec<(u32, u32)>>,
+    /// By origin: when what the ground lacks goes once more although it says nothing new, and how long it was waited.
+    again: BTreeMap<String, (Instant, Duration)>,
+    patience: Duration,
 }
 
 impl Ship {
@@ -103,7 +110,15 @@ impl Ship {
             asked_at: None,
             notes: Notes::default(),
             told: None,
+            again: BTreeMap::new(),
+            patience: AGAIN_LEAST,
         })
+    }
+
+    /// What there is of answers is all that there will be: what the ground lacks goes now.
+    pub fn at_once(mut self) -> Self {
+        self.patience = Duration::ZERO;
+        self
     }
 
     /// How long to wait, for the link's sake.
@@ -260,12 +275,16 @@ impl Ship {
             return Ok(Did::Nothing);
         };
         let hash = Short::of_bytes(&bytes).to_string();
-        let of = self.sent.of(origin);
-        if of.answer.as_ref() == Some(&hash) {
+        let Ok(answer) = serde_json::from_slice::<Answer>(&bytes) else { return Ok(Did::Nothing) };
+        let is_new = self.sent.of(origin).answer.as_ref() != Some(&hash);
+        let lacks = answer.size < self.sent.of(origin).size
+            || is_current && !self.sent.lost(&answer).is_empty();
+        let is_due = lacks && self.is_due(origin);
+        if !is_new && !is_due {
             return Ok(Did::Nothing);
         }
+        let of = self.sent.of(origin);
         of.answer = Some(hash);
-        let Ok(answer) = serde_json::from_slice::<Answer>(&bytes) else { return Ok(Did::Nothing) };
         of.taken = of.taken.max(answer.taken);
         of.held.clone_from(&answer.held);
         // Leaves that were lost on the way go once more.
@@ -286,6 +305,19 @@ impl Ship {
         self.sent.save()?;
         let (taken, wanted) = (answer.taken, lost.len());
         Ok(Did::Heard { origin: origin.to_owned(), taken, wanted })
+    }
+
+    /// Whether what the ground lacks of an origin goes once more; the next time it is waited longer.
+    fn is_due(&mut self, origin: &str) -> bool {
+        let now = Instant::now();
+        let first = (now + self.patience, self.patience);
+        let (at, waited) = self.again.entry(origin.to_owned()).or_insert(first);
+        let is_due = now >= *at;
+        if is_due {
+            *waited = (*waited * 2).clamp(AGAIN_LEAST, AGAIN_MOST);
+            *at = now + *waited;
+        }
+        is_due
     }
 
     fn put(&mut self, key: &str, bytes: &[u8]) -> Result<(), ShipError> {
