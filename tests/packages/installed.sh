@@ -1,9 +1,9 @@
 #!/bin/bash
 # The life of the package on a host where systemd does not run: installed, at work, upgraded, removed, purged.
 # Runs inside of a Debian root (chroot), in a network namespace and a cgroup of its own; `cargo xtask packages`
-# makes them. Arguments: the package, a newer one, that of the databases, the cgroup.
+# makes them. Arguments: the package, a newer one, that of the databases, the cgroup, that of geofenced-fleet.
 set -euo pipefail
-deb=$1 newer=$2 databases=$3 cgroup=$4
+deb=$1 newer=$2 databases=$3 cgroup=$4 fleet=$5
 
 say() { echo "      $*"; }
 fail() { echo "FAIL  $*"; exit 1; }
@@ -58,6 +58,25 @@ mv /var/lib/geofenced/operator.bin /var/lib/geofenced/databases/
 geofenced databases 2>&1 | grep -q 'databases/operator.bin is not used: ' || fail "a damaged database is not told of"
 dpkg -P geofenced-databases >/dev/null
 say "databases of a package of their own"
+
+# What carries the ledger is a package of its own, and does nothing by itself.
+dpkg -i "$fleet" >/dev/null
+is -f /usr/lib/systemd/system/geofenced-ship.service "no unit that ships"
+if find /etc/systemd -name geofenced-ship.service | grep -q .; then fail "it ships before anybody said where to"; fi
+for page in geofenced-fleet geofenced-fleet-ship geofenced-fleet-collect; do
+    is -f "/usr/share/man/man1/$page.1.gz" "no manual of $page"
+done
+is -f /usr/share/geofenced-fleet/duckdb/lake.sql "no views of the lake"
+mkdir /packages/stick
+# As its unit has it: a user of nobody, in the group that may read the ledger.
+chown nobody /packages/stick
+setpriv --reuid nobody --regid nogroup --groups "$(getent group geofenced | cut -d: -f3)" --inh-caps=-all \
+    geofenced-fleet ship --store /var/lib/geofenced --state /packages/stick/.state --to /packages/stick --once ||
+    fail "who is in the group can't ship"
+find /packages/stick -path '*/leaves/*' | grep -q . || fail "nothing was shipped"
+dpkg -P geofenced-fleet >/dev/null
+if [ -e /usr/bin/geofenced-fleet ] || [ -e /usr/share/geofenced-fleet ]; then fail "purged, and the shipper is there"; fi
+say "the shipper installed, at work as nobody, and purged"
 
 dpkg -r geofenced >/dev/null
 if [ -e /usr/bin/geofenced ]; then fail "removed, and still there"; fi

@@ -66,6 +66,14 @@ pub fn daemon(console: &Console, profile: Profile) -> Result<PathBuf> {
     Ok(profile.directory().join("geofenced"))
 }
 
+/// What carries ledgers, of which the daemon has no code.
+pub fn fleet(console: &Console, profile: Profile) -> Result<PathBuf> {
+    let mut cargo = host::cargo();
+    cargo.args(["build", "--locked", "--package", "fleet", "--bin", "geofenced-fleet"]);
+    compile(console, "build geofenced-fleet", cargo, profile)?;
+    Ok(profile.directory().join("geofenced-fleet"))
+}
+
 /// Builds an example of `monitor`; returns where it is.
 pub fn example(console: &Console, name: &str, profile: Profile) -> Result<PathBuf> {
     let mut cargo = host::cargo();

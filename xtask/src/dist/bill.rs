@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::Arch;
+use super::{Arch, product::Product};
 use crate::{console::ask, host, paths};
 
 /// A crate that is in the binary, or helped to make it.
@@ -26,16 +26,17 @@ pub struct Crate {
     needs: BTreeSet<String>,
 }
 
-/// By its id, all that `geofenced` is compiled from on this architecture.
-pub fn crates(arch: Arch) -> Result<BTreeMap<String, Crate>> {
+/// By its id, all that a package is compiled from on this architecture.
+pub fn crates(arch: Arch, package: &str) -> Result<BTreeMap<String, Crate>> {
     let mut cargo = host::cargo();
     cargo.args(["metadata", "--locked", "--format-version", "1", "--filter-platform"]);
     let text = ask(cargo.arg(arch.target())).context("cargo metadata failed")?;
     let lock = fs::read_to_string(paths::root().join("Cargo.lock"))?;
-    of_metadata(&serde_json::from_str(&text)?, &checksums(&lock))
+    of_metadata(package, &serde_json::from_str(&text)?, &checksums(&lock))
 }
 
 fn of_metadata(
+    root: &str,
     metadata: &Value,
     checksums: &BTreeMap<(String, String), String>,
 ) -> Result<BTreeMap<String, Crate>> {
@@ -45,7 +46,8 @@ fn of_metadata(
         list(&metadata["packages"]).into_iter().map(|it| (text(&it["id"]), it)).collect();
     let nodes: BTreeMap<String, Value> =
         list(&metadata["resolve"]["nodes"]).into_iter().map(|it| (text(&it["id"]), it)).collect();
-    let root = packages.values().find(|it| it["name"] == "monitor").context("no monitor")?;
+    let is_it = |it: &&Value| it["name"] == root;
+    let root = packages.values().find(is_it).with_context(|| format!("no package {root}"))?;
     let (mut found, mut open) = (BTreeMap::new(), vec![text(&root["id"])]);
     while let Some(id) = open.pop() {
         if found.contains_key(&id) {
@@ -88,7 +90,7 @@ fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
 }
 
 /// `CycloneDX` 1.5, without a time or a number that another build would not have.
-pub fn cyclonedx(crates: &BTreeMap<String, Crate>) -> Result<String> {
+pub fn cyclonedx(product: &Product, crates: &BTreeMap<String, Crate>) -> Result<String> {
     let reference = |it: &Crate| format!("pkg:cargo/{}@{}", it.name, it.version);
     let component = |it: &Crate| {
         let mut component = json!({
@@ -101,15 +103,15 @@ pub fn cyclonedx(crates: &BTreeMap<String, Crate>) -> Result<String> {
         component
     };
     let (root, others): (Vec<&Crate>, Vec<&Crate>) =
-        crates.values().partition(|it| it.name == "monitor");
-    let root = root.first().context("no monitor")?;
+        crates.values().partition(|it| it.name == product.package);
+    let root = root.first().context("it is not made of itself")?;
     let dependencies = crates.values().map(|it| {
         let needs = it.needs.iter().filter_map(|id| crates.get(id)).map(reference);
         json!({ "ref": reference(it), "dependsOn": needs.collect::<Vec<_>>() })
     });
     let mut main = component(root);
     main["type"] = json!("application");
-    main["name"] = json!("geofenced");
+    main["name"] = json!(product.name);
     let bill = json!({
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
         "metadata": { "component": main },
@@ -121,7 +123,7 @@ pub fn cyclonedx(crates: &BTreeMap<String, Crate>) -> Result<String> {
 
 /// Each text once, after the crates that it is of. A crate that brings none names its licence, whose text is
 /// another's.
-pub fn notices(crates: &BTreeMap<String, Crate>) -> Result<String> {
+pub fn notices(product: &Product, crates: &BTreeMap<String, Crate>) -> Result<String> {
     let mut by_text: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut without = BTreeSet::new();
     for it in crates.values().filter(|it| it.sha256.is_some()) {
@@ -138,8 +140,9 @@ pub fn notices(crates: &BTreeMap<String, Crate>) -> Result<String> {
     let mut by_crates: Vec<(Vec<String>, String)> =
         by_text.into_iter().map(|(text, titles)| (titles.into_iter().collect(), text)).collect();
     by_crates.sort();
+    let name = product.name;
     let mut out =
-        "What geofenced is made of besides its own sources, and under which licences.\n".to_owned();
+        format!("What {name} is made of besides its own sources, and under which licences.\n");
     for title in without {
         let _ = write!(out, "\n{title}: without a text of its own");
     }
@@ -169,6 +172,7 @@ fn is_licence(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dist::product::DAEMON;
 
     const LOCK: &str = "[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nchecksum = \"aa\"\n\n\
                         [[package]]\nname = \"monitor\"\nversion = \"0.1.0\"\n";
@@ -186,13 +190,13 @@ mod tests {
                 { "id": "a", "deps": [] },
             ] },
         });
-        of_metadata(&metadata, &checksums(LOCK)).unwrap()
+        of_metadata("monitor", &metadata, &checksums(LOCK)).unwrap()
     }
 
     #[test]
     fn the_bill_has_what_is_compiled_in_with_its_hash_and_nothing_of_the_tests() {
         let bill: Value =
-            serde_json::from_str(&cyclonedx(&sample(Path::new("/x"))).unwrap()).unwrap();
+            serde_json::from_str(&cyclonedx(&DAEMON, &sample(Path::new("/x"))).unwrap()).unwrap();
         assert_eq!(bill["metadata"]["component"]["name"], "geofenced");
         let components = bill["components"].as_array().unwrap();
         assert_eq!(components.len(), 1);
@@ -207,7 +211,7 @@ mod tests {
         fs::create_dir(folder.path().join("a")).unwrap();
         fs::write(folder.path().join("a/LICENSE-MIT"), "Copyright A\r\n").unwrap();
         fs::write(folder.path().join("a/lib.rs"), "code").unwrap();
-        let notices = notices(&sample(folder.path())).unwrap();
+        let notices = notices(&DAEMON, &sample(folder.path())).unwrap();
         assert!(notices.contains("a 1.0.0 (MIT/Apache-2.0)\n\nCopyright A"), "{notices}");
         assert!(!notices.contains("code") && !notices.contains("monitor"), "{notices}");
     }

@@ -10,58 +10,59 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::Arch;
+use super::{Arch, product::Product};
 use crate::{
     apt,
     console::{Console, ask, own, say},
     host, paths, probes,
 };
 
-/// Of the binary alone, with the databases that are embedded in it: what it has today and a little more, so that
-/// it only grows on purpose. 12 MB is the aim (decision 36).
-const BYTES_MAX: u64 = 18_500_000;
 const AUDITABLE: &str = "0.7.7";
 const PROFILE: &str = "dist";
 
 /// Builds it in this checkout; returns where it is.
-pub fn binary(console: &Console, arch: Arch) -> Result<PathBuf> {
+pub fn binary(console: &Console, product: &Product, arch: Arch) -> Result<PathBuf> {
     probes::ensure_built(console)?;
-    compile(console, arch, &paths::root())
+    compile(console, product, arch, &paths::root())
 }
 
 /// Builds it again in another folder, of the same sources, and compares.
-pub fn again(console: &Console, arch: Arch, first: &Path) -> Result<()> {
+pub fn again(console: &Console, product: &Product, arch: Arch, first: &Path) -> Result<()> {
     let copy = paths::target().join("again");
     own("copy the sources", || copy_sources(&copy))?;
-    let second = compile(console, arch, &copy)?;
+    let second = compile(console, product, arch, &copy)?;
     let is_same = fs::read(first)? == fs::read(&second)?;
     ensure!(is_same, "{} and {} differ", first.display(), second.display());
-    say(format_args!("      built twice in different folders: {arch} is the same"));
+    say(format_args!(
+        "      built twice in different folders: {} for {arch} is the same",
+        product.name
+    ));
     fs::remove_dir_all(&copy).with_context(|| format!("remove {}", copy.display()))
 }
 
-fn compile(console: &Console, arch: Arch, root: &Path) -> Result<PathBuf> {
+fn compile(console: &Console, product: &Product, arch: Arch, root: &Path) -> Result<PathBuf> {
     let (target, tools) = (arch.target(), auditable(console)?);
     toolchain(console, arch)?;
     let mut cargo = host::cargo();
     cargo.current_dir(root).env("PATH", paths::search_path(&[tools]));
-    cargo.args(["auditable", "build", "--locked", "--package", "monitor", "--bin", "geofenced"]);
+    let name = product.name;
+    cargo.args(["auditable", "build", "--locked", "--package", product.package, "--bin", name]);
     cargo.args(["--profile", PROFILE, "--target", target]);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", remapped(root)?).env("CFLAGS", c_flags(root)?);
     cargo.env("SOURCE_DATE_EPOCH", epoch()?.to_string()).env("GEOFENCED_COMMIT", commit()?);
     if arch.is_foreign() {
-        let name = target.replace('-', "_");
+        let foreign = target.replace('-', "_");
         let gnu = format!("{}-linux-gnu", arch.name());
-        cargo.env(format!("CC_{name}"), format!("{gnu}-gcc"));
-        cargo.env(format!("AR_{name}"), format!("{gnu}-ar"));
-        let linker = format!("CARGO_TARGET_{}_LINKER", name.to_uppercase());
+        cargo.env(format!("CC_{foreign}"), format!("{gnu}-gcc"));
+        cargo.env(format!("AR_{foreign}"), format!("{gnu}-ar"));
+        let linker = format!("CARGO_TARGET_{}_LINKER", foreign.to_uppercase());
         cargo.env(linker, format!("{gnu}-gcc"));
     }
-    console.step(&format!("build geofenced for {arch}"), &mut cargo)?;
-    let built = root.join("target").join(target).join(PROFILE).join("geofenced");
-    check(&built)?;
+    console.step(&format!("build {name} for {arch}"), &mut cargo)?;
+    let built = root.join("target").join(target).join(PROFILE).join(name);
+    check(product, &built)?;
     if arch.is_foreign() {
-        run_emulated(console, arch, &built)?;
+        run_emulated(console, product, arch, &built)?;
     }
     Ok(built)
 }
@@ -139,10 +140,14 @@ fn copy_sources(copy: &Path) -> Result<()> {
 }
 
 /// What is promised of it.
-fn check(binary: &Path) -> Result<()> {
+fn check(product: &Product, binary: &Path) -> Result<()> {
     let bytes = fs::read(binary).with_context(|| format!("no binary at {}", binary.display()))?;
     let (size, shown) = (bytes.len() as u64, binary.display());
-    ensure!(size <= BYTES_MAX, "{shown} has {size} bytes; {BYTES_MAX} is the most");
+    ensure!(
+        size <= product.bytes_most,
+        "{shown} has {size} bytes; {} is the most",
+        product.bytes_most
+    );
     let told = told_paths(&bytes, &paths_of_builder()?);
     ensure!(told.is_empty(), "{shown} tells where it was built: {}", told.join(", "));
     ensure!(find(&bytes, b".dep-v0"), "{shown} has no list of its crates");
@@ -165,12 +170,12 @@ fn find(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-fn run_emulated(console: &Console, arch: Arch, binary: &Path) -> Result<()> {
+fn run_emulated(console: &Console, product: &Product, arch: Arch, binary: &Path) -> Result<()> {
     apt::install(console, &[("qemu-user-static", "runs a binary of another architecture once")])?;
     let emulator = format!("qemu-{}-static", arch.name());
     let said = ask(Command::new(emulator).arg(binary).arg("--version"));
     let said = said.with_context(|| format!("{} does not run", binary.display()))?;
-    ensure!(said.starts_with("geofenced "), "{} says {said}", binary.display());
+    ensure!(said.starts_with(&format!("{} ", product.name)), "{} says {said}", binary.display());
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 //! versioned by the date of the data.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,45 +10,36 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
-    deb,
+    Arch, deb,
+    product::DATABASES,
     stage::{self, Stage},
     template,
 };
-use crate::{console::ask, paths};
-
-const FILES: [&str; 2] = ["country.bin", "operator.bin"];
-const OVERRIDES: &str = "usr/share/lintian/overrides/geofenced-databases";
-const DOC: &str = "usr/share/doc/geofenced-databases";
+use crate::console::ask;
 
 /// Returns where it is. `writer`: a binary that runs here and has them inside.
 pub fn pack(writer: &Path, dist: &Path, epoch: u64, compression: &str) -> Result<PathBuf> {
-    let stage = Stage::empty("databases", epoch)?;
-    for name in FILES {
-        let from = paths::root().join("monitor/assets").join(name);
-        stage.copy(&from, &format!("usr/share/geofenced/databases/{name}"))?;
-    }
-    stage.copy(&paths::root().join("NOTICE"), &format!("{DOC}/NOTICE"))?;
-    stage.write(&format!("{DOC}/copyright"), &template("databases/copyright", &[])?)?;
+    let (product, documents) = (&DATABASES, DATABASES.documents());
+    // The files are those of any architecture.
+    let stage = Stage::empty(product, Arch::of_host()?, epoch)?;
+    stage.write(&format!("{documents}/copyright"), &template(product, "copyright", &[])?)?;
     let version = version(writer)?;
     let date = ask(Command::new("date").args(["-Ru", "-d"]).arg(format!("@{epoch}")));
     let words = [("version", version.as_str()), ("date", date.as_deref().unwrap_or("").trim())];
-    let changelog = template("databases/changelog", &words)?;
-    stage.write(&format!("{DOC}/changelog"), &changelog)?;
-    stage.compress(&stage.at(&format!("{DOC}/changelog")))?;
-    stage.write(OVERRIDES, &template("databases/lintian-overrides", &[])?)?;
+    let changelog = format!("{documents}/changelog");
+    stage.write(&changelog, &template(product, "changelog", &words)?)?;
+    stage.compress(&stage.at(&changelog))?;
+    let overrides = format!("usr/share/lintian/overrides/{}", product.name);
+    stage.write(&overrides, &template(product, "lintian-overrides", &[])?)?;
     let words = [("version", version.as_str()), ("size", &deb::size(&stage.folder))];
-    stage.write("DEBIAN/control", &template("databases/control", &words)?)?;
+    stage.write("DEBIAN/control", &template(product, "control", &words)?)?;
     for script in ["postinst", "postrm"] {
-        let text = template(&format!("databases/{script}"), &[])?;
-        stage.write(&format!("DEBIAN/{script}"), &text)?;
+        stage.write(&format!("DEBIAN/{script}"), &template(product, script, &[])?)?;
     }
-    let deb = dist.join(format!("geofenced-databases_{version}_all.deb"));
+    let deb = dist.join(format!("{}_{version}_all.deb", product.name));
     deb::build(&stage, &deb, compression)?;
     // What others have of it, who know no packages.
-    let tar = dist.join(format!("geofenced-databases-{version}.tar.gz"));
-    for of_deb in ["DEBIAN", "usr/share/lintian"] {
-        fs::remove_dir_all(stage.at(of_deb))?;
-    }
+    let tar = dist.join(format!("{}-{version}.tar.gz", product.name));
     stage.settle(&stage.folder)?;
     stage::pack(&stage.folder, &tar, epoch)?;
     Ok(deb)

@@ -8,36 +8,36 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Arch, Stage, VERSION, template, tool};
+use super::{Stage, VERSION, template, tool};
 use crate::{
     apt,
     console::{Console, ask},
 };
 
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
-const OVERRIDES: &str = "usr/share/lintian/overrides/geofenced";
 
 /// How dpkg-deb compresses: `-Zxz` what is handed out, `-Znone` what is unpacked at once.
 pub const SMALL: &str = "-Zxz";
 pub const QUICK: &str = "-Znone";
 
 /// Returns where it is.
-pub fn pack(stage: &Stage, arch: Arch, dist: &Path, compression: &str) -> Result<PathBuf> {
-    stage.write(OVERRIDES, &template("lintian-overrides", &[])?)?;
+pub fn pack(stage: &Stage, dist: &Path, compression: &str) -> Result<PathBuf> {
+    let product = stage.product;
+    let overrides = format!("usr/share/lintian/overrides/{}", product.name);
+    stage.write(&overrides, &template(product, "lintian-overrides", &[])?)?;
     let size = size(&stage.folder);
-    let arch = arch.debian();
+    let arch = stage.arch.debian();
     let words = [("version", VERSION), ("arch", arch), ("size", size.as_str())];
-    stage.write("DEBIAN/control", &template("control", &words)?)?;
+    stage.write("DEBIAN/control", &template(product, "control", &words)?)?;
     // What an administrator changed stays.
-    stage.write("DEBIAN/conffiles", "/etc/geofenced/config.toml\n")?;
+    if !product.configuration.is_empty() {
+        stage.write("DEBIAN/conffiles", product.configuration)?;
+    }
     for script in SCRIPTS {
-        stage.write(&format!("DEBIAN/{script}"), &template(script, &[])?)?;
+        stage.write(&format!("DEBIAN/{script}"), &template(product, script, &[])?)?;
     }
-    let deb = dist.join(format!("geofenced_{VERSION}_{arch}.deb"));
+    let deb = dist.join(format!("{}_{VERSION}_{arch}.deb", product.name));
     build(stage, &deb, compression)?;
-    for of_deb in ["DEBIAN", "usr/share/lintian"] {
-        fs::remove_dir_all(stage.at(of_deb))?;
-    }
     Ok(deb)
 }
 
@@ -48,10 +48,10 @@ pub fn size(folder: &Path) -> String {
     told.split_whitespace().next().unwrap_or("0").to_owned()
 }
 
-/// With sums of what is in it.
+/// With sums of what is in it; what only Debian knows of is taken out of the stage again.
 pub fn build(stage: &Stage, deb: &Path, compression: &str) -> Result<()> {
     let sums = Command::new("sh")
-        .args(["-c", "find etc usr -type f 2>/dev/null | LC_ALL=C sort | xargs -d '\\n' md5sum"])
+        .args(["-c", "find . -type f -not -path './DEBIAN/*' -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' md5sum"])
         .current_dir(&stage.folder)
         .output()?;
     stage.write("DEBIAN/md5sums", &String::from_utf8_lossy(&sums.stdout))?;
@@ -62,7 +62,11 @@ pub fn build(stage: &Stage, deb: &Path, compression: &str) -> Result<()> {
             .arg(&stage.folder)
             .arg(deb)
             .env("SOURCE_DATE_EPOCH", stage.epoch.to_string()),
-    )
+    )?;
+    for of_deb in ["DEBIAN", "usr/share/lintian"] {
+        fs::remove_dir_all(stage.at(of_deb))?;
+    }
+    Ok(())
 }
 
 /// No error and no warning but those that the package gives a reason for.

@@ -5,6 +5,7 @@ mod bill;
 mod compile;
 mod databases;
 mod deb;
+mod product;
 mod rpm;
 mod stage;
 
@@ -17,6 +18,10 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use self::stage::Stage;
+pub use self::{
+    deb::lint,
+    product::{DAEMON, FLEET, Product},
+};
 use crate::{
     apt,
     console::{Console, own, say},
@@ -86,55 +91,73 @@ impl Arch {
 
 pub fn run(console: &Console, args: &Args) -> Result<()> {
     apt::install(console, &[("rpm", "rpmbuild: makes the .rpm")])?;
-    let host = Arch::of_host()?;
-    // Manual pages and completions are written by a binary that runs here.
-    let writer = compile::binary(console, host)?;
-    let wanted = Arch::ALL.into_iter().filter(|it| args.arch.is_none_or(|only| only == *it));
     let dist = paths::target().join("dist/packages");
     if dist.exists() {
         fs::remove_dir_all(&dist)?;
     }
     fs::create_dir_all(&dist)?;
-    for arch in wanted {
-        let binary = if arch == host { writer.clone() } else { compile::binary(console, arch)? };
-        if args.twice {
-            compile::again(console, arch, &binary)?;
-        }
-        let stage = own(&format!("collect for {arch}"), || {
-            Stage::collect(arch, &binary, &writer, compile::epoch()?)
-        })?;
-        own(&format!("tarball for {arch}"), || stage.tarball(arch, &dist))?;
-        let deb = own(&format!(".deb for {arch}"), || deb::pack(&stage, arch, &dist, deb::SMALL))?;
-        deb::lint(console, &deb)?;
-        own(&format!(".rpm for {arch}"), || rpm::pack(&stage, arch, &dist, VERSION))?;
-        fs::copy(stage.bill(), dist.join(format!("geofenced-{VERSION}-{arch}.cdx.json")))?;
+    for product in product::ALL {
+        make(console, product, args, &dist)?;
     }
+    // It has them inside, and says of which day they are.
+    let writer = compile::binary(console, &DAEMON, Arch::of_host()?)?;
     let databases = own(".deb of databases", || {
         databases::pack(&writer, &dist, compile::epoch()?, deb::SMALL)
     })?;
-    deb::lint(console, &databases)?;
+    lint(console, &databases)?;
     own("sums", || sums(&dist))?;
     say(format_args!("      {}", dist.display()));
     Ok(())
 }
 
-/// The packages of the debug build and of the databases, side by side, for tests: as they will be, but for the
-/// binary, which is stripped here. Returns where Debian's is.
-pub fn of_debug(binary: &Path) -> Result<PathBuf> {
+fn make(console: &Console, product: &'static Product, args: &Args, dist: &Path) -> Result<()> {
+    let host = Arch::of_host()?;
+    // Manual pages and completions are written by a binary that runs here.
+    let writer = compile::binary(console, product, host)?;
+    for arch in Arch::ALL.into_iter().filter(|it| args.arch.is_none_or(|only| only == *it)) {
+        let binary =
+            if arch == host { writer.clone() } else { compile::binary(console, product, arch)? };
+        if args.twice {
+            compile::again(console, product, arch, &binary)?;
+        }
+        let name = product.name;
+        let stage = own(&format!("collect {name} for {arch}"), || {
+            Stage::collect(product, arch, (&binary, &writer), compile::epoch()?)
+        })?;
+        own(&format!("tarball of {name} for {arch}"), || stage.tarball(dist))?;
+        let deb =
+            own(&format!(".deb of {name} for {arch}"), || deb::pack(&stage, dist, deb::SMALL))?;
+        lint(console, &deb)?;
+        own(&format!(".rpm of {name} for {arch}"), || rpm::pack(&stage, dist, VERSION))?;
+        fs::copy(stage.bill(), dist.join(format!("{name}-{VERSION}-{arch}.cdx.json")))?;
+    }
+    Ok(())
+}
+
+/// The packages of a debug build, side by side, for tests: as they will be, but for the binary, which is stripped here.
+/// Returns where Debian's is.
+pub fn of_debug(product: &'static Product, binary: &Path) -> Result<PathBuf> {
     let dist = paths::target().join("packages");
     fs::create_dir_all(&dist)?;
-    let stripped = dist.join("geofenced");
+    let stripped = dist.join(product.name);
     tool(Command::new("strip").arg("-o").arg(&stripped).arg(binary))?;
-    let (arch, epoch) = (Arch::of_host()?, compile::epoch()?);
-    let stage = Stage::collect(arch, &stripped, binary, epoch)?;
-    let deb = deb::pack(&stage, arch, &dist, deb::QUICK)?;
-    rpm::pack(&stage, arch, &dist, VERSION)?;
+    let stage = Stage::collect(product, Arch::of_host()?, (&stripped, binary), compile::epoch()?)?;
+    let deb = deb::pack(&stage, &dist, deb::QUICK)?;
+    if product.configuration.is_empty() {
+        return Ok(deb);
+    }
+    rpm::pack(&stage, &dist, VERSION)?;
     // And one of another version, which comes with another configuration.
-    let config = "etc/geofenced/config.toml";
+    let config = product.configuration.trim().trim_start_matches('/');
     stage.write(config, &(fs::read_to_string(stage.at(config))? + "# newer\n"))?;
-    rpm::pack(&stage, arch, &dist, NEWER)?;
-    databases::pack(binary, &dist, epoch, deb::QUICK)?;
+    rpm::pack(&stage, &dist, NEWER)?;
     Ok(deb)
+}
+
+/// The package of the databases, for tests. `daemon`: a binary that has them inside.
+pub fn of_databases(daemon: &Path) -> Result<PathBuf> {
+    let dist = paths::target().join("packages");
+    databases::pack(daemon, &dist, compile::epoch()?, deb::QUICK)
 }
 
 fn sums(dist: &Path) -> Result<()> {
@@ -156,8 +179,8 @@ fn tool(command: &mut Command) -> Result<()> {
 }
 
 /// A file of `deploy/package`, with the words in braces replaced.
-fn template(name: &str, words: &[(&str, &str)]) -> Result<String> {
-    let path: PathBuf = paths::root().join("deploy/package").join(name);
+fn template(product: &Product, name: &str, words: &[(&str, &str)]) -> Result<String> {
+    let path = paths::root().join("deploy/package").join(product.templates).join(name);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(words.iter().fold(text, |text, (word, value)| text.replace(&format!("@{word}@"), value)))
 }

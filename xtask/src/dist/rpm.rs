@@ -4,22 +4,23 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::{Arch, Stage, template, tool};
+use super::{Stage, template, tool};
 
-pub fn pack(stage: &Stage, arch: Arch, dist: &Path, version: &str) -> Result<()> {
+pub fn pack(stage: &Stage, dist: &Path, version: &str) -> Result<()> {
     let top = stage.folder.with_extension("rpm");
     if top.exists() {
         fs::remove_dir_all(&top)?;
     }
     fs::create_dir_all(&top)?;
-    let spec = top.join("geofenced.spec");
+    let file = format!("{}.spec", stage.product.name);
+    let spec = top.join(&file);
     let epoch = stage.epoch.to_string();
     let words = [("version", version), ("epoch", epoch.as_str())];
-    fs::write(&spec, template("geofenced.spec", &words)?)?;
+    fs::write(&spec, template(stage.product, &file, &words)?)?;
     let staged = stage.folder.to_str().context("a path is not UTF-8")?;
     let define = |name: &str, value: &str| format!("{name} {value}");
     let mut rpmbuild = Command::new("rpmbuild");
-    rpmbuild.args(["-bb", "--target", arch.name()]).env("SOURCE_DATE_EPOCH", &epoch);
+    rpmbuild.args(["-bb", "--target", stage.arch.name()]).env("SOURCE_DATE_EPOCH", &epoch);
     for (name, value) in [
         ("_topdir", top.to_str().context("a path is not UTF-8")?),
         ("_rpmdir", dist.to_str().context("a path is not UTF-8")?),

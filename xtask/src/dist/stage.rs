@@ -11,76 +11,57 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Arch, VERSION, bill, template, tool};
+use super::{Arch, Product, VERSION, bill, template, tool};
 use crate::{console::ask, paths};
 
-/// Of the repository, and where they go. A folder is taken with all in it, where there is one.
-const FILES: [(&str, &str); 12] = [
-    ("deploy/systemd/geofenced.service", "usr/lib/systemd/system/geofenced.service"),
-    (
-        "deploy/systemd/geofenced-databases.service",
-        "usr/lib/systemd/system/geofenced-databases.service",
-    ),
-    (
-        "deploy/systemd/geofenced-databases.timer",
-        "usr/lib/systemd/system/geofenced-databases.timer",
-    ),
-    ("deploy/sysusers/geofenced.conf", "usr/lib/sysusers.d/geofenced.conf"),
-    ("deploy/tmpfiles/geofenced.conf", "usr/lib/tmpfiles.d/geofenced.conf"),
-    ("deploy/config.toml", "etc/geofenced/config.toml"),
-    ("deploy/policies", "usr/share/geofenced/policies"),
-    ("deploy/prometheus", "usr/share/geofenced/prometheus"),
-    ("deploy/grafana", "usr/share/geofenced/grafana"),
-    ("README.md", "usr/share/doc/geofenced/README.md"),
-    ("NOTICE", "usr/share/doc/geofenced/NOTICE"),
-    ("CHANGELOG.md", "usr/share/doc/geofenced/NEWS.md"),
-];
 /// Licences go into the tarball alone: Debian has them in `copyright`.
 const LICENCES: [&str; 3] = ["LICENSE-MIT", "LICENSE-APACHE", "monitor-ebpf/LICENSE-GPL2"];
-const DOC: &str = "usr/share/doc/geofenced";
-const SHELLS: [(&str, &str); 3] = [
-    ("bash", "usr/share/bash-completion/completions/geofenced"),
-    ("zsh", "usr/share/zsh/vendor-completions/_geofenced"),
-    ("fish", "usr/share/fish/vendor_completions.d/geofenced.fish"),
-];
 
 #[derive(Debug)]
 pub struct Stage {
+    pub product: &'static Product,
+    pub arch: Arch,
     pub folder: PathBuf,
     /// Of every file, in seconds.
     pub epoch: u64,
 }
 
 impl Stage {
-    /// Nothing yet, below `target/dist/stage`.
-    pub fn empty(name: &str, epoch: u64) -> Result<Self> {
-        let folder = paths::target().join("dist/stage").join(name);
+    /// Nothing but the files of the repository.
+    pub fn empty(product: &'static Product, arch: Arch, epoch: u64) -> Result<Self> {
+        let folder = paths::target().join("dist/stage").join(product.name).join(arch.name());
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
-        Ok(Self { folder, epoch })
+        let stage = Self { product, arch, folder, epoch };
+        for (from, to) in product.files {
+            stage.copy(&paths::root().join(from), to)?;
+        }
+        Ok(stage)
     }
 
     /// `writer`: a binary that runs on this machine and writes pages and completions.
-    pub fn collect(arch: Arch, binary: &Path, writer: &Path, epoch: u64) -> Result<Self> {
-        let stage = Self::empty(arch.name(), epoch)?;
-        stage.copy(binary, "usr/bin/geofenced")?;
-        for (from, to) in FILES {
-            stage.copy(&paths::root().join(from), to)?;
-        }
+    pub fn collect(
+        product: &'static Product,
+        arch: Arch,
+        (binary, writer): (&Path, &Path),
+        epoch: u64,
+    ) -> Result<Self> {
+        let stage = Self::empty(product, arch, epoch)?;
+        stage.copy(binary, &format!("usr/bin/{}", product.name))?;
         // Tests of the rules are the repository's own.
         let _ = fs::remove_file(stage.at("usr/share/geofenced/prometheus/rules_test.yml"));
         stage.write_pages(writer)?;
-        let crates = bill::crates(arch)?;
-        stage.write(&format!("{DOC}/sbom.cdx.json"), &bill::cyclonedx(&crates)?)?;
-        stage.write(&format!("{DOC}/third-party-notices.txt"), &bill::notices(&crates)?)?;
-        stage.write(&format!("{DOC}/copyright"), &template("copyright", &[])?)?;
+        let (crates, to) = (bill::crates(arch, product.package)?, product.documents());
+        stage.write(&format!("{to}/sbom.cdx.json"), &bill::cyclonedx(product, &crates)?)?;
+        stage.write(&format!("{to}/third-party-notices.txt"), &bill::notices(product, &crates)?)?;
+        stage.write(&format!("{to}/copyright"), &template(product, "copyright", &[])?)?;
         let date = ask(Command::new("date").args(["-Ru", "-d"]).arg(format!("@{epoch}")));
         let date = date.context("date failed")?;
         let words = [("version", VERSION), ("date", date.trim())];
-        stage.write(&format!("{DOC}/changelog"), &template("changelog", &words)?)?;
+        stage.write(&format!("{to}/changelog"), &template(product, "changelog", &words)?)?;
         for page in ["changelog", "NEWS.md", "third-party-notices.txt", "sbom.cdx.json"] {
-            stage.compress(&stage.at(&format!("{DOC}/{page}")))?;
+            stage.compress(&stage.at(&format!("{to}/{page}")))?;
         }
         stage.settle(&stage.folder)?;
         Ok(stage)
@@ -105,7 +86,7 @@ impl Stage {
         Ok(())
     }
 
-    pub fn copy(&self, from: &Path, to: &str) -> Result<()> {
+    fn copy(&self, from: &Path, to: &str) -> Result<()> {
         let to = self.at(to);
         if !from.exists() {
             return Ok(());
@@ -123,10 +104,10 @@ impl Stage {
                 self.compress(&page.path())?;
             }
         }
-        for (shell, to) in SHELLS {
+        for (shell, to) in self.product.completions() {
             let script = ask(Command::new(writer).args(["completions", shell]))
-                .with_context(|| format!("geofenced completions {shell} failed"))?;
-            self.write(to, &script)?;
+                .with_context(|| format!("{} completions {shell} failed", self.product.name))?;
+            self.write(&to, &script)?;
         }
         Ok(())
     }
@@ -155,15 +136,16 @@ impl Stage {
     }
 
     /// To be unpacked over a root: `tar -C / --strip-components=1 -xzf`.
-    pub fn tarball(&self, arch: Arch, dist: &Path) -> Result<PathBuf> {
-        let name = format!("geofenced-{VERSION}-linux-{arch}");
+    pub fn tarball(&self, dist: &Path) -> Result<PathBuf> {
+        let name = format!("{}-{VERSION}-linux-{}", self.product.name, self.arch);
         let folder = self.folder.with_file_name(&name);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         tool(Command::new("cp").arg("-r").arg(&self.folder).arg(&folder))?;
+        let documents = self.product.documents();
         for licence in LICENCES {
-            tool(Command::new("cp").arg(paths::root().join(licence)).arg(folder.join(DOC)))?;
+            tool(Command::new("cp").arg(paths::root().join(licence)).arg(folder.join(&documents)))?;
         }
         self.settle(&folder)?;
         let archive = dist.join(format!("{name}.tar.gz"));
@@ -191,11 +173,13 @@ pub fn pack(folder: &Path, archive: &Path, epoch: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dist::product::{ALL, DAEMON, DATABASES};
 
     #[test]
     fn everything_that_is_packaged_is_in_the_repository() {
         // Dashboards come with the metrics that they show.
-        for (from, _) in FILES.iter().filter(|(from, _)| *from != "deploy/grafana") {
+        let files = ALL.into_iter().chain([&DATABASES]).flat_map(|it| it.files);
+        for (from, _) in files.filter(|(from, _)| *from != "deploy/grafana") {
             assert!(paths::root().join(from).exists(), "{from}");
         }
         for licence in LICENCES {
@@ -213,7 +197,8 @@ mod tests {
                 fs::write(files.join(file), file).unwrap();
                 fs::set_permissions(files.join(file), fs::Permissions::from_mode(mode)).unwrap();
             }
-            let stage = Stage { folder: files.clone(), epoch: 1_700_000_000 };
+            let (arch, staged) = (Arch::X86, files.clone());
+            let stage = Stage { product: &DAEMON, arch, folder: staged, epoch: 1_700_000_000 };
             stage.settle(&files).unwrap();
             let archive = folder.path().join(name).with_extension("tar.gz");
             pack(&files, &archive, stage.epoch).unwrap();

@@ -16,7 +16,7 @@ use crate::{
     apt,
     build::{self, Profile},
     console::{Console, ask, own, say, stream},
-    dist::{self, Arch},
+    dist::{self, Arch, Product},
     host, paths,
 };
 
@@ -29,6 +29,7 @@ const TOOLS: [apt::Wanted<'static>; 3] = [
 const INCLUDED: &str = "--include=systemd-sysv,dbus,udev,kmod,iproute2";
 /// What the packages are called where the scripts find them.
 const DEBS: [&str; 2] = ["this.deb", "newer.deb"];
+const FLEET: &str = "fleet.deb";
 const DATABASES: &str = "databases.deb";
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +54,7 @@ pub struct Args {
 pub fn run(console: &Console, args: &Args) -> Result<()> {
     let deb = match &args.deb {
         Some(deb) => deb.clone(),
-        None => pack(console, &build::daemon(console, Profile::Debug)?)?,
+        None => pack(console, &dist::DAEMON, &build::daemon(console, Profile::Debug)?)?,
     };
     let is_foreign = arch_of(&deb)? != Arch::of_host()?.debian();
     ensure!(
@@ -61,7 +62,11 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
         "a package of another architecture runs only in a machine: --boot"
     );
     if !is_foreign {
-        try_out(console, &deb)?;
+        let fleet = match &args.deb {
+            Some(deb) => beside(deb, "geofenced-fleet_", &format!("{}.deb", arch_of(deb)?))?,
+            None => pack(console, &dist::FLEET, &build::fleet(console, Profile::Debug)?)?,
+        };
+        try_out(console, &deb, &fleet)?;
     }
     if args.boot {
         booted::try_out(console, &deb, &args.kernel)?;
@@ -71,13 +76,21 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
 
 /// The debug build that was tested, which is not built again: with what only tests need, it is another.
 pub fn run_tested(console: &Console) -> Result<()> {
-    let deb = pack(console, &Profile::Debug.directory().join("geofenced"))?;
-    try_out(console, &deb)
+    let built = |product: &'static Product| {
+        pack(console, product, &Profile::Debug.directory().join(product.name))
+    };
+    try_out(console, &built(&dist::DAEMON)?, &built(&dist::FLEET)?)
 }
 
-fn pack(console: &Console, binary: &Path) -> Result<PathBuf> {
+/// With that of the databases, where it has them inside.
+fn pack(console: &Console, product: &'static Product, binary: &Path) -> Result<PathBuf> {
     apt::install(console, &TOOLS)?;
-    own("pack the debug build", || dist::of_debug(binary))
+    own(&format!("pack the debug build of {}", product.name), || {
+        if !product.configuration.is_empty() {
+            dist::of_databases(binary)?;
+        }
+        dist::of_debug(product, binary)
+    })
 }
 
 /// Another package that lies beside it.
@@ -99,14 +112,16 @@ pub fn prepare(console: &Console) -> Result<()> {
     Ok(())
 }
 
-fn try_out(console: &Console, deb: &Path) -> Result<()> {
+fn try_out(console: &Console, deb: &Path, fleet: &Path) -> Result<()> {
     ensure!(host::is_root(), "a Debian root is made as root: run this as root");
     apt::install(console, &TOOLS)?;
     let root = root(console)?;
-    let packages = root.join("packages");
-    own("three packages", || {
-        put(deb, &packages, &["installed.sh"])?;
-        fs::copy(beside(deb, "geofenced-databases_", ".deb")?, packages.join(DATABASES))?;
+    dist::lint(console, fleet)?;
+    own("four packages", || {
+        let folder = root.join("packages");
+        put(deb, &folder, &["installed.sh"])?;
+        fs::copy(beside(deb, "geofenced-databases_", ".deb")?, folder.join(DATABASES))?;
+        fs::copy(fleet, folder.join(FLEET)).context("the package of the fleet")?;
         Ok(())
     })?;
     installed(&root)?;
@@ -198,7 +213,7 @@ fn installed(root: &Path) -> Result<()> {
          ip link set d0 up arp off\n\
          ip route add default dev d0\n\
          for each in proc sys dev; do mount --rbind /$each {at}/$each; done\n\
-         exec chroot {at} /bin/bash /packages/installed.sh /packages/{} /packages/{} /packages/{DATABASES} {inside}\n",
+         exec chroot {at} /bin/bash /packages/installed.sh /packages/{} /packages/{} /packages/{DATABASES} {inside} /packages/{FLEET}\n",
         DEBS[0], DEBS[1]
     );
     let mut unshare = Command::new("unshare");
