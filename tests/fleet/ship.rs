@@ -150,6 +150,7 @@ carry() { cp -r "$box/." "$carried/"; find "$box" -type f -delete; }
 until_said() { for _ in $(seq 600); do if grep -q "$1" "$log"; then return 0; fi; sleep 0.1; done; cat "$log"; exit 1; }
 set -- "$fleet" ship --store "$store" --state "$state" --to "$box"
 "$@" 2>"$log" & pid=$!
+trap 'kill "$pid" 2>/dev/null || true' EXIT
 until_said 'make room there; it is tried again'
 carry
 until_said 'it goes on'
@@ -205,4 +206,59 @@ fn a_target_that_is_full_is_told_of_nothing_is_lost_and_it_goes_on_when_there_is
     let held = fs::read_dir(root.join("lake/ledgers/uav-1/ledger")).unwrap().count();
     // The last is still written.
     assert_eq!(held, segments - 1);
+}
+
+fn ground(root: &Path, from: &Path, command: &str) -> Output {
+    let stations = root.join("stations");
+    if !stations.is_dir() {
+        fs::create_dir(&stations).unwrap();
+        let enrolled = fleet().arg("enrol").arg("--store").arg(root.join("store")).output();
+        fs::write(stations.join("uav-1.pub"), enrolled.unwrap().stdout).unwrap();
+    }
+    let mut ground = fleet();
+    ground.arg(command).arg("--lake").arg(root.join("lake")).arg("--stations").arg(stations);
+    match command {
+        "collect" => ground.arg("--from").arg(from),
+        _ => ground.args(["-o", "json"]),
+    };
+    ground.output().unwrap()
+}
+
+#[test]
+fn what_was_sent_again_and_lost_again_goes_once_more_and_is_missed_until_then() {
+    let root = tempfile::tempdir().unwrap();
+    let (root, to) = (root.path(), root.path().join("box"));
+    fs::create_dir(&to).unwrap();
+    made(root, &["records=600", "segment=16384"]);
+    let leaves = to.join("uav-1/leaves");
+    for _ in 0..3 {
+        assert!(ship(root, &to, &["--once"]).status().unwrap().success());
+        assert!(leaves.is_dir(), "they did not go once more");
+        fs::remove_dir_all(&leaves).unwrap();
+        assert!(ground(root, &to, "collect").status.success());
+        let status = ground(root, &to, "status");
+        assert_eq!(status.status.code(), Some(4));
+        let told: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert_eq!(told["state"], "missing", "{told}");
+    }
+    assert!(ship(root, &to, &["--once"]).status().unwrap().success());
+    assert!(ground(root, &to, "collect").status.success());
+    let told = ground(root, &to, "status").stdout;
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["state"], "whole", "{told}");
+}
+
+#[test]
+fn the_store_is_told_what_is_on_the_ground_and_of_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let (root, to) = (root.path(), root.path().join("box"));
+    fs::create_dir(&to).unwrap();
+    made(root, &["records=3000", "segment=16384"]);
+    let told = || fs::read_to_string(root.join("state/on-the-ground")).unwrap();
+    assert!(ship(root, &to, &["--once"]).status().unwrap().success());
+    assert_eq!(told(), "geofenced ground 1\nuav-1\n", "sent is not arrived");
+    assert!(ground(root, &to, "collect").status.success());
+    assert!(ship(root, &to, &["--once"]).status().unwrap().success());
+    let last = fs::read_dir(root.join("store/ledger")).unwrap().count() - 1;
+    assert_eq!(told(), format!("geofenced ground 1\nuav-1\n1-{last}\n"));
 }

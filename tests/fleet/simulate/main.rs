@@ -23,20 +23,7 @@ fn main() {
     };
     let value = |key: &str| more.iter().find_map(|it| it.strip_prefix(key)?.strip_prefix('='));
     let number = |key: &str| value(key).map(|it| it.parse::<u64>().expect("a number"));
-    let days = number("days").unwrap_or(6);
-    let flows = number("flows").unwrap_or(7_000);
-    let plan = Plan {
-        stations: number("stations").unwrap_or(24) as usize,
-        turns: TURNS,
-        days_a_turn: days.div_ceil(TURNS).max(1),
-        records_a_day: flows,
-        // A few segments a turn, however little there is.
-        segment_bytes: (flows * days * 4).clamp(16 << 10, SEGMENT_BYTES),
-        seed: number("seed").unwrap_or(11),
-        one_in: 100,
-        violating: number("violating").unwrap_or(1),
-        at_once: number("jobs").unwrap_or(2) as usize,
-    };
+    let (plan, days) = planned(&number);
     let spare = tempfile::tempdir().expect("a directory");
     let root = value("keep").map_or_else(|| spare.path().to_owned(), PathBuf::from);
     let programs = Programs { fleet: fleet.into(), station: station.into() };
@@ -82,17 +69,40 @@ fn main() {
     let whole = fleet.status().iter().filter(|it| it["state"] == "whole").count();
     println!("| ledgers that are whole, of others it is said what they are | {whole} |");
     for engine in engines_of(value("engines")) {
-        let seconds = engines.compare(engine, &fleet);
-        let first = seconds.first().map_or(0.0, |it| it.1);
-        let slowest = seconds.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        let (name, slowest) = slowest.map_or(("", 0.0), |it| (it.0.as_str(), it.1));
-        println!(
-            "| {engine}: violations by country, operator, program; slowest of 20, s | {first:.2}; {slowest:.2} ({name}) |"
-        );
-        let all: Vec<String> =
-            seconds.iter().map(|it| format!("{} {:.2}", &it.0[..2], it.1)).collect();
-        eprintln!("      {engine}: {}", all.join(", "));
+        ask(engine, &engines, &fleet);
     }
+}
+
+/// What is to be made, and of how many days.
+fn planned(number: &dyn Fn(&str) -> Option<u64>) -> (Plan, u64) {
+    let days = number("days").unwrap_or(6);
+    let flows = number("flows").unwrap_or(7_000);
+    let plan = Plan {
+        stations: number("stations").unwrap_or(24) as usize,
+        turns: TURNS,
+        days_a_turn: days.div_ceil(TURNS).max(1),
+        records_a_day: flows,
+        // A few segments a turn, however little there is.
+        segment_bytes: (flows * days * 4).clamp(16 << 10, SEGMENT_BYTES),
+        seed: number("seed").unwrap_or(11),
+        one_in: 100,
+        violating: number("violating").unwrap_or(1),
+        at_once: number("jobs").unwrap_or(2) as usize,
+    };
+    (plan, days)
+}
+
+/// All questions, and how long it takes to answer them.
+fn ask(engine: &str, engines: &Engines, fleet: &Fleet) {
+    let seconds = engines.compare(engine, fleet);
+    let first = seconds.first().map_or(0.0, |it| it.1);
+    let slowest = seconds.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    let (name, slowest) = slowest.map_or(("", 0.0), |it| (it.0.as_str(), it.1));
+    println!(
+        "| {engine}: violations by country, operator, program; slowest of 20, s | {first:.2}; {slowest:.2} ({name}) |"
+    );
+    let all: Vec<String> = seconds.iter().map(|it| format!("{} {:.2}", &it.0[..2], it.1)).collect();
+    eprintln!("      {engine}: {}", all.join(", "));
 }
 
 /// All of them, or those that were named: to put hundred million records into tables takes its time.

@@ -364,16 +364,19 @@ impl Station {
         }
     }
 
-    fn flow(&mut self, day: u64, at_ns: u64) {
-        // Few destinations get most, and each program has some of its own.
-        let mut to = self.rng.usize(..DESTINATIONS.len()).min(self.rng.usize(..DESTINATIONS.len()));
-        if self.violating > 1
-            && !is_approved(&DESTINATIONS[to])
-            && self.rng.u64(..self.violating) > 0
-        {
+    /// Few get most, and each program has some of its own.
+    fn destination(&mut self) -> usize {
+        let to = self.rng.usize(..DESTINATIONS.len()).min(self.rng.usize(..DESTINATIONS.len()));
+        let violates = !is_approved(&DESTINATIONS[to]);
+        if self.violating > 1 && violates && self.rng.u64(..self.violating) > 0 {
             // The first ones are approved.
-            to = self.rng.usize(..6);
+            return self.rng.usize(..6);
         }
+        to
+    }
+
+    fn flow(&mut self, day: u64, at_ns: u64) {
+        let to = self.destination();
         let by = (to * 7 + self.rng.usize(..3)) % PROGRAMS.len();
         let destination = &DESTINATIONS[to];
         self.flows += 1;

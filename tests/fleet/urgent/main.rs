@@ -85,6 +85,8 @@ fn ship(fleet: &str, weed: &Weed, site: &Site, state: &Path) -> Child {
 }
 
 fn bucket(weed: &Weed) -> AmazonS3 {
+    // An earlier one stays as it is.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let all = weed.environment().into_iter();
     let it: BTreeMap<&str, &str> = all.collect();
     AmazonS3Builder::new()
