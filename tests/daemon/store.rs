@@ -54,8 +54,12 @@ fn config(path: &Path) -> StoreConfig {
 }
 
 fn options(segment_bytes: u64, indexed: bool) -> Options {
-    let index =
-        IndexLimits { group_blocks: 8, group_entries: 100, idle: Duration::from_millis(50) };
+    let index = IndexLimits {
+        group_blocks: 8,
+        group_entries: 100,
+        idle: Duration::from_millis(50),
+        one_in: 1,
+    };
     Options {
         segment_bytes,
         segment_age: Duration::from_hours(24),

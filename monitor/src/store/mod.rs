@@ -88,6 +88,15 @@ impl Options {
             index: Some(IndexLimits::default()),
         }
     }
+
+    /// Where memory is short, answers that many programs and destinations make slow are rather slow than large.
+    pub fn sparing(mut self, is_short: bool) -> Self {
+        const ONE_IN: usize = 4;
+        if let Some(limits) = self.index.as_mut().filter(|_| is_short) {
+            limits.one_in = ONE_IN;
+        }
+        self
+    }
 }
 
 /// The writer. Dropping it ends the index's thread; entries not synced by then are lost.

@@ -58,7 +58,7 @@ use crate::{
     sandbox,
     self_test::SelfTest,
     shutdown::{self, Trigger, notify},
-    store::{Store, host_name},
+    store::{Options, Store, StoreError, host_name},
 };
 
 /// Watches this host until it is told to end.
@@ -72,7 +72,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Outcome {
     classes.put(&mut rules, None);
     let rules = Arc::new(rules);
     confine(&mut processes, args)?;
-    let store = Store::open_named(&config.store, evidence_name(&config.host))?;
+    let store = open_store(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let sockets = runtime.block_on(bind(global, &config))?;
     let metrics = Arc::new(new_metrics(&rules, &attachments, &config.capture)?);
@@ -218,6 +218,16 @@ impl Drop for EndsDaemon {
     }
 }
 
+/// So that two large things are not there at once.
+fn is_memory_short(config: &Config) -> bool {
+    config.sizing.memory.is_some_and(Memory::is_short)
+}
+
+fn open_store(config: &Config) -> Result<Store, StoreError> {
+    let options = Options::of(&config.store).sparing(is_memory_short(config));
+    Store::open_named_with(&config.store, options, evidence_name(&config.host))
+}
+
 /// Databases and source at once: the kernel verifies programs while the image of addresses is built. Where memory is
 /// short one after the other: building takes as much for a moment as the tables in the kernel do for good.
 fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure> {
@@ -227,7 +237,7 @@ fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure
     let (locator, opened) = thread::scope(|scope| {
         let building = scope.spawn(|| load::kept_locator(config));
         let built = || building.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
-        if config.sizing.memory.is_some_and(Memory::is_short) {
+        if is_memory_short(config) {
             let locator = built();
             notify::starting("loading the probes");
             return (locator, open_source(config, args));

@@ -199,7 +199,7 @@ impl Follower<'_> {
             return Ok(true);
         }
         let begin = segment.blocks_at()?;
-        *self.shared.building() = SumsBuilder::of(number, begin);
+        *self.shared.building() = SumsBuilder::of(number, begin, self.shared.limits.one_in);
         let mut heads = Vec::new();
         segment.walk(0, |at, head| {
             if at >= end {

@@ -149,8 +149,10 @@ pub(super) struct SumsBuilder {
 }
 
 impl SumsBuilder {
-    pub(super) fn of(segment: u32, end: u64) -> Self {
-        Self { segment, end, ..Self::default() }
+    /// `one_in`: of the rows and entries that there may be, one in so many.
+    pub(super) fn of(segment: u32, end: u64, one_in: usize) -> Self {
+        let (numberer, tables) = (Numberer::within(one_in), Tables::within(one_in));
+        Self { segment, end, numberer, tables, ..Self::default() }
     }
 
     pub(super) fn is_at(&self, segment: u32, end: u64) -> bool {
@@ -175,7 +177,7 @@ impl SumsBuilder {
         self.numberer.keep(self.tables.columns());
         if self.loose.len() > LOOSE_MAX {
             let (segment, end, next_block) = (self.segment, self.end, self.next_block);
-            *self = Self { next_block, has_too_many: true, ..Self::of(segment, end) };
+            *self = Self { segment, end, next_block, has_too_many: true, ..Self::default() };
         }
     }
 

@@ -348,12 +348,17 @@ struct Numbers {
 
 impl Numbers {
     /// `None`: there is no room for it.
-    fn number(&mut self, hash: u128, stored: &impl Serialize, most: usize) -> Option<u16> {
+    fn number(
+        &mut self,
+        hash: u128,
+        stored: &impl Serialize,
+        [entries, bytes]: [usize; 2],
+    ) -> Option<u16> {
         if let Some(number) = self.by_hash.get(&hash) {
             return Some(*number);
         }
         let number = self.by_hash.len();
-        if number >= most || self.stored.len() > STORED_BYTES_MAX {
+        if number >= entries || self.stored.len() > bytes {
             return None;
         }
         self.stored = encode(stored, std::mem::take(&mut self.stored));
@@ -363,13 +368,20 @@ impl Numbers {
 }
 
 /// The dictionary of the segment that is being indexed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Numberer {
     columns: [Numbers; COLUMNS],
     /// Others choose names, but not which of them have one hash.
     keys: [RandomState; 2],
     /// Columns that had no room, by bit.
     given_up: u8,
+    one_in: usize,
+}
+
+impl Default for Numberer {
+    fn default() -> Self {
+        Self::within(1)
+    }
 }
 
 /// What records of one block share, by where it stands in memory.
@@ -380,6 +392,12 @@ pub(super) struct Shared {
 }
 
 impl Numberer {
+    /// `one_in`: of the entries and bytes that each column may have, one in so many.
+    pub(super) fn within(one_in: usize) -> Self {
+        let (columns, keys) = <_>::default();
+        Self { columns, keys, given_up: 0, one_in: one_in.max(1) }
+    }
+
     /// Columns that are given up, by bit.
     pub(super) fn given_up(&self) -> u8 {
         self.given_up
@@ -424,7 +442,8 @@ impl Numberer {
         }
         let [a, b] = &self.keys;
         let hash = u128::from(a.hash_one(entry)) << 64 | u128::from(b.hash_one(entry));
-        let number = self.columns[column].number(hash, stored, ENTRIES_MAX[column]);
+        let most = [ENTRIES_MAX[column], STORED_BYTES_MAX].map(|most| most / self.one_in);
+        let number = self.columns[column].number(hash, stored, most);
         if number.is_none() {
             self.given_up |= 1 << column;
         }

@@ -104,29 +104,37 @@ fn instead_of(columns: u8) -> &'static [u8] {
 
 /// The tables of a segment.
 #[derive(Clone, Debug)]
-pub(super) struct Tables(Vec<Table>);
+pub(super) struct Tables {
+    all: Vec<Table>,
+    one_in: usize,
+}
 
 impl Default for Tables {
     fn default() -> Self {
-        Self(vec![Table::of(ALL)])
+        Self::within(1)
     }
 }
 
 impl Tables {
+    /// `one_in`: of the rows that each may have, one in so many.
+    pub(super) fn within(one_in: usize) -> Self {
+        Self { all: vec![Table::of(ALL)], one_in: one_in.max(1) }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Table> {
-        self.0.iter()
+        self.all.iter()
     }
 
     pub(super) fn add(&mut self, key: &Key, sum: &Sum) {
-        self.0.iter_mut().for_each(|table| table.add(key, sum));
+        self.all.iter_mut().for_each(|table| table.add(key, sum));
     }
 
     /// Replaces those that have too many rows, or a column that was given up.
     pub(super) fn shrink(&mut self, given_up: u8) {
-        while let Some(at) = self.0.iter().position(|table| {
-            table.len() > rows_max(table.columns) || table.columns & given_up != 0
+        while let Some(at) = self.all.iter().position(|table| {
+            table.len() > rows_max(table.columns) / self.one_in || table.columns & given_up != 0
         }) {
-            let table = self.0.swap_remove(at);
+            let table = self.all.swap_remove(at);
             let lost = table.columns & given_up;
             let fewer = [table.columns & !lost];
             let columns = match lost {
@@ -136,8 +144,8 @@ impl Tables {
                 _ => &fewer,
             };
             for columns in columns {
-                if !self.0.iter().any(|table| table.has(*columns)) {
-                    self.0.push(table.onto(*columns));
+                if !self.all.iter().any(|table| table.has(*columns)) {
+                    self.all.push(table.onto(*columns));
                 }
             }
         }

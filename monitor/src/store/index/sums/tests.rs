@@ -43,7 +43,7 @@ fn kinds(sums: &Sums) -> Vec<(String, Sum)> {
 }
 
 fn builder(history: &mut History, blocks: std::ops::Range<u64>, entries: usize) -> SumsBuilder {
-    let mut builder = SumsBuilder::of(7, 100);
+    let mut builder = SumsBuilder::of(7, 100, 1);
     for number in blocks {
         builder.add(number * 1000, &head(number), &history.entries(entries));
     }
@@ -90,7 +90,7 @@ fn sums_come_back_as_they_were_and_not_without_a_part_of_them() {
 #[test]
 fn a_flow_is_added_up_where_it_is_told_whole_and_else_told_by_itself() {
     let mut history = History::new(5);
-    let mut builder = SumsBuilder::of(1, 0);
+    let mut builder = SumsBuilder::of(1, 0, 1);
     let mut record = history.begin();
     let mut tell = |revision: u32, is_over: bool| {
         record.egress.revision = revision;
@@ -110,7 +110,7 @@ fn a_flow_is_added_up_where_it_is_told_whole_and_else_told_by_itself() {
 #[test]
 fn a_segment_that_too_many_flows_go_beyond_has_no_sums() {
     let mut history = History::new(5);
-    let mut builder = SumsBuilder::of(1, 0);
+    let mut builder = SumsBuilder::of(1, 0, 1);
     for number in 0..=LOOSE_MAX as u64 {
         assert!(builder.sums(1, Needs::default()).is_some());
         let mut record = history.begin();
@@ -149,7 +149,7 @@ fn flows(sums: &Sums) -> u64 {
 
 #[test]
 fn who_sends_by_ports_without_end_costs_the_ports_and_not_the_programs() {
-    let (of, mut builder) = (sent(), SumsBuilder::of(1, 0));
+    let (of, mut builder) = (sent(), SumsBuilder::of(1, 0, 1));
     for port in 1..400 {
         builder.add(0, &head(port), &[whole(&of, 1, port as u16)]);
     }
@@ -161,7 +161,7 @@ fn who_sends_by_ports_without_end_costs_the_ports_and_not_the_programs() {
 
 #[test]
 fn programs_without_end_leave_sums_by_country_and_verdict() {
-    let (of, mut builder) = (sent(), SumsBuilder::of(1, 0));
+    let (of, mut builder) = (sent(), SumsBuilder::of(1, 0, 1));
     for program in 1..400 {
         builder.add(0, &head(program), &[whole(&of, program, 443)]);
     }
@@ -177,7 +177,7 @@ fn programs_without_end_leave_sums_by_country_and_verdict() {
 #[test]
 fn rollups_of_a_kind_are_one_sum() {
     let mut history = History::new(5);
-    let mut builder = SumsBuilder::of(1, 0);
+    let mut builder = SumsBuilder::of(1, 0, 1);
     let rollups: Vec<Rollup> = std::iter::repeat_with(|| history.entry())
         .filter_map(|entry| if let Entry::Rollup(it) = entry { Some(it) } else { None })
         .take(999)
@@ -188,4 +188,18 @@ fn rollups_of_a_kind_are_one_sum() {
     let flows = rows.iter().map(|(_, sum)| sum.counts.flows).sum::<u64>();
     assert_eq!(flows, rollups.iter().map(|it| it.flows).sum::<u64>());
     assert!(rows.len() < 99, "{}", rows.len());
+}
+
+#[test]
+fn where_memory_is_short_a_table_gives_up_columns_sooner() {
+    let of = sent();
+    let has_ports = |one_in| {
+        let mut builder = SumsBuilder::of(1, 0, one_in);
+        for port in 1..40 {
+            builder.add(0, &head(port), &[whole(&of, 1, port as u16)]);
+        }
+        assert_eq!(builder.sums(1, Needs::default().also(WHO)).map(|it| flows(&it)), Some(39));
+        builder.sums(1, Needs::default().also(PORT)).is_some()
+    };
+    assert_eq!([1, 4].map(has_ports), [true, false]);
 }
