@@ -43,6 +43,19 @@ quiet() {
     [ -z "$said" ] || fail "the journal warns: $said"
 }
 
+# The timer's service does nothing where nothing is newer; else the daemon judges by it at once.
+databases() {
+    is "$(systemctl is-active geofenced-databases.timer)" active "the timer of databases"
+    systemctl start geofenced-databases.service || fail "with nothing newer it fails"
+    [ ! -e /var/lib/geofenced/databases/country.bin ] || fail "an older database was taken"
+    printf '[geo]\nupdate_from = ["/packages/databases"]\n' >/etc/geofenced/config.d/databases.toml
+    systemctl start geofenced-databases.service || fail "$(journalctl -u geofenced-databases --no-pager -o cat | tail -5)"
+    local hash
+    hash=$(sha256sum /packages/databases/country.bin | cut -d ' ' -f 1)
+    until_true has "$hash"
+    say "a newer database was taken, and the daemon judges by it"
+}
+
 installed() {
     network
     local started
@@ -65,6 +78,7 @@ installed() {
     quiet 'clock|database|days old|nothing is approved|violation:'
     say "at work in its sandbox: $told, $(systemctl show geofenced -p MemoryCurrent --value) bytes of memory"
 
+    databases
     systemctl reload geofenced || fail "a good configuration fails the reload"
     cp /etc/geofenced/config.toml /packages/good.toml
     echo '[policy' >>/etc/geofenced/config.toml

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -69,11 +69,15 @@ pub fn compare(console: &Console) -> Result<()> {
         ));
         return Ok(());
     }
-    ensure!(
-        committed == built.object,
-        "monitor/assets/probes.o is not what {} makes of monitor-ebpf; run: cargo xtask probes",
-        record.made_by
-    );
+    if committed != built.object {
+        let other = paths::target().join("xtask/probes.o");
+        fs::write(&other, &built.object).with_context(|| format!("write {}", other.display()))?;
+        bail!(
+            "monitor/assets/probes.o is not what {} makes of monitor-ebpf, which is {}; run: cargo xtask probes",
+            record.made_by,
+            other.display()
+        );
+    }
     say("      the committed probes are what their source makes, to the byte");
     Ok(())
 }

@@ -18,6 +18,9 @@ use crate::event::Timestamp;
 const LOCATION_NAMES: [&str; 2] = ["location.db", "database.db"];
 /// So far ahead of this host's clock a date may be: it is that of another's time zone.
 const AHEAD_SECS: u64 = 86_400;
+/// And so far ahead of what is known, where the clock is behind even that, as of a board without a battery: it says
+/// nothing then.
+const BEYOND_KNOWN_SECS: u64 = 366 * 86_400;
 
 /// An edition that a file holds.
 #[derive(Debug)]
@@ -114,8 +117,13 @@ fn candidate(
     if dated <= known(label) {
         return Ok(None);
     }
+    let most = if now.secs() < known(label) {
+        known(label).saturating_add(BEYOND_KNOWN_SECS)
+    } else {
+        now.secs().saturating_add(AHEAD_SECS)
+    };
     let dated = Timestamp::from_secs(dated);
-    if dated.secs() > now.secs().saturating_add(AHEAD_SECS) {
+    if dated.secs() > most {
         return Err(Refusal::Ahead(crate::when::rfc3339(dated)));
     }
     let (bytes, source) = match (label, location) {
@@ -218,6 +226,20 @@ mod tests {
         assert_eq!([used.country.dated, used.operator.dated], [country + DAY, operator + 2 * DAY]);
         let again = newer(&paths, &folders, now);
         assert!(again.newer.is_empty() && again.known.len() == 4, "{again:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_what_is_known_refuses_nothing_of_the_next_year() {
+        let from = tempfile::tempdir().unwrap();
+        let [_, operator] = inside();
+        let of = |days: u64, now: u64| {
+            let path = from.path().join("operator.bin");
+            let bytes = dated(OPERATOR.to_vec(), HEADERS[1], operator + days * DAY);
+            fs::write(&path, bytes).unwrap();
+            newer(&[path], &[], Timestamp::from_secs(now)).newer.len()
+        };
+        assert_eq!([of(40, 0), of(366, 0), of(367, 0)], [1, 1, 0], "1970");
+        assert_eq!([of(1, operator), of(2, operator)], [1, 0]);
     }
 
     #[test]
