@@ -22,7 +22,9 @@ const MACHINE: &str = "x86_64";
 /// The workspace's release profile is made for the daemon. bpf-linker does its own link-time
 /// optimisation over bitcode, wants all of the debug information (BTF is made of it), and there is
 /// nothing to unwind in a kernel.
-const PROFILE: [(&str, &str); 6] = [
+const PROFILE: [(&str, &str); 7] = [
+    // Whoever builds incrementally elsewhere would have another object.
+    ("CARGO_INCREMENTAL", "0"),
     ("CARGO_PROFILE_RELEASE_LTO", "false"),
     ("CARGO_PROFILE_RELEASE_STRIP", "none"),
     ("CARGO_PROFILE_RELEASE_DEBUG", "2"),
