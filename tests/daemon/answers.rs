@@ -83,7 +83,7 @@ fn totals_are_by_up_to_three_keys_and_the_total_is_of_the_rows_left_out_too() {
     assert!(lines[2].contains("/usr/bin/curl") && lines[2].contains("US"), "{}", out(&output));
     let total: Vec<&str> = lines.last().unwrap().split_whitespace().collect();
     assert_eq!(&total[..3], ["total", "3", "0"], "{}", out(&output));
-    assert!(said(&output).contains("1 rows are left out by --limit"), "{}", said(&output));
+    assert!(said(&output).contains("1 row is left out by --limit"), "{}", said(&output));
     let first = daemon.run(&["summary", "--by", "country", "--sort", "first", "-o", "json"]);
     let row: Value = serde_json::from_str(out(&first).lines().next().unwrap()).unwrap();
     assert_eq!((&row["by"], &row["key"]), (&"country".into(), &"CN".into()), "{row}");

@@ -175,7 +175,7 @@ fn one_record_is_proven_by_two_files_and_the_key_alone() {
         fs::copy(host.path(file), auditor.path(file)).unwrap();
     }
     fs::copy(host.path(KEY), auditor.path("key")).unwrap();
-    let said = auditor.say(&["verify", "case.tlog-proof", "--key", "key"]);
+    let said = auditor.say(&["verify", "case.tlog-proof", "--key", "key", "-o", "json"]);
     let event: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
     assert_eq!(event["event"]["id"], id);
     for (file, bytes) in [("case.tlog-proof", 60), ("case.block", 5), ("case.block", 140)] {

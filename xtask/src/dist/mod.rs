@@ -17,11 +17,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+pub use self::product::{DAEMON, FLEET, Product};
 use self::stage::Stage;
-pub use self::{
-    deb::lint,
-    product::{DAEMON, FLEET, Product},
-};
 use crate::{
     apt,
     console::{Console, own, say},
@@ -104,7 +101,7 @@ pub fn run(console: &Console, args: &Args) -> Result<()> {
     let databases = own(".deb of databases", || {
         databases::pack(&writer, &dist, compile::epoch()?, deb::SMALL)
     })?;
-    lint(console, &databases)?;
+    deb::lint(console, &databases)?;
     own("sums", || sums(&dist))?;
     say(format_args!("      {}", dist.display()));
     Ok(())
@@ -127,7 +124,7 @@ fn make(console: &Console, product: &'static Product, args: &Args, dist: &Path) 
         own(&format!("tarball of {name} for {arch}"), || stage.tarball(dist))?;
         let deb =
             own(&format!(".deb of {name} for {arch}"), || deb::pack(&stage, dist, deb::SMALL))?;
-        lint(console, &deb)?;
+        deb::lint(console, &deb)?;
         own(&format!(".rpm of {name} for {arch}"), || rpm::pack(&stage, dist, VERSION))?;
         fs::copy(stage.bill(), dist.join(format!("{name}-{VERSION}-{arch}.cdx.json")))?;
     }
