@@ -224,7 +224,8 @@ fn answers_that_fill_the_ring_cost_names_and_no_flow() {
     daemon.signal(Signal::CONT);
     for truth in &truths {
         let all = || (site.events_of(truth.pid).len() == truth.flows.len()).then_some(());
-        assert!(harness::eventually(all).is_some(), "{:?}", site.events_of(truth.pid));
+        let lost = || site.metrics().nonzero("geofenced_events_lost_total");
+        assert!(harness::eventually(all).is_some(), "{:?} {:?}", lost(), site.events_of(truth.pid));
     }
     let lost = |reason| site.metrics().sum("geofenced_events_lost_total", &[("reason", reason)]);
     assert!(harness::eventually(|| (lost("ring-full-name") > 0.5).then_some(())).is_some());

@@ -13,8 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// At a time: each waits for most of its time, and passes at a third of a processor, beside others.
-const LANES: usize = 3;
+/// At a time. Each passes at a third of a processor, and two cores are what a small machine has. With three, what
+/// they start fills the buffers of those that have small ones.
+const LANES: usize = 2;
 /// What makes as much as the machine can, or counts what is late.
 const ALONE: [&str; 8] =
     ["burst", "floods", "lag", "late", "memory", "mixed", "reload", "short_runs"];
