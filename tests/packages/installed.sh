@@ -30,7 +30,11 @@ say "installed"
 # As the unit starts it, but for what the test leaves alone of this machine.
 printf '[capture]\ncgroup = "%s"\n[metrics]\nlisten = ""\n' "$cgroup" >/etc/geofenced/config.d/test.toml
 daemon() {
-    geofenced run --last-good /var/lib/geofenced/last-good.json 2>/packages/daemon.log & pid=$!
+    (
+        umask 027
+        exec setpriv --regid "$(getent group geofenced | cut -d: -f3)" --clear-groups \
+            geofenced run --last-good /var/lib/geofenced/last-good.json 2>/packages/daemon.log
+    ) & pid=$!
     until_true geofenced status
 }
 violation() { geofenced events -o json --since 1h --destination 203.0.113.1 | grep -q '"unapproved"'; }
