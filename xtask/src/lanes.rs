@@ -16,9 +16,9 @@ use anyhow::{Context as _, Result};
 /// At a time. Each passes at a third of a processor, and two cores are what a small machine has. With three, what
 /// they start fills the buffers of those that have small ones.
 const LANES: usize = 2;
-/// What makes as much as the machine can, or counts what is late.
-const ALONE: [&str; 8] =
-    ["burst", "floods", "lag", "late", "memory", "mixed", "reload", "short_runs"];
+/// What makes as much as the machine can, counts what is late, or has a small buffer that the programs of others fill.
+const ALONE: [&str; 9] =
+    ["burst", "floods", "lag", "late", "memory", "mixed", "names", "reload", "short_runs"];
 
 /// A built test binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
