@@ -182,6 +182,15 @@ impl Row {
         }
     }
 
+    /// By a device of this name.
+    fn sent_from(&mut self, address: IpAddr, name: Option<String>) {
+        self.name = self.name.take().or(name);
+        if self.addresses.len() < ADDRESSES_MAX && !self.addresses.contains(&address) {
+            self.addresses.push(address);
+            self.addresses.sort();
+        }
+    }
+
     fn volumes(&mut self, traffic: Traffic, add: fn(u64, u64) -> u64) {
         for (sum, more) in [
             (&mut self.source.bytes, traffic.sent_bytes),
@@ -270,6 +279,10 @@ pub struct Summary {
     texts: Vec<Arc<str>>,
     by_text: HashMap<Arc<str>, u32, BuildHasherDefault<FxHasher>>,
     by_parts: FxHashMap<Parts, u32>,
+    /// From where devices sent that came added up, and their names, likewise.
+    devices: FxHashMap<u32, (IpAddr, Option<String>)>,
+    /// Rows.
+    most: usize,
 }
 
 /// A window of time, as far as it is bounded, and when it is asked for.
@@ -311,7 +324,14 @@ impl Summary {
             texts: Vec::new(),
             by_text: HashMap::default(),
             by_parts: FxHashMap::default(),
+            devices: FxHashMap::default(),
+            most: ROWS_MAX,
         }
+    }
+
+    /// The same with at most so many rows beside the one of all others.
+    pub fn at_most(self, rows: usize) -> Self {
+        Self { most: rows, ..self }
     }
 
     fn add_flow(&mut self, record: &Record) -> u32 {
@@ -326,11 +346,7 @@ impl Summary {
         let number = self.number(&key, egress.started_at);
         let row = &mut self.rows[number as usize];
         if let Some((_, address, name)) = device {
-            row.name = row.name.take().or(name);
-            if row.addresses.len() < ADDRESSES_MAX && !row.addresses.contains(&address) {
-                row.addresses.push(address);
-                row.addresses.sort();
-            }
+            row.sent_from(address, name);
         }
         row.count(record.judgement.verdict, sent, [egress.started_at, egress.last_at]);
         row.attempts += 1 - sent;
@@ -368,16 +384,27 @@ impl Summary {
     /// Most sent bytes first; equal ones by key.
     pub fn into_rows(self) -> Vec<Row> {
         // Of many rows, what they were found by takes as much as they do.
-        let Self { mut rows, by_key, texts, by_text, by_parts, .. } = self;
-        drop((by_key, texts, by_text, by_parts));
+        let Self { mut rows, by_key, texts, by_text, by_parts, devices, .. } = self;
+        drop((by_key, texts, by_text, by_parts, devices));
         rows.sort_unstable_by(|a, b| {
             b.source.bytes.cmp(&a.source.bytes).then_with(|| a.key.cmp(&b.key))
         });
         rows
     }
 
+    /// Of what is found by one text and called by another.
+    fn number_of(&mut self, found_by: &str, text: &str) -> u32 {
+        if let Some(number) = self.by_text.get(found_by) {
+            return *number;
+        }
+        let (number, found_by) = (self.texts.len() as u32, Arc::<str>::from(found_by));
+        self.texts.push(if *found_by == *text { Arc::clone(&found_by) } else { text.into() });
+        self.by_text.insert(found_by, number);
+        number
+    }
+
     fn number(&mut self, key: &str, seen: Timestamp) -> u32 {
-        let is_full = self.rows.len() >= ROWS_MAX && !self.by_key.contains_key(key);
+        let is_full = self.rows.len() >= self.most && !self.by_key.contains_key(key);
         let key = if is_full { OTHERS } else { key };
         if let Some(number) = self.by_key.get(key) {
             return *number;
@@ -397,17 +424,21 @@ impl Totals for Summary {
         Some(self.by)
     }
     fn part(&mut self, by: By, like: Like<'_>) -> u32 {
+        let device = match like {
+            Like::Flow(record) if by == By::Device => self.device(record),
+            _ => None,
+        };
+        if let Some((key, address, name)) = device {
+            // Of each address its own: which of them sent in the window is known once it is counted.
+            let number = self.number_of(&format!("{key}{SEPARATOR}{address}"), &key);
+            self.devices.insert(number, (address, name));
+            return number;
+        }
         let text = match like {
             Like::Flow(record) => keys::of_record(by, record),
             Like::Rollup(rollup) => keys::of_rollup(by, rollup),
         };
-        if let Some(number) = self.by_text.get(text.as_str()) {
-            return *number;
-        }
-        let (number, text) = (self.texts.len() as u32, Arc::<str>::from(text));
-        self.texts.push(Arc::clone(&text));
-        self.by_text.insert(text, number);
-        number
+        self.number_of(&text, &text)
     }
     fn counted(&mut self, parts: Parts, kind: Kind, counts: &Counts) -> u32 {
         let known = self.by_parts.get(&parts).copied();
@@ -415,6 +446,10 @@ impl Totals for Summary {
             let mut texts = parts.iter().filter_map(|at| self.texts.get(*at as usize));
             let key = self.by.of(|_| texts.next().map_or_else(String::new, ToString::to_string));
             let number = self.number(&key, counts.seen[0]);
+            let parts_told = parts.iter().take(self.by.count());
+            for (address, name) in parts_told.filter_map(|part| self.devices.get(part)) {
+                self.rows[number as usize].sent_from(*address, name.clone());
+            }
             self.by_parts.insert(parts, number);
             number
         });

@@ -58,6 +58,7 @@ fn options(segment_bytes: u64, indexed: bool) -> Options {
         group_blocks: 8,
         group_entries: 100,
         idle: Duration::from_millis(50),
+        open: 3,
         one_in: 1,
     };
     Options {

@@ -49,6 +49,9 @@ impl EventSource for Current {
     fn is_still_so(&self) -> bool {
         self.snapshot.as_ref().is_none_or(|it| !self.view.has_flushed_since(it))
     }
+    fn one_in(&self) -> usize {
+        self.reader.one_in()
+    }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         let flows = Arc::clone(&self.snapshot().flows);
         EventSource::query(&self.reader.beside(flows), query, each)

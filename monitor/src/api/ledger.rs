@@ -26,6 +26,9 @@ impl EventSource for Reader {
     fn leases(&self) -> Leases {
         if self.is_elsewhere() { Leases::default() } else { Leases::read() }
     }
+    fn one_in(&self) -> usize {
+        Self::one_in(self)
+    }
     fn query(&self, query: &Query, each: Each<'_, Record>) -> Result<(), SourceError> {
         Self::query(self, query, each)?;
         Ok(())

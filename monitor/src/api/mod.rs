@@ -30,7 +30,7 @@ use crate::{
     event::{FlowIds, Lookup, Mark, Record, Rollup, Timestamp},
     filter::{Filter, Query},
     metrics::Metrics,
-    summary::{By, Keys, Row, Sort, Span, Summary, Totals},
+    summary::{By, Keys, ROWS_MAX, Row, Sort, Span, Summary, Totals},
 };
 
 pub use current::Current;
@@ -58,6 +58,10 @@ pub trait EventSource: Send + Sync {
     /// What names the devices behind this host; nothing of a store that is another host's.
     fn leases(&self) -> Leases {
         Leases::read()
+    }
+    /// Of what an answer may hold in memory, one in so many.
+    fn one_in(&self) -> usize {
+        1
     }
     /// Whether flows and roll-ups that were read since then were all of that moment.
     fn is_still_so(&self) -> bool {
@@ -314,7 +318,8 @@ fn fold(
     let events = of_now.as_deref().unwrap_or(events);
     let leases = if keys.has(By::Device) { events.leases() } else { Leases::default() };
     let (since, until) = (query.filter.since, query.filter.until);
-    let mut summary = Summary::new(keys, leases, Span { since, until, now: clock::wall() });
+    let span = Span { since, until, now: clock::wall() };
+    let mut summary = Summary::new(keys, leases, span).at_most(ROWS_MAX / events.one_in());
     events.totals(query, &mut summary)?;
     events.rollup_totals(&query.filter, &mut summary)?;
     Ok((summary, events.is_still_so()))

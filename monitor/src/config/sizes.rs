@@ -5,6 +5,9 @@ use monitor_ebpf::settings;
 
 use super::Capture;
 
+const SHORT: u64 = 192 << 20;
+const VERY_SHORT: u64 = 96 << 20;
+
 /// What the daemon and its tables in the kernel may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -16,7 +19,17 @@ pub struct Memory {
 impl Memory {
     /// Not enough for two large things at once.
     pub fn is_short(self) -> bool {
-        self.bytes < 192 << 20
+        self.bytes < SHORT
+    }
+
+    /// Of what else could be kept in memory, one in so many.
+    pub fn one_in(self) -> usize {
+        match self.bytes {
+            // The tables in the kernel take more than half of it.
+            ..VERY_SHORT => 8,
+            VERY_SHORT..SHORT => 4,
+            SHORT.. => 1,
+        }
     }
 }
 

@@ -89,11 +89,14 @@ impl Options {
         }
     }
 
-    /// Where memory is short, answers that many programs and destinations make slow are rather slow than large.
-    pub fn sparing(mut self, is_short: bool) -> Self {
-        const ONE_IN: usize = 4;
-        if let Some(limits) = self.index.as_mut().filter(|_| is_short) {
-            limits.one_in = ONE_IN;
+    /// Where memory is short: one in so many of the rows that sums have elsewhere, so that answers which many programs
+    /// and destinations make slow are rather slow than large; groups are as much smaller, and one database is open.
+    pub fn sparing(mut self, one_in: usize) -> Self {
+        if let Some(limits) = self.index.as_mut().filter(|_| one_in > 1) {
+            limits.one_in = one_in;
+            limits.group_blocks /= one_in as u64;
+            limits.group_entries /= one_in as u64;
+            limits.open = 1;
         }
         self
     }
@@ -204,7 +207,8 @@ impl Store {
         };
         let evidence = Evidence::new(root, name, clock.clone(), Arc::clone(&counters));
         let finder = index.as_ref().map(Index::finder);
-        let reader = Reader::new(root, counters, finder);
+        let one_in = options.index.map_or(1, |limits| limits.one_in);
+        let reader = Reader::new(root, counters, finder).sparing(one_in);
         let mut store = Self {
             writer,
             clock,

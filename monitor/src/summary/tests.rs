@@ -48,6 +48,20 @@ fn a_device_is_one_row_whatever_addresses_it_sends_from() {
 }
 
 #[test]
+fn beyond_the_most_rows_all_is_added_up_in_one() {
+    let mut summary = Summary::new(By::Port, Leases::default(), Span::ALL).at_most(2);
+    for port in [1, 2, 3, 2, 4] {
+        let mut record = full_record();
+        record.egress.remote = Some(([203, 0, 113, 7], port).into());
+        add(&mut summary, &record);
+    }
+    let rows = summary.into_rows();
+    let mut told: Vec<_> = rows.iter().map(|row| (row.key.as_str(), row.flows)).collect();
+    told.sort_unstable();
+    assert_eq!(told, [("(others)", 2), ("1", 1), ("2", 2)]);
+}
+
+#[test]
 fn an_attempt_is_counted_as_an_attempt_and_no_violation() {
     let mut attempt = full_record();
     attempt.egress.phase = Phase::Attempt;

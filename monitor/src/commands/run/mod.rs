@@ -224,7 +224,8 @@ fn is_memory_short(config: &Config) -> bool {
 }
 
 fn open_store(config: &Config) -> Result<Store, StoreError> {
-    let options = Options::of(&config.store).sparing(is_memory_short(config));
+    let one_in = config.sizing.memory.map_or(1, Memory::one_in);
+    let options = Options::of(&config.store).sparing(one_in);
     Store::open_named_with(&config.store, options, evidence_name(&config.host))
 }
 

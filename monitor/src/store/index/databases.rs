@@ -1,5 +1,5 @@
 //! The databases of the index, one for each period: opened on demand and only with a seal that holds, at
-//! most [`OPEN_MAX`] at once, sealed when closed, set aside when wrong.
+//! most [`Limits::open`](super::Limits) at once, sealed when closed, set aside when wrong.
 
 use std::{
     collections::BTreeSet,
@@ -16,9 +16,6 @@ use super::{
     shared::{Shared, State},
 };
 use crate::store::{error::StoreCounters, files, memory};
-
-/// Databases open at once (one more while a closed one is still read from).
-const OPEN_MAX: usize = 3;
 
 impl Shared {
     pub(super) fn path_of(&self, period: u32) -> PathBuf {
@@ -113,7 +110,7 @@ impl Shared {
         } else if !is_intact(&coverage, stamp.as_ref(), &path) {
             return Err(Fault::Failed("its files are not as they were sealed".into()));
         }
-        self.close_unused(|open, _| open >= OPEN_MAX);
+        self.close_unused(|open, _| open >= self.limits.open);
         let database = Arc::new(Database::open(&path)?);
         let open = Open { database: Arc::clone(&database), used: Instant::now() };
         if let Some(it) = self.lock().periods.get_mut(&period) {

@@ -14,10 +14,10 @@ use super::{
     period::{Period, period_of},
     seal,
     shared::Shared,
-    sums::{self, Malformed, Needs, RolledUp, Sums},
-    terms::{self, Demand},
+    sums::{self, Malformed, Needs, Noted, RolledBy, RolledUp, Sums},
+    terms::{self, Demand, Sought},
 };
-use crate::{event::Timestamp, filter::Filter, store::scan::Contents};
+use crate::{filter::Filter, store::scan::Contents};
 
 /// What the index finds in one segment.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl Finder {
         Self(Arc::clone(shared))
     }
 
-    pub(in crate::store) fn demands(filter: &Filter) -> Vec<Demand> {
-        terms::of_filter(filter)
+    pub(in crate::store) fn demands(sought: Sought, filter: &Filter) -> Vec<Demand> {
+        terms::of_filter(sought, filter)
     }
 
     /// The totals of a segment that is indexed whole.
@@ -65,14 +65,14 @@ impl Finder {
     pub(in crate::store) fn find(
         &self,
         wanted: &BTreeSet<u32>,
-        filter: &Filter,
+        (sought, filter): (Sought, &Filter),
         demands: &[Demand],
     ) -> BTreeMap<u32, Found> {
         let mut found = BTreeMap::new();
         let periods: BTreeSet<u32> = wanted.iter().copied().map(period_of).collect();
         for period in periods {
             let Some((database, coverage)) = self.0.open(period) else { continue };
-            match look_up(&database, &coverage, wanted, filter, demands) {
+            match look_up(&database, &coverage, wanted, (sought, filter), demands) {
                 Ok(segments) => found.extend(segments),
                 Err(fault) => self.0.fail(period, &fault),
             }
@@ -88,12 +88,18 @@ impl Finder {
         self.read_sums(segment, |file| sums::sums(segment, needs, file))
     }
 
-    /// Those of its roll-ups; `by_program`: by program and user, too.
-    pub(in crate::store) fn rolled(&self, segment: u32, by_program: bool) -> Option<RolledUp> {
-        if let Some(rolled) = self.0.building().rolled(segment, by_program) {
+    /// Those of its roll-ups.
+    pub(in crate::store) fn rolled(&self, segment: u32, by: RolledBy) -> Option<RolledUp> {
+        if let Some(rolled) = self.0.building().rolled(segment, by) {
             return Some(rolled);
         }
-        self.read_sums(segment, |file| sums::rolled(segment, by_program, file))
+        self.read_sums(segment, |file| sums::rolled(segment, by, file))
+    }
+
+    /// Its notices.
+    pub(in crate::store) fn notices(&self, segment: u32) -> Option<Noted> {
+        let building = self.0.building().notices(segment);
+        building.or_else(|| self.read_sums(segment, |file| sums::notices(segment, file)))
     }
 
     fn read_sums<T>(
@@ -150,7 +156,7 @@ fn look_up(
     database: &Database,
     coverage: &seal::Coverage,
     wanted: &BTreeSet<u32>,
-    filter: &Filter,
+    asked: (Sought, &Filter),
     demands: &[Demand],
 ) -> Result<BTreeMap<u32, Found>, Fault> {
     let mut found = BTreeMap::new();
@@ -166,7 +172,7 @@ fn look_up(
         })?;
         let mut blocks = Vec::with_capacity(covered.contents.blocks as usize);
         for group in groups {
-            let meets = blocks_that_meet(database, *segment, &group, filter, demands)?;
+            let meets = blocks_that_meet(database, *segment, &group, asked, demands)?;
             let told = group.blocks.into_iter().zip(meets);
             // The group being written now may be there before the coverage says so.
             blocks.extend(told.filter(|(block, _)| block.at < covered.end));
@@ -185,13 +191,10 @@ fn blocks_that_meet(
     database: &Database,
     segment: u32,
     group: &Group,
-    filter: &Filter,
+    (sought, filter): (Sought, &Filter),
     demands: &[Demand],
 ) -> Result<Vec<bool>, Fault> {
-    let is_in_time = |block: &BlockEntry| {
-        let summary = &block.summary;
-        summary.flows > 0 && filter.overlaps(Timestamp(summary.first), Timestamp(summary.last))
-    };
+    let is_in_time = |block: &BlockEntry| sought.is_in_time(&block.summary, filter);
     let mut meets: Vec<bool> = group.blocks.iter().map(is_in_time).collect();
     for demand in demands {
         if !meets.contains(&true) {

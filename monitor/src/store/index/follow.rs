@@ -27,7 +27,7 @@ use crate::store::{
 const RETRY: Duration = Duration::from_secs(30);
 
 pub(super) fn run(shared: &Shared) {
-    let mut follower = Follower { shared, open: OpenFlows::default() };
+    let mut follower = Follower { shared, open: OpenFlows::within(shared.limits.one_in) };
     let mut failures = 0_u32;
     let mut result = shared.load(|segment, it| follower.is_in_ledger(segment, it));
     loop {

@@ -57,8 +57,9 @@ pub(super) fn is_set(bitmap: &[u8], position: usize) -> bool {
 }
 
 /// Where the latest state of each flow going on was met, and a hash of its terms.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OpenFlows {
+    most: usize,
     at: BTreeMap<FlowId, Met>,
     next_block: u64,
     /// Others can choose terms, but not which of them have one hash.
@@ -72,6 +73,12 @@ struct Met {
 }
 
 impl OpenFlows {
+    /// `one_in`: of the flows that may be remembered, one in so many.
+    pub(super) fn within(one_in: usize) -> Self {
+        let (at, next_block, key) = <_>::default();
+        Self { most: OPEN_FLOWS_MAX / one_in.max(1), at, next_block, key }
+    }
+
     /// Forgets all unless `number` follows what was seen last.
     pub(super) fn continue_at(&mut self, number: u64) {
         if number != self.next_block {
@@ -86,7 +93,7 @@ impl OpenFlows {
             Some(_) => self.at.remove(&egress.flow),
             None => self.at.insert(egress.flow, Met { block: block.number, terms }),
         };
-        if self.at.len() > OPEN_FLOWS_MAX {
+        if self.at.len() > self.most {
             // The one that began first: told again, it only makes its block be read more often.
             self.at.pop_first();
         }
@@ -125,14 +132,18 @@ impl GroupBuilder {
         // Records of a block share their processes and operators: hashes of their terms.
         let mut seen: FxHashMap<*const (), u64> = FxHashMap::default();
         for entry in entries {
-            let Entry::Flow(record) = entry else { continue };
+            let record = match entry {
+                Entry::Flow(record) => record,
+                Entry::Lookup(lookup) => {
+                    self.add_terms(position, &key, |each| terms::of_lookup(lookup, each));
+                    self.add_sender(position, &key, &lookup.sender, &mut seen);
+                    continue;
+                }
+                Entry::Rollup(_) | Entry::Notice { .. } => continue,
+            };
             let mut all = self.add_terms(position, &key, |each| terms::of_flow(record, each));
-            if let Sender::Process { process, .. } = &record.sender {
-                let theirs = seen.entry(Arc::as_ptr(process).cast()).or_insert_with(|| {
-                    self.add_terms(position, &key, |each| terms::of_process(process, each))
-                });
-                all = all.wrapping_add(*theirs);
-            }
+            self.term(position, Dimension::Size, &terms::size(record));
+            all = all.wrapping_add(self.add_sender(position, &key, &record.sender, &mut seen));
             if let Some(operator) = &record.place.operator {
                 let theirs = seen.entry(Arc::as_ptr(operator).cast()).or_insert_with(|| {
                     let name = operator.name.as_ref().map(|name| name.to_lowercase());
@@ -145,6 +156,20 @@ impl GroupBuilder {
             open.met(record, all, &mut block);
         }
         self.group.blocks.push(block);
+    }
+
+    /// `seen`: those of this block whose terms are there.
+    fn add_sender(
+        &mut self,
+        position: usize,
+        key: &RandomState,
+        sender: &Sender,
+        seen: &mut FxHashMap<*const (), u64>,
+    ) -> u64 {
+        let Sender::Process { process, .. } = sender else { return 0 };
+        *seen.entry(Arc::as_ptr(process).cast()).or_insert_with(|| {
+            self.add_terms(position, key, |each| terms::of_process(process, each))
+        })
     }
 
     /// Adds terms of a block; gives a hash of them, whatever their order.

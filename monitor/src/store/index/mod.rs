@@ -28,13 +28,15 @@ use super::{
 };
 pub(super) use finder::Finder;
 pub use finder::IndexStats;
+pub(super) use group::BlockEntry;
 use period::period_of;
 pub use shared::Limits;
 use shared::{Shared, State};
 pub(super) use sums::{
-    COLUMNS, Dictionary, Key, Needs, OPERATOR, PORT, RolledUp, Sum, Sums, TO, WHAT, WHO, blank,
-    learning,
+    COLUMNS, DEVICE, Dictionary, HOUR, HOUR_NS, Key, Needs, OPERATOR, PORT, RolledBy, RolledUp,
+    Sum, Sums, TO, WHAT, WHO, blank, learning,
 };
+pub(super) use terms::Sought;
 
 /// How long all the index is waited for to be removed, and how long it stays away at least.
 const YIELD_PATIENCE: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{files::FILE_MODE, scan::Contents};
 
 /// Raised with every change of keys, values or the seal: older databases are rebuilt.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 const MAGIC: [u8; 8] = *b"GFINDEX\n";
 
 /// How far a segment is indexed, and what was met on the way.

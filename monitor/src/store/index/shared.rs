@@ -19,13 +19,21 @@ pub struct Limits {
     pub group_entries: u64,
     /// A database nobody used for this long is closed.
     pub idle: Duration,
+    /// Most databases that are open at once (one more while a closed one is still read from).
+    pub open: usize,
     /// Sums may have one in so many of the rows that they have where there is memory enough.
     pub one_in: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { group_blocks: 256, group_entries: 16_384, idle: Duration::from_secs(20), one_in: 1 }
+        Self {
+            group_blocks: 256,
+            group_entries: 16_384,
+            idle: Duration::from_secs(20),
+            open: 3,
+            one_in: 1,
+        }
     }
 }
 

@@ -3,28 +3,31 @@
 //! segment may know a later state. They rest on that segment alone. Nothing here reads or writes files.
 
 mod dictionary;
+mod entries;
 mod kind;
 mod rolled;
 mod stored;
 mod table;
+mod told;
 
 use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashMap;
 
 use crate::{
-    event::{Entry, FlowId, Phase, Record, Traffic},
+    event::{Entry, FlowId, Notice, Phase, Record, Timestamp, Traffic},
     store::ledger::frame::Head,
     summary::{Counts, Kind},
 };
 pub(crate) use dictionary::{
-    COLUMNS, Dictionary, Key, OPERATOR, PORT, TO, WHAT, WHO, blank, learning,
+    COLUMNS, DEVICE, Dictionary, HOUR, HOUR_NS, Key, OPERATOR, PORT, TO, WHAT, WHO, blank, learning,
 };
 use dictionary::{Numberer, Shared, UNKNOWN};
 use rolled::RolledBuilder;
-pub(crate) use rolled::RolledUp;
-pub(super) use stored::{Malformed, rolled, sums};
+pub(crate) use rolled::{RolledBy, RolledUp};
+pub(super) use stored::{Malformed, notices, rolled, sums};
 use table::{KINDS, Tables};
+use told::{Notices, notices_of};
 
 /// Most flows that go beyond a segment. With more it has no sums: its blocks are read.
 const LOOSE_MAX: usize = if cfg!(test) { 300 } else { 1 << 16 };
@@ -132,6 +135,15 @@ impl Sums {
     }
 }
 
+/// The notices of a segment, up to some block.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    /// Blocks that begin below this offset are in it.
+    pub end: u64,
+    /// In their order.
+    pub notices: Vec<(Timestamp, Notice)>,
+}
+
 type Kinds = FxHashMap<Kind, Sum>;
 
 /// Sums of the segment that is being indexed.
@@ -144,15 +156,18 @@ pub(super) struct SumsBuilder {
     numberer: Numberer,
     tables: Tables,
     rolled: RolledBuilder,
+    notices: Notices,
     loose: FxHashMap<FlowId, Loose>,
     has_too_many: bool,
+    /// Of the flows that may go beyond it, one in so many.
+    one_in: usize,
 }
 
 impl SumsBuilder {
     /// `one_in`: of the rows and entries that there may be, one in so many.
     pub(super) fn of(segment: u32, end: u64, one_in: usize) -> Self {
         let (numberer, tables) = (Numberer::within(one_in), Tables::within(one_in));
-        Self { segment, end, numberer, tables, ..Self::default() }
+        Self { segment, end, numberer, tables, one_in, ..Self::default() }
     }
 
     pub(super) fn is_at(&self, segment: u32, end: u64) -> bool {
@@ -165,6 +180,7 @@ impl SumsBuilder {
         if self.has_too_many {
             return;
         }
+        self.notices.add(entries, self.one_in);
         let mut shared = Shared::default();
         for entry in entries {
             match entry {
@@ -175,7 +191,7 @@ impl SumsBuilder {
         }
         self.tables.shrink(self.numberer.given_up());
         self.numberer.keep(self.tables.columns());
-        if self.loose.len() > LOOSE_MAX {
+        if self.loose.len() > LOOSE_MAX / self.one_in.max(1) {
             let (segment, end, next_block) = (self.segment, self.end, self.next_block);
             *self = Self { segment, end, next_block, has_too_many: true, ..Self::default() };
         }
@@ -218,8 +234,14 @@ impl SumsBuilder {
     }
 
     /// Of its roll-ups.
-    pub(super) fn rolled(&self, segment: u32, by_program: bool) -> Option<RolledUp> {
-        self.is_told(segment).then(|| self.rolled.told(by_program, self.end, self.next_block))?
+    pub(super) fn rolled(&self, segment: u32, by: RolledBy) -> Option<RolledUp> {
+        self.is_told(segment).then(|| self.rolled.told(by, self.end, self.next_block))?
+    }
+
+    /// Its notices.
+    pub(super) fn notices(&self, segment: u32) -> Option<Noted> {
+        let notices = notices_of(self.notices.stored().filter(|_| self.is_told(segment))?)?;
+        Some(Noted { end: self.end, notices })
     }
 
     fn kinds(&self) -> Vec<(Kind, Sum)> {

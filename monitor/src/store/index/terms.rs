@@ -8,10 +8,10 @@ use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 
 use crate::{
-    event::{Process, Reason, Record},
+    event::{Certainty, Egress, Lookup, Origin, Phase, Process, Reason, Record, Timestamp},
     filter::Filter,
     select::{ContainerSelector, DestinationSelector, OperatorSelector, UserSelector},
-    store::ledger::frame::{self, verdict_bit},
+    store::ledger::frame::{self, Summary, verdict_bit},
 };
 
 /// First byte of a key. New numbers, never others for old ones; a change needs a new
@@ -48,6 +48,12 @@ pub(super) enum Dimension {
     Reason = 15,
     /// Of the process and of those above it.
     Pid = 16,
+    /// A byte each: transport, origin, phase, certainty.
+    Kind = 17,
+    /// How large a number its sent bytes are: bits.
+    Size = 18,
+    /// The remote port.
+    Port = 19,
 }
 
 impl Dimension {
@@ -71,10 +77,8 @@ pub(super) fn of_flow(record: &Record, mut each: impl FnMut(Dimension, &[u8])) {
     if let Some(code) = record.place.country.code() {
         each(Dimension::Country, &code.bytes());
     }
-    match record.egress.remote.map(|remote| remote.ip()) {
-        Some(IpAddr::V4(address)) => each(Dimension::Net4, &address.octets()[..3]),
-        Some(IpAddr::V6(address)) => each(Dimension::Net6, &address.octets()[..6]),
-        None => {}
+    if let Some(remote) = record.egress.remote {
+        of_address(remote.ip(), &mut each);
     }
     for name in record.place.names() {
         each(Dimension::Domain, &backwards(name));
@@ -82,6 +86,36 @@ pub(super) fn of_flow(record: &Record, mut each: impl FnMut(Dimension, &[u8])) {
     match &record.judgement.reason {
         Reason::Rule(name) => each(Dimension::Reason, &of_rule(name)),
         reason => each(Dimension::Reason, &[reason_number(reason)]),
+    }
+    let Egress { transport, origin, phase, .. } = &record.egress;
+    let certainty = certainty_number(record.judgement.certainty);
+    each(Dimension::Kind, &[transport.0, origin_number(*origin), phase_number(*phase), certainty]);
+    if let Some(remote) = record.egress.remote {
+        each(Dimension::Port, &remote.port().to_be_bytes());
+    }
+}
+
+/// Apart from the others: it grows, so who asks for this much finds each later state, too.
+pub(super) fn size(record: &Record) -> [u8; 1] {
+    [bits(record.egress.traffic.sent_bytes)]
+}
+
+fn bits(bytes: u64) -> u8 {
+    (u64::BITS - bytes.leading_zeros()) as u8
+}
+
+/// Its process has its own.
+pub(super) fn of_lookup(lookup: &Lookup, mut each: impl FnMut(Dimension, &[u8])) {
+    each(Dimension::Domain, &backwards(&lookup.name));
+    for address in lookup.answer.iter().flatten() {
+        of_address(*address, &mut each);
+    }
+}
+
+fn of_address(address: IpAddr, mut each: impl FnMut(Dimension, &[u8])) {
+    match address {
+        IpAddr::V4(address) => each(Dimension::Net4, &address.octets()[..3]),
+        IpAddr::V6(address) => each(Dimension::Net6, &address.octets()[..6]),
     }
 }
 
@@ -143,6 +177,8 @@ pub(super) enum Match {
     Range(Vec<u8>, Vec<u8>),
     /// Those with this somewhere in them.
     Part(Vec<u8>),
+    /// Those with this byte at this place.
+    At(usize, u8),
 }
 
 impl Match {
@@ -151,6 +187,7 @@ impl Match {
             Self::Prefix(prefix) => term.starts_with(prefix),
             Self::Range(first, last) => (first.as_slice()..=last.as_slice()).contains(&term),
             Self::Part(part) => term.windows(part.len().max(1)).any(|some| some == part),
+            Self::At(place, byte) => term.get(*place) == Some(byte),
         }
     }
 }
@@ -162,8 +199,36 @@ pub(in crate::store) struct Demand {
     pub(super) any: Vec<Match>,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Sought {
+    Flows,
+    Lookups,
+}
+
+impl Sought {
+    /// Whether a block may hold some of it in the span asked for.
+    pub(super) fn is_in_time(self, summary: &Summary, filter: &Filter) -> bool {
+        let (count, first, last) = match self {
+            Self::Flows => (summary.flows, summary.first, summary.last),
+            // They are counted among the notices.
+            Self::Lookups => (summary.notices, summary.other_first, summary.other_last),
+        };
+        count > 0 && filter.overlaps(Timestamp(first), Timestamp(last))
+    }
+}
+
 /// What blocks a filter asks for: those that meet every demand.
-pub(super) fn of_filter(filter: &Filter) -> Vec<Demand> {
+pub(super) fn of_filter(sought: Sought, filter: &Filter) -> Vec<Demand> {
+    let mut demands = of_filter_by_either(filter);
+    if sought == Sought::Flows {
+        demands.extend(of_filter_by_flow(filter));
+    }
+    demands
+}
+
+/// By what only flows have.
+fn of_filter_by_flow(filter: &Filter) -> Vec<Demand> {
     let mut demands = Vec::new();
     let mut demand = |dimension, any: Vec<Match>| demands.push(Demand { dimension, any });
     if !filter.countries.is_empty() {
@@ -174,25 +239,42 @@ pub(super) fn of_filter(filter: &Filter) -> Vec<Demand> {
         let any = filter.verdicts.iter().map(|it| Match::Prefix(vec![verdict_bit(*it)]));
         demand(Dimension::Verdict, any.collect());
     }
-    let one = |all: Vec<(Dimension, Match)>| {
-        // What is of several dimensions can't be demanded of one.
-        let first = all.first()?.0;
-        let is_one = all.iter().all(|(dimension, _)| *dimension == first);
-        is_one
-            .then(|| Demand { dimension: first, any: all.into_iter().map(|(_, it)| it).collect() })
-    };
-    let processes = filter.processes.iter().map(|process| of_program(&process.0));
-    let operators = filter.operators.iter().map(of_operator_asked);
-    let destinations = filter.destinations.iter().map(|it| of_destination(&it.selector));
-    let all = [one(processes.collect()), one(operators.collect()), one(destinations.collect())];
-    demands.extend(all.into_iter().flatten());
-    demands.extend(of_filter_by_process(filter));
+    demands.extend(of_one(filter.operators.iter().map(of_operator_asked)));
     let reasons = filter.reasons.iter().map(|reason| match reason {
         Reason::Rule(name) => exactly(of_rule(name)),
         reason => exactly(vec![reason_number(reason)]),
     });
     demands.extend(any_of(Dimension::Reason, reasons));
+    let at = |place| move |number| Match::At(place, number);
+    let transports = filter.transports.iter().map(|it| it.0).map(at(TRANSPORT));
+    let origins = filter.origins.iter().map(|it| origin_number(*it)).map(at(ORIGIN));
+    let phases = filter.phase.iter().map(|it| phase_number(*it)).map(at(PHASE));
+    let certainties = filter.certainties.iter().map(|it| certainty_number(*it)).map(at(CERTAINTY));
+    demands.extend(any_of(Dimension::Kind, transports));
+    demands.extend(any_of(Dimension::Kind, origins));
+    demands.extend(any_of(Dimension::Kind, phases));
+    demands.extend(any_of(Dimension::Kind, certainties));
+    let ports = filter.ports.iter().map(|port| exactly(port.to_be_bytes().to_vec()));
+    demands.extend(any_of(Dimension::Port, ports));
+    let sizes = filter.min_bytes.map(|least| Match::Range(vec![bits(least)], vec![u8::MAX]));
+    demands.extend(any_of(Dimension::Size, sizes.into_iter()));
     demands
+}
+
+/// By what flows and lookups have.
+fn of_filter_by_either(filter: &Filter) -> Vec<Demand> {
+    let processes = filter.processes.iter().map(|process| of_program(&process.0));
+    let destinations = filter.destinations.iter().map(|it| of_destination(&it.selector));
+    let both = [of_one(processes), of_one(destinations)].into_iter().flatten();
+    both.chain(of_filter_by_process(filter)).collect()
+}
+
+/// What is of several dimensions can't be demanded of one.
+fn of_one(all: impl Iterator<Item = (Dimension, Match)>) -> Option<Demand> {
+    let all: Vec<(Dimension, Match)> = all.collect();
+    let dimension = all.first()?.0;
+    let is_one = all.iter().all(|(it, _)| *it == dimension);
+    is_one.then(|| Demand { dimension, any: all.into_iter().map(|(_, it)| it).collect() })
 }
 
 /// By what else is known of who sends.
@@ -258,6 +340,40 @@ fn reason_number(reason: &Reason) -> u8 {
         Reason::LocalNetwork => 4,
         Reason::Undetermined => 5,
         Reason::Malformed => 6,
+    }
+}
+
+/// Places in the term of a flow's kind.
+const TRANSPORT: usize = 0;
+const ORIGIN: usize = 1;
+const PHASE: usize = 2;
+const CERTAINTY: usize = 3;
+
+/// New numbers, never others for old ones; so are those below.
+fn origin_number(origin: Origin) -> u8 {
+    match origin {
+        Origin::Process => 0,
+        Origin::Accepted => 1,
+        Origin::Forwarded => 2,
+        Origin::PacketSocket => 3,
+        Origin::Tunnel => 4,
+        Origin::Kernel => 5,
+        Origin::PreExisting => 6,
+    }
+}
+
+fn phase_number(phase: Phase) -> u8 {
+    match phase {
+        Phase::Attempt => 0,
+        Phase::Sent => 1,
+    }
+}
+
+fn certainty_number(certainty: Certainty) -> u8 {
+    match certainty {
+        Certainty::Full => 0,
+        Certainty::Partial => 1,
+        Certainty::Disputed => 2,
     }
 }
 

@@ -6,8 +6,8 @@ use crate::{
     event::{Country, Rollup, Timestamp, Traffic, Verdict},
     filter::Filter,
     store::index::{
-        COLUMNS, Dictionary, Key, Needs, OPERATOR, PORT, RolledUp, Sum, Sums, TO, WHAT, WHO, blank,
-        learning,
+        COLUMNS, DEVICE, Dictionary, HOUR, HOUR_NS, Key, Needs, OPERATOR, PORT, RolledBy, RolledUp,
+        Sum, Sums, TO, WHAT, WHO, blank, learning,
     },
     summary::{By, Kind, Like, Parts, Totals},
 };
@@ -21,28 +21,27 @@ pub(super) struct Asked {
     pub(super) needs: Needs,
     /// The filter asks for countries and verdicts at most.
     pub(super) is_of_kinds: bool,
-    /// Of roll-ups: they are to be kept apart by program and user.
-    pub(super) by_program: bool,
+    /// How roll-ups are to be kept apart.
+    pub(super) rolled_by: RolledBy,
 }
 
-/// The column that tells a key; `None`: none does.
-fn column(by: By) -> Option<usize> {
+/// The column that tells a key.
+fn column(by: By) -> usize {
     match by {
-        By::Country | By::Verdict => Some(WHAT),
-        By::Operator => Some(OPERATOR),
-        By::Process | By::Script | By::User | By::Unit | By::Container | By::Parent => Some(WHO),
-        By::Port => Some(PORT),
-        By::Destination | By::Domain => Some(TO),
-        By::Device | By::Hour => None,
+        By::Country | By::Verdict => WHAT,
+        By::Operator => OPERATOR,
+        By::Process | By::Script | By::User | By::Unit | By::Container | By::Parent => WHO,
+        By::Port => PORT,
+        By::Destination | By::Domain => TO,
+        By::Device => DEVICE,
+        By::Hour => HOUR,
     }
 }
 
 impl Asked {
     /// `None`: some of it is asked for that sums don't keep apart.
     pub(super) fn of(filter: &Filter, totals: &dyn Totals) -> Option<Self> {
-        let keys: Option<Vec<(By, usize)>> =
-            totals.keys()?.iter().map(|by| Some((by, column(by)?))).collect();
-        let keys = keys?;
+        let keys: Vec<(By, usize)> = totals.keys()?.iter().map(|by| (by, column(by))).collect();
         let Filter {
             since: _,
             until: _,
@@ -74,6 +73,12 @@ impl Asked {
         let by_program = !processes.is_empty()
             || !users.is_empty()
             || keys.iter().any(|(by, _)| matches!(by, By::Process | By::User));
+        let by_hour = keys.iter().any(|(by, _)| *by == By::Hour);
+        let rolled_by = match (by_program, by_hour) {
+            (_, true) => RolledBy::Hour,
+            (true, false) => RolledBy::Program,
+            (false, false) => RolledBy::Kind,
+        };
         let kinds = Filter { countries, verdicts, ..Filter::default() };
         let mut filters: [Filter; COLUMNS] = Default::default();
         filters[WHO] =
@@ -86,11 +91,16 @@ impl Asked {
             let more = if *at == WHAT { &kinds } else { &Filter::default() };
             filters[*at] != *more || *at != WHAT && keys.iter().any(|(_, column)| column == at)
         });
-        let needs = columns.fold(Needs::default(), Needs::also);
+        let columns: Vec<usize> = columns.collect();
+        if by_hour && columns.iter().any(|column| ![HOUR, WHAT].contains(column)) {
+            // No sums keep these apart, and the index may know the few blocks in which they are.
+            return None;
+        }
+        let needs = columns.iter().copied().fold(Needs::default(), Needs::also);
         let is_of =
             |at: usize| at == WHAT && filters[at] == kinds || filters[at] == Filter::default();
         let is_of_kinds = (0..COLUMNS).all(is_of);
-        Some(Self { keys, filters, needs, is_of_kinds, by_program })
+        Some(Self { keys, filters, needs, is_of_kinds, rolled_by })
     }
 
     /// What the entries of these sums' dictionary are.
@@ -134,7 +144,7 @@ impl Asked {
             let (program, user) = rolled.programs[usize::from(row.program)].clone();
             let Kind { country, verdict, is_learning } = row.kind;
             let like = Rollup {
-                hour: Timestamp(0),
+                hour: Timestamp(u64::from(row.hour) * HOUR_NS),
                 program,
                 user,
                 country,

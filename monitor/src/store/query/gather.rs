@@ -24,10 +24,10 @@ use crate::{
 /// Flows beside a ledger at most: as many as a position can count.
 pub(super) const BESIDE_MAX: usize = u16::MAX as usize;
 
-/// Positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
+/// Most positions gathered in one pass (16 bytes each) where the query has no limit. More matches take
 /// more passes, also in tests.
 const POSITIONS: usize = if cfg!(test) { 64 } else { 1 << 18 };
-/// Records held at once on their way out, and kept from the first reading. Few in tests, so that they
+/// Most records held at once on their way out, and kept from the first reading. Few in tests, so that they
 /// read a second time.
 pub(in crate::store) const RECORDS: usize = if cfg!(test) { 16 } else { 8192 };
 
@@ -41,6 +41,8 @@ pub(super) struct Input<'a> {
     pub plan: &'a [Block],
     /// Flows in a state that is newer than any in the ledger: as a block behind its last.
     pub beside: &'a [Record],
+    /// Of the positions and records that it may hold, one in so many.
+    pub one_in: usize,
 }
 
 /// The plan names a block that is not there: the index is wrong.
@@ -76,14 +78,14 @@ impl Slice {
 
 /// Cuts the span so that a pass has room for what about begins in each; else a pass would have to go
 /// through all blocks for some of their flows. Oldest first.
-fn slices(plan: &[Block]) -> Vec<Slice> {
+fn slices(plan: &[Block], most: usize) -> Vec<Slice> {
     let matching = plan.iter().filter(|block| block.may_match);
     let mut starts: Vec<(u64, u16)> = matching.map(|it| (it.latest_start, it.flows)).collect();
     starts.sort_unstable();
     let (mut slices, mut flows, mut from) = (Vec::new(), 0, 0);
     for (latest_start, more) in starts {
         flows += usize::from(more);
-        if flows >= POSITIONS && (from..u64::MAX).contains(&latest_start) {
+        if flows >= most && (from..u64::MAX).contains(&latest_start) {
             slices.push(Slice { from, to: latest_start });
             (flows, from) = (0, latest_start + 1);
         }
@@ -120,9 +122,12 @@ pub(super) fn run(
     stats: &mut QueryStats,
     each: &mut impl FnMut(Record) -> ControlFlow<()>,
 ) -> Result<Result<(), Inconsistent>, StoreError> {
-    let (newest, most) = (query.limit.is_some() || query.newest_first, POSITIONS);
-    let most = query.limit.unwrap_or(most);
-    let mut slices = if query.limit.is_some() { vec![Slice::ALL] } else { slices(input.plan) };
+    let newest = query.limit.is_some() || query.newest_first;
+    let positions = POSITIONS / input.one_in;
+    let most = query.limit.unwrap_or(positions);
+    let records = (RECORDS / input.one_in).max(1);
+    let cut = || slices(input.plan, positions);
+    let mut slices = if query.limit.is_some() { vec![Slice::ALL] } else { cut() };
     if query.newest_first {
         slices.reverse();
     }
@@ -141,7 +146,7 @@ pub(super) fn run(
             if query.newest_first {
                 positions.reverse();
             }
-            for some in positions.chunks(RECORDS) {
+            for some in positions.chunks(records) {
                 if tell(input, some, &mut kept, stats, each)?.is_break() {
                     return Ok(Ok(()));
                 }
@@ -161,7 +166,7 @@ fn gather_positions(
     gather: &Gather,
     stats: &mut QueryStats,
 ) -> Result<Result<(Vec<Position>, Kept), Inconsistent>, StoreError> {
-    let Input { scan, plan, .. } = *input;
+    let Input { scan, plan, one_in, .. } = *input;
     let bounds = bounds(plan);
     let mut chosen = Chosen { heap: BinaryHeap::new(), newest: gather.newest, most: gather.most };
     let mut kept = Kept::default();
@@ -205,7 +210,7 @@ fn gather_positions(
             let Some(record) = state.record.filter(|_| !is_outdated) else { continue };
             let start = record.egress.started_at.0;
             let position = Position { start, block: index as u32, entry: state.entry };
-            if gather.takes(position) && chosen.add(position) && kept.len() < RECORDS {
+            if gather.takes(position) && chosen.add(position) && kept.len() < RECORDS / one_in {
                 kept.insert((position.block, position.entry), record);
             }
         }
@@ -317,7 +322,7 @@ fn tell(
     stats: &mut QueryStats,
     each: &mut impl FnMut(Record) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, StoreError> {
-    let Input { scan, plan, beside } = *input;
+    let Input { scan, plan, beside, .. } = *input;
     let mut by_block: BTreeMap<u32, Vec<(usize, u16)>> = BTreeMap::new();
     let mut records: Vec<Option<Box<Record>>> = Vec::with_capacity(positions.len());
     for (order, position) in positions.iter().enumerate() {

@@ -69,9 +69,12 @@ pub struct Reader {
     /// States of flows that are newer than any in the ledger.
     beside: Arc<[Record]>,
     marks: Arc<marks::Found>,
+    seen: Arc<coverage::Seen>,
     /// Blocks numbered from here on may hold what is beside the ledger.
     is_of: Option<u64>,
     is_elsewhere: bool,
+    /// Of what an answer may hold in memory, one in so many.
+    one_in: usize,
 }
 
 impl Reader {
@@ -93,9 +96,19 @@ impl Reader {
         finder: Option<Finder>,
     ) -> Self {
         let scan = Scan::new(files::ledger(root), counters);
-        let (beside, marks) = (Arc::default(), Arc::default());
+        let (beside, marks, seen) = <_>::default();
         let root = root.to_owned();
-        Self { root, scan, finder, beside, marks, is_of: None, is_elsewhere: false }
+        Self {
+            root,
+            scan,
+            finder,
+            beside,
+            marks,
+            seen,
+            is_of: None,
+            is_elsewhere: false,
+            one_in: 1,
+        }
     }
 
     /// The same view for an answer that ends with [`StoreError::Stopped`] as soon as this says so, also
@@ -107,6 +120,15 @@ impl Reader {
     /// The same view of a store that may be a copy of another host's: nothing of this one explains it.
     pub fn elsewhere(self) -> Self {
         Self { is_elsewhere: true, ..self }
+    }
+
+    /// The same view for answers that hold one in so many of what they may hold elsewhere.
+    pub fn sparing(self, one_in: usize) -> Self {
+        Self { one_in: one_in.max(1), ..self }
+    }
+
+    pub fn one_in(&self) -> usize {
+        self.one_in
     }
 
     pub fn is_elsewhere(&self) -> bool {
@@ -150,7 +172,8 @@ impl Reader {
         loop {
             let mut stats = QueryStats::default();
             let blocks = plan::flows(&self.scan, finder, &query.filter, &mut stats)?;
-            let input = Input { scan: &self.scan, plan: &blocks, beside: &self.beside };
+            let (scan, beside, one_in) = (&self.scan, &self.beside[..], self.one_in);
+            let input = Input { scan, plan: &blocks, beside, one_in };
             let result = gather::run(&input, query, &mut stats, &mut each);
             if stats.blocks_read > MANY_BLOCKS {
                 memory::release();

@@ -13,7 +13,7 @@ use crate::{
     filter::Filter,
     store::{
         error::StoreError,
-        index::Finder,
+        index::{Finder, Sought},
         ledger::frame::{Summary, country_bit, verdict_bit},
         scan::{QueryStats, Scan},
     },
@@ -54,10 +54,12 @@ pub(super) fn flows(
             totals.is_none_or(|it| filter.overlaps(Timestamp(it.first), Timestamp(it.last)))
         })
         .collect();
-    let demands = Finder::demands(filter);
+    let demands = Finder::demands(Sought::Flows, filter);
     // Without demands the heads tell as much as the index, and need no database opened.
     let found = match finder {
-        Some(finder) if !demands.is_empty() => finder.find(&segments, filter, &demands),
+        Some(finder) if !demands.is_empty() => {
+            finder.find(&segments, (Sought::Flows, filter), &demands)
+        }
         _ => std::collections::BTreeMap::new(),
     };
     stats.index_used = !found.is_empty();

@@ -272,7 +272,7 @@ impl Reader {
 
     /// The same of its roll-ups, with the end of what is added up.
     fn rolled(&self, segment: u32, asked: &Asked, fold: &mut Fold<'_>) -> Option<(u64, Rows)> {
-        let rolled = self.finder.as_ref()?.rolled(segment, asked.by_program)?;
+        let rolled = self.finder.as_ref()?.rolled(segment, asked.rolled_by)?;
         let rows = asked.rolled(fold.filter, &rolled, &mut *fold.totals);
         let is_cut = |(_, _, sum): &(Parts, Kind, Sum)| {
             let [first, last] = sum.counts.seen;

@@ -13,7 +13,7 @@ use super::{
     open, settle, write,
 };
 use crate::{
-    event::{Domain, DomainSource, Entry, Glance, Notice, Record, Timestamp, Transport},
+    event::{Domain, DomainSource, Entry, Glance, Lookup, Notice, Record, Timestamp, Transport},
     filter::{Filter, Query},
     store::{
         Reader,
@@ -50,6 +50,21 @@ proptest! {
             let right = expected(&entries, &query);
             prop_assert_eq!(&ask(&store.reader(), &query), &right, "with the index: {:?}", query);
             prop_assert_eq!(&ask(&alone, &query), &right, "without it: {:?}", query);
+            let sparing = store.reader().sparing(4);
+            prop_assert_eq!(&ask(&sparing, &query), &right, "in little memory: {:?}", query);
+            let noted = expected_notices(&entries, &query.filter);
+            let told = |reader: &Reader| told_notices(reader, &query.filter).0;
+            let (found, all) = (told(&store.reader()), told(&alone));
+            prop_assert_eq!(&found, &all);
+            // Between them are some of the store's own.
+            let mut rest = found.iter();
+            let is_told = noted.iter().all(|noted| rest.any(|it| it == noted));
+            prop_assert!(is_told, "{:?} in {:?}", noted, found);
+            let lookups = history.query_of_lookups();
+            let right = expected_lookups(&entries, &lookups.filter);
+            let found = told_lookups(&store.reader(), &lookups).0;
+            prop_assert_eq!(&found, &right, "with the index: {:?}", lookups);
+            prop_assert_eq!(&told_lookups(&alone, &lookups).0, &right, "without it: {:?}", lookups);
         }
         prop_assert_eq!(store.counters().index_errors.load(Ordering::Relaxed), 0);
         prop_assert_eq!(store.counters().blocks_corrupt.load(Ordering::Relaxed), 0);
@@ -116,6 +131,85 @@ proptest! {
             .collect();
         let right: Vec<Record> = all().step_by(7).map(|(_, record)| record.clone()).collect();
         prop_assert_eq!(found, right);
+    }
+}
+
+/// Of the filter's span, in the ledger's order.
+fn expected_notices(entries: &[Entry], filter: &Filter) -> Vec<(Timestamp, Notice)> {
+    let notices = entries.iter().filter_map(|entry| match entry {
+        Entry::Notice { at, notice } if filter.overlaps(*at, *at) => Some((*at, notice.clone())),
+        _ => None,
+    });
+    notices.collect()
+}
+
+/// With how many blocks were read.
+fn told_notices(reader: &Reader, filter: &Filter) -> (Vec<(Timestamp, Notice)>, u64) {
+    let mut told = Vec::new();
+    let stats = reader.notices(filter.since, filter.until, |at, notice| {
+        told.push((at, notice));
+        ControlFlow::Continue(())
+    });
+    (told, stats.unwrap().blocks_read)
+}
+
+#[test]
+fn notices_are_told_without_the_blocks_of_what_else_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(11);
+    let mut store = open(directory.path());
+    write(&mut store, &history.entries(2000), &mut history);
+    settle(&store);
+    let reader = store.reader();
+    let (told, read) = told_notices(&reader, &Filter::default());
+    let (all, all_read) = told_notices(&reader.without_index(), &Filter::default());
+    assert_eq!(told, all);
+    assert!(told.len() > 50 && read * 5 < all_read, "{read} of {all_read}");
+}
+
+/// In the ledger's order.
+fn expected_lookups(entries: &[Entry], filter: &Filter) -> Vec<Lookup> {
+    let lookups = entries.iter().filter_map(|entry| match entry {
+        Entry::Lookup(lookup) if filter.matches_lookup(lookup) => Some(lookup.clone()),
+        _ => None,
+    });
+    lookups.collect()
+}
+
+/// With how many blocks were read.
+fn told_lookups(reader: &Reader, query: &Query) -> (Vec<Lookup>, u64) {
+    let mut told = Vec::new();
+    let stats = reader.lookups(query, |lookup| {
+        told.push(lookup);
+        ControlFlow::Continue(())
+    });
+    (told, stats.unwrap().blocks_read)
+}
+
+#[test]
+fn who_asked_for_a_name_that_few_ask_for_is_found_without_the_blocks_of_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(8);
+    let mut store = open(directory.path());
+    let mut entries = history.entries(4000);
+    let of = entries.iter().find_map(|entry| match entry {
+        Entry::Lookup(lookup) => Some(lookup.clone()),
+        _ => None,
+    });
+    let (at, answer) = (1000, Some(vec!["198.18.7.1".parse().unwrap()]));
+    let rare = Lookup { name: "a.rare.example".into(), answer, ..of.unwrap() };
+    entries.insert(at, Entry::Lookup(rare.clone()));
+    write(&mut store, &entries, &mut history);
+    settle(&store);
+    let reader = store.reader();
+    for destination in ["rare.example", "198.18.0.0/16"] {
+        let destination = crate::select::DestinationSelector::parse(destination).unwrap();
+        let filter = Filter { destinations: vec![destination.into()], ..Filter::default() };
+        let query = Query { filter, ..Query::default() };
+        let (told, read) = told_lookups(&reader, &query);
+        let (all, all_read) = told_lookups(&reader.without_index(), &query);
+        assert_eq!((&told, &all), (&vec![rare.clone()], &told));
+        assert!(read * 20 < all_read, "{read} of {all_read}");
     }
 }
 

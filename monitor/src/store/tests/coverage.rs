@@ -52,6 +52,23 @@ fn a_byte_that_changed_anywhere_is_damage() {
 }
 
 #[test]
+fn what_was_whole_before_is_read_again_once_its_file_changed() {
+    let (directory, segments) = closed();
+    let reader = Reader::open(directory.path()).unwrap();
+    let told = || reader.coverage((None, Timestamp(u64::MAX)), None).unwrap().ledger;
+    assert!(told().is_whole());
+    let file = fs::File::options().read(true).write(true).open(&segments[1]).unwrap();
+    let (mut byte, at) = ([0], file.metadata().unwrap().len() / 2);
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
+    assert_eq!([told().damaged, told().damaged], [1, 1]);
+    file.write_all_at(&byte, at).unwrap();
+    assert!(told().is_whole());
+    fs::remove_file(&segments[2]).unwrap();
+    assert_eq!(told().missing_segments, 1);
+}
+
+#[test]
 fn a_segment_that_somebody_removed_is_missing() {
     let (directory, segments) = closed();
     fs::remove_file(&segments[2]).unwrap();

@@ -10,8 +10,8 @@ use crate::{
     event::{
         Activity, Ancestor, Attribution, BootId, Certainty, Country, CountryCode, DatabaseId,
         Domain, DomainSource, Egress, Entry, ExecutedFile, FileId, Findings, FlowId, Host,
-        Judgement, Lookup, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase, Place,
-        Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Share, Timeline,
+        Judgement, Lookup, Mac, Mark, MarkKind, Moment, Notice, Operator, Origin, Passage, Phase,
+        Place, Process, Provenance, Reason, Record, Rollup, Sender, ServerName, Share, Timeline,
         Timestamp, Traffic, Transport, User, Verdict, Via,
     },
     filter::{Filter, Query, RawFilter},
@@ -32,6 +32,11 @@ const REMOTES: [&str; 10] = [
 ];
 const DOMAINS: [&str; 6] =
     ["example.com", "api.Example.com.", "badexample.com", "example.org", "cdn.example.org", "org"];
+const ANSWERS: [[&str; 2]; 3] = [
+    ["2001:db8::1", "203.0.113.7"],
+    ["203.0.112.200", "203.0.112.201"],
+    ["2001:db8:f::7", "2001:db8:e::2"],
+];
 const SECOND: u64 = 1_000_000_000;
 const SCRIPT: &str = "python3 -u /opt/live.py 5";
 const LONG_ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -88,8 +93,12 @@ impl History {
             transport: Transport(self.one_of(&[6, 17, 1, 132])),
             local: self.one_of(&[None, "192.168.1.2:40000".parse().ok(), scoped()]),
             remote: Some(self.one_of(&REMOTES).parse().unwrap()),
-            traffic: Traffic { sent_bytes: self.random(u64::MAX), ..Traffic::default() },
-            passage: Passage { is_malformed: self.random(4) == 0, ..Passage::default() },
+            traffic: Traffic { sent_bytes: self.bytes(), ..Traffic::default() },
+            passage: Passage {
+                is_malformed: self.random(4) == 0,
+                mac: self.one_of(&[None, Some(Mac([2; 6])), Some(Mac([6; 6]))]),
+                ..Passage::default()
+            },
             activity: self.activity(),
         };
         let record = Record {
@@ -109,6 +118,12 @@ impl History {
         record
     }
 
+    /// Of any size, up to a mebibyte.
+    fn bytes(&mut self) -> u64 {
+        let bits = self.random(21);
+        self.random(1 << bits)
+    }
+
     fn activity(&mut self) -> Option<Box<Activity>> {
         let counted = (0..self.random(4)).map(|at| (at as u8 * 7, self.random(255) as u8 + 1));
         let counted: Vec<(u8, u8)> = counted.collect();
@@ -118,13 +133,14 @@ impl History {
     /// Another state of a flow; anything but its start may have changed.
     fn restate(&mut self) -> Record {
         let at = self.random(self.open.len() as u64) as usize;
-        let ends = self.random(2) == 0;
+        let (ends, more) = (self.random(2) == 0, self.bytes());
         let mut record = if ends { self.open.swap_remove(at) } else { self.open[at].clone() };
         let egress = &mut record.egress;
         egress.revision += 1;
         egress.last_at = egress.last_at.max(Timestamp(self.now));
         egress.phase = Phase::Sent;
         egress.traffic.received_bytes += 1000;
+        egress.traffic.sent_bytes += more;
         egress.ended_at = ends.then_some(egress.last_at);
         if self.random(2) == 0 {
             record.place = self.place();
@@ -196,14 +212,19 @@ impl History {
 
     fn lookup(&mut self) -> Lookup {
         let is_answered = self.random(2) == 0;
+        let mut sender = self.sender();
+        if let Sender::Process { creator, .. } = &mut sender {
+            // Of a lookup nobody keeps it.
+            *creator = None;
+        }
         Lookup {
             at: Timestamp(self.now),
-            sender: self.sender(),
+            sender,
             server: "192.0.2.53:53".parse().unwrap(),
             transport: Transport::UDP,
             name: self.one_of(&DOMAINS).into(),
             kind: "AAAA".into(),
-            answer: is_answered.then(|| vec!["2001:db8::1".parse().unwrap()]),
+            answer: is_answered.then(|| self.one_of(&ANSWERS).map(|it| it.parse().unwrap()).into()),
             host: self.host(),
         }
     }
@@ -379,6 +400,24 @@ impl History {
         ])
     }
 
+    /// A question that some of its lookups may answer.
+    pub(in crate::store) fn query_of_lookups(&mut self) -> Query {
+        let Query { filter, .. } = self.query();
+        let filter = Filter {
+            countries: Vec::new(),
+            operators: Vec::new(),
+            ports: Vec::new(),
+            verdicts: Vec::new(),
+            origins: Vec::new(),
+            reasons: Vec::new(),
+            certainties: Vec::new(),
+            min_bytes: None,
+            phase: None,
+            ..filter
+        };
+        Query { filter, ..Query::default() }
+    }
+
     /// A question that some of it may answer.
     pub(in crate::store) fn query(&mut self) -> Query {
         let mut raw = RawFilter::default();
@@ -400,6 +439,10 @@ impl History {
         raw.pid = rare(self, &["101", "99,104"]);
         raw.tree = rare(self, &["1", "103"]);
         raw.verdict_reason = rare(self, &["rule:ntp", "country,rule:none", "malformed"]);
+        raw.origin = rare(self, &["forwarded", "tunnel,kernel"]);
+        raw.certainty = rare(self, &["disputed", "full,partial"]);
+        raw.port = rare(self, &["443", "22,80", "9"]);
+        raw.min_bytes = rare(self, &["0", "1", "1000", "64KiB", "1MiB"]);
         raw.destination = some(
             self,
             &[

@@ -47,6 +47,7 @@ pub(super) fn small() -> Options {
             group_blocks: 3,
             group_entries: 40,
             idle: Duration::from_millis(20),
+            open: 3,
             one_in: 1,
         }),
     }

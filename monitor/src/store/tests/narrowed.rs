@@ -8,7 +8,7 @@ use super::{
     open, settle, write,
 };
 use crate::{
-    event::{Ancestor, Entry, Process, Reason, Record, Sender, Timestamp, User},
+    event::{Ancestor, Entry, Process, Reason, Record, Sender, Timestamp, Transport, User},
     filter::RawFilter,
 };
 
@@ -38,10 +38,13 @@ fn rare(record: &mut Record) {
     let attribution = crate::event::Attribution::Socket;
     record.sender = Sender::Process { process: process.into(), attribution, creator: None };
     record.judgement.reason = Reason::Rule("rare".into());
+    record.egress.transport = Transport(47);
+    record.egress.remote = Some("203.0.113.7:4711".parse().unwrap());
+    record.egress.traffic.sent_bytes = 3 << 30;
 }
 
 #[test]
-fn by_script_user_unit_container_hash_reason_and_process_ids_few_blocks_are_read() {
+fn by_what_few_flows_have_few_blocks_are_read() {
     let directory = tempfile::tempdir().unwrap();
     let mut history = History::new(31);
     let mut store = open(directory.path());
@@ -71,6 +74,10 @@ fn by_script_user_unit_container_hash_reason_and_process_ids_few_blocks_are_read
         RawFilter { verdict_reason: some("rule:rare"), ..none() },
         RawFilter { pid: some("4711"), ..none() },
         RawFilter { tree: some("4710"), ..none() },
+        RawFilter { transport: some("47"), ..none() },
+        RawFilter { port: some("4711"), ..none() },
+        RawFilter { min_bytes: some("3GiB"), ..none() },
+        RawFilter { min_bytes: some("1.1GiB"), ..none() },
     ] {
         let query = raw.parse(Timestamp(u64::MAX / 2)).unwrap();
         let right = expected(&entries, &query);

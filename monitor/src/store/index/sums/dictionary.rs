@@ -4,22 +4,22 @@
 
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::kind::{StoredKind, stored_kind, told_kind};
+use super::entries::{Device, Port, Stored, StoredWhat, To, What, Who, Whose};
 use crate::{
     event::{
-        Attribution, Certainty, Country, Domain, DomainSource, Egress, ExecutedFile, Findings,
-        FlowId, Judgement, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason,
-        Record, Sender, Timestamp, Traffic, Transport, User, Verdict,
+        Attribution, Certainty, Country, Domain, DomainSource, Egress, Findings, FlowId, Judgement,
+        Mac, Operator, Origin, Passage, Phase, Place, Process, Provenance, Reason, Record, Sender,
+        Timestamp, Traffic, Transport, Verdict,
     },
     store::index::group::encode,
-    summary::{Kind, parent},
+    summary::Kind,
 };
 
 /// Positions in a key.
@@ -29,7 +29,13 @@ pub(crate) const OPERATOR: usize = 1;
 pub(crate) const WHAT: usize = 2;
 pub(crate) const PORT: usize = 3;
 pub(crate) const TO: usize = 4;
-pub(crate) const COLUMNS: usize = 5;
+/// In which a flow began.
+pub(crate) const HOUR: usize = 5;
+/// Behind this host.
+pub(crate) const DEVICE: usize = 6;
+pub(crate) const COLUMNS: usize = 7;
+
+pub(crate) const HOUR_NS: u64 = 3_600_000_000_000;
 
 /// Numbers in the dictionary, by column.
 pub(crate) type Key = [u16; COLUMNS];
@@ -37,163 +43,13 @@ pub(crate) type Key = [u16; COLUMNS];
 pub(super) const UNKNOWN: u16 = u16::MAX;
 
 /// Most entries of each column; a column with more is given up.
-const ENTRIES_MAX: [usize; COLUMNS] =
-    if cfg!(test) { [150, 60, 300, 60, 60] } else { [8192, 16_384, 4096, 65_000, 32_768] };
+const ENTRIES_MAX: [usize; COLUMNS] = if cfg!(test) {
+    [150, 60, 300, 60, 60, 60, 60]
+} else {
+    [8192, 16_384, 4096, 65_000, 32_768, 8192, 4096]
+};
 /// Most bytes of a column.
 const STORED_BYTES_MAX: usize = if cfg!(test) { 64 << 10 } else { 2 << 20 };
-
-/// Who sent: what is told of a process by keys, and asked for by filters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Who {
-    name: Arc<str>,
-    executable: Option<Arc<str>>,
-    claimed: Option<Arc<str>>,
-    script: Option<Box<str>>,
-    user: u32,
-    user_name: Option<Arc<str>>,
-    unit: Option<Arc<str>>,
-    container: Option<Arc<str>>,
-    sha256: Option<[u8; 32]>,
-    parent: Option<Box<str>>,
-}
-
-impl Who {
-    fn of(process: &Process) -> Self {
-        Self {
-            name: Arc::clone(&process.name),
-            executable: process.executable.clone(),
-            claimed: process.executable_claimed.clone(),
-            script: process.script().map(Into::into),
-            user: process.user.id,
-            user_name: process.user.name.clone(),
-            unit: process.unit.clone(),
-            container: process.container.clone(),
-            sha256: process.file.sha256,
-            parent: parent(process).map(Into::into),
-        }
-    }
-
-    fn process(&self) -> Process {
-        let parent = self.parent.as_deref().map(|name| crate::event::Ancestor {
-            pid: 0,
-            name: name.into(),
-            executable: None,
-            command_line: None,
-            started_at: None,
-        });
-        Process {
-            pid: 0,
-            name: Arc::clone(&self.name),
-            executable: self.executable.clone(),
-            executable_claimed: self.claimed.clone(),
-            file: ExecutedFile { sha256: self.sha256, ..ExecutedFile::default() },
-            // Of which the script is read again, whatever the interpreter.
-            command_line: self.script.as_deref().map(|script| format!("- -- {script}").into()),
-            started_at: None,
-            parents: parent.into_iter().collect(),
-            user: User { id: self.user, name: self.user_name.clone() },
-            unit: self.unit.clone(),
-            container: self.container.clone(),
-            cgroup: None,
-            netns: None,
-        }
-    }
-}
-
-/// Whose the destination is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Whose {
-    asn: Option<u32>,
-    name: Option<Arc<str>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct What {
-    pub(super) kind: Kind,
-    transport: Transport,
-    origin: Origin,
-    phase: Phase,
-    certainty: Certainty,
-    reason: Reason,
-}
-
-/// The contract's words for origin, phase, certainty and reason.
-type StoredWhat = (StoredKind, u8, String, String, String, String);
-
-impl What {
-    fn of(record: &Record) -> Self {
-        let Record { egress, .. } = record;
-        Self {
-            kind: Kind::of(record),
-            transport: egress.transport,
-            origin: egress.origin,
-            phase: egress.phase,
-            certainty: record.judgement.certainty,
-            reason: record.judgement.reason.clone(),
-        }
-    }
-
-    /// Where no more is asked.
-    pub(super) fn of_kind(kind: Kind) -> Self {
-        Self {
-            kind,
-            transport: Transport::UNKNOWN,
-            origin: Origin::Process,
-            phase: Phase::Sent,
-            certainty: Certainty::Full,
-            reason: Reason::Country,
-        }
-    }
-
-    fn stored(&self) -> StoredWhat {
-        (
-            stored_kind(self.kind),
-            self.transport.0,
-            self.origin.to_string(),
-            self.phase.to_string(),
-            self.certainty.to_string(),
-            self.reason.to_string(),
-        )
-    }
-
-    fn told((kind, transport, origin, phase, certainty, reason): &StoredWhat) -> Option<Self> {
-        Some(Self {
-            kind: told_kind(*kind)?,
-            transport: Transport(*transport),
-            origin: Origin::parse(origin)?,
-            phase: Phase::parse(phase)?,
-            certainty: Certainty::parse(certainty)?,
-            reason: Reason::parse(reason)?,
-        })
-    }
-}
-
-/// Made into what is stored only where it is.
-struct Stored<'a>(&'a What);
-
-impl Serialize for Stored<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.stored().serialize(serializer)
-    }
-}
-
-/// The remote port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) enum Port {
-    /// Nobody could read where to.
-    Unread,
-    Of(u16),
-    /// The transport has none; the number stands in the address all the same.
-    Portless(u16),
-}
-
-/// The destination as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) enum To {
-    Named(Arc<str>),
-    Address(IpAddr),
-    Unread,
-}
 
 /// Entries by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,6 +59,8 @@ pub(crate) struct Dictionary {
     pub(super) whats: Vec<What>,
     ports: Vec<Port>,
     tos: Vec<To>,
+    hours: Vec<u32>,
+    devices: Vec<Option<Device>>,
 }
 
 impl Dictionary {
@@ -217,7 +75,9 @@ impl Dictionary {
             OPERATOR => self.operators.len(),
             WHAT => self.whats.len(),
             PORT => self.ports.len(),
-            _ => self.tos.len(),
+            TO => self.tos.len(),
+            HOUR => self.hours.len(),
+            _ => self.devices.len(),
         }
     }
 
@@ -260,6 +120,15 @@ impl Dictionary {
                     Port::Portless(port) => (at(port), Transport::UNKNOWN),
                 };
             }
+            HOUR => {
+                record.egress.started_at = Timestamp(u64::from(self.hours[number]) * HOUR_NS);
+            }
+            DEVICE => {
+                let (device, egress) = (self.devices[number], &mut record.egress);
+                egress.origin = device.map_or(Origin::Process, |_| Origin::Forwarded);
+                egress.local = device.map(|it| SocketAddr::new(it.address, 0));
+                egress.passage.mac = device.and_then(|it| it.mac).map(Mac);
+            }
             _ => {
                 let (name, address) = match &self.tos[number] {
                     To::Named(name) => (Some(Arc::clone(name)), None),
@@ -283,7 +152,9 @@ impl Dictionary {
                 self.whats = stored.iter().map(What::told).collect::<Option<_>>()?;
             }
             PORT => self.ports = entries(bytes)?,
-            _ => self.tos = entries(bytes)?,
+            TO => self.tos = entries(bytes)?,
+            HOUR => self.hours = entries(bytes)?,
+            _ => self.devices = entries(bytes)?,
         }
         Some(())
     }
@@ -433,6 +304,10 @@ impl Numberer {
         key[WHAT] = self.what(record);
         key[PORT] = self.port(record);
         key[TO] = self.to(record);
+        let hour = (record.egress.started_at.0 / HOUR_NS) as u32;
+        key[HOUR] = self.number(HOUR, &hour, &hour);
+        let device = Device::of(record);
+        key[DEVICE] = self.number(DEVICE, &device, &device);
         key
     }
 

@@ -6,11 +6,12 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    COLUMNS, Key, Loose, Needs, Sum, Sums, SumsBuilder, UNKNOWN,
+    COLUMNS, Key, Loose, Needs, Noted, Sum, Sums, SumsBuilder, UNKNOWN,
     dictionary::Dictionary,
     kind::{StoredKind, stored_kind, told_kind},
-    rolled::{Rolled, RolledUp},
+    rolled::{OfHour, Rolled, RolledBy, RolledUp},
     table::{self, put, put_sum, take, take_sum},
+    told::notices_of,
 };
 use crate::{
     event::{FlowId, User},
@@ -27,6 +28,8 @@ const UNPACKED_MAX: u64 = 64 << 20;
 enum Part {
     Loose,
     Rolled,
+    RolledHours,
+    Notices,
     Column(usize),
     Table(u8),
 }
@@ -36,6 +39,8 @@ impl Part {
         match self {
             Self::Loose => 1,
             Self::Rolled => 2,
+            Self::RolledHours => 3,
+            Self::Notices => 4,
             Self::Column(column) => 8 + column as u16,
             Self::Table(columns) => 32 + u16::from(columns),
         }
@@ -62,8 +67,11 @@ struct Head {
     columns: u8,
     /// Columns of each table, and how many rows.
     tables: Vec<(u8, u32)>,
-    /// Roll-ups are told by program, too.
+    /// Roll-ups are told by program, and by hour, too.
     has_programs: bool,
+    has_hours: bool,
+    /// All notices are told.
+    has_notices: bool,
     /// Number and length of each part, in order; they follow the head.
     parts: Vec<(u16, u32)>,
 }
@@ -72,6 +80,8 @@ struct Head {
 type StoredProgram = (Arc<str>, Option<(u32, Option<Arc<str>>)>);
 /// Place of the program, kind and sum of each row.
 type StoredRolled = (Vec<StoredProgram>, Vec<(u16, StoredKind, Vec<u8>)>);
+
+type StoredHours = Vec<(u32, StoredKind, Vec<u8>)>;
 
 /// The whole file.
 pub(super) fn encode_all(builder: &SumsBuilder) -> Vec<u8> {
@@ -98,9 +108,16 @@ pub(super) fn encode_all(builder: &SumsBuilder) -> Vec<u8> {
     let mut loose: Vec<&Loose> = builder.loose.values().collect();
     loose.sort_unstable_by_key(|it| (it.sum.counts.seen[0], it.flow));
     put_part(Part::Loose, &loose_to_bytes(&loose, columns, base));
-    let programs = builder.rolled.told(true, 0, 0).filter(|it| !it.rows.is_empty());
+    let programs = builder.rolled.told(RolledBy::Program, 0, 0).filter(|it| !it.rows.is_empty());
     if let Some(rolled) = &programs {
         put_part(Part::Rolled, &rolled_to_bytes(rolled, base));
+    }
+    let hours = builder.rolled.hours().filter(|it| !it.is_empty());
+    if let Some(hours) = &hours {
+        put_part(Part::RolledHours, &hours_to_bytes(hours, base));
+    }
+    if let Some(notices) = builder.notices.stored() {
+        put_part(Part::Notices, notices);
     }
     let stored = |kinds: &[(Kind, Sum)]| {
         kinds.iter().map(|(kind, sum)| (stored_kind(*kind), sum_to_bytes(sum, base))).collect()
@@ -116,6 +133,8 @@ pub(super) fn encode_all(builder: &SumsBuilder) -> Vec<u8> {
         columns,
         tables: builder.tables.iter().map(|it| (it.columns(), it.len() as u32)).collect(),
         has_programs: programs.is_some() || rollups.is_empty(),
+        has_hours: hours.is_some() || rollups.is_empty(),
+        has_notices: builder.notices.stored().is_some(),
         parts,
     };
     let head = encode(&head, Vec::new());
@@ -229,20 +248,41 @@ pub(in crate::store::index) fn sums(
 /// The sums of a segment's roll-ups; `None`: there are none that keep apart what is needed.
 pub(in crate::store::index) fn rolled(
     segment: u32,
-    by_program: bool,
+    by: RolledBy,
     source: &impl Source,
 ) -> Result<Option<RolledUp>, Malformed> {
     let (head, begin) = Head::read(source, segment)?;
     let at = (head.end, head.next_block);
-    if !by_program || head.rollups.is_empty() {
+    if by == RolledBy::Kind || head.rollups.is_empty() {
         let kinds = told_kinds(&head.rollups, head.base).ok_or(Malformed)?;
         return Ok(Some(RolledUp::of_kinds(at, &kinds)));
     }
-    if !head.has_programs {
+    let told = match by {
+        RolledBy::Hour if head.has_hours => {
+            let bytes = head.part(source, begin, Part::RolledHours)?;
+            RolledUp::of_hours(at, hours_from_bytes(&bytes, head.base).ok_or(Malformed)?)
+        }
+        RolledBy::Program if head.has_programs => {
+            let bytes = head.part(source, begin, Part::Rolled)?;
+            rolled_from_bytes(&bytes, at, head.base).ok_or(Malformed)?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(told))
+}
+
+/// The notices of a segment; `None`: they are not told.
+pub(in crate::store::index) fn notices(
+    segment: u32,
+    source: &impl Source,
+) -> Result<Option<Noted>, Malformed> {
+    let (head, begin) = Head::read(source, segment)?;
+    if !head.has_notices {
         return Ok(None);
     }
-    let bytes = head.part(source, begin, Part::Rolled)?;
-    Ok(Some(rolled_from_bytes(&bytes, at, head.base).ok_or(Malformed)?))
+    let bytes = head.part(source, begin, Part::Notices)?;
+    let notices = notices_of(&bytes).ok_or(Malformed)?;
+    Ok(Some(Noted { end: head.end, notices }))
 }
 
 fn loose_to_bytes(all: &[&Loose], columns: u8, base: u64) -> Vec<u8> {
@@ -311,11 +351,28 @@ fn rolled_from_bytes(bytes: &[u8], (end, next_block): (u64, u64), base: u64) -> 
         programs.into_iter().map(|(program, it)| (program, it.map(user))).collect();
     let rows = rows.iter().map(|(program, kind, sum)| {
         programs.get(usize::from(*program))?;
-        let row = Rolled { program: *program, kind: told_kind(*kind)? };
+        let row = Rolled { program: *program, hour: 0, kind: told_kind(*kind)? };
         Some((row, sum_from_bytes(sum, base)?))
     });
     let rows = rows.collect::<Option<_>>()?;
     Some(RolledUp { end, next_block, programs, rows })
+}
+
+fn hours_to_bytes(hours: &[(OfHour, Sum)], base: u64) -> Vec<u8> {
+    let stored = hours
+        .iter()
+        .map(|((hour, kind), sum)| (*hour, stored_kind(*kind), sum_to_bytes(sum, base)));
+    let mut stored: StoredHours = stored.collect();
+    stored.sort_unstable();
+    encode(&stored, Vec::new())
+}
+
+fn hours_from_bytes(bytes: &[u8], base: u64) -> Option<Vec<(OfHour, Sum)>> {
+    let stored: StoredHours = postcard::from_bytes(bytes).ok()?;
+    let told = |(hour, kind, sum): &(u32, StoredKind, Vec<u8>)| {
+        Some(((*hour, told_kind(*kind)?), sum_from_bytes(sum, base)?))
+    };
+    stored.iter().map(told).collect()
 }
 
 fn sum_to_bytes(sum: &Sum, base: u64) -> Vec<u8> {

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Sum,
-    dictionary::{COLUMNS, Key, OPERATOR, PORT, TO, UNKNOWN, WHAT, WHO},
+    dictionary::{COLUMNS, DEVICE, HOUR, Key, OPERATOR, PORT, TO, UNKNOWN, WHAT, WHO},
 };
 use crate::{
     event::{Timestamp, Traffic},
@@ -18,9 +18,12 @@ const fn bit(column: usize) -> u8 {
 
 /// Every table keeps these.
 pub(super) const KINDS: u8 = bit(WHAT);
-pub(super) const ALL: u8 = bit(WHO) | bit(OPERATOR) | bit(WHAT) | bit(PORT) | bit(TO);
-const SENDERS: u8 = ALL & !bit(TO);
-const DESTINATIONS: u8 = ALL & !bit(WHO);
+/// What a segment begins with: all that is not of a time, and by the hour what there is of kinds.
+pub(super) const ALL: u8 = OF_HOST | bit(DEVICE);
+pub(super) const HOURS: u8 = bit(HOUR) | KINDS;
+const OF_HOST: u8 = bit(WHO) | bit(OPERATOR) | KINDS | bit(PORT) | bit(TO);
+const SENDERS: u8 = OF_HOST & !bit(TO);
+const DESTINATIONS: u8 = OF_HOST & !bit(WHO);
 
 /// Most rows of a table of these columns: what some hours of a busy host need, and what a segment may take in memory
 /// while it is indexed.
@@ -92,8 +95,12 @@ fn instead_of(columns: u8) -> &'static [u8] {
     const PLACES: u8 = bit(TO) | bit(OPERATOR) | KINDS;
     const ONLY_WHO: u8 = bit(WHO) | KINDS;
     const ONLY_OPERATOR: u8 = bit(OPERATOR) | KINDS;
+    const DEVICES: u8 = bit(DEVICE) | bit(OPERATOR) | KINDS;
+    const ONLY_DEVICE: u8 = bit(DEVICE) | KINDS;
     match columns {
-        ALL => &[SENDERS, DESTINATIONS],
+        ALL => &[OF_HOST, DEVICES],
+        DEVICES => &[ONLY_DEVICE],
+        OF_HOST => &[SENDERS, DESTINATIONS],
         SENDERS => &[WHOSE, PORTS],
         DESTINATIONS => &[PLACES],
         WHOSE | PORTS => &[ONLY_WHO, ONLY_OPERATOR],
@@ -118,7 +125,7 @@ impl Default for Tables {
 impl Tables {
     /// `one_in`: of the rows that each may have, one in so many.
     pub(super) fn within(one_in: usize) -> Self {
-        Self { all: vec![Table::of(ALL)], one_in: one_in.max(1) }
+        Self { all: vec![Table::of(ALL), Table::of(HOURS)], one_in: one_in.max(1) }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Table> {

@@ -57,10 +57,11 @@ fn sums_come_back_as_they_were_and_not_without_a_part_of_them() {
     assert!(told.flows.len() > 5 && told.loose.len() > 5, "{told:?}");
     assert_eq!((told.next_block, told.end), (44, 43_137));
     let file = builder.finish().unwrap();
-    let all = (0..COLUMNS).fold(Needs::default(), Needs::also);
+    // Nothing keeps the hours apart from all else.
+    let all = (0..COLUMNS).filter(|column| *column != HOUR).fold(Needs::default(), Needs::also);
     let mut needed = vec![all];
     needed.extend((0..COLUMNS).map(|column| Needs::default().also(column)));
-    for needs in needed {
+    for needs in needed.iter().copied() {
         let (told, read) = (builder.sums(7, needs), sums(7, needs, &file).unwrap());
         let (told, mut read) = (sorted(told.unwrap()), sorted(read.unwrap()));
         // The columns that nobody asked for are told where they are at hand.
@@ -69,20 +70,25 @@ fn sums_come_back_as_they_were_and_not_without_a_part_of_them() {
     }
     let read = sums(7, Needs::default(), &file).unwrap().unwrap();
     assert_eq!(kinds(&read), kinds(&told));
-    for by_program in [false, true] {
-        let mut read = rolled(7, by_program, &file).unwrap().unwrap();
-        let mut told = builder.rolled(7, by_program).unwrap();
+    for by in [RolledBy::Kind, RolledBy::Program, RolledBy::Hour] {
+        let mut read = rolled(7, by, &file).unwrap().unwrap();
+        let mut told = builder.rolled(7, by).unwrap();
         assert!(!told.rows.is_empty());
         for rolled in [&mut read, &mut told] {
             rolled.rows.sort_by_key(|(row, _)| format!("{row:?}"));
         }
         assert_eq!(read, told);
     }
+    let (read, told) = (notices(7, &file).unwrap().unwrap(), builder.notices(7).unwrap());
+    assert_eq!((read.end, &read.notices), (told.end, &told.notices));
+    assert!(!told.notices.is_empty());
     assert_eq!(sums(8, all, &file), Err(Malformed), "of another segment");
     for cut in (1..file.len()).step_by(97) {
         let mut short = file.clone();
         short.truncate(cut);
-        let is_told = sums(7, all, &short).is_ok() && rolled(7, true, &short).is_ok();
+        let is_told = needed.iter().all(|needs| sums(7, *needs, &short).is_ok())
+            && [RolledBy::Program, RolledBy::Hour].iter().all(|by| rolled(7, *by, &short).is_ok())
+            && notices(7, &short).is_ok();
         assert!(!is_told, "{cut} of {} bytes", file.len());
     }
 }
@@ -154,9 +160,42 @@ fn who_sends_by_ports_without_end_costs_the_ports_and_not_the_programs() {
         builder.add(0, &head(port), &[whole(&of, 1, port as u16)]);
     }
     let has = |column| builder.sums(1, Needs::default().also(column)).is_some();
-    assert_eq!([WHO, OPERATOR, WHAT, PORT, TO].map(has), [true, true, true, false, true]);
+    let columns = [WHO, OPERATOR, WHAT, PORT, TO, HOUR, DEVICE];
+    assert_eq!(columns.map(has), [true, true, true, false, true, true, true]);
     let sums = builder.sums(1, Needs::default().also(WHO)).unwrap();
     assert_eq!(flows(&sums), 399);
+}
+
+#[test]
+fn addresses_without_end_behind_this_host_cost_the_devices_and_nothing_else() {
+    let (of, mut builder) = (sent(), SumsBuilder::of(1, 0, 1));
+    for address in 1..400 {
+        let Entry::Flow(mut record) = whole(&of, 1, 443) else { unreachable!("a flow") };
+        record.egress.origin = crate::event::Origin::Forwarded;
+        record.egress.local = Some((std::net::Ipv4Addr::from_bits(address as u32), 9).into());
+        builder.add(0, &head(address), &[Entry::Flow(record)]);
+    }
+    let has = |column| builder.sums(1, Needs::default().also(column)).map(|sums| flows(&sums));
+    assert_eq!(has(DEVICE), None);
+    for column in [WHO, OPERATOR, WHAT, PORT, TO, HOUR] {
+        assert_eq!(has(column), Some(399), "{column}");
+    }
+}
+
+#[test]
+fn notices_without_end_are_read_from_the_blocks() {
+    let mut builder = SumsBuilder::of(1, 0, 1);
+    let notice = Entry::Notice { at: Timestamp(7), notice: Notice::Alive };
+    for number in 1..400 {
+        assert_eq!(builder.notices(1).map(|it| it.notices.len()), Some(number - 1));
+        builder.add(0, &head(number as u64), std::slice::from_ref(&notice));
+        if builder.notices(1).is_none() {
+            assert!(number > 50, "{number}");
+            assert_eq!(notices(1, &builder.finish().unwrap()).unwrap().map(|it| it.end), None);
+            return;
+        }
+    }
+    panic!("they are all kept");
 }
 
 #[test]
@@ -184,7 +223,7 @@ fn rollups_of_a_kind_are_one_sum() {
         .collect();
     let entries: Vec<Entry> = rollups.iter().cloned().map(Entry::Rollup).collect();
     builder.add(0, &head(1), &entries);
-    let rows = builder.rolled(1, false).unwrap().rows;
+    let rows = builder.rolled(1, RolledBy::Kind).unwrap().rows;
     let flows = rows.iter().map(|(_, sum)| sum.counts.flows).sum::<u64>();
     assert_eq!(flows, rollups.iter().map(|it| it.flows).sum::<u64>());
     assert!(rows.len() < 99, "{}", rows.len());
