@@ -162,7 +162,7 @@ fn the_recorded_ledger_is_what_its_generator_writes() {
     let recorded = Case::recorded();
     let written = tempfile::tempdir().unwrap();
     let root = written.path().join("incident");
-    write::write(&root, &write::planned());
+    write::write(&root, write::planned());
     for words in [
         &["events", "-o", "json"][..],
         &["events", "--lookups", "-o", "json"],

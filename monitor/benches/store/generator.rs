@@ -44,6 +44,8 @@ pub(super) struct Generator {
     begun: u64,
     rare: (Arc<Process>, SocketAddr, Place),
     provenance: Arc<Provenance>,
+    /// By program: which of its own destinations.
+    own: Vec<Zipf>,
 }
 
 fn rare() -> (Arc<Process>, SocketAddr, Place) {
@@ -146,6 +148,28 @@ impl Generator {
             begun: 0,
             rare: rare(),
             provenance: provenance(),
+            own: Vec::new(),
+        }
+    }
+
+    /// From `start` on, and each program goes to destinations of its own, from 4,000 to three, always to one port and by
+    /// one transport, as on a host.
+    #[allow(dead_code, reason = "not all who include this file want it")]
+    pub(super) fn of_a_host(mut self, start: u64) -> Self {
+        self.now = start;
+        self.own =
+            (1..=self.processes.len()).map(|at| Zipf::new((4_000 / at).max(3), 1.05)).collect();
+        let ports = [443, 443, 443, 443, 443, 443, 80, 8883, 123, 22];
+        for (number, (address, _)) in self.places.iter_mut().enumerate() {
+            address.set_port(ports[number % ports.len()]);
+        }
+        self
+    }
+
+    fn destination(&mut self, program: usize) -> usize {
+        match self.own.get(program) {
+            Some(own) => (program * 7_919 + own.pick(&mut self.random) * 13) % self.places.len(),
+            None => self.destinations.pick(&mut self.random),
         }
     }
 
@@ -181,13 +205,19 @@ impl Generator {
             self.next_pid += 1;
             self.processes[program] = process(program as u32, self.next_pid);
         }
-        let (remote, place) = &self.places[self.destinations.pick(&mut self.random)];
+        let destination = self.destination(program);
+        let (remote, place) = &self.places[destination];
         let sender = &self.processes[program];
         self.begun += 1;
         let is_rare = self.begun.is_multiple_of(RARE_EVERY);
         let (sender, remote, place) = match &self.rare {
             (process, remote, place) if is_rare => (process, remote, place),
             _ => (sender, remote, place),
+        };
+        let is_udp = if self.own.is_empty() {
+            self.random.below(4) == 0
+        } else {
+            destination.is_multiple_of(4)
         };
         let unapproved =
             !matches!(place.country.code().map(CountryCode::bytes), Some([b'U', b'S']));
@@ -200,7 +230,7 @@ impl Generator {
                 ended_at: None,
                 phase: Phase::Sent,
                 origin: Origin::Process,
-                transport: if self.random.below(4) == 0 { Transport::UDP } else { Transport::TCP },
+                transport: if is_udp { Transport::UDP } else { Transport::TCP },
                 local: Some(SocketAddr::new(
                     Ipv4Addr::new(192, 168, 1, 7).into(),
                     32_768 + self.random.below(28_000) as u16,

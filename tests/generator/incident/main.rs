@@ -16,7 +16,7 @@ fn main() {
     let [directory] = &words[..] else { panic!("incident DIR") };
     let root = Path::new(directory);
     assert!(!root.exists(), "{directory} is there already");
-    write::write(root, &write::planned());
+    write::write(root, write::planned());
     // What can be made again, and what nobody else may have.
     for rest in ["lock", "evidence/key"] {
         std::fs::remove_file(root.join(rest)).expect(rest);

@@ -29,12 +29,12 @@ pub(crate) fn planned() -> Vec<Entry> {
     plan::entries(&policy("incident.before.toml"), &policy("incident.toml"))
 }
 
-pub(crate) fn write(root: &Path, entries: &[Entry]) {
+pub(crate) fn write(root: &Path, entries: impl IntoIterator<Item = Entry>) {
     let config = StoreConfig {
         path: root.to_owned(),
         record: RecordMode::All,
         retention: Duration::from_hours(24 * 365 * 100),
-        max_bytes: 512 << 20,
+        max_bytes: 1 << 30,
         sync: Duration::from_secs(10),
         shipping: None,
     };
@@ -42,9 +42,9 @@ pub(crate) fn write(root: &Path, entries: &[Entry]) {
     let mut store = Store::open_named(&config, name).expect("a store");
     let mut sealed = Timestamp(0);
     for entry in entries {
-        store.append(entry).expect("append");
+        store.append(&entry).expect("append");
         // As seldom as `verify` lets pass: each takes room.
-        if let Entry::Notice { at, notice: Notice::Alive } = entry
+        if let Entry::Notice { at, notice: Notice::Alive } = &entry
             && at.0 - sealed.0 >= CADENCE_NS
         {
             store.seal().expect("seal");
