@@ -7,7 +7,7 @@ use std::{
     fs,
     ops::ControlFlow,
     os::unix::fs::MetadataExt as _,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -67,6 +67,7 @@ impl Reader {
     ) -> Result<Integrity, StoreError> {
         let mut integrity = Integrity::default();
         let numbers = self.scan.segments()?;
+        self.seen.forget_others(&numbers);
         let newest = numbers.last().copied();
         // The block that comes next, and the segment in which it stands.
         let mut expected: Option<(u32, u64)> = None;
@@ -100,8 +101,7 @@ impl Reader {
     fn look_at(&self, number: u32, is_newest: bool) -> Result<Option<Looked>, StoreError> {
         let path = segment_path(self.scan.ledger(), number);
         let stamp = fs::metadata(&path).ok().map(|it| Stamp::of(&it));
-        let lock = || self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = lock().get(&number).copied();
+        let known = self.seen.lock().get(&number).copied();
         if let Some((looked, of, at)) = known
             && Some(of) == stamp
             && at.elapsed() < LOOKED_FOR
@@ -111,7 +111,7 @@ impl Reader {
         let Some(mut segment) = self.scan.segment(number)? else { return Ok(None) };
         let looked = self.look_into(&mut segment, is_newest)?;
         if let Some(stamp) = stamp.filter(|_| !is_newest) {
-            lock().insert(number, (looked, stamp, Instant::now()));
+            self.seen.lock().insert(number, (looked, stamp, Instant::now()));
         }
         Ok(Some(looked))
     }
@@ -161,6 +161,17 @@ struct Looked {
 /// What was seen of segments that have ended.
 #[derive(Debug, Default)]
 pub(super) struct Seen(Mutex<BTreeMap<u32, (Looked, Stamp, Instant)>>);
+
+impl Seen {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, (Looked, Stamp, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Retention removes segments.
+    fn forget_others(&self, there: &[u32]) {
+        self.lock().retain(|number, _| there.contains(number));
+    }
+}
 
 /// By which a file is told from what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
