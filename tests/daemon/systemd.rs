@@ -17,7 +17,7 @@ use std::{
 };
 
 use capctl::{Cap, CapSet};
-use restricted::Restrictions;
+use restricted::{Refused, Restrictions};
 
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd");
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/geofenced.service");
@@ -27,7 +27,11 @@ const GEOFENCED: &str = env!("CARGO_BIN_EXE_geofenced");
 
 /// Values of a setting of the unit, in order.
 fn setting(name: &str) -> Vec<String> {
-    let unit = fs::read_to_string(UNIT).unwrap();
+    setting_of(Path::new(UNIT), name)
+}
+
+fn setting_of(unit: &Path, name: &str) -> Vec<String> {
+    let unit = fs::read_to_string(unit).unwrap();
     let value = |line: &str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
     unit.lines().filter_map(value).collect()
 }
@@ -147,7 +151,7 @@ fn bounding_set() -> CapSet {
 /// The unit's restrictions, with `writable` in the place of its state and runtime directories.
 fn restrictions(writable: &Path) -> Restrictions {
     let allowed = syscalls::allowed(&setting("SystemCallFilter"));
-    Restrictions::new(bounding_set(), &allowed, writable)
+    Restrictions::new(bounding_set(), (&allowed, Refused::Fails), writable)
 }
 
 fn status(pid: u32, field: &str) -> u64 {
@@ -199,6 +203,34 @@ fn the_restrictions_of_the_unit_restrict() {
     assert!(told("wrote state") && told("tracefs"), "{text}");
     for forbidden in ["wrote /etc", "wrote /proc/sys", "wrote cgroup", "mounted", "chroot"] {
         assert!(!told(forbidden), "{text}");
+    }
+}
+
+/// What it would be refused ends it here, so that nothing is asked for in vain.
+#[test]
+fn the_service_of_databases_calls_nothing_that_its_unit_forbids() {
+    assert_root();
+    let unit = Path::new(UNITS).join("geofenced-databases.service");
+    let mut filters = setting_of(&unit, "SystemCallFilter");
+    if setting_of(&unit, "ProtectClock") == ["yes"] {
+        filters.push("~@clock".to_owned());
+    }
+    let allowed = syscalls::allowed(&filters);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    let at = directory.path().display();
+    let text_of = format!("[geo]\nfolders = [\"{at}/taken\"]\nupdate_from = [\"{at}/none\"]\n");
+    fs::write(&config, text_of).unwrap();
+    for (name, code) in [("ExecCondition", 1), ("ExecStart", 0)] {
+        let [line] = &setting_of(&unit, name)[..] else { panic!("one {name}") };
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        let mut command = Command::new(GEOFENCED);
+        command.args(&words).env("GEOFENCED_CONFIG", &config);
+        let refused = (&allowed, Refused::Ends);
+        let restrictions = Restrictions::new(CapSet::empty(), refused, directory.path());
+        let output = restrictions.apply(&mut command).output().unwrap();
+        let told = text(&output);
+        assert_eq!((output.status.code(), output.status.signal()), (Some(code), None), "{told}");
     }
 }
 

@@ -30,8 +30,21 @@ pub(crate) struct Restrictions {
     read_only: Vec<PathBuf>,
 }
 
+/// What comes of a system call that is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// `SystemCallErrorNumber=EPERM`.
+    Fails,
+    /// As where a unit says nothing of it; in tests, so that none goes unseen.
+    Ends,
+}
+
 impl Restrictions {
-    pub(crate) fn new(capabilities: CapSet, allowed: &BTreeSet<String>, writable: &Path) -> Self {
+    pub(crate) fn new(
+        capabilities: CapSet,
+        (allowed, refused): (&BTreeSet<String>, Refused),
+        writable: &Path,
+    ) -> Self {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let mounted = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
         let of_sys = mounted.filter(|path| path.starts_with("/sys"));
@@ -39,7 +52,12 @@ impl Restrictions {
             [ROOT, TUNABLES, TRACEFS].map(Path::new).into_iter().chain(of_sys).map(Path::to_owned);
         let read_only = read_only.collect();
         let writable = writable.to_owned();
-        Self { capabilities, filter: filter(&syscalls::numbers(allowed)), writable, read_only }
+        Self {
+            capabilities,
+            filter: filter(&syscalls::numbers(allowed), refused),
+            writable,
+            read_only,
+        }
     }
 
     pub(crate) fn apply(self, command: &mut Command) -> &mut Command {
@@ -77,8 +95,8 @@ fn errno(error: &capctl::Error) -> io::Error {
     io::Error::from_raw_os_error(error.code())
 }
 
-/// A filter that lets these calls of the native architecture through and answers EPERM to others.
-fn filter(numbers: &[u32]) -> Vec<libc::sock_filter> {
+/// A filter that lets these calls of the native architecture through.
+fn filter(numbers: &[u32], refused: Refused) -> Vec<libc::sock_filter> {
     // linux/audit.h; offsets in struct seccomp_data.
     const AUDIT_ARCH_X86_64: u32 = 0xC000_003E;
     const NUMBER: u32 = 0;
@@ -94,7 +112,10 @@ fn filter(numbers: &[u32]) -> Vec<libc::sock_filter> {
         ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k)
     };
     let answer = |action| statement(libc::BPF_RET | libc::BPF_K, action);
-    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    let refuse = match refused {
+        Refused::Fails => libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs(),
+        Refused::Ends => libc::SECCOMP_RET_KILL_PROCESS,
+    };
     let mut program =
         vec![load(ARCHITECTURE), equals(AUDIT_ARCH_X86_64, 1, 0), answer(refuse), load(NUMBER)];
     for &number in numbers {
