@@ -17,8 +17,8 @@ use anyhow::{Context as _, Result};
 /// they start fills the buffers of those that have small ones.
 const LANES: usize = 2;
 /// What makes as much as the machine can, counts what is late, or has a small buffer that the programs of others fill.
-const ALONE: [&str; 9] =
-    ["burst", "floods", "lag", "late", "memory", "mixed", "names", "reload", "short_runs"];
+const ALONE: [&str; 10] =
+    ["burst", "floods", "lag", "late", "memory", "mixed", "names", "reload", "short_runs", "small"];
 
 /// A built test binary.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -39,7 +39,7 @@ use self::{
     mmdb::Bytes,
 };
 pub use self::{
-    image::{Cache, Image},
+    image::{Cache, Image, settle},
     rows::ClassRow,
     special::Carrier,
 };

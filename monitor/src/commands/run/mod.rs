@@ -45,7 +45,7 @@ use crate::{
     event::{Moment, Notice, Timestamp, Watcher},
     evidence::KeyName,
     flow, host,
-    locate::codes,
+    locate::{self, codes},
     metrics::{self, KnownLabels, Metrics, serve::Readiness},
     names::{self, Resolvers},
     outputs::{self, Outputs, live, log::Wanted, marking::Marking, view::View},
@@ -240,6 +240,9 @@ fn open_both(config: &Config, args: &RunArgs) -> Result<(Rules, Opened), Failure
         let built = || building.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
         if is_memory_short(config) {
             let locator = built();
+            if let Err(error) = locate::settle(&config.store.path) {
+                tracing::debug!("the image of addresses is not written to the disk: {error}");
+            }
             notify::starting("loading the probes");
             return (locator, open_source(config, args));
         }

@@ -86,6 +86,12 @@ fn keep(folder: &Path, built: &Built, sources: &[u8], inputs: [u8; 32]) -> io::R
     File::open(folder.join(NAME))
 }
 
+/// Writes the kept image to the disk. What is not written yet counts as the memory of whoever wrote it, and can't be taken
+/// back from him.
+pub fn settle(folder: &Path) -> io::Result<()> {
+    File::open(folder.join(NAME))?.sync_data()
+}
+
 fn in_memory(built: &Built, sources: &[u8], inputs: [u8; 32]) -> io::Result<File> {
     let file = File::from(memfd_create("geofenced-image", MemfdFlags::CLOEXEC)?);
     write(&file, built, sources, inputs)?;

@@ -10,8 +10,8 @@ use std::{fs::File, io, net::IpAddr, sync::Arc};
 use memmap2::{Mmap, UncheckedAdvice};
 use serde::{Deserialize, Serialize};
 
-pub use self::cache::Cache;
 pub(super) use self::cache::obtain;
+pub use self::cache::{Cache, settle};
 use self::layout::{Layout, Parts};
 use super::{
     rows::{ClassRow, OperatorRow},
