@@ -7,11 +7,12 @@
 mod cast;
 #[path = "store/generator.rs"]
 mod generator;
+#[path = "store/host.rs"]
+mod host;
 #[path = "../../tests/generator/incident/plan.rs"]
 mod plan;
 #[path = "../../tests/generator/incident/source.rs"]
 mod source;
-#[allow(dead_code, reason = "the tests use the rest of it")]
 #[path = "../../tests/daemon/questions/typed.rs"]
 mod typed;
 #[path = "../../tests/generator/incident/write.rs"]
@@ -102,7 +103,7 @@ fn configure(site: &Site, cgroup: &Path) {
 /// The incident, and so much else, in the order in which a daemon would have written it.
 fn among(records: usize) -> impl Iterator<Item = Entry> {
     let from = END - DAYS * 24 * HOUR;
-    let mut generator = Generator::new(records, DAYS).of_a_host(from);
+    let mut generator = host::of_a_host(Generator::new(records, DAYS), from);
     let others = (0..records).flat_map(move |number| {
         let record = generator.next_state();
         let lookup = (number.is_multiple_of(LOOKUP_EVERY)).then(|| Entry::Lookup(lookup(&record)));
@@ -188,7 +189,8 @@ fn ask(site: &Site, daemon: u32) {
             times.sort_unstable();
             cells.push(format!("{:.0}", times[times.len() / 2].as_secs_f64() * 1e3));
         }
-        println!("| `{}` | {} | {} | {} |", command, cells.join(" | "), most.0, most.1);
+        let (line, cells) = (typed.line, cells.join(" | "));
+        println!("| `{command}` (line {line}) | {cells} | {} | {} |", most.0, most.1);
     }
 }
 

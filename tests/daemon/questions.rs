@@ -7,6 +7,8 @@
 
 #[path = "../generator/incident/cast.rs"]
 mod cast;
+#[path = "questions/page.rs"]
+mod page;
 #[path = "../generator/incident/plan.rs"]
 mod plan;
 #[path = "../generator/incident/source.rs"]
@@ -95,11 +97,11 @@ fn ask(page: &Path) -> (usize, String) {
     let typed = typed::of(&found);
     let answers: Vec<String> = typed.iter().map(|it| case.answer(&it.command)).collect();
     if std::env::var_os(REWRITE).is_some() {
-        fs::write(page, typed::rewritten(&found, &answers)).unwrap();
+        fs::write(page, page::rewritten(&found, &answers)).unwrap();
         return (typed.len(), String::new());
     }
     let differs = |(Typed { line, command, answer }, now): (&Typed, &String)| {
-        let difference = typed::difference(answer, now)?;
+        let difference = page::difference(answer, now)?;
         Some(format!("{}:{line}: $ {command}\n{difference}\n", page.display()))
     };
     (typed.len(), typed.iter().zip(&answers).filter_map(differs).collect())

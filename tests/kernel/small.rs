@@ -3,6 +3,8 @@
 
 #[path = "../../monitor/benches/store/generator.rs"]
 mod generator;
+#[path = "../../monitor/benches/store/host.rs"]
+mod host;
 
 use std::{
     path::Path,
@@ -10,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use generator::{Generator, START};
 use geofenced::inside::{
     config::{RecordMode, StoreConfig},
     event::Entry,
@@ -78,7 +81,7 @@ fn write_ledger(path: &Path) {
     };
     let options = Options { index: None, ..Options::of(&config) };
     let mut store = Store::open_with(&config, options).expect("a store");
-    let mut generator = generator::Generator::new(RECORDS, 30).of_a_host(generator::START);
+    let mut generator = host::of_a_host(Generator::new(RECORDS, 30), START);
     for _ in 0..RECORDS {
         store.append(&Entry::Flow(generator.next_state())).expect("appended");
     }

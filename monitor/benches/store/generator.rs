@@ -34,18 +34,18 @@ pub(super) struct Generator {
     random: Random,
     programs: Zipf,
     destinations: Zipf,
-    processes: Vec<Arc<Process>>,
-    places: Vec<(SocketAddr, Place)>,
+    pub(super) processes: Vec<Arc<Process>>,
+    pub(super) places: Vec<(SocketAddr, Place)>,
     ends: BinaryHeap<Reverse<(u64, u128)>>,
     open: std::collections::HashMap<u128, Record>,
-    now: u64,
+    pub(super) now: u64,
     step: u64,
     next_pid: u32,
     begun: u64,
     rare: (Arc<Process>, SocketAddr, Place),
     provenance: Arc<Provenance>,
     /// By program: which of its own destinations.
-    own: Vec<Zipf>,
+    pub(super) own: Vec<Zipf>,
 }
 
 fn rare() -> (Arc<Process>, SocketAddr, Place) {
@@ -150,20 +150,6 @@ impl Generator {
             provenance: provenance(),
             own: Vec::new(),
         }
-    }
-
-    /// From `start` on, and each program goes to destinations of its own, from 4,000 to three, always to one port and by
-    /// one transport, as on a host.
-    #[allow(dead_code, reason = "not all who include this file want it")]
-    pub(super) fn of_a_host(mut self, start: u64) -> Self {
-        self.now = start;
-        self.own =
-            (1..=self.processes.len()).map(|at| Zipf::new((4_000 / at).max(3), 1.05)).collect();
-        let ports = [443, 443, 443, 443, 443, 443, 80, 8883, 123, 22];
-        for (number, (address, _)) in self.places.iter_mut().enumerate() {
-            address.set_port(ports[number % ports.len()]);
-        }
-        self
     }
 
     fn destination(&mut self, program: usize) -> usize {
@@ -306,10 +292,10 @@ impl Random {
     }
 }
 
-struct Zipf(Vec<f64>);
+pub(super) struct Zipf(Vec<f64>);
 
 impl Zipf {
-    fn new(count: usize, exponent: f64) -> Self {
+    pub(super) fn new(count: usize, exponent: f64) -> Self {
         let mut sum = 0.0;
         let weights = (1..=count).map(|rank| {
             sum += 1.0 / (rank as f64).powf(exponent);

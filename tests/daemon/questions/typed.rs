@@ -9,9 +9,9 @@ pub(crate) struct Typed {
     pub(crate) answer: String,
 }
 
-const OPENS: &str = "```console";
-const CLOSES: &str = "```";
-const PROMPT: &str = "$ ";
+pub(crate) const OPENS: &str = "```console";
+pub(crate) const CLOSES: &str = "```";
+pub(crate) const PROMPT: &str = "$ ";
 /// Behind a command of which only what it says on standard error is wanted, as a shell has it.
 pub(crate) const ONLY_SAID: &str = " 2>&1 >/dev/null";
 
@@ -37,28 +37,6 @@ pub(crate) fn of(page: &str) -> Vec<Typed> {
     all
 }
 
-/// The page with these answers, one for each that is typed.
-pub(crate) fn rewritten(page: &str, answers: &[String]) -> String {
-    let mut answers = answers.iter();
-    let mut is_inside = false;
-    let mut new = String::new();
-    for line in page.lines() {
-        match line {
-            OPENS => is_inside = true,
-            CLOSES => is_inside = false,
-            _ => {}
-        }
-        let is_typed = is_inside && line.starts_with(PROMPT);
-        if !is_inside || line == OPENS || is_typed {
-            new.extend([line, "\n"]);
-        }
-        if is_typed {
-            new += answers.next().expect("an answer");
-        }
-    }
-    new
-}
-
 /// The words of a line, as a shell has them that knows quotes and nothing else.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
@@ -78,34 +56,4 @@ pub(crate) fn words(line: &str) -> Vec<String> {
     assert!(quote.is_none(), "a quote is open: {line}");
     words.extend(word);
     words
-}
-
-/// What stands there and is not printed, and what is printed and does not stand there; `None`: they are alike.
-pub(crate) fn difference(stands: &str, printed: &str) -> Option<String> {
-    if stands == printed {
-        return None;
-    }
-    let (stands, printed): (Vec<&str>, Vec<&str>) =
-        (stands.lines().collect(), printed.lines().collect());
-    let begin = stands.iter().zip(&printed).take_while(|(a, b)| a == b).count();
-    let rest = stands.len().min(printed.len()) - begin;
-    let backwards = stands.iter().rev().zip(printed.iter().rev());
-    let end = backwards.take_while(|(a, b)| a == b).count().min(rest);
-    let marked = |mark: &str, lines: &[&str]| -> String {
-        lines[begin..lines.len() - end].iter().flat_map(|line| [mark, " ", line, "\n"]).collect()
-    };
-    Some(format!("{}{}", marked("-", &stands), marked("+", &printed)))
-}
-
-#[test]
-fn a_page_is_read_and_written_again_as_it_is() {
-    let page = "# A\n```console\n$ geofenced a \"b c\"\nx\n\ny\n$ geofenced d\n```\nend\n";
-    let read = of(page);
-    assert_eq!((read[0].line, read[0].answer.as_str()), (3, "x\n\ny\n"));
-    assert_eq!(words(&read[0].command), ["geofenced", "a", "b c"]);
-    let answers: Vec<String> = read.into_iter().map(|it| it.answer).collect();
-    assert_eq!(rewritten(page, &answers), page);
-    assert_eq!(difference("a\nb\nc\n", "a\nx\nc\n").as_deref(), Some("- b\n+ x\n"));
-    assert_eq!(difference("a\na\n", "a\n").as_deref(), Some("- a\n"));
-    assert_eq!(difference("a\n", "a\n"), None);
 }
